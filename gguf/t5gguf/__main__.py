@@ -1,0 +1,121 @@
+"""Command line of the converter: `t5gguf SOURCE_DIR --out FILE.gguf --type Q8_0`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from gguf import GGMLQuantizationType as Type
+
+from t5gguf import recipe as recipes
+from t5gguf.convert import Converter
+from t5gguf.errors import ConversionError
+from t5gguf.quantize import F16_INPUT_LIMIT, POLICIES
+from t5gguf.recipe import RecipeError
+from t5gguf.writer import Provenance
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Converts and verifies; one line per fault and status 1 when that fails."""
+    options = _parser().parse_args(arguments)
+    try:
+        _run(options)
+    except (ConversionError, RecipeError, OSError) as error:
+        print(f"t5gguf: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    queries = options.queries.read_text(encoding="utf-8").splitlines() if options.queries else []
+    converter = Converter(options.source, _provenance(options), queries)
+    print(f"largest ffn_down input over the sample queries: {converter.max_ffn_down_input:.0f}")
+    if converter.max_ffn_down_input > F16_INPUT_LIMIT:
+        print("that is too much for F16: ffn_down stays BF16 in F16 files")
+    written = converter.convert(
+        options.out,
+        options.type,
+        force=options.force,
+        embedding=_embedding_type(options),
+        progress=not options.quiet,
+    )
+    figures = written.figures
+    print(
+        f"{written.path}: {written.size / 1e6:.1f} MB, verified; logits off by "
+        f"{figures.rms:.2g} of their deviation (rms, at most {figures.maximum:.2g}), "
+        f"same best token at {figures.agreement:.1%} of positions"
+    )
+
+
+def _embedding_type(options: argparse.Namespace) -> Type | None:
+    recipe = recipes.load(options.recipe) if options.recipe else None
+    wanted = options.token_embedding_type
+    if wanted is None and recipe is not None:
+        wanted = recipe.quantisation.token_embedding_type
+    return None if wanted is None else Type[wanted]
+
+
+def _provenance(options: argparse.Namespace) -> Provenance:
+    tasks = dict(options.prefix or [])
+    if options.recipe is None:
+        return Provenance(
+            name=options.name or options.source.resolve().name,
+            repo=options.repo or "",
+            revision=options.revision or "",
+            license=options.license or "",
+            tasks=tasks or {"reformulate": ""},
+            max_tokens=options.max_tokens,
+        )
+    recipe = recipes.load(options.recipe)
+    return Provenance(
+        name=options.name or recipe.name,
+        repo=options.repo or recipe.source.repo,
+        revision=options.revision or recipe.source.revision,
+        license=options.license or recipe.license,
+        tasks=tasks or recipe.tasks,
+        max_tokens=options.max_tokens or recipe.generation.max_tokens,
+    )
+
+
+def _task(text: str) -> tuple[str, str]:
+    name, equals, prefix = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise argparse.ArgumentTypeError("expected TASK=PREFIX, the task's name a plain word")
+    return name, prefix
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="t5gguf", description="Convert a Hugging Face T5 checkpoint to a verified GGUF file."
+    )
+    parser.add_argument("source", type=Path, help="directory with config.json and the weights")
+    parser.add_argument("--out", type=Path, required=True, help="the file to write")
+    parser.add_argument("--type", choices=POLICIES, default="Q8_0")
+    parser.add_argument(
+        "--token-embedding-type",
+        choices=["F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q4_0"],
+        help="type of the embedding and the head instead of the usual one",
+    )
+    parser.add_argument("--recipe", help="take source, licence, tasks and defaults from it")
+    parser.add_argument("--name", help="the model's name")
+    parser.add_argument("--repo", help="where the checkpoint is from, owner/name")
+    parser.add_argument("--revision", help="and which revision")
+    parser.add_argument("--license", help="its licence, by SPDX identifier where there is one")
+    parser.add_argument(
+        "--prefix",
+        type=_task,
+        action="append",
+        metavar="TASK=PREFIX",
+        help="a task of the model and its prefix; the first is the default",
+    )
+    parser.add_argument("--max-tokens", type=int, help="generation length when none is asked for")
+    parser.add_argument("--queries", type=Path, help="a query a line, to verify with")
+    parser.add_argument("--force", action="store_true", help="overwrite the file")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

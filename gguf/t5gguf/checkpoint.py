@@ -1,0 +1,248 @@
+"""A T5 checkpoint in Hugging Face's layout: config.json and lazily read weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from gguf.utility import LocalTensor, SafetensorsLocal
+
+from t5gguf.errors import ConversionError
+
+F32 = npt.NDArray[np.float32]
+
+ARCHITECTURES = (
+    "T5ForConditionalGeneration",
+    "T5WithLMHeadModel",
+    "MT5ForConditionalGeneration",
+    "UMT5ForConditionalGeneration",
+)
+ACTIVATIONS = {"relu": False, "gated-gelu": True}
+
+
+@dataclass(frozen=True)
+class Config:
+    """The fields of config.json that decide a T5's shape, under Hugging Face's names."""
+
+    architecture: str
+    vocab_size: int
+    d_model: int
+    d_kv: int
+    d_ff: int
+    num_heads: int
+    num_layers: int
+    num_decoder_layers: int
+    relative_attention_num_buckets: int
+    relative_attention_max_distance: int
+    layer_norm_epsilon: float
+    is_gated: bool
+    tie_word_embeddings: bool
+    n_positions: int
+    decoder_start_token_id: int
+    pad_token_id: int
+    eos_token_id: int
+
+    @property
+    def d_inner(self) -> int:
+        """Width of q, k and v over all heads; differs from d_model in some models."""
+        return self.num_heads * self.d_kv
+
+    @property
+    def output_scale(self) -> float:
+        """Factor on the decoder's output before a tied head (T5 v1.0), else 1."""
+        return float(self.d_model**-0.5) if self.tie_word_embeddings else 1.0
+
+    @property
+    def bias_in_every_layer(self) -> bool:
+        """UMT5 has a relative attention bias per layer; the others share the first one's."""
+        return self.architecture.startswith("UMT5")
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        path = directory / "config.json"
+        raw = _read_json(path)
+        faults: list[str] = []
+
+        def field(name: str, kind: type[Any], default: Any = None) -> Any:  # noqa: ANN401
+            value = raw.get(name, default)
+            value = default if value is None else value
+            if kind is float and isinstance(value, int) and not isinstance(value, bool):
+                value = float(value)
+            good = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+            if not good or (kind is int and value < 0):
+                faults.append(f"{name} is {value!r}, expected {kind.__name__}")
+            return value
+
+        architecture = next(iter(raw.get("architectures") or ["(none)"]))
+        if architecture not in ARCHITECTURES:
+            faults.append(f"architecture {architecture} is not one of {', '.join(ARCHITECTURES)}")
+        multilingual = architecture.startswith(("MT5", "UMT5"))
+        activation = raw.get("feed_forward_proj", "gated-gelu" if multilingual else "relu")
+        if activation not in ACTIVATIONS:
+            faults.append(
+                f"feed_forward_proj {activation!r} is unknown to llama.cpp, which takes "
+                + " and ".join(ACTIVATIONS)
+            )
+        layers = field("num_layers", int)
+        config = cls(
+            architecture=architecture,
+            vocab_size=field("vocab_size", int),
+            d_model=field("d_model", int),
+            d_kv=field("d_kv", int),
+            d_ff=field("d_ff", int),
+            num_heads=field("num_heads", int),
+            num_layers=layers,
+            num_decoder_layers=field("num_decoder_layers", int, layers),
+            relative_attention_num_buckets=field("relative_attention_num_buckets", int, 32),
+            relative_attention_max_distance=field("relative_attention_max_distance", int, 128),
+            layer_norm_epsilon=field("layer_norm_epsilon", float, 1e-6),
+            is_gated=ACTIVATIONS.get(activation, False),
+            tie_word_embeddings=field(
+                "tie_word_embeddings", bool, default=not architecture.startswith("MT5")
+            ),
+            n_positions=field("n_positions", int, 512),
+            decoder_start_token_id=field("decoder_start_token_id", int, raw.get("pad_token_id", 0)),
+            pad_token_id=field("pad_token_id", int, 0),
+            eos_token_id=field("eos_token_id", int, 1),
+        )
+        if not faults and config.relative_attention_max_distance != 128:
+            faults.append(
+                f"relative_attention_max_distance is {config.relative_attention_max_distance}; "
+                "llama.cpp computes with 128 always"
+            )
+        if faults:
+            raise ConversionError(f"{path}: " + "; ".join(faults))
+        return config
+
+
+@dataclass(frozen=True)
+class LazyTensor:
+    """A weight that is read when `load` is called; shape as Hugging Face stores it."""
+
+    name: str
+    shape: tuple[int, ...]
+    _read: Callable[[], F32]
+
+    def load(self) -> F32:
+        """The weight as F32, whatever the file's type."""
+        return self._read()
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint directory: its config, its tensors by Hugging Face name, its weight files."""
+
+    directory: Path
+    config: Config
+    tensors: Mapping[str, LazyTensor]
+    weight_files: tuple[Path, ...]
+
+    @classmethod
+    def open(cls, directory: Path) -> Self:
+        """Reads config.json and the weights' headers.
+
+        Raises:
+            ConversionError: no T5, an unreadable file, or a shard that is missing.
+        """
+        if not directory.is_dir():
+            raise ConversionError(f"{directory} is not a directory")
+        config = Config.load(directory)
+        files = _weight_files(directory)
+        tensors: dict[str, LazyTensor] = {}
+        for file in files:
+            for tensor in _open_weights(file):
+                if tensor.name in tensors:
+                    raise ConversionError(f"{file}: {tensor.name} is also in another shard")
+                tensors[tensor.name] = tensor
+        return cls(directory, config, tensors, files)
+
+    def sha256(self) -> dict[str, str]:
+        """Hash of every weight file by its name."""
+        return {file.name: sha256(file) for file in self.weight_files}
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConversionError(f"{path}: {error}") from error
+    if not isinstance(raw, dict):
+        raise ConversionError(f"{path}: expected a JSON object")
+    return raw
+
+
+def _weight_files(directory: Path) -> tuple[Path, ...]:
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        if (directory / name).is_file():
+            return (directory / name,)
+        index = directory / f"{name}.index.json"
+        if index.is_file():
+            shards = sorted(set(_read_json(index).get("weight_map", {}).values()))
+            missing = [s for s in shards if Path(s).name != s or not (directory / s).is_file()]
+            if missing or not shards:
+                raise ConversionError(f"{index}: shards missing: {', '.join(missing) or 'all'}")
+            return tuple(directory / shard for shard in shards)
+    raise ConversionError(
+        f"{directory} has neither model.safetensors nor pytorch_model.bin (nor an index of either)"
+    )
+
+
+def _open_weights(file: Path) -> Iterator[LazyTensor]:
+    return _open_safetensors(file) if file.suffix == ".safetensors" else _open_torch(file)
+
+
+def _open_safetensors(file: Path) -> Iterator[LazyTensor]:
+    try:
+        tensors: dict[str, LocalTensor] = SafetensorsLocal(file).tensors
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConversionError(f"{file} is not a safetensors file: {error}") from error
+    size = file.stat().st_size
+    for name, tensor in tensors.items():
+        if tensor.dtype not in ("F64", "F32", "F16", "BF16"):
+            raise ConversionError(f"{file}: {name} has type {tensor.dtype}, not a float")
+        if tensor.data_range.offset + tensor.data_range.size > size:
+            raise ConversionError(f"{file} is truncated: {name} ends beyond its end")
+        yield LazyTensor(name, tuple(tensor.shape), _safetensors_reader(tensor))
+
+
+def _safetensors_reader(tensor: LocalTensor) -> Callable[[], F32]:
+    def read() -> F32:
+        raw = tensor.mmap_bytes()
+        if tensor.dtype == "BF16":  # the upper half of an F32
+            wide = raw.view("<u2").astype(np.uint32) << 16
+            return wide.view(np.float32).reshape(tensor.shape)
+        kind = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}[tensor.dtype]
+        return raw.view(kind).reshape(tensor.shape).astype(np.float32)
+
+    return read
+
+
+def _open_torch(file: Path) -> Iterator[LazyTensor]:
+    try:
+        import torch  # noqa: PLC0415 - an extra, needed for this file format alone
+    except ImportError as error:
+        raise ConversionError(
+            f"reading {file.name} needs torch: pip install 't5serve[torch]', "
+            "or save the checkpoint as safetensors"
+        ) from error
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:
+        raise ConversionError(f"{file} is not a PyTorch checkpoint: {error}") from error
+    for name, tensor in state.items():
+        yield LazyTensor(name, tuple(tensor.shape), _torch_reader(tensor))
+
+
+def _torch_reader(tensor: Any) -> Callable[[], F32]:  # noqa: ANN401 - torch is an extra
+    return lambda: np.asarray(tensor.float().numpy())

@@ -1,0 +1,122 @@
+"""From a checkpoint directory to verified GGUF files: load, match, write, verify, rename."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gguf import GGMLQuantizationType as Type
+
+from t5gguf.checkpoint import Checkpoint
+from t5gguf.errors import ConversionError
+from t5gguf.quantize import POLICIES, Policy, tensor_type
+from t5gguf.reference import Reference
+from t5gguf.tensor_map import Entry, Role, match
+from t5gguf.verify import Figures, Sample, sample, verify
+from t5gguf.vocab import Vocabulary
+from t5gguf.writer import PlannedTensor, Provenance, padded_rows, write
+
+METADATA_ROOM = 16 << 20  # bytes that header and vocabulary may take besides the tensors
+QUERIES = Path(__file__).parent / "queries.txt"
+
+
+@dataclass(frozen=True)
+class Written:
+    """A file that was written and verified."""
+
+    path: Path
+    size: int
+    figures: Figures
+    tensors: Sequence[PlannedTensor]
+
+
+class Converter:
+    """One checkpoint, loaded once, for as many files as are wanted of it.
+
+    Args:
+        directory: the checkpoint, in Hugging Face's layout.
+        provenance: what the files will say of their source.
+        queries: real inputs, to find the range of activations and to compare logits over.
+
+    Raises:
+        ConversionError: lists what is wrong with the checkpoint.
+    """
+
+    def __init__(
+        self, directory: Path, provenance: Provenance, queries: Sequence[str] = ()
+    ) -> None:
+        self.checkpoint = Checkpoint.open(directory)
+        self.provenance = provenance
+        self._entries = match(self.checkpoint)
+        config = self.checkpoint.config
+        self._rows = padded_rows(config.vocab_size)
+        self.vocabulary = Vocabulary.load(directory, config, self._rows)
+        reference = Reference(self.checkpoint)
+        prefix = next(iter(provenance.tasks.values()))
+        texts = queries or QUERIES.read_text(encoding="utf-8").splitlines()
+        self._samples: list[Sample] = sample(
+            reference, self.vocabulary, [prefix + text for text in texts]
+        )
+        self.max_ffn_down_input = reference.max_ffn_down_input
+
+    def plan(self, file_type: str, embedding: Type | None = None) -> list[PlannedTensor]:
+        """Type and shape of every tensor in a file of that type."""
+        return [self._planned(entry, POLICIES[file_type], embedding) for entry in self._entries]
+
+    def convert(
+        self,
+        out: Path,
+        file_type: str,
+        *,
+        force: bool = False,
+        embedding: Type | None = None,
+        progress: bool = True,
+    ) -> Written:
+        """Writes and verifies one file; `out` appears only when it is right.
+
+        Raises:
+            ConversionError: `out` exists and not `force`, no disk space, values that don't fit.
+            VerificationError: the written file is not what it should be.
+        """
+        if file_type not in POLICIES:
+            raise ConversionError(f"type {file_type!r} is not one of {', '.join(POLICIES)}")
+        if out.exists() and not force:
+            raise ConversionError(f"{out} exists; --force overwrites it")
+        planned = self.plan(file_type, embedding)
+        size = sum(tensor.nbytes for tensor in planned) + METADATA_ROOM
+        out.parent.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(out.parent).free
+        if free < size:
+            raise ConversionError(f"{out.parent} has {free:,} bytes free, {size:,} are needed")
+        part = out.with_name(f".{out.name}.part")
+        try:
+            write(
+                part,
+                self.checkpoint,
+                self.vocabulary,
+                planned,
+                POLICIES[file_type],
+                self.provenance,
+                max_ffn_down_input=self.max_ffn_down_input,
+                progress=progress,
+            )
+            figures = verify(part, planned, self.vocabulary, self._samples, file_type)
+            part.replace(out)
+        finally:
+            part.unlink(missing_ok=True)
+        return Written(out, out.stat().st_size, figures, planned)
+
+    def _planned(self, entry: Entry, policy: Policy, embedding: Type | None) -> PlannedTensor:
+        kind = tensor_type(
+            entry,
+            policy,
+            self.checkpoint.config,
+            max_ffn_down_input=self.max_ffn_down_input,
+            embedding=embedding,
+        )
+        shape = entry.shape
+        if entry.role in (Role.EMBEDDING, Role.HEAD):
+            shape = (self._rows, shape[1])
+        return PlannedTensor(entry, kind, shape)

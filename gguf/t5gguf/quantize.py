@@ -1,0 +1,183 @@
+"""Which type each tensor gets, and the quantising itself by ggml in processes of its own."""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from gguf import GGML_QUANT_SIZES, LlamaFileType
+from gguf import GGMLQuantizationType as Type
+
+from t5gguf.checkpoint import F32, Config
+from t5gguf.errors import ConversionError
+from t5gguf.tensor_map import Entry, Role
+
+Bytes = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The types of one kind of file.
+
+    `down_more` goes to the ffn_down of those layers that llama.cpp's _M mixtures give more bits.
+    q, k and v of a layer always share one type, so that they can be read as one matrix.
+    """
+
+    file_type: LlamaFileType
+    base: Type
+    embedding: Type
+    down_more: Type | None = None
+
+
+POLICIES = {
+    "F32": Policy(LlamaFileType.ALL_F32, Type.F32, Type.F32),
+    "F16": Policy(LlamaFileType.MOSTLY_F16, Type.F16, Type.F16),
+    "BF16": Policy(LlamaFileType.MOSTLY_BF16, Type.BF16, Type.BF16),
+    "Q8_0": Policy(LlamaFileType.MOSTLY_Q8_0, Type.Q8_0, Type.Q8_0),
+    "Q6_K": Policy(LlamaFileType.MOSTLY_Q6_K, Type.Q6_K, Type.Q6_K),
+    "Q5_K_M": Policy(LlamaFileType.MOSTLY_Q5_K_M, Type.Q5_K, Type.Q6_K, Type.Q6_K),
+    "Q4_K_M": Policy(LlamaFileType.MOSTLY_Q4_K_M, Type.Q4_K, Type.Q6_K, Type.Q6_K),
+    "Q4_0": Policy(LlamaFileType.MOSTLY_Q4_0, Type.Q4_0, Type.Q4_0),
+}
+# What a row that is no multiple of 256 gets instead; llama.cpp's quantiser falls back likewise.
+NARROW = {Type.Q4_K: Type.Q5_0, Type.Q5_K: Type.Q5_1, Type.Q6_K: Type.Q8_0}
+# ggml multiplies F16 weights with inputs rounded to F16, whose largest value is 65,504;
+# past half of that the tensor is kept as BF16, which has F32's range.
+F16_INPUT_LIMIT = 32_000.0
+CHUNK = 1 << 22  # values quantised in one call: 16 MB of F32
+
+
+def tensor_type(
+    entry: Entry,
+    policy: Policy,
+    config: Config,
+    *,
+    max_ffn_down_input: float,
+    embedding: Type | None = None,
+) -> Type:
+    """The type of one tensor.
+
+    Args:
+        entry: the tensor.
+        policy: of the file.
+        config: gives the number of layers.
+        max_ffn_down_input: largest |input| of any ffn_down over real queries.
+        embedding: overrides the policy's type of the embedding and the head.
+    """
+    if entry.role in (Role.NORM, Role.OUTPUT_NORM, Role.BIAS):
+        return Type.F32
+    wanted = policy.base
+    if entry.role in (Role.EMBEDDING, Role.HEAD):
+        wanted = embedding or policy.embedding
+    elif entry.role is Role.FFN_DOWN:
+        if policy.down_more and _more_bits(entry, config):
+            wanted = policy.down_more
+        if wanted is Type.F16 and max_ffn_down_input > F16_INPUT_LIMIT:
+            wanted = Type.BF16
+    columns = entry.shape[-1]
+    if columns % GGML_QUANT_SIZES[wanted][0]:
+        wanted = NARROW.get(wanted, Type.F16)
+    return wanted if columns % GGML_QUANT_SIZES[wanted][0] == 0 else Type.F16
+
+
+def _more_bits(entry: Entry, config: Config) -> bool:
+    """The first and last eighth of the layers, every third between: llama.cpp's use_more_bits."""
+    decoder = entry.name.startswith("dec.")
+    count = config.num_decoder_layers if decoder else config.num_layers
+    eighth = count // 8
+    layer = entry.layer
+    return layer < eighth or layer >= 7 * count // 8 or (layer - eighth) % 3 == 2
+
+
+def nbytes(shape: tuple[int, ...], kind: Type) -> int:
+    """Size of a tensor of that type in the file."""
+    block, size = GGML_QUANT_SIZES[kind]
+    return int(np.prod(shape)) // block * size
+
+
+class Quantizer:
+    """Quantises with `ggml_quantize_chunk` in other processes, since a native call may abort."""
+
+    def __init__(self, pool: ProcessPoolExecutor) -> None:
+        self._pool = pool
+
+    def __call__(self, name: str, values: F32, kind: Type) -> Bytes:
+        """The tensor's bytes in the file.
+
+        Raises:
+            ConversionError: values that are not finite, or that overflow F16.
+        """
+        if not np.isfinite(values).all():
+            raise ConversionError(f"{name} has NaN or infinite values")
+        if kind is Type.F16 and np.abs(values).max(initial=0) > np.finfo(np.float16).max:
+            raise ConversionError(f"{name} has values beyond F16's range: use BF16 or F32")
+        if kind is Type.F32:
+            return np.ascontiguousarray(values, "<f4").reshape(-1).view(np.uint8)
+        rows = values.reshape(-1, values.shape[-1])
+        step = max(1, CHUNK // rows.shape[1])
+        chunks = [rows[start : start + step] for start in range(0, len(rows), step)]
+        try:
+            parts = list(self._pool.map(quantize_rows, chunks, [kind] * len(chunks)))
+        except BrokenProcessPool as error:
+            raise ConversionError(
+                f"{name}: ggml aborted while quantising to {kind.name}"
+            ) from error
+        return np.concatenate(parts)
+
+
+@contextmanager
+def quantizer() -> Iterator[Quantizer]:
+    """A quantiser with as many processes as there are cores."""
+    context = multiprocessing.get_context("spawn")
+    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        yield Quantizer(pool)
+
+
+def quantize_rows(rows: F32, kind: Type) -> Bytes:
+    """Quantises (rows, columns) F32 to ggml's bytes; runs in a quantiser's process."""
+    source = np.ascontiguousarray(rows, np.float32)
+    target = np.empty(nbytes(source.shape, kind), np.uint8)
+    written = _ggml_quantize_chunk()(
+        kind.value, source.ctypes.data, target.ctypes.data, 0, *source.shape, None
+    )
+    if written != target.nbytes:
+        raise ConversionError(
+            f"ggml wrote {written} bytes of {kind.name}, expected {target.nbytes}"
+        )
+    return target
+
+
+@cache
+def _ggml_quantize_chunk() -> ctypes._NamedFuncPointer:
+    spec = find_spec("llama_cpp")  # found, not imported: only its library is wanted
+    if spec is None or not spec.submodule_search_locations:
+        raise ConversionError("llama-cpp-python is not installed")
+    directory = Path(spec.submodule_search_locations[0]) / "lib"
+    names = ("libggml-base.so", "libggml-base.dylib")
+    found = [directory / name for name in names if (directory / name).is_file()]
+    if not found:
+        raise ConversionError(f"{directory} has no {' or '.join(names)}")
+    function = ctypes.CDLL(str(found[0])).ggml_quantize_chunk
+    function.restype = ctypes.c_size_t
+    function.argtypes = [
+        ctypes.c_int,  # type
+        ctypes.c_void_p,  # source
+        ctypes.c_void_p,  # target
+        ctypes.c_int64,  # first value
+        ctypes.c_int64,  # rows
+        ctypes.c_int64,  # values per row
+        ctypes.c_void_p,  # importance matrix
+    ]
+    return function

@@ -1,0 +1,79 @@
+"""Recipes: one TOML file per model, saying where it comes from and how it wants to be used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+BUNDLED = Path(__file__).parent / "bundled"  # in an installed wheel
+CHECKOUT = Path(__file__).parents[1]  # the repository's gguf/
+
+
+class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the checkpoint comes from; sha256 by file name."""
+
+    repo: str
+    revision: str = ""
+    sha256: dict[str, str] = {}
+
+
+class Generation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What generation does unless the request says otherwise."""
+
+    max_tokens: int = 64
+
+
+class Quantisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The file types that are made of the model, and where they leave the usual policy."""
+
+    types: list[str] = []
+    token_embedding_type: str | None = None
+
+
+class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One model: `tasks` maps a task's name to its prefix, the first is the default."""
+
+    name: str
+    description: str
+    license: str
+    file: str
+    source: Source
+    tasks: dict[str, str]
+    generation: Generation = Generation()
+    quantisation: Quantisation = Quantisation()
+
+    def model_path(self) -> Path:
+        """Where the recipe's default GGUF file is, or would be."""
+        return _root() / "models" / self.file
+
+
+class RecipeError(ValueError):
+    """No such recipe, or one that does not read as a recipe."""
+
+
+def names() -> list[str]:
+    """The recipes that are there."""
+    return sorted(path.stem for path in (_root() / "recipes").glob("*.toml"))
+
+
+def load(name: str) -> Recipe:
+    """Reads a recipe by name.
+
+    Raises:
+        RecipeError: lists the names there are, or says what is wrong with the file.
+    """
+    if name not in names():
+        raise RecipeError(f"no recipe is named {name!r}; there are: {', '.join(names())}")
+    path = _root() / "recipes" / f"{name}.toml"
+    try:
+        recipe = msgspec.toml.decode(path.read_bytes(), type=Recipe)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise RecipeError(f"{path}: {error}") from error
+    if recipe.name != name or not recipe.tasks:
+        raise RecipeError(f"{path}: the name must be the file's, and one task is needed at least")
+    return recipe
+
+
+def _root() -> Path:
+    return BUNDLED if BUNDLED.is_dir() else CHECKOUT

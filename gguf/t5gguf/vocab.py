@@ -1,0 +1,209 @@
+"""A T5 vocabulary: SentencePiece Unigram pieces, and what GGUF has to say about each id."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from gguf import TokenType
+from google.protobuf.message import DecodeError
+from sentencepiece import SentencePieceProcessor, sentencepiece_model_pb2
+
+from t5gguf.checkpoint import Config, sha256
+from t5gguf.errors import ConversionError
+
+SPIECE_FILES = ("spiece.model", "tokenizer.model")
+SENTINELS = 100  # T5Tokenizer's default for `extra_ids`
+# Hugging Face gives an added token no score; llama.cpp's converter writes these two.
+ADDED_SCORE, UNUSED_SCORE = -1000.0, -10000.0
+PIECE = sentencepiece_model_pb2.ModelProto.SentencePiece
+TOKEN_TYPES = {
+    PIECE.NORMAL: TokenType.NORMAL,
+    PIECE.UNKNOWN: TokenType.UNKNOWN,
+    PIECE.CONTROL: TokenType.CONTROL,
+    PIECE.USER_DEFINED: TokenType.USER_DEFINED,
+    PIECE.UNUSED: TokenType.UNUSED,
+    PIECE.BYTE: TokenType.BYTE,
+}
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """One text, score and type per id, as many as the file's embedding has rows."""
+
+    tokens: tuple[str, ...]
+    scores: tuple[float, ...]
+    types: tuple[TokenType, ...]
+    precompiled_charsmap: bytes
+    add_space_prefix: bool
+    remove_extra_whitespaces: bool
+    eos_token_id: int
+    unk_token_id: int
+    source: Path
+    _processor: SentencePieceProcessor
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text by SentencePiece itself, with the closing `</s>`."""
+        return [*self._processor.encode(text), self.eos_token_id]
+
+    def suppressed(self, rows: int) -> list[int]:
+        """The ids below rows that never come out: all but `</s>` that do not stand for text."""
+        text = (TokenType.NORMAL, TokenType.BYTE)
+        return [
+            index
+            for index in range(rows)
+            if self.types[index] not in text and index != self.eos_token_id
+        ]
+
+    @classmethod
+    def load(cls, directory: Path, config: Config, rows: int) -> Self:
+        """Reads the vocabulary of a checkpoint directory.
+
+        Args:
+            directory: has spiece.model or tokenizer.model, else a Unigram tokenizer.json.
+            config: gives the vocabulary's size and the special ids.
+            rows: ids to describe; those past the vocabulary become unused tokens.
+
+        Raises:
+            ConversionError: no such file, another kind of tokenizer, or more pieces than rows.
+        """
+        source, proto = _read_proto(directory)
+        if len(proto.pieces) > rows:
+            raise ConversionError(
+                f"{source}: {len(proto.pieces)} pieces, but the embedding has {rows} rows"
+            )
+        tokens = [piece.piece for piece in proto.pieces]
+        scores = [piece.score for piece in proto.pieces]
+        types = [TOKEN_TYPES[piece.type] for piece in proto.pieces]
+        for index in range(len(tokens), rows):
+            tokens.append(f"[PAD{index}]")
+            scores.append(UNUSED_SCORE)
+            types.append(TokenType.UNUSED)
+        for index, name in _added_tokens(directory, len(proto.pieces), config.vocab_size):
+            if index < rows and types[index] is not TokenType.UNKNOWN:
+                tokens[index] = name
+                if types[index] is not TokenType.CONTROL:
+                    scores[index] = ADDED_SCORE
+                    types[index] = TokenType.USER_DEFINED
+        for index in (config.pad_token_id, config.eos_token_id):
+            types[index] = TokenType.CONTROL
+        if TokenType.UNKNOWN not in types:
+            raise ConversionError(f"{source}: no piece is the unknown token")
+        processor = SentencePieceProcessor()
+        processor.LoadFromSerializedProto(proto.SerializeToString())
+        return cls(
+            tokens=tuple(tokens),
+            scores=tuple(scores),
+            types=tuple(types),
+            precompiled_charsmap=proto.normalizer_spec.precompiled_charsmap,
+            add_space_prefix=proto.normalizer_spec.add_dummy_prefix,
+            remove_extra_whitespaces=proto.normalizer_spec.remove_extra_whitespaces,
+            eos_token_id=config.eos_token_id,
+            unk_token_id=types.index(TokenType.UNKNOWN),
+            source=source,
+            _processor=processor,
+        )
+
+    def sha256(self) -> dict[str, str]:
+        return {self.source.name: sha256(self.source)}
+
+
+def _read_proto(directory: Path) -> tuple[Path, Any]:
+    """The vocabulary as SentencePiece's own message, whichever file it stands in."""
+    for name in SPIECE_FILES:
+        if (directory / name).is_file():
+            return directory / name, _parse_spiece(directory / name)
+    path = directory / "tokenizer.json"
+    if path.is_file():
+        return path, _parse_tokenizer_json(path)
+    raise ConversionError(f"{directory} has none of {', '.join(SPIECE_FILES)}, tokenizer.json")
+
+
+def _parse_spiece(path: Path) -> Any:  # noqa: ANN401 - the message's class is made at run time
+    proto = sentencepiece_model_pb2.ModelProto()
+    try:
+        proto.ParseFromString(path.read_bytes())
+    except DecodeError as error:
+        raise ConversionError(f"{path} is not a SentencePiece model: {error}") from error
+    if proto.trainer_spec.model_type != sentencepiece_model_pb2.TrainerSpec.UNIGRAM:
+        raise ConversionError(f"{path} is not a Unigram model, the kind that T5 has")
+    if proto.trainer_spec.treat_whitespace_as_suffix:
+        raise ConversionError(f"{path} writes whitespace as a suffix; T5 has it as a prefix")
+    return proto
+
+
+def _parse_tokenizer_json(path: Path) -> Any:  # noqa: ANN401 - as above
+    """A SentencePiece message with the pieces and the character map of a `tokenizers` file."""
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        model = raw["model"]
+        if model.get("type", "Unigram") != "Unigram":
+            raise ConversionError(f"{path} has a {model['type']} model, T5 has Unigram")
+        special = {t["content"]: t for t in raw.get("added_tokens", []) if t.get("special")}
+        proto = sentencepiece_model_pb2.ModelProto()
+        for index, (text, score) in enumerate(model["vocab"]):
+            kind = PIECE.NORMAL
+            if index == model["unk_id"]:
+                kind = PIECE.UNKNOWN
+            elif text.startswith("<extra_id_"):
+                kind = PIECE.USER_DEFINED
+            elif text in special:
+                kind = PIECE.CONTROL
+            proto.pieces.add(piece=text, score=score, type=kind)
+        charsmap = next(_charsmaps(raw.get("normalizer")), "")
+        proto.normalizer_spec.precompiled_charsmap = base64.b64decode(charsmap, validate=True)
+    except (OSError, ValueError, KeyError, TypeError, binascii.Error) as error:
+        if isinstance(error, ConversionError):
+            raise
+        raise ConversionError(f"{path} is not a Unigram tokenizer: {error!r}") from error
+    proto.trainer_spec.model_type = sentencepiece_model_pb2.TrainerSpec.UNIGRAM
+    proto.trainer_spec.unk_id = model["unk_id"]
+    proto.trainer_spec.bos_id = -1
+    proto.normalizer_spec.add_dummy_prefix = True
+    proto.normalizer_spec.remove_extra_whitespaces = True
+    return proto
+
+
+def _charsmaps(normalizer: dict[str, Any] | None) -> Iterator[str]:
+    """Every Precompiled step of a `tokenizers` normalizer, sequences included."""
+    if normalizer is None:
+        return
+    if normalizer.get("type") == "Precompiled":
+        yield normalizer["precompiled_charsmap"]
+    for step in normalizer.get("normalizers", []):
+        yield from _charsmaps(step)
+
+
+def _added_tokens(directory: Path, pieces: int, vocab_size: int) -> Iterator[tuple[int, str]]:
+    """Ids and names of tokens beyond the pieces: as the directory says, else T5's sentinels.
+
+    A checkpoint without the files that name them still has them: T5Tokenizer counts
+    `<extra_id_99>` .. `<extra_id_0>` up from the last piece wherever the model has room.
+    """
+    config = _optional_json(directory / "tokenizer_config.json")
+    named = {
+        **{int(i): t["content"] for i, t in config.get("added_tokens_decoder", {}).items()},
+        **{i: name for name, i in _optional_json(directory / "added_tokens.json").items()},
+    }
+    sentinels = config.get("extra_ids", SENTINELS)
+    if pieces + sentinels <= vocab_size:
+        for offset in range(sentinels):
+            yield pieces + offset, f"<extra_id_{sentinels - 1 - offset}>"
+    for index, name in named.items():
+        if index >= pieces:
+            yield index, name
+
+
+def _optional_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConversionError(f"{path}: {error}") from error
+    return raw if isinstance(raw, dict) else {}

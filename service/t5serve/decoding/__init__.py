@@ -1,0 +1,1 @@
+"""Strategies: logits in, token ids out. No text, no HTTP, no llama.cpp."""

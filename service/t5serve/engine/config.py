@@ -1,0 +1,26 @@
+"""What a worker process is told at its start."""
+
+from __future__ import annotations
+
+import msgspec
+
+MAX_TOKENS = 128  # the contract's most per sequence
+
+
+class WorkerConfig(msgspec.Struct, frozen=True):
+    """One worker: file, limits, and the processors that it is pinned to (none: not pinned)."""
+
+    model: str
+    threads: int
+    cpus: list[int]
+    max_input_tokens: int
+    max_tokens: int = MAX_TOKENS
+    logit_scale: float | None = None
+
+    def environment(self) -> dict[str, str]:
+        """OpenMP's variables, which libgomp reads once, when it is loaded."""
+        variables = {"OMP_NUM_THREADS": str(self.threads)}
+        if len(self.cpus) == self.threads:
+            variables["OMP_PROC_BIND"] = "true"
+            variables["OMP_PLACES"] = ",".join(f"{{{cpu}}}" for cpu in self.cpus)
+        return variables

@@ -1,0 +1,348 @@
+"""The engine: queues jobs, gives them to worker processes, starts anew those that die."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from t5serve.engine.config import WorkerConfig
+from t5serve.engine.process import Process, WorkerProcess
+from t5serve.engine.quarantine import Quarantine
+from t5serve.errors import (
+    ContextLengthExceeded,
+    DeadlineExceeded,
+    InputQuarantined,
+    InvalidRequest,
+    NotReady,
+    QueueFull,
+    ServerFault,
+    StartupError,
+)
+from t5serve.wire import (
+    Cancel,
+    Failed,
+    Generate,
+    Generated,
+    JobMessage,
+    ModelInfo,
+    Outcome,
+    Ready,
+    Refused,
+    Score,
+    Scored,
+    Tokenize,
+    Tokenized,
+    Unloadable,
+)
+
+logger = logging.getLogger(__name__)
+
+HEALTHY_SECONDS = 60.0  # a worker that lived this long starts anew at once
+MAX_BACKOFF_SECONDS = 30.0
+
+
+@dataclass(eq=False)
+class Job:
+    """One message to a worker and who waits for its outcome."""
+
+    message: JobMessage
+    future: asyncio.Future[Outcome]
+    submitted: float = field(default_factory=time.perf_counter)
+    dispatched: float = 0.0
+    alone: bool = False
+    """Retried after a worker died with it: runs with no other job beside it."""
+
+
+@dataclass(eq=False)
+class Worker:
+    """A ready worker and the jobs that it has."""
+
+    process: Process
+    capacity: int
+    jobs: dict[int, Job] = field(default_factory=dict)
+
+    def takes(self, job: Job) -> bool:
+        if job.alone or any(other.alone for other in self.jobs.values()):
+            return not self.jobs
+        return len(self.jobs) < self.capacity
+
+
+class Result(NamedTuple):
+    """A generation, and the milliseconds that it waited for a worker."""
+
+    generated: Generated
+    queue_ms: float
+
+
+class Engine:
+    """A pool of supervised worker processes.
+
+    Args:
+        workers: one config per worker process, all of the same model.
+        max_queue: jobs that may wait for a worker.
+        start: starts a worker process.
+    """
+
+    def __init__(
+        self,
+        workers: Sequence[WorkerConfig],
+        *,
+        max_queue: int,
+        start: Callable[[WorkerConfig], Awaitable[Process]] = WorkerProcess.start,
+    ) -> None:
+        self._configs = workers
+        self._start_process = start
+        self._max_queue = max_queue
+        self._queue: deque[Job] = deque()
+        self._workers: list[Worker] = []
+        self._supervisors: list[asyncio.Task[None]] = []
+        self._numbers = itertools.count(1)
+        self._quarantine = Quarantine()
+        self._settled = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._draining = False
+        self.model: ModelInfo | None = None
+        self.failure: str | None = None
+        """Why no worker will ever be ready."""
+        self.restarts = 0
+
+    def start(self) -> None:
+        """Starts the workers; `ready` waits for them."""
+        self._supervisors = [
+            asyncio.create_task(self._supervise(config)) for config in self._configs
+        ]
+
+    async def ready(self) -> ModelInfo:
+        """Waits until every worker is ready.
+
+        Raises:
+            StartupError: the model can't be loaded.
+        """
+        await self._settled.wait()
+        if self.failure is not None or self.model is None:
+            raise StartupError(self.failure or "closed while loading")
+        return self.model
+
+    @property
+    def state(self) -> str:
+        """One of failed, draining, loading, restarting, ready."""
+        if self.failure is not None:
+            return "failed"
+        if self._draining:
+            return "draining"
+        if not self._settled.is_set():
+            return "loading"
+        return "ready" if self._workers else "restarting"
+
+    def pids(self) -> list[int]:
+        """The ready workers' process ids."""
+        return [worker.process.pid for worker in self._workers]
+
+    async def generate(
+        self,
+        *,
+        max_tokens: int,
+        timeout: float,  # noqa: ASYNC109 - a budget that the caller shares out
+        text: str | None = None,
+        ids: list[int] | None = None,
+    ) -> Result:
+        """Decodes one input, given as text or as token ids.
+
+        Args:
+            max_tokens: 1 to the worker's most.
+            timeout: seconds, queueing included.
+            text: the encoder's input.
+            ids: likewise, tokenised.
+
+        Raises:
+            RequestError: any of the classes below it that the engine can answer with.
+        """
+        message = Generate(next(self._numbers), max_tokens, text, ids)
+        outcome, queued = await self._run(message, timeout)
+        if not isinstance(outcome, Generated):
+            raise ServerFault("the engine gave an unexpected answer")
+        return Result(outcome, queued)
+
+    async def score(
+        self,
+        encoder_ids: list[int],
+        decoder_ids: list[int],
+        *,
+        timeout: float = 60.0,  # noqa: ASYNC109
+    ) -> npt.NDArray[np.float32]:
+        """Logits after each decoder input, shape (len(decoder_ids), n_vocab)."""
+        message = Score(next(self._numbers), encoder_ids, decoder_ids)
+        outcome, _ = await self._run(message, timeout)
+        if not isinstance(outcome, Scored):
+            raise ServerFault("the engine gave an unexpected answer")
+        return np.frombuffer(outcome.logits, "<f4").reshape(len(decoder_ids), -1)
+
+    async def tokenize(self, text: str, *, timeout: float = 60.0) -> list[int]:  # noqa: ASYNC109
+        """Token ids of a text, with `</s>`."""
+        outcome, _ = await self._run(Tokenize(next(self._numbers), text), timeout)
+        if not isinstance(outcome, Tokenized):
+            raise ServerFault("the engine gave an unexpected answer")
+        return outcome.ids
+
+    def drain(self) -> None:
+        """Takes no more jobs."""
+        self._draining = True
+
+    async def close(self, drain_seconds: float = 0.0) -> None:
+        """Lets the jobs it has finish for so long, then ends the workers."""
+        self.drain()
+        if drain_seconds:
+            try:
+                await asyncio.wait_for(self._idle.wait(), drain_seconds)
+            except TimeoutError:
+                logger.warning("%d jobs did not finish in time", self._pending())
+        for task in self._supervisors:
+            task.cancel()
+        await asyncio.gather(*self._supervisors, return_exceptions=True)
+        for job in self._queue:
+            _fail(job, NotReady("the service is shutting down"))
+        self._queue.clear()
+        self._settled.set()
+
+    async def _run(self, message: JobMessage, timeout: float) -> tuple[Outcome, float]:  # noqa: ASYNC109
+        if self.state != "ready":
+            raise NotReady(f"the service is {self.state}")
+        if self._quarantine.holds(message):
+            raise InputQuarantined("this input ended a worker process twice and is refused")
+        job = Job(message, asyncio.get_running_loop().create_future())
+        self._queue.append(job)
+        self._dispatch()
+        if job in self._queue and len(self._queue) > self._max_queue:
+            self._queue.remove(job)
+            raise QueueFull(f"{self._max_queue} jobs are waiting already")
+        try:
+            async with asyncio.timeout(timeout):
+                outcome = await job.future
+        except TimeoutError:
+            raise DeadlineExceeded("the deadline passed before the model was done") from None
+        finally:
+            if not job.future.done() or job.future.cancelled():
+                self._abandon(job)
+        if isinstance(outcome, Refused):
+            error = ContextLengthExceeded if outcome.too_long else InvalidRequest
+            raise error(outcome.message)
+        if isinstance(outcome, Failed):
+            logger.error("job failed in the worker: %s", outcome.message)
+            raise ServerFault("the model could not decode this input")
+        return outcome, 1000 * (job.dispatched - job.submitted)
+
+    def _dispatch(self) -> None:
+        """Gives waiting jobs to workers, first come first served."""
+        while self._queue:
+            worker = min(
+                (w for w in self._workers if w.takes(self._queue[0])),
+                key=lambda w: len(w.jobs),
+                default=None,
+            )
+            if worker is None:
+                break
+            job = self._queue.popleft()
+            job.dispatched = time.perf_counter()
+            worker.jobs[job.message.job] = job
+            worker.process.send(job.message)
+        self._note_idle()
+
+    def _abandon(self, job: Job) -> None:
+        """Nobody waits for the job any more: its place is free at once."""
+        if job in self._queue:
+            self._queue.remove(job)
+        for worker in self._workers:
+            if worker.jobs.pop(job.message.job, None) is not None:
+                worker.process.send(Cancel(job.message.job))
+        self._dispatch()
+
+    async def _supervise(self, config: WorkerConfig) -> None:
+        """Keeps one worker running, until it turns out that none ever will."""
+        deaths = 0
+        while True:
+            started = time.monotonic()
+            process = await self._start_process(config)
+            try:
+                failure = await self._serve(process)
+            finally:
+                ending = await asyncio.shield(process.close())
+            if not self._settled.is_set():
+                self.failure = failure or f"the worker {ending} while it loaded the model"
+                self._settled.set()
+                return
+            deaths = 1 if time.monotonic() - started > HEALTHY_SECONDS else deaths + 1
+            delay = min(MAX_BACKOFF_SECONDS, 0.5 * 2.0 ** (deaths - 2)) if deaths > 1 else 0.0
+            logger.error("worker %d %s; starting anew in %.1f s", process.pid, ending, delay)
+            self.restarts += 1
+            await asyncio.sleep(delay)
+
+    async def _serve(self, process: Process) -> str | None:
+        """Runs one worker from its start to its death; why it can't load, if it says so."""
+        first = await process.receive()
+        if isinstance(first, Unloadable):
+            return first.message
+        if not isinstance(first, Ready):
+            return None
+        self.model = first.model
+        worker = Worker(process, first.capacity)
+        self._workers.append(worker)
+        if len(self._workers) == len(self._configs):
+            self._settled.set()
+        try:
+            self._dispatch()
+            while (message := await process.receive()) is not None:
+                if not isinstance(message, Ready | Unloadable):
+                    self._settle(worker, message)
+        finally:
+            self._workers.remove(worker)
+            self._bury(worker)
+        return None
+
+    def _settle(self, worker: Worker, outcome: Outcome) -> None:
+        job = worker.jobs.pop(outcome.job, None)
+        if job is None:  # cancelled while its outcome was on the way
+            return
+        self._quarantine.clear(job.message)
+        if not job.future.done():
+            job.future.set_result(outcome)
+        self._dispatch()
+
+    def _bury(self, worker: Worker) -> None:
+        """Retries the jobs of a dead worker once, each alone; blames one that was alone."""
+        jobs = list(worker.jobs.values())
+        worker.jobs.clear()
+        for job in jobs:
+            if len(jobs) == 1 and self._quarantine.blame(job.message):
+                _fail(job, InputQuarantined("this input ended a worker process twice"))
+            elif job.alone:
+                _fail(job, ServerFault("the worker process ended twice while decoding this input"))
+            elif self._draining:
+                _fail(job, NotReady("the service is shutting down"))
+            else:
+                job.alone = True
+                self._queue.appendleft(job)
+        self._dispatch()
+
+    def _pending(self) -> int:
+        return len(self._queue) + sum(len(worker.jobs) for worker in self._workers)
+
+    def _note_idle(self) -> None:
+        if self._pending():
+            self._idle.clear()
+        else:
+            self._idle.set()
+
+
+def _fail(job: Job, error: Exception) -> None:
+    if not job.future.done():
+        job.future.set_exception(error)

@@ -1,0 +1,96 @@
+"""One running worker process and the connection to it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from typing import Protocol, Self
+
+import msgspec
+
+from t5serve.engine.config import WorkerConfig
+from t5serve.wire import HEADER, FromWorker, ToWorker, pack, unpack_from_worker
+
+GRACE_SECONDS = 5.0  # between closing the connection and killing
+
+
+class Process(Protocol):
+    """What the engine needs of a worker process."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def send(self, message: ToWorker) -> None:
+        """Queues a message; one to a worker that died is lost, and `receive` tells."""
+        ...
+
+    async def receive(self) -> FromWorker | None:
+        """The next message; None when the worker is gone."""
+        ...
+
+    async def close(self) -> str:
+        """Ends the worker, gently first; says how it ended."""
+        ...
+
+
+class WorkerProcess:
+    """A real one: `python -m t5serve.worker` at the other end of a socket pair."""
+
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        self._process = process
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def start(cls, config: WorkerConfig) -> Self:
+        """Starts it; it loads the model and then says that it is ready."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-P",  # the current directory is no place for modules
+                "-m",
+                "t5serve.worker",
+                str(theirs.fileno()),
+                msgspec.json.encode(config).decode(),
+                pass_fds=[theirs.fileno()],
+                stdin=asyncio.subprocess.DEVNULL,
+                # ggml's abort would run a debugger for its backtrace, for seconds.
+                env={**os.environ, **config.environment(), "GGML_NO_BACKTRACE": "1"},
+            )
+        reader, writer = await asyncio.open_connection(sock=ours)
+        return cls(process, reader, writer)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def send(self, message: ToWorker) -> None:
+        if not self._writer.is_closing():
+            self._writer.write(pack(message))
+
+    async def receive(self) -> FromWorker | None:
+        try:
+            header = await self._reader.readexactly(HEADER.size)
+            return unpack_from_worker(await self._reader.readexactly(HEADER.unpack(header)[0]))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return None
+
+    async def close(self) -> str:
+        self._writer.close()
+        try:
+            code = await asyncio.wait_for(self._process.wait(), GRACE_SECONDS)
+        except TimeoutError:
+            self._process.kill()
+            code = await self._process.wait()
+        if code < 0:
+            return f"was ended by {signal.Signals(-code).name}"
+        return f"ended with status {code}"

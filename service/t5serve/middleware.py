@@ -1,0 +1,68 @@
+"""Pure ASGI middleware: request id and timing on every response, a limit on every body."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from t5serve.errors import RequestTooLarge
+
+SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+class RequestContext:
+    """Gives each response `x-request-id`, the caller's if it is sane, and `x-processing-ms`."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if SANE_ID.fullmatch(given) else uuid.uuid4().hex
+
+        async def send_with_context(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["x-request-id"] = request_id
+                headers["x-processing-ms"] = f"{1000 * (time.perf_counter() - started):.1f}"
+            await send(message)
+
+        await self._app(scope, receive, send_with_context)
+
+
+class BodyLimit:
+    """Refuses a body as soon as its bytes, announced or arrived, are too many."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        announced = Headers(scope=scope).get("content-length", "0")
+        arrived = 0
+
+        async def receive_within_limit() -> Message:
+            nonlocal arrived
+            if announced.isdecimal() and int(announced) > self._max_bytes:
+                raise self._refusal()
+            message = await receive()
+            arrived += len(message.get("body", b""))
+            if arrived > self._max_bytes:
+                raise self._refusal()
+            return message
+
+        await self._app(scope, receive_within_limit, send)
+
+    def _refusal(self) -> RequestTooLarge:
+        return RequestTooLarge(f"the body has more than {self._max_bytes} bytes")

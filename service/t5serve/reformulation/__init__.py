@@ -1,0 +1,1 @@
+"""What makes a decoded sequence a search query: prefixes, cleaning, fallback."""

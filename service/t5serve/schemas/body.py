@@ -1,0 +1,49 @@
+"""Reading a request's body into a model, with the contract's errors."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+
+from t5serve.errors import InvalidRequest
+
+Body = TypeVar("Body", bound="RequestBody")
+
+
+class RequestBody(BaseModel):
+    """A body whose unknown fields are refused, and whose numbers are no booleans or strings."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def parse(kind: type[Body], raw: bytes) -> Body:
+    """Reads JSON.
+
+    Raises:
+        InvalidRequest: names the first fault and its field.
+    """
+    try:
+        return kind.model_validate_json(raw)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        raise InvalidRequest(_message(first), param=_path(first)) from None
+
+
+def _message(error: ErrorDetails) -> str:
+    if error["type"] == "json_invalid":
+        return f"the body is not JSON: {error['msg'].removeprefix('Invalid JSON: ')}"
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        message = "unknown field"
+    path = _path(error)
+    return f"{path}: {message}" if path else message
+
+
+def _path(error: ErrorDetails) -> str | None:
+    """`queries[0].text` for ("queries", 0, "text")."""
+    path = ""
+    for part in error["loc"]:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return path.lstrip(".") or None

@@ -1,0 +1,80 @@
+"""Running the service: engine, application, uvicorn, and an orderly end."""
+
+from __future__ import annotations
+
+import logging
+from types import FrameType
+
+import uvicorn
+
+from t5serve.app import create_app
+from t5serve.cpus import plan
+from t5serve.engine.config import WorkerConfig
+from t5serve.engine.engine import Engine
+from t5serve.errors import StartupError
+from t5serve.settings import Settings
+
+
+def build_engine(settings: Settings) -> Engine:
+    """An engine for the settings, not started yet.
+
+    Raises:
+        StartupError: there is no such model.
+    """
+    path, _ = settings.find_model()
+    workers = [
+        WorkerConfig(
+            model=str(path),
+            threads=share.threads,
+            cpus=list(share.cpus),
+            max_input_tokens=settings.max_input_tokens,
+            logit_scale=settings.logit_scale,
+        )
+        for share in plan(settings.workers, settings.threads)
+    ]
+    return Engine(workers, max_queue=settings.max_queue)
+
+
+def serve(settings: Settings) -> None:
+    """Serves until a signal ends it.
+
+    Raises:
+        StartupError: the model can't be served.
+    """
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    engine = build_engine(settings)
+    _, recipe = settings.find_model()
+
+    def give_up() -> None:
+        server.should_exit = True
+
+    app = create_app(settings, engine, recipe, on_failure=give_up)
+    server = _Server(
+        uvicorn.Config(
+            app,
+            host=settings.host,
+            port=settings.port,
+            log_config=None,
+            lifespan="on",
+            server_header=False,
+            timeout_graceful_shutdown=settings.drain_seconds,
+        ),
+        engine,
+    )
+    server.run()
+    if engine.failure is not None:
+        raise StartupError(engine.failure)
+
+
+class _Server(uvicorn.Server):
+    """Tells the engine of a signal at once, so that open connections see the draining."""
+
+    def __init__(self, config: uvicorn.Config, engine: Engine) -> None:
+        super().__init__(config)
+        self._engine = engine
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._engine.drain()
+        super().handle_exit(sig, frame)

@@ -1,0 +1,61 @@
+"""Settings from the environment, prefix T5SERVE_."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from t5gguf import recipe as recipes
+from t5gguf.recipe import Recipe, RecipeError
+from t5serve.errors import StartupError
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseSettings):
+    """What an operator can set; fixed once the service runs."""
+
+    model_config = SettingsConfigDict(env_prefix="T5SERVE_", frozen=True)
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    model: str = "tiny-t5"
+    """A GGUF file's path, or a recipe's name."""
+    backend: Literal["auto", "llama"] = "auto"
+    logit_scale: Annotated[float, Field(gt=0)] | None = None
+    """Factor on the file's logits; by default what the file's head asks for."""
+    workers: Positive = 1
+    threads: Positive | None = None
+    """Per worker; by default the physical cores that this process may use, shared out."""
+    max_queue: Positive = 64
+    """Jobs (one per query) that may wait for a worker; one more is refused with 429."""
+    max_input_tokens: Annotated[int, Field(ge=1, le=4096)] = 512
+    max_body_bytes: Positive = 1_000_000
+    max_queries: Positive = 32
+    timeout_ms: Positive = 10_000
+    """Deadline of a request that names none, and the longest that one may name."""
+    drain_seconds: Positive = 30
+    """After SIGTERM, how long requests that run may take to finish."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    def find_model(self) -> tuple[Path, Recipe | None]:
+        """The GGUF file to serve, and the recipe that named it.
+
+        Raises:
+            StartupError: neither a file nor a recipe, or a recipe whose file is not there.
+        """
+        path = Path(self.model)
+        if path.is_file():
+            return path, None
+        if path.suffix == ".gguf" or "/" in self.model:
+            raise StartupError(f"{path} does not exist")
+        try:
+            recipe = recipes.load(self.model)
+        except RecipeError as error:
+            raise StartupError(str(error)) from error
+        if not recipe.model_path().is_file():
+            raise StartupError(f"{recipe.model_path()} does not exist: fetch or convert it first")
+        return recipe.model_path(), recipe

@@ -1,0 +1,145 @@
+"""What the service and its worker processes say to each other: MessagePack, length-prefixed."""
+
+from __future__ import annotations
+
+import struct
+
+import msgspec
+
+HEADER = struct.Struct("<I")
+
+
+class Generate(msgspec.Struct, tag=True, frozen=True):
+    """Service to worker: decode one input. Exactly one of text and ids is given."""
+
+    job: int
+    max_tokens: int
+    text: str | None = None
+    ids: list[int] | None = None
+
+
+class Score(msgspec.Struct, tag=True, frozen=True):
+    """Service to worker: the logits after each of the given decoder inputs."""
+
+    job: int
+    encoder_ids: list[int]
+    decoder_ids: list[int]
+
+
+class Tokenize(msgspec.Struct, tag=True, frozen=True):
+    """Service to worker: the token ids of a text, with `</s>`."""
+
+    job: int
+    text: str
+
+
+class Cancel(msgspec.Struct, tag=True, frozen=True):
+    """Service to worker: nobody waits for this job any more."""
+
+    job: int
+
+
+class ModelInfo(msgspec.Struct, frozen=True):
+    """What a worker knows of the file it loaded; `metadata` has the file's t5serve.* keys."""
+
+    name: str
+    description: str
+    n_vocab: int
+    max_input_tokens: int
+    max_tokens: int
+    metadata: dict[str, str]
+
+
+class Ready(msgspec.Struct, tag=True, frozen=True):
+    """Worker to service: the model is loaded and has decoded once."""
+
+    model: ModelInfo
+    threads: int
+    capacity: int
+    """Jobs that the backend decodes at once."""
+
+
+class Unloadable(msgspec.Struct, tag=True, frozen=True):
+    """Worker to service: this model will never load; the worker ends."""
+
+    message: str
+
+
+class Timings(msgspec.Struct, frozen=True):
+    """Milliseconds that a job spent in the worker."""
+
+    tokenize: float
+    encode: float
+    decode: float
+
+
+class Generated(msgspec.Struct, tag=True, frozen=True):
+    """Worker to service: a finished job.
+
+    `tokens` excludes `</s>`; `logprob` sums the natural logs of the probabilities of all tokens
+    that were decoded, `</s>` included, and `decoded` counts those.
+    """
+
+    job: int
+    text: str
+    tokens: list[int]
+    logprob: float
+    decoded: int
+    finish_reason: str
+    prompt_tokens: int
+    timings: Timings
+
+
+class Scored(msgspec.Struct, tag=True, frozen=True):
+    """Worker to service: little-endian F32 logits, row-major, n_vocab a row."""
+
+    job: int
+    logits: bytes
+
+
+class Tokenized(msgspec.Struct, tag=True, frozen=True):
+    """Worker to service: token ids."""
+
+    job: int
+    ids: list[int]
+
+
+class Refused(msgspec.Struct, tag=True, frozen=True):
+    """Worker to service: this job's input can't be decoded; `too_long` says why it can't."""
+
+    job: int
+    message: str
+    too_long: bool = False
+
+
+class Failed(msgspec.Struct, tag=True, frozen=True):
+    """Worker to service: this job failed inside; the worker goes on."""
+
+    job: int
+    message: str
+
+
+ToWorker = Generate | Score | Tokenize | Cancel
+FromWorker = Ready | Unloadable | Generated | Scored | Tokenized | Refused | Failed
+JobMessage = Generate | Score | Tokenize
+Outcome = Generated | Scored | Tokenized | Refused | Failed
+
+_encoder = msgspec.msgpack.Encoder()
+_to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
+_from_worker: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)
+
+
+def pack(message: ToWorker | FromWorker) -> bytes:
+    """A frame: four bytes of length, then the message."""
+    body = _encoder.encode(message)
+    return HEADER.pack(len(body)) + body
+
+
+def unpack_to_worker(body: bytes) -> ToWorker:
+    """Reads a frame's body on the worker's side."""
+    return _to_worker.decode(body)
+
+
+def unpack_from_worker(body: bytes) -> FromWorker:
+    """Reads a frame's body on the service's side."""
+    return _from_worker.decode(body)

@@ -1,0 +1,51 @@
+"""Entry of a worker process: `python -m t5serve.worker FD CONFIG`, started by the engine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import msgspec
+
+from t5serve.engine.config import WorkerConfig
+
+
+def main() -> None:
+    """Pins the process, loads the model, serves its connection until the service closes it."""
+    # The terminal's Ctrl-C and a container's SIGTERM reach the whole group; the service decides
+    # when a worker ends, by closing the connection.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    config = msgspec.json.decode(sys.argv[2], type=WorkerConfig)
+    if config.cpus and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, config.cpus)  # before OpenMP starts threads that inherit it
+
+    # Here and not above: importing llama_cpp loads libgomp, which reads the affinity.
+    from t5serve.wire import Ready, Unloadable  # noqa: PLC0415
+    from t5serve.worker.backend import BackendError  # noqa: PLC0415
+    from t5serve.worker.loop import Connection, Loop, warm_up  # noqa: PLC0415
+    from t5serve.worker.model import LoadError, load  # noqa: PLC0415
+
+    with socket.socket(fileno=int(sys.argv[1])) as sock:
+        connection = Connection(sock)
+        try:
+            model = load(
+                Path(config.model),
+                threads=config.threads,
+                max_input_tokens=config.max_input_tokens,
+                max_tokens=config.max_tokens,
+                logit_scale=config.logit_scale,
+            )
+        except (LoadError, BackendError) as error:
+            connection.send(Unloadable(str(error)))
+            return
+        warm_up(model)
+        connection.send(Ready(model.info, config.threads, model.backend.capacity))
+        Loop(connection, model).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Text to token ids and back, through the vocabulary that llama.cpp read from the file."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterable
+from typing import Any
+
+import llama_cpp
+import numpy as np
+import numpy.typing as npt
+
+SPACE = "\u2581"  # how SentencePiece writes a space
+SENTINEL = b"<extra_id_"
+
+
+class Vocabulary:
+    """The vocabulary of a loaded model.
+
+    Attributes:
+        size: number of ids.
+        eos: id of `</s>`.
+        suppressed: ids that never come out: all but `</s>` that do not stand for text.
+    """
+
+    def __init__(self, model: Any, size: int) -> None:  # noqa: ANN401 - an opaque pointer
+        self._vocab = llama_cpp.llama_model_get_vocab(model)
+        self.size = size
+        self.eos = int(llama_cpp.llama_vocab_eos(self._vocab))
+        self.suppressed = self._find_suppressed()
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text, `</s>` last.
+
+        `</s>`, `<pad>` and `<unk>` written in the text are text: a client can't make control
+        tokens. Sentinels (`<extra_id_0>`) are taken as such where the model has them.
+        """
+        raw = text.encode()
+        add_special, parse_special = True, False
+        capacity = len(raw) + 2
+        while True:
+            buffer = (ctypes.c_int32 * capacity)()
+            count = llama_cpp.llama_tokenize(
+                self._vocab, raw, len(raw), buffer, capacity, add_special, parse_special
+            )
+            if count >= 0:
+                break
+            capacity = -count  # some characters are normalised to many: U+FDFA to 18
+        return buffer[:count]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of ids as SentencePiece joins them, without the leading space."""
+        text = b"".join(self._piece(token) for token in ids).decode(errors="replace")
+        return text.replace(SPACE, " ").removeprefix(" ")
+
+    def _piece(self, token: int) -> bytes:
+        text = self._text(token)
+        if self._attributes(token) & llama_cpp.LLAMA_TOKEN_ATTR_BYTE:
+            return bytes([int(text[3:5], 16)])  # <0xE2>
+        return text
+
+    def _text(self, token: int) -> bytes:
+        return bytes(llama_cpp.llama_vocab_get_text(self._vocab, token))
+
+    def _attributes(self, token: int) -> int:
+        return int(llama_cpp.llama_vocab_get_attr(self._vocab, token))
+
+    def _find_suppressed(self) -> npt.NDArray[np.intp]:
+        text = llama_cpp.LLAMA_TOKEN_ATTR_NORMAL | llama_cpp.LLAMA_TOKEN_ATTR_BYTE
+        return np.array(
+            [
+                token
+                for token in range(self.size)
+                if token != self.eos
+                and (not self._attributes(token) & text or SENTINEL in self._text(token))
+            ],
+            np.intp,
+        )

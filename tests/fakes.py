@@ -1,0 +1,131 @@
+"""Hand-written stand-ins for what is slow or has to fail on purpose."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from t5serve.engine.config import WorkerConfig
+from t5serve.engine.engine import Engine
+from t5serve.wire import (
+    Cancel,
+    FromWorker,
+    Generate,
+    Generated,
+    JobMessage,
+    ModelInfo,
+    Ready,
+    Timings,
+    ToWorker,
+    Unloadable,
+)
+
+MODEL = ModelInfo(
+    name="fake",
+    description="no model at all",
+    n_vocab=10,
+    max_input_tokens=512,
+    max_tokens=128,
+    metadata={"t5serve.tasks": "paraphrase,fix", "t5serve.prefix.fix": "fix: "},
+)
+CONFIG = WorkerConfig("fake.gguf", threads=1, cpus=[], max_input_tokens=512)
+
+
+def answer(message: JobMessage, text: str | None = None) -> Generated:
+    """What a worker would send: by default the input in capitals."""
+    assert isinstance(message, Generate)
+    return Generated(
+        job=message.job,
+        text=(message.text or "").upper() if text is None else text,
+        tokens=[3, 4],
+        logprob=-1.5,
+        decoded=3,
+        finish_reason="stop",
+        prompt_tokens=5,
+        timings=Timings(0.1, 1.0, 2.0),
+    )
+
+
+class FakeProcess:
+    """A worker process that a test plays: it reads `inbox`, and calls `reply` or `die`."""
+
+    pid = 1
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.inbox: list[JobMessage] = []
+        self.cancelled: list[int] = []
+        self.alive = True
+        self._outbox: asyncio.Queue[FromWorker | None] = asyncio.Queue()
+
+    def send(self, message: ToWorker) -> None:
+        if isinstance(message, Cancel):
+            self.cancelled.append(message.job)
+        else:
+            self.inbox.append(message)
+
+    async def receive(self) -> FromWorker | None:
+        return await self._outbox.get()
+
+    async def close(self) -> str:
+        self.alive = False
+        return "was closed by the test"
+
+    def ready(self) -> None:
+        self.reply(Ready(MODEL, threads=1, capacity=self.capacity))
+
+    def reply(self, message: FromWorker) -> None:
+        self._outbox.put_nowait(message)
+
+    def die(self) -> None:
+        self._outbox.put_nowait(None)
+
+
+class FakePool:
+    """Starts fake processes, and remembers them in the order of their start."""
+
+    def __init__(self, capacity: int = 1, unloadable: str | None = None) -> None:
+        self.processes: list[FakeProcess] = []
+        self._capacity = capacity
+        self._unloadable = unloadable
+
+    async def start(self, _config: WorkerConfig) -> FakeProcess:
+        process = FakeProcess(self._capacity)
+        self.processes.append(process)
+        if self._unloadable is None:
+            process.ready()
+        else:
+            process.reply(Unloadable(self._unloadable))
+        return process
+
+    @property
+    def newest(self) -> FakeProcess:
+        return self.processes[-1]
+
+
+async def settle() -> None:
+    """Lets every task that can run do so."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def with_engine(
+    test: Callable[[Engine, FakePool], Awaitable[None]],
+    *,
+    capacity: int = 1,
+    workers: int = 1,
+    max_queue: int = 8,
+) -> None:
+    """Runs a test's coroutine with an engine of fake processes."""
+
+    async def run() -> None:
+        pool = FakePool(capacity)
+        engine = Engine([CONFIG] * workers, max_queue=max_queue, start=pool.start)
+        engine.start()
+        await engine.ready()
+        try:
+            await test(engine, pool)
+        finally:
+            await engine.close()
+
+    asyncio.run(run())

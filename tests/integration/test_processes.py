@@ -1,0 +1,171 @@
+"""Workers that die, models that can't be loaded, signals: the service as an operator sees it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from gguf import GGUFWriter
+
+from serving import Server, start, stop
+
+BUSY = {"queries": [f"question number {i} about something" for i in range(30)], "strict": True}
+
+
+@pytest.fixture
+def victim() -> Iterator[Server]:
+    """A service of its own for a test that breaks it."""
+    running = start()
+    running.wait_until_ready()
+    yield running
+    if running.process.poll() is None:
+        stop(running)
+
+
+def in_background(server: Server, results: list[httpx.Response]) -> threading.Thread:
+    def run() -> None:
+        with server.client() as client:
+            results.append(client.post("/v1/reformulate", json=BUSY))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+def test_killed_worker_is_replaced_and_its_job_retried(victim: Server) -> None:
+    """SIGKILL in the middle of a request: the request is answered in full, the service recovers."""
+    results: list[httpx.Response] = []
+    thread = in_background(victim, results)
+    time.sleep(0.1)
+    (worker,) = victim.workers()
+    os.kill(worker, signal.SIGKILL)
+    thread.join()
+    assert results[0].status_code == 200
+    assert len(results[0].json()["results"]) == 30
+    victim.wait_until_ready()
+    assert victim.workers() != [worker]
+    assert "was ended by SIGKILL" in stop(victim)
+
+
+def test_readyz_tells_of_the_restart(victim: Server) -> None:
+    """While no worker is ready: 503 with a reason; a strict request gets 503, another its query."""
+    (worker,) = victim.workers()
+    os.kill(worker, signal.SIGSTOP)  # the next one is slower to come than these requests
+    os.kill(worker, signal.SIGKILL)
+    with victim.client() as client:
+        seen = set()
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            ready = client.get("/readyz")
+            if ready.status_code == 503:
+                seen.add(ready.json()["error"]["message"])
+                assert ready.headers["retry-after"]
+                fallback = client.post("/v1/reformulate", json={"query": "x"})
+                assert fallback.status_code == 200
+            elif seen:
+                break
+    assert seen == {"the service is restarting"}
+
+
+def test_sigterm_finishes_what_runs(victim: Server) -> None:
+    """A request that is being answered when SIGTERM comes is answered; then the service ends."""
+    results: list[httpx.Response] = []
+    thread = in_background(victim, results)
+    time.sleep(0.1)
+    stop(victim)
+    thread.join()
+    assert results[0].status_code == 200
+    assert len(results[0].json()["results"]) == 30
+
+
+def test_no_worker_outlives_its_service(victim: Server) -> None:
+    """A service that is killed takes its workers along."""
+    (worker,) = victim.workers()
+    victim.process.kill()
+    victim.process.communicate()
+    deadline = time.monotonic() + 30
+    while Path(f"/proc/{worker}").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not Path(f"/proc/{worker}").exists()
+
+
+def test_idle_service_uses_no_cpu(victim: Server) -> None:
+    """Threads that wait for work do not spin."""
+    with victim.client() as client:
+        client.post("/v1/reformulate", json={"query": "wake up"})
+    time.sleep(0.5)
+
+    def ticks() -> int:
+        pids = [victim.process.pid, *victim.workers()]
+        fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in pids]
+        return sum(int(f[11]) + int(f[12]) for f in fields)
+
+    before = ticks()
+    time.sleep(1)
+    assert ticks() - before <= 10  # of the 100 ticks that a second of one core has
+
+
+def another_architecture(path: Path) -> None:
+    writer = GGUFWriter(path, "t5encoder")
+    writer.add_tensor("x", np.zeros(32, np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def no_model_at_all(path: Path) -> None:
+    path.write_text("hello")
+
+
+def nothing(path: Path) -> None:
+    path.touch()
+
+
+@pytest.mark.parametrize("make", [another_architecture, no_model_at_all, nothing])
+def test_a_wrong_model_is_one_line(tmp_path: Path, make: object) -> None:
+    """No traceback, no abort: one line on standard error names the file, and status 1."""
+    path = tmp_path / "wrong.gguf"
+    assert callable(make)
+    make(path)
+    assert_one_line(start(model=str(path)), path)
+
+
+@pytest.mark.parametrize("size", [3, 100, 5000, 300_000, 9_000_000])
+def test_a_truncated_model_is_one_line(tmp_path: Path, embedded: Path, size: int) -> None:
+    """Wherever the file ends: inside the header, the vocabulary or the tensors."""
+    path = tmp_path / "truncated.gguf"
+    path.write_bytes(embedded.read_bytes()[:size])
+    assert_one_line(start(model=str(path)), path)
+
+
+def test_a_missing_model_is_one_line(tmp_path: Path) -> None:
+    """The commonest mistake."""
+    path = tmp_path / "missing.gguf"
+    assert_one_line(start(model=str(path)), path)
+
+
+def assert_one_line(server: Server, path: Path) -> None:
+    _, stderr = server.process.communicate(timeout=60)
+    assert server.process.returncode == 1
+    *before, last = stderr.strip().splitlines()
+    assert last.startswith(f"t5serve: {path}")
+    assert "Traceback" not in stderr
+    assert not [line for line in before if " INFO uvicorn" not in line]
+
+
+def test_a_wrong_setting_is_one_line() -> None:
+    """The variable is named with what is wrong with it."""
+    server = start(workers="0")
+    _, stderr = server.process.communicate(timeout=60)
+    assert server.process.returncode == 1
+    assert stderr.strip().splitlines() == [
+        "t5serve: T5SERVE_WORKERS: Input should be greater than or equal to 1"
+    ]

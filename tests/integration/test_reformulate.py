@@ -1,0 +1,175 @@
+"""POST /v1/reformulate and its neighbours over a real socket."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+
+import httpx
+import pytest
+
+from serving import Server
+
+ERROR_KEYS = {"message", "type", "param", "code"}
+
+
+def post(server: Server, **body: object) -> httpx.Response:
+    with server.client() as client:
+        return client.post("/v1/reformulate", json=body)
+
+
+def assert_still_working(server: Server) -> None:
+    assert post(server, query="how do i learn python fast", strict=True).status_code == 200
+
+
+def test_answer_has_the_contract_s_shape(server: Server) -> None:
+    """Every key of the contract, with figures that belong together."""
+    response = post(server, query="how do i learn python fast", strict=True)
+    assert response.status_code == 200
+    body = response.json()
+    assert body.keys() == {"id", "model", "created", "results", "timings_ms", "usage"}
+    (result,) = body["results"]
+    assert result["original"] == "how do i learn python fast"
+    assert (result["fallback"], result["fallback_reason"], result["cached"]) == (False, None, False)
+    (one,) = result["reformulations"]
+    assert result["queries"] == [one["text"]]
+    assert one.keys() == {"text", "score", "rank", "tokens", "source"}
+    assert one["score"] < 0
+    assert (one["rank"], one["source"]) == (1, "model")
+    times = body["timings_ms"]
+    assert times.keys() == {"queue", "tokenize", "encode", "decode", "total"}
+    assert times["total"] >= times["encode"] + times["decode"] > 0
+    usage = body["usage"]
+    assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+    assert usage["completion_tokens"] == one["tokens"]
+
+
+def test_several_queries(server: Server) -> None:
+    """Results keep the order and the ids of the queries."""
+    queries = [{"id": str(i), "text": f"how to cook {i} eggs"} for i in range(20)]
+    results = post(server, queries=queries, strict=True).json()["results"]
+    assert [(r["id"], r["original"]) for r in results] == [(q["id"], q["text"]) for q in queries]
+    plain = post(server, queries=["how to cook 3 eggs"], strict=True).json()["results"]
+    assert "id" not in plain[0]
+    assert plain[0]["queries"] == results[3]["queries"]
+
+
+def test_max_tokens(server: Server) -> None:
+    """The limit on the output holds."""
+    body = post(server, query="what is the best way to learn a language", max_tokens=2).json()
+    assert body["usage"]["completion_tokens"] == 2
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "\U0001f642",
+        "\U0001f469\u200d\U0001f4bb \U0001f1e9\U0001f1ea flags",
+        "a\x00b\x07c\x1b[31m",
+        "\u202ereversed\u202c",
+        "</s> <pad> <unk> <extra_id_0>",
+        "caf\u00e9 \ufb01n \uff26\uff55\uff4c\uff4c \u4f60\u597d \u0645\u0631\u062d\u0628\u0627",
+        "x" * 400,
+        "'; DROP TABLE queries; --",
+        "\u2581\u2581\u2581a",
+        "\ufffd\uffff\U0010ffff",
+    ],
+)
+def test_strange_text_is_text(server: Server, query: str) -> None:
+    """Whatever a client types has an answer, and the original comes back unchanged."""
+    response = post(server, query=query)
+    assert response.status_code == 200
+    (result,) = response.json()["results"]
+    assert result["original"] == query
+    assert result["queries"]
+    assert "<extra_id" not in result["queries"][0] or result["fallback"]
+    assert_still_working(server)
+
+
+@pytest.mark.parametrize(
+    ("raw", "status", "code"),
+    [
+        (b'{"query": ""}', 400, "invalid_request"),
+        (b'{"query": "  \\n\\t "}', 400, "invalid_request"),
+        (b'{"query": 12}', 400, "invalid_request"),
+        (b'{"query": ["a"]}', 400, "invalid_request"),
+        (b'{"query": "how to', 400, "invalid_request"),
+        (b"", 400, "invalid_request"),
+        (b'{"query": "a", "n": 3}', 400, "invalid_request"),
+        (b'{"query": "a", "task": "sing"}', 400, "invalid_request"),
+        (b'{"query": "a", "timeout_ms": 999999999}', 400, "invalid_request"),
+        (json.dumps({"query": "word " * 2000}).encode(), 400, "context_length_exceeded"),
+        (json.dumps({"query": "\U0001f642q" * 5000}).encode(), 400, "context_length_exceeded"),
+        (json.dumps({"queries": ["a"] * 33}).encode(), 400, "invalid_request"),
+        (json.dumps({"query": "x" * 1_000_000}).encode(), 413, "request_too_large"),
+    ],
+)
+def test_refusals(server: Server, raw: bytes, status: int, code: str) -> None:
+    """What can't be taken is refused as the contract says, and the service goes on."""
+    with server.client() as client:
+        response = client.post("/v1/reformulate", content=raw)
+    assert (response.status_code, response.json()["error"]["code"]) == (status, code)
+    assert response.json()["error"].keys() == ERROR_KEYS
+    assert_still_working(server)
+
+
+def test_a_long_word_is_short_in_tokens(server: Server) -> None:
+    """10,000 characters are refused by their tokens, not by their number."""
+    assert post(server, query="a " + " " * 10_000 + "b").status_code == 200
+    refused = post(server, query="word" * 2500)
+    assert refused.json()["error"]["code"] == "context_length_exceeded"
+    assert re.search(r"\d+ tokens, at most 512", refused.json()["error"]["message"])
+
+
+def test_body_is_counted_as_it_arrives(server: Server) -> None:
+    """A chunked body without a length is cut off at the limit."""
+    host = server.url.removeprefix("http://")
+    connection = http.client.HTTPConnection(host, timeout=30)
+    connection.request(
+        "POST",
+        "/v1/reformulate",
+        body=(b"x" * 100_000 for _ in range(12)),
+        encode_chunked=True,
+        headers={"transfer-encoding": "chunked"},
+    )
+    response = connection.getresponse()
+    assert response.status == 413
+    assert json.loads(response.read())["error"]["code"] == "request_too_large"
+    connection.close()
+
+
+def test_deadline(server: Server) -> None:
+    """One millisecond is too short: the original comes back, or 504 when strict."""
+    query = " ".join(["why"] * 400)
+    (result,) = post(server, query=query, timeout_ms=1).json()["results"]
+    assert result["fallback_reason"] == "deadline_exceeded"
+    assert result["queries"] == [query]
+    assert result["reformulations"][0]["source"] == "original"
+    assert post(server, query=query, timeout_ms=1, strict=True).status_code == 504
+
+
+def test_unknown_paths_and_methods(server: Server) -> None:
+    """404 and 405 have the one error shape."""
+    with server.client() as client:
+        missing, wrong = client.get("/v2"), client.get("/v1/reformulate")
+    assert (missing.status_code, missing.json()["error"].keys()) == (404, ERROR_KEYS)
+    assert (wrong.status_code, wrong.json()["error"].keys()) == (405, ERROR_KEYS)
+    assert wrong.headers["allow"] == "POST"
+
+
+def test_request_id(server: Server) -> None:
+    """A sane id of the caller's comes back, any other is replaced; time is always told."""
+    with server.client() as client:
+        kept = client.get("/healthz", headers={"x-request-id": "abc-1.2_3"})
+        replaced = client.get("/v2", headers={"x-request-id": "bad id\t" + "x" * 200})
+    assert kept.headers["x-request-id"] == "abc-1.2_3"
+    assert re.fullmatch(r"[0-9a-f]{32}", replaced.headers["x-request-id"])
+    assert float(replaced.headers["x-processing-ms"]) >= 0
+
+
+def test_health(server: Server) -> None:
+    """Alive, and ready with the model's name."""
+    with server.client() as client:
+        assert client.get("/healthz").json() == {"status": "ok"}
+        assert client.get("/readyz").json() == {"status": "ready", "model": "tiny-t5"}

@@ -1,0 +1,217 @@
+from pathlib import Path
+
+import pytest
+from gguf import GGUFReader
+from sentencepiece import sentencepiece_model_pb2
+
+import tiny
+from t5gguf import __main__ as cli
+from t5gguf import recipe
+
+RECIPE = """\
+name = "small"
+description = "A model."
+license = "Apache-2.0"
+file = "small-F32.gguf"
+
+[source]
+repo = "owner/small"
+revision = "abc123"
+
+[tasks]
+reformulate = "rewrite: "
+paraphrase = "say it otherwise: "
+
+[generation]
+max_tokens = 20
+
+[quantisation]
+token_embedding_type = "F16"
+"""
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint without character map: gguf's reader takes seconds over the map's bytes."""
+    directory = tiny.build("tied_relu", tmp_path_factory.mktemp("cli") / "source")
+    path = directory / "spiece.model"
+    proto = sentencepiece_model_pb2.ModelProto()
+    proto.ParseFromString(path.read_bytes())
+    proto.normalizer_spec.ClearField("precompiled_charsmap")
+    path.write_bytes(proto.SerializeToString())
+    (directory / "queries.txt").write_text("how to cook rice\nbest boots\n", encoding="utf-8")
+    return directory
+
+
+def run(source: Path, out: Path, *options: str) -> int:
+    """Converts to F32 over two queries, quietly."""
+    queries = str(source / "queries.txt")
+    fixed = ("--out", str(out), "--type", "F32", "--quiet", "--queries", queries)
+    return cli.main([str(source), *fixed, *options])
+
+
+def kind(path: Path, name: str) -> str:
+    (found,) = (tensor for tensor in GGUFReader(path).tensors if tensor.name == name)
+    return found.tensor_type.name
+
+
+def metadata(path: Path) -> dict[str, object]:
+    """The file's own keys, and its name and licence."""
+    fields = GGUFReader(path).fields
+    return {
+        key: field.contents()
+        for key, field in fields.items()
+        if key.startswith("t5serve.") or key in {"general.name", "general.license"}
+    }
+
+
+def test_success_prints_size_and_figures(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.gguf"
+    assert run(source, out) == 0
+    printed = capsys.readouterr()
+    assert "largest ffn_down input over the sample queries: " in printed.out
+    assert f"{out}: {out.stat().st_size / 1e6:.1f} MB, verified; logits off by " in printed.out
+    assert "same best token at 100.0% of positions" in printed.out
+    assert not printed.err
+
+
+def test_without_options_the_name_is_the_directorys(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.gguf"
+    assert run(source, out) == 0
+    written = metadata(out)
+    assert written["general.name"] == "source"
+    assert written["t5serve.tasks"] == "reformulate"
+    assert "t5serve.generation.max_tokens" not in written
+
+
+def test_a_recipes_values_land_in_the_file_and_options_override_them(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "small.toml").write_text(RECIPE, encoding="utf-8")
+    monkeypatch.setattr(recipe, "BUNDLED", tmp_path / "none")
+    monkeypatch.setattr(recipe, "CHECKOUT", tmp_path)
+    wanted: dict[str, object] = {
+        "general.name": "small",
+        "general.license": "Apache-2.0",
+        "t5serve.license": "Apache-2.0",
+        "t5serve.source.repo": "owner/small",
+        "t5serve.source.revision": "abc123",
+        "t5serve.tasks": "reformulate,paraphrase",
+        "t5serve.prefix.reformulate": "rewrite: ",
+        "t5serve.prefix.paraphrase": "say it otherwise: ",
+        "t5serve.generation.max_tokens": 20,
+    }
+    out = tmp_path / "out.gguf"
+    assert run(source, out, "--type", "Q8_0", "--recipe", "small") == 0
+    found = metadata(out)
+    assert {key: found[key] for key in wanted} == wanted
+    assert kind(out, "token_embd.weight") == "F16"
+    options = ("--revision", "def456", "--prefix", "ask=q: ", "--max-tokens", "9", "--force")
+    embedding = ("--type", "Q8_0", "--token-embedding-type", "Q8_0")
+    assert run(source, out, "--recipe", "small", *options, *embedding) == 0
+    found = metadata(out)
+    assert found["t5serve.source.repo"] == "owner/small"
+    assert found["t5serve.source.revision"] == "def456"
+    assert (found["t5serve.tasks"], found["t5serve.prefix.ask"]) == ("ask", "q: ")
+    assert "t5serve.prefix.reformulate" not in found
+    assert found["t5serve.generation.max_tokens"] == 9
+    assert kind(out, "token_embd.weight") == "Q8_0"
+
+
+def test_a_prefix_may_hold_spaces_and_equal_signs(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.gguf"
+    assert run(source, out, "--prefix", "rewrite=a = b: ", "--prefix", "plain=") == 0
+    written = metadata(out)
+    assert written["t5serve.tasks"] == "rewrite,plain"
+    assert written["t5serve.prefix.rewrite"] == "a = b: "
+
+
+@pytest.mark.parametrize("text", ["rewrite", "=rewrite: ", "re write=x", "a,b=x", ""])
+def test_a_prefix_without_a_plain_task_name_is_a_usage_error(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as error:
+        run(tmp_path, tmp_path / "out.gguf", "--prefix", text)
+    assert error.value.code == 2
+    assert "expected TASK=PREFIX, the task's name a plain word" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [("--type", "Q3_K"), ("--token-embedding-type", "Q3_K")])
+def test_an_unknown_type_is_a_usage_error(
+    options: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as error:
+        run(tmp_path, tmp_path / "out.gguf", *options)
+    assert error.value.code == 2
+    assert "invalid choice: 'Q3_K'" in capsys.readouterr().err
+
+
+def test_faults_are_printed_one_a_line_without_a_traceback(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The whole list at once, and the status that a script looks at."""
+    wrong = tiny.build("gated_untied", tmp_path / "wrong")
+    (wrong / "config.json").write_bytes((source / "config.json").read_bytes())
+    (wrong / "queries.txt").write_text("x\n", encoding="utf-8")
+    assert run(wrong, tmp_path / "out.gguf") == 1
+    printed = capsys.readouterr()
+    head, *faults = printed.err.splitlines()
+    assert head == f"t5gguf: {wrong}: {len(faults)} fault(s)"
+    # Two gates and a head too many, one `wi` too few in each of four layers.
+    assert len(faults) == 4 * 3 + 1
+    assert all(fault.startswith(("  missing: ", "  unknown: ", "  unequal: ")) for fault in faults)
+    assert not printed.out
+    assert not (tmp_path / "out.gguf").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--recipe", "none"), "no recipe is named 'none'"),
+        (("--queries", "none.txt"), "none.txt"),
+    ],
+    ids=["recipe", "queries"],
+)
+def test_other_faults_are_one_line(
+    source: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: tuple[str, str],
+    message: str,
+) -> None:
+    assert run(source, tmp_path / "out.gguf", *options) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("t5gguf: ")
+    assert message in line
+
+
+def test_an_existing_file_is_one_line(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out.gguf").write_bytes(b"precious")
+    assert run(source, tmp_path / "out.gguf") == 1
+    assert "exists; --force overwrites it" in capsys.readouterr().err
+    assert (tmp_path / "out.gguf").read_bytes() == b"precious"
+
+
+def test_activations_too_large_for_f16_are_told(
+    source: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With the limit at zero any model is too much; the existing file ends the run early."""
+    monkeypatch.setattr(cli, "F16_INPUT_LIMIT", 0.0)
+    (tmp_path / "out.gguf").write_bytes(b"precious")
+    assert run(source, tmp_path / "out.gguf") == 1
+    assert "ffn_down stays BF16 in F16 files" in capsys.readouterr().out
+
+
+def test_the_embeddings_type_can_be_chosen(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.gguf"
+    assert run(source, out, "--type", "Q8_0", "--token-embedding-type", "F16") == 0
+    assert kind(out, "token_embd.weight") == "F16"
+    assert kind(out, "enc.blk.0.attn_q.weight") == "Q8_0"

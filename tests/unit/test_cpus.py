@@ -1,0 +1,90 @@
+"""Sharing out processors."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from t5serve import cpus
+from t5serve.cpus import Share, physical_cores, plan, quota
+
+linux_only = pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="pinning is Linux's")
+
+
+def machine(root: Path, cores: int, threads: int) -> Path:
+    """A sysfs of that many cores; processor n and n + cores are siblings."""
+    for cpu in range(cores * threads):
+        folder = root / f"cpu{cpu}/topology"
+        folder.mkdir(parents=True)
+        siblings = ",".join(str(cpu % cores + cores * t) for t in range(threads))
+        (folder / "thread_siblings_list").write_text(siblings + "\n")
+    return root
+
+
+def test_one_processor_of_each_core(tmp_path: Path) -> None:
+    """Hyperthreads share a core's units: the second one of a core gets no thread."""
+    sysfs = machine(tmp_path, cores=4, threads=2)
+    assert physical_cores(range(8), sysfs) == [0, 1, 2, 3]
+    assert physical_cores([1, 5, 6], sysfs) == [1, 6]
+
+
+def test_without_topology_every_processor_is_a_core(tmp_path: Path) -> None:
+    """Some containers hide sysfs."""
+    assert physical_cores([0, 3], tmp_path) == [0, 3]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("max 100000", None),
+        ("250000 100000", 2),
+        ("50000 100000", 1),
+        ("nonsense", None),
+    ],
+)
+def test_quota_is_rounded_down(tmp_path: Path, text: str, expected: int | None) -> None:
+    """2.5 processors carry two threads; half of one still carries one."""
+    (tmp_path / "cpu.max").write_text(text)
+    assert quota(tmp_path, tmp_path / "no-such-file") == expected
+
+
+def test_tightest_quota_of_the_ancestors_counts(tmp_path: Path) -> None:
+    """A limit may stand on any group between the process's own and the root."""
+    inner = tmp_path / "system.slice/t5serve.service"
+    inner.mkdir(parents=True)
+    (inner / "cpu.max").write_text("max 100000")
+    (inner.parent / "cpu.max").write_text("300000 100000")
+    (tmp_path / "cpu.max").write_text("800000 100000")
+    membership = tmp_path / "membership"
+    membership.write_text("0::/system.slice/t5serve.service\n")
+    assert quota(tmp_path, membership) == 3
+
+
+@linux_only
+@pytest.mark.parametrize(
+    ("workers", "threads", "limit", "expected"),
+    [
+        (1, None, None, [Share(4, (0, 1, 2, 3))]),
+        (2, None, None, [Share(2, (0, 1)), Share(2, (2, 3))]),
+        (1, None, 3, [Share(3, (0, 1, 2))]),
+        (1, 2, None, [Share(2, (0, 1))]),
+        (8, None, None, [Share(1, (0, 1, 2, 3))] * 8),
+        (2, 4, None, [Share(4, (0, 1, 2, 3))] * 2),
+    ],
+)
+def test_plan(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    workers: int,
+    threads: int | None,
+    limit: int | None,
+    expected: list[Share],
+) -> None:
+    """Workers get cores of their own while there are enough, within the quota."""
+    sysfs = machine(tmp_path, cores=4, threads=1)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1, 2, 3})
+    monkeypatch.setattr(cpus, "physical_cores", lambda allowed: physical_cores(allowed, sysfs))
+    monkeypatch.setattr(cpus, "quota", lambda: limit)
+    assert plan(workers, threads) == expected

@@ -1,0 +1,329 @@
+"""The engine's queueing, retries and quarantine, against fake worker processes."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from fakes import CONFIG, FakePool, answer, settle, with_engine
+from t5serve.engine import engine as engine_module
+from t5serve.engine.engine import Engine, Result
+from t5serve.errors import (
+    ContextLengthExceeded,
+    DeadlineExceeded,
+    InputQuarantined,
+    InvalidRequest,
+    NotReady,
+    QueueFull,
+    RequestError,
+    ServerFault,
+    StartupError,
+)
+from t5serve.wire import Failed, Outcome, Refused
+
+
+@pytest.fixture(autouse=True)
+def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers start anew at once."""
+    monkeypatch.setattr(engine_module, "MAX_BACKOFF_SECONDS", 0.0)
+
+
+def submit(engine: Engine, text: str, seconds: float = 5.0) -> asyncio.Task[Result]:
+    return asyncio.create_task(engine.generate(text=text, max_tokens=8, timeout=seconds))
+
+
+def test_outcome_reaches_its_caller() -> None:
+    """Outcomes that arrive in another order still reach the callers they belong to."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        first, second = submit(engine, "a"), submit(engine, "b")
+        await settle()
+        for message in reversed(pool.newest.inbox):
+            pool.newest.reply(answer(message))
+        assert (await first).generated.text == "A"
+        assert (await second).generated.text == "B"
+
+    with_engine(test, capacity=2)
+
+
+def test_worker_gets_no_more_than_its_capacity() -> None:
+    """A worker never holds more jobs than its backend decodes; the next goes when one is done."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        tasks = [submit(engine, text) for text in "abc"]
+        await settle()
+        assert [message.job for message in pool.newest.inbox] == [1, 2]
+        pool.newest.reply(answer(pool.newest.inbox[0]))
+        await settle()
+        assert [message.job for message in pool.newest.inbox] == [1, 2, 3]
+        for message in pool.newest.inbox[1:]:
+            pool.newest.reply(answer(message))
+        assert [(await task).generated.text for task in tasks] == ["A", "B", "C"]
+
+    with_engine(test, capacity=2)
+
+
+def test_jobs_spread_over_workers() -> None:
+    """The worker with the fewest jobs gets the next one."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        tasks = [submit(engine, text) for text in "abcd"]
+        await settle()
+        assert [len(process.inbox) for process in pool.processes] == [2, 2]
+        for process in pool.processes:
+            for message in process.inbox:
+                process.reply(answer(message))
+        await asyncio.gather(*tasks)
+
+    with_engine(test, capacity=4, workers=2)
+
+
+def test_full_queue_refuses_at_once() -> None:
+    """One job more than may wait is refused now, and the waiting ones still finish."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        tasks = [submit(engine, text) for text in "abc"]  # one runs, two wait
+        await settle()
+        with pytest.raises(QueueFull):
+            await submit(engine, "d")
+        for index in range(3):
+            pool.newest.reply(answer(pool.newest.inbox[index]))
+            await settle()
+        assert [(await task).generated.text for task in tasks] == ["A", "B", "C"]
+
+    with_engine(test, max_queue=2)
+
+
+def test_deadline_frees_the_place() -> None:
+    """A job whose time is over is cancelled in the worker, and the next one is sent."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        late, next_one = submit(engine, "late", seconds=0.01), submit(engine, "next")
+        with pytest.raises(DeadlineExceeded):
+            await late
+        assert pool.newest.cancelled == [1]
+        pool.newest.reply(answer(pool.newest.inbox[0]))  # crossed the cancellation on its way
+        pool.newest.reply(answer(pool.newest.inbox[1]))
+        assert (await next_one).generated.text == "NEXT"
+
+    with_engine(test)
+
+
+def test_deadline_in_the_queue() -> None:
+    """A job that waits past its deadline never reaches a worker."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        running, waiting = submit(engine, "a"), submit(engine, "b", seconds=0.01)
+        with pytest.raises(DeadlineExceeded):
+            await waiting
+        pool.newest.reply(answer(pool.newest.inbox[0]))
+        await running
+        await settle()
+        assert [message.job for message in pool.newest.inbox] == [1]
+
+    with_engine(test)
+
+
+def test_caller_that_leaves_cancels_its_job() -> None:
+    """A cancelled caller's job ends in the worker too."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        task = submit(engine, "a")
+        await settle()
+        task.cancel()
+        await settle()
+        assert pool.newest.cancelled == [1]
+
+    with_engine(test)
+
+
+def test_death_retries_the_job() -> None:
+    """A job whose worker died is decoded by the next worker, and nobody is told."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        task = submit(engine, "a")
+        await settle()
+        pool.newest.die()
+        await settle()
+        assert len(pool.processes) == 2
+        assert engine.restarts == 1
+        pool.newest.reply(answer(pool.newest.inbox[0]))
+        assert (await task).generated.text == "A"
+
+    with_engine(test)
+
+
+def test_two_deaths_alone_quarantine_the_input() -> None:
+    """An input that ended two workers is refused, now and when it is sent again."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        task = submit(engine, "poison")
+        for _ in range(2):
+            await settle()
+            pool.newest.die()
+        with pytest.raises(InputQuarantined):
+            await task
+        await settle()
+        assert engine.state == "ready"
+        with pytest.raises(InputQuarantined):
+            await submit(engine, "poison")
+        harmless = submit(engine, "harmless")
+        await settle()
+        pool.newest.reply(answer(pool.newest.inbox[0]))
+        assert (await harmless).generated.text == "HARMLESS"
+
+    with_engine(test)
+
+
+def test_batch_mates_of_a_poisonous_input_are_not_blamed() -> None:
+    """After a death in a batch each job is retried alone: only the guilty one is quarantined."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        tasks = {text: submit(engine, text) for text in ("good", "poison", "fine")}
+        await settle()
+        pool.newest.die()
+        await settle()
+        while not all(task.done() for task in tasks.values()):
+            (message,) = pool.newest.inbox[-1:]
+            assert len(pool.newest.inbox) == 1 or message is not pool.newest.inbox[-2]
+            generated = answer(message)
+            if generated.text == "POISON":
+                pool.newest.die()
+            else:
+                pool.newest.reply(generated)
+            await settle()
+        assert (await tasks["good"]).generated.text == "GOOD"
+        assert (await tasks["fine"]).generated.text == "FINE"
+        with pytest.raises(ServerFault):
+            await tasks["poison"]  # died in company once and alone once: not yet quarantined
+        again = submit(engine, "poison")
+        await settle()
+        pool.newest.die()
+        with pytest.raises(InputQuarantined):
+            await again
+
+    with_engine(test, capacity=4)
+
+
+def test_retried_job_runs_alone() -> None:
+    """Nothing joins a worker that retries a job, though it has room."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        first, second = submit(engine, "a"), submit(engine, "b")
+        await settle()
+        pool.newest.die()
+        await settle()
+        third = submit(engine, "c")
+        await settle()
+        assert len(pool.newest.inbox) == 1
+        for index in range(3):
+            pool.newest.reply(answer(pool.newest.inbox[index]))
+            await settle()
+        for task, text in ((first, "A"), (second, "B"), (third, "C")):
+            assert (await task).generated.text == text
+
+    with_engine(test, capacity=4)
+
+
+def test_success_clears_the_blame() -> None:
+    """A death that was not the input's fault does not count for ever."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        for _ in range(3):
+            task = submit(engine, "popular")
+            await settle()
+            pool.newest.die()
+            await settle()
+            pool.newest.reply(answer(pool.newest.inbox[0]))
+            assert (await task).generated.text == "POPULAR"
+
+    with_engine(test)
+
+
+def test_not_ready_while_every_worker_is_dead() -> None:
+    """With no worker alive new jobs are refused at once, not queued."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        pool.newest.die()
+        while engine.state == "ready":  # noqa: ASYNC110 - there is no event for a death
+            await asyncio.sleep(0)
+        assert engine.state == "restarting"
+        with pytest.raises(NotReady):
+            await submit(engine, "a")
+        await settle()
+        assert engine.state == "ready"
+
+    with_engine(test)
+
+
+def test_refusal_and_failure_become_errors() -> None:
+    """What a worker says against a job reaches the caller as the right class of error."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        outcomes: list[tuple[Outcome, type[RequestError]]] = [
+            (Refused(1, "600 tokens", too_long=True), ContextLengthExceeded),
+            (Refused(2, "token id -1"), InvalidRequest),
+            (Failed(3, "llama_decode returned -2"), ServerFault),
+        ]
+        for outcome, error in outcomes:
+            task = submit(engine, "a")
+            await settle()
+            pool.newest.reply(outcome)
+            with pytest.raises(error) as raised:
+                await task
+            assert "llama_decode" not in str(raised.value)
+
+    with_engine(test)
+
+
+def test_unloadable_model_is_a_startup_error() -> None:
+    """The worker's sentence about the model is the service's."""
+
+    async def run() -> None:
+        pool = FakePool(unloadable="x.gguf is not a GGUF file")
+        engine = Engine([CONFIG], max_queue=1, start=pool.start)
+        engine.start()
+        with pytest.raises(StartupError, match="not a GGUF file"):
+            await engine.ready()
+        assert engine.state == "failed"
+        with pytest.raises(NotReady):
+            await submit(engine, "a")
+        await engine.close()
+
+    asyncio.run(run())
+
+
+def test_draining_finishes_what_it_has() -> None:
+    """While draining new jobs are refused, and those that run are waited for."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        running, waiting = submit(engine, "a"), submit(engine, "b")
+        await settle()
+        closing = asyncio.create_task(engine.close(drain_seconds=5))
+        await settle()
+        with pytest.raises(NotReady):
+            await submit(engine, "c")
+        for index in range(2):
+            pool.processes[0].reply(answer(pool.processes[0].inbox[index]))
+            await settle()
+        assert (await running).generated.text == "A"
+        assert (await waiting).generated.text == "B"
+        await closing
+        assert not pool.processes[0].alive
+
+    with_engine(test)
+
+
+def test_close_answers_what_it_can_not_finish() -> None:
+    """No caller waits for ever on an engine that was closed."""
+
+    async def test(engine: Engine, _pool: FakePool) -> None:
+        tasks = [submit(engine, text) for text in "ab"]
+        await settle()
+        await engine.close()
+        for task in tasks:
+            with pytest.raises(NotReady):
+                await task
+
+    with_engine(test)

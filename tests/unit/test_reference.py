@@ -1,0 +1,156 @@
+import base64
+import dataclasses
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tiny
+from t5gguf.checkpoint import Checkpoint, Config
+from t5gguf.reference import Reference, gelu_new, relative_position_bucket
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "logits.json"
+CASES = range(4)
+SUPPRESSED = [0, 2, *range(tiny.PIECES, 320)]
+
+T5_BASE = Config(
+    architecture="T5ForConditionalGeneration",
+    vocab_size=32128,
+    d_model=768,
+    d_kv=64,
+    d_ff=3072,
+    num_heads=12,
+    num_layers=12,
+    num_decoder_layers=12,
+    relative_attention_num_buckets=32,
+    relative_attention_max_distance=128,
+    layer_norm_epsilon=1e-6,
+    is_gated=False,
+    tie_word_embeddings=True,
+    n_positions=512,
+    decoder_start_token_id=0,
+    pad_token_id=0,
+    eos_token_id=1,
+)
+
+
+@cache
+def golden(flavour: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(GOLDEN.read_text(encoding="utf-8"))
+    flavours: dict[str, dict[str, Any]] = document["flavours"]
+    return flavours[flavour]
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Checkpoint]:
+    directory = tmp_path_factory.mktemp("checkpoints")
+    return {name: Checkpoint.open(tiny.build(name, directory / name)) for name in tiny.FLAVOURS}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("flavour", tiny.FLAVOURS)
+def test_logits_are_transformers_logits(
+    checkpoints: dict[str, Checkpoint], flavour: str, case: int
+) -> None:
+    """Every logit is within 1e-4 of its case's standard deviation."""
+    wanted = golden(flavour)["cases"][case]
+    expected = np.frombuffer(base64.b64decode(wanted["logits"]), "<f4").reshape(wanted["shape"])
+    logits = Reference(checkpoints[flavour]).logits(wanted["encoder_ids"], wanted["decoder_ids"])
+    assert logits.dtype == np.float32
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4 * float(expected.std()))
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("flavour", tiny.FLAVOURS)
+def test_greedy_tokens_are_transformers_tokens(
+    checkpoints: dict[str, Checkpoint], flavour: str, case: int
+) -> None:
+    wanted = golden(flavour)["cases"][case]
+    tokens = Reference(checkpoints[flavour]).greedy(wanted["encoder_ids"], 12, SUPPRESSED)
+    assert tokens == wanted["greedy"]["ids"]
+
+
+@pytest.mark.parametrize("flavour", tiny.FLAVOURS)
+def test_the_largest_ffn_down_input_is_transformers(
+    checkpoints: dict[str, Checkpoint], flavour: str
+) -> None:
+    """It decides whether F16 is safe, so it must be met in every layer of both stacks."""
+    reference = Reference(checkpoints[flavour])
+    for case in golden(flavour)["cases"]:
+        reference.logits(case["encoder_ids"], case["decoder_ids"])
+    assert reference.max_ffn_down_input == pytest.approx(
+        golden(flavour)["max_ffn_down_input"], rel=1e-4
+    )
+
+
+def test_greedy_ends_with_the_end_mark_and_never_says_a_suppressed_token(
+    checkpoints: dict[str, Checkpoint],
+) -> None:
+    """With all but one token suppressed the path is known beforehand."""
+    reference = Reference(checkpoints["tied_relu"])
+    only_end = [token for token in range(320) if token != 1]
+    only_seven = [token for token in range(320) if token != 7]
+    assert reference.greedy([5, 1], 4, only_end) == [1]
+    assert reference.greedy([5, 1], 4, only_seven) == [7, 7, 7, 7]
+
+
+def test_a_step_sees_the_tokens_before_it_and_a_state_is_not_shared(
+    checkpoints: dict[str, Checkpoint],
+) -> None:
+    """Two states over one encoder output, stepped in turns, do not mix."""
+    reference = Reference(checkpoints["tied_relu"])
+    encoded = reference.encode([5, 9, 1])
+    alone = reference.logits([5, 9, 1], [0, 3, 4])
+    one, other = reference.start(encoded), reference.start(encoded)
+    for index, token in enumerate([0, 3, 4]):
+        np.testing.assert_array_equal(reference.step(one, token), alone[index])
+        reference.step(other, 8)
+    assert one.length == other.length == 3
+
+
+# From transformers 4.56.2's `T5Attention._relative_position_bucket`. By the formula: of 16 buckets
+# a direction 8 are exact and the other 8 are eighths of log(distance / 8) / log(128 / 8),
+# so 16 is 8 + 2, 32 is 8 + 4, 64 is 8 + 6; a key after the query adds 16.
+BIDIRECTIONAL = {
+    0: 0, -1: 1, -7: 7, -8: 8, -11: 8, -12: 9, -15: 9, -16: 10, -31: 11, -32: 12, -63: 13, -64: 14,
+    -90: 14, -91: 15, -127: 15, -128: 15, -1000: 15,
+    1: 17, 7: 23, 8: 24, 11: 24, 12: 25, 16: 26, 32: 28, 64: 30, 90: 30, 91: 31, 127: 31, 128: 31,
+    1000: 31,
+}  # fmt: skip
+# Causal: 16 exact, 16 up to 128, and keys after the query count as distance 0.
+CAUSAL = {
+    0: 0, -1: 1, -7: 7, -8: 8, -15: 15, -16: 16, -31: 21, -32: 21, -63: 26, -64: 26, -90: 29,
+    -127: 31, -128: 31, -1000: 31, 1: 0, 8: 0, 127: 0, 1000: 0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("bidirectional", "buckets"), [(True, BIDIRECTIONAL), (False, CAUSAL)], ids=["both", "causal"]
+)
+def test_position_buckets_are_those_of_transformers(
+    buckets: dict[int, int], *, bidirectional: bool
+) -> None:
+    """Powers of two, where rounding decides, both signs, and beyond the maximum distance."""
+    distance = np.array([list(buckets)], np.int64)
+    found = relative_position_bucket(distance, T5_BASE, bidirectional=bidirectional)
+    assert found.shape == distance.shape
+    assert dict(zip(distance[0].tolist(), found[0].tolist(), strict=True)) == buckets
+
+
+def test_the_number_of_buckets_is_the_configs() -> None:
+    """With 8 buckets, 4 a direction: 2 exact, 2 logarithmic, halfway at sqrt(2 x 128) = 16."""
+    config = dataclasses.replace(T5_BASE, relative_attention_num_buckets=8)
+    distance = np.array([0, -1, -2, -15, -17, -128, 1, 2, 17], np.int64)
+    found = relative_position_bucket(distance, config, bidirectional=True)
+    assert found.tolist() == [0, 1, 2, 2, 3, 3, 5, 6, 7]
+
+
+def test_gelu_new_is_the_tanh_approximation() -> None:
+    """Values of transformers' NewGELUActivation; the exact GELU(1) would be 0.84134."""
+    x = np.array([-3, -1, 0, 0.5, 1, 3], np.float32)
+    expected = [-0.00363743, -0.15880799, 0, 0.345714, 0.841192, 2.99636267]
+    assert gelu_new(x).dtype == np.float32
+    np.testing.assert_allclose(gelu_new(x), expected, rtol=0, atol=1e-6)

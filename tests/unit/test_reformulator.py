@@ -1,0 +1,211 @@
+"""Fallbacks, strictness and cleaning, against fake worker processes."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from fakes import MODEL, FakePool, answer, settle, with_engine
+from t5gguf.recipe import Generation, Recipe, Source
+from t5serve.engine.engine import Engine
+from t5serve.errors import (
+    ContextLengthExceeded,
+    DeadlineExceeded,
+    InvalidRequest,
+    NoUsableOutput,
+    QueueFull,
+)
+from t5serve.reformulation.profile import Profile
+from t5serve.reformulation.reformulator import Options, Reformulated, Reformulator, clean
+from t5serve.wire import Generate, Refused
+
+PROFILE = Profile.of(MODEL, None)
+
+
+def start(
+    engine: Engine, *queries: str, options: Options | None = None
+) -> asyncio.Task[list[Reformulated]]:
+    reformulator = Reformulator(engine, PROFILE)
+    return asyncio.create_task(reformulator.reformulate(queries, options or Options()))
+
+
+async def reply_to_all(pool: FakePool, text: str | None = None) -> None:
+    """Plays a worker of capacity 1 until nothing more is sent to it."""
+    answered = 0
+    await settle()
+    while answered < len(pool.newest.inbox):
+        pool.newest.reply(answer(pool.newest.inbox[answered], text))
+        answered += 1
+        await settle()
+
+
+def test_several_queries_in_order() -> None:
+    """Results stand in the order of the queries, each with its score per token."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        task = start(engine, "one", "two")
+        await reply_to_all(pool)
+        first, second = await task
+        assert (first.original, second.original) == ("one", "two")
+        assert [r.text for r in first.reformulations] == ["ONE"]
+        assert first.reformulations[0].score == pytest.approx(-0.5)
+        assert second.fallback_reason is None
+
+    with_engine(test)
+
+
+def test_prefix_of_the_task() -> None:
+    """The model sees the task's prefix before the query; the default task is the first."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        for options in (Options(), Options(task="fix")):
+            task = start(engine, "query", options=options)
+            await settle()
+            pool.newest.reply(answer(pool.newest.inbox[-1]))
+            await task
+        sent = [message.text for message in pool.newest.inbox if isinstance(message, Generate)]
+        assert sent == ["query", "fix: query"]
+
+    with_engine(test)
+
+
+def test_unknown_task_names_the_known_ones() -> None:
+    """The error tells what the model can do."""
+    with pytest.raises(InvalidRequest, match="paraphrase, fix") as raised:
+        PROFILE.prefix("translate")
+    assert raised.value.param == "task"
+
+
+@pytest.mark.parametrize("text", ["", "   ", "\n"])
+def test_empty_output_falls_back(text: str) -> None:
+    """A model that says nothing leaves the query as it is, and says so."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        task = start(engine, "query")
+        await reply_to_all(pool, text)
+        (result,) = await task
+        assert result.fallback_reason == "no_usable_output"
+        (original,) = result.reformulations
+        assert (original.text, original.source, original.score) == ("query", "original", None)
+        assert result.completion_tokens == 0
+
+    with_engine(test)
+
+
+def test_strict_empty_output_is_an_error() -> None:
+    """With `strict` the caller learns that there is no reformulation."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        task = start(engine, "query", options=Options(strict=True))
+        await reply_to_all(pool, "")
+        with pytest.raises(NoUsableOutput):
+            await task
+
+    with_engine(test)
+
+
+def test_deadline_falls_back() -> None:
+    """A query that is not done in time comes back as it was."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        del pool
+        (result,) = await start(engine, "query", options=Options(timeout_ms=10))
+        assert result.fallback_reason == "deadline_exceeded"
+
+    with_engine(test)
+
+
+def test_strict_deadline_is_an_error() -> None:
+    """With `strict` a passed deadline is the caller's to handle."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        del pool
+        with pytest.raises(DeadlineExceeded):
+            await start(engine, "query", options=Options(timeout_ms=10, strict=True))
+
+    with_engine(test)
+
+
+def test_full_queue_falls_back_for_those_that_found_no_room() -> None:
+    """Of many queries those that fit are reformulated, the others come back as they were."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        task = start(engine, "a", "b", "c")
+        await reply_to_all(pool)
+        results = await task
+        assert [r.fallback_reason for r in results] == [None, None, "queue_full"]
+        with pytest.raises(QueueFull):
+            await start(engine, "a", "b", "c", options=Options(strict=True))
+
+    with_engine(test, max_queue=1)
+
+
+def test_not_ready_falls_back() -> None:
+    """While no worker is ready searches go on with the original query."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        del pool
+        engine.drain()
+        (result,) = await start(engine, "query")
+        assert result.fallback_reason == "not_ready"
+
+    with_engine(test)
+
+
+def test_too_long_is_an_error_that_names_the_query() -> None:
+    """An input that can't be taken is never silently replaced by a fallback."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        task = start(engine, "short", "long")
+        await settle()
+        pool.newest.reply(answer(pool.newest.inbox[0]))
+        await settle()
+        pool.newest.reply(Refused(pool.newest.inbox[1].job, "too many", too_long=True))
+        with pytest.raises(ContextLengthExceeded) as raised:
+            await task
+        assert raised.value.param == "queries[1]"
+
+    with_engine(test)
+
+
+def test_failed_request_cancels_its_other_queries() -> None:
+    """The queries beside one that failed are not decoded for nobody."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        task = start(engine, "bad", "other")
+        await settle()
+        pool.newest.reply(Refused(pool.newest.inbox[0].job, "no"))
+        with pytest.raises(InvalidRequest):
+            await task
+        assert pool.newest.cancelled == [pool.newest.inbox[1].job]
+
+    with_engine(test, capacity=2)
+
+
+def test_clean() -> None:
+    """Blanks are single and inside."""
+    assert clean("  what \n is\tthis ") == "what is this"
+
+
+def test_recipe_overrules_the_file() -> None:
+    """The recipe that named a model says how to use it, whatever its file says."""
+    recipe = Recipe(
+        name="x",
+        description="",
+        license="",
+        file="x.gguf",
+        source=Source("a/b"),
+        tasks={"expand": "expand: "},
+        generation=Generation(max_tokens=500),
+    )
+    profile = Profile.of(MODEL, recipe)
+    assert profile.tasks == {"expand": "expand: "}
+    assert profile.max_tokens == MODEL.max_tokens
+
+
+def test_file_without_our_keys_has_one_plain_task() -> None:
+    """A GGUF file by another converter is served without a prefix."""
+    bare = Profile.of(type(MODEL)("x", "", 10, 512, 128, {}), None)
+    assert bare.tasks == {"reformulate": ""}
+    assert bare.max_tokens == 64

@@ -1,0 +1,54 @@
+"""Settings and how they find the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from t5serve.errors import StartupError
+from t5serve.settings import Settings
+
+
+def test_defaults_serve_the_embedded_model() -> None:
+    """Without any setting there is a model to serve."""
+    path, recipe = Settings().find_model()
+    assert path.is_file()
+    assert recipe is not None
+    assert recipe.file == path.name
+
+
+def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every setting can come from the environment."""
+    monkeypatch.setenv("T5SERVE_PORT", "9000")
+    monkeypatch.setenv("T5SERVE_THREADS", "3")
+    settings = Settings()
+    assert (settings.port, settings.threads) == (9000, 3)
+
+
+def test_fixed() -> None:
+    """Nothing changes a setting once the service runs."""
+    with pytest.raises(ValidationError):
+        Settings().port = 1
+
+
+def test_a_path_is_a_file_without_recipe(tmp_path: Path) -> None:
+    """A GGUF file is served by what it says of itself."""
+    file = tmp_path / "m.gguf"
+    file.touch()
+    assert Settings(model=str(file)).find_model() == (file, None)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("/nowhere/m.gguf", "does not exist"),
+        ("m.gguf", "does not exist"),
+        ("no-such-recipe", "there are: tiny-t5"),
+    ],
+)
+def test_what_is_not_there_is_a_startup_error(model: str, message: str) -> None:
+    """The operator learns in one line which model is missing."""
+    with pytest.raises(StartupError, match=message):
+        Settings(model=model).find_model()
