@@ -67,6 +67,9 @@ class FakeProcess:
     async def receive(self) -> FromWorker | None:
         return await self._outbox.get()
 
+    def kill(self) -> None:
+        self.die()
+
     async def close(self) -> str:
         self.alive = False
         return "was closed by the test"

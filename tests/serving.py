@@ -7,9 +7,11 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import httpx
 import pytest
@@ -21,8 +23,9 @@ READY_SECONDS = 60.0
 class Server:
     """A running service."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
     url: str
+    log: IO[bytes]
 
     def client(self) -> httpx.Client:
         return httpx.Client(base_url=self.url, timeout=60.0)
@@ -31,6 +34,13 @@ class Server:
         """The worker processes' ids."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(pid) for pid in children.read_text().split()]
+
+    def wait(self) -> str:
+        """Waits for the end; what was written to standard error."""
+        self.process.wait(timeout=60)
+        self.log.seek(0)
+        with self.log:
+            return self.log.read().decode()
 
     def wait_until_ready(self) -> None:
         deadline = time.monotonic() + READY_SECONDS
@@ -50,17 +60,16 @@ def start(**settings: str) -> Server:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = {f"T5SERVE_{name.upper()}": value for name, value in settings.items()}
+    log = tempfile.TemporaryFile()  # noqa: SIM115 - a pipe that nobody reads would fill
     process = subprocess.Popen(
         [sys.executable, "-m", "t5serve", "serve", "--port", str(port)],
         env={**os.environ, **environment},
-        stderr=subprocess.PIPE,
-        text=True,
+        stderr=log,
     )
-    return Server(process, f"http://127.0.0.1:{port}")
+    return Server(process, f"http://127.0.0.1:{port}", log)
 
 
 def stop(server: Server) -> str:
     """Ends the service in order; what it wrote to standard error."""
     server.process.send_signal(signal.SIGTERM)
-    _, stderr = server.process.communicate(timeout=60)
-    return stderr
+    return server.wait()

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from gguf import GGMLQuantizationType as Type
 
@@ -13,7 +14,7 @@ from t5gguf import recipe as recipes
 from t5gguf.convert import Converter
 from t5gguf.errors import ConversionError
 from t5gguf.quantize import F16_INPUT_LIMIT, POLICIES
-from t5gguf.recipe import RecipeError
+from t5gguf.recipe import MAX_TOKENS, EmbeddingType, Recipe, RecipeError
 from t5gguf.writer import Provenance
 
 
@@ -22,23 +23,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         _run(options)
-    except (ConversionError, RecipeError, OSError) as error:
+    except (ConversionError, RecipeError, OSError, UnicodeDecodeError) as error:
         print(f"t5gguf: {error}", file=sys.stderr)
         return 1
     return 0
 
 
 def _run(options: argparse.Namespace) -> None:
+    recipe = recipes.load(options.recipe) if options.recipe else None
     queries = options.queries.read_text(encoding="utf-8").splitlines() if options.queries else []
-    converter = Converter(options.source, _provenance(options), queries)
+    converter = Converter(options.source, _provenance(options, recipe), queries)
     print(f"largest ffn_down input over the sample queries: {converter.max_ffn_down_input:.0f}")
     if converter.max_ffn_down_input > F16_INPUT_LIMIT:
         print("that is too much for F16: ffn_down stays BF16 in F16 files")
+    embedding = options.token_embedding_type or (
+        recipe.quantisation.token_embedding_type if recipe else None
+    )
     written = converter.convert(
         options.out,
         options.type,
         force=options.force,
-        embedding=_embedding_type(options),
+        embedding=Type[embedding] if embedding else None,
         progress=not options.quiet,
     )
     figures = written.figures
@@ -49,26 +54,18 @@ def _run(options: argparse.Namespace) -> None:
     )
 
 
-def _embedding_type(options: argparse.Namespace) -> Type | None:
-    recipe = recipes.load(options.recipe) if options.recipe else None
-    wanted = options.token_embedding_type
-    if wanted is None and recipe is not None:
-        wanted = recipe.quantisation.token_embedding_type
-    return None if wanted is None else Type[wanted]
-
-
-def _provenance(options: argparse.Namespace) -> Provenance:
+def _provenance(options: argparse.Namespace, recipe: Recipe | None) -> Provenance:
+    """What was said on the command line, else what the recipe says."""
     tasks = dict(options.prefix or [])
-    if options.recipe is None:
+    if recipe is None:
         return Provenance(
             name=options.name or options.source.resolve().name,
             repo=options.repo or "",
             revision=options.revision or "",
             license=options.license or "",
-            tasks=tasks or {"reformulate": ""},
+            tasks=tasks,
             max_tokens=options.max_tokens,
         )
-    recipe = recipes.load(options.recipe)
     return Provenance(
         name=options.name or recipe.name,
         repo=options.repo or recipe.source.repo,
@@ -77,6 +74,12 @@ def _provenance(options: argparse.Namespace) -> Provenance:
         tasks=tasks or recipe.tasks,
         max_tokens=options.max_tokens or recipe.generation.max_tokens,
     )
+
+
+def _max_tokens(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_TOKENS:
+        raise argparse.ArgumentTypeError(f"expected a number from 1 to {MAX_TOKENS}")
+    return int(text)
 
 
 def _task(text: str) -> tuple[str, str]:
@@ -95,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--type", choices=POLICIES, default="Q8_0")
     parser.add_argument(
         "--token-embedding-type",
-        choices=["F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q4_0"],
+        choices=get_args(EmbeddingType),
         help="type of the embedding and the head instead of the usual one",
     )
     parser.add_argument("--recipe", help="take source, licence, tasks and defaults from it")
@@ -110,7 +113,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="TASK=PREFIX",
         help="a task of the model and its prefix; the first is the default",
     )
-    parser.add_argument("--max-tokens", type=int, help="generation length when none is asked for")
+    parser.add_argument(
+        "--max-tokens", type=_max_tokens, help="generation length when none is asked for"
+    )
     parser.add_argument("--queries", type=Path, help="a query a line, to verify with")
     parser.add_argument("--force", action="store_true", help="overwrite the file")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")

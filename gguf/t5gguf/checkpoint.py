@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,10 @@ ARCHITECTURES = (
     "MT5ForConditionalGeneration",
     "UMT5ForConditionalGeneration",
 )
-ACTIVATIONS = {"relu": False, "gated-gelu": True}
+ACTIVATIONS = ("relu", "gated-gelu")
+
+
+ITEM_SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 
 
 @dataclass(frozen=True)
@@ -79,45 +83,62 @@ class Config:
                 faults.append(f"{name} is {value!r}, expected {kind.__name__}")
             return value
 
-        architecture = next(iter(raw.get("architectures") or ["(none)"]))
+        architectures = raw.get("architectures")
+        architecture = (
+            architectures[0] if isinstance(architectures, list) and architectures else None
+        )
         if architecture not in ARCHITECTURES:
             faults.append(f"architecture {architecture} is not one of {', '.join(ARCHITECTURES)}")
-        multilingual = architecture.startswith(("MT5", "UMT5"))
+        multilingual = architecture in ARCHITECTURES[2:]
         activation = raw.get("feed_forward_proj", "gated-gelu" if multilingual else "relu")
         if activation not in ACTIVATIONS:
             faults.append(
                 f"feed_forward_proj {activation!r} is unknown to llama.cpp, which takes "
                 + " and ".join(ACTIVATIONS)
             )
+        distance = field("relative_attention_max_distance", int, 128)
+        if distance != 128:
+            faults.append(
+                f"relative_attention_max_distance is {distance!r}; llama.cpp computes with 128"
+            )
+        buckets = field("relative_attention_num_buckets", int, 32)
+        if isinstance(buckets, int) and (buckets < 4 or buckets % 4):
+            faults.append(f"relative_attention_num_buckets is {buckets}, expected a multiple of 4")
+        vocab_size = field("vocab_size", int)
         layers = field("num_layers", int)
+        pad = field("pad_token_id", int, 0)
         config = cls(
-            architecture=architecture,
-            vocab_size=field("vocab_size", int),
+            architecture=str(architecture),
+            vocab_size=vocab_size,
             d_model=field("d_model", int),
             d_kv=field("d_kv", int),
             d_ff=field("d_ff", int),
             num_heads=field("num_heads", int),
             num_layers=layers,
-            num_decoder_layers=field("num_decoder_layers", int, layers),
-            relative_attention_num_buckets=field("relative_attention_num_buckets", int, 32),
-            relative_attention_max_distance=field("relative_attention_max_distance", int, 128),
+            num_decoder_layers=field(
+                "num_decoder_layers", int, layers if isinstance(layers, int) else 1
+            ),
+            relative_attention_num_buckets=buckets,
+            relative_attention_max_distance=distance,
             layer_norm_epsilon=field("layer_norm_epsilon", float, 1e-6),
-            is_gated=ACTIVATIONS.get(activation, False),
+            is_gated=activation == "gated-gelu",
             tie_word_embeddings=field(
-                "tie_word_embeddings", bool, default=not architecture.startswith("MT5")
+                "tie_word_embeddings", bool, default=architecture != "MT5ForConditionalGeneration"
             ),
             n_positions=field("n_positions", int, 512),
-            decoder_start_token_id=field("decoder_start_token_id", int, raw.get("pad_token_id", 0)),
-            pad_token_id=field("pad_token_id", int, 0),
+            decoder_start_token_id=field("decoder_start_token_id", int, pad),
+            pad_token_id=pad,
             eos_token_id=field("eos_token_id", int, 1),
         )
-        if not faults and config.relative_attention_max_distance != 128:
-            faults.append(
-                f"relative_attention_max_distance is {config.relative_attention_max_distance}; "
-                "llama.cpp computes with 128 always"
-            )
+        if not faults:
+            faults += [
+                f"{name} is {getattr(config, name)}, but vocab_size {vocab_size}"
+                for name in ("decoder_start_token_id", "pad_token_id", "eos_token_id")
+                if getattr(config, name) >= vocab_size
+            ]
         if faults:
-            raise ConversionError(f"{path}: " + "; ".join(faults))
+            listing = "\n  ".join(faults)
+            raise ConversionError(f"{path}: {len(faults)} fault(s)\n  {listing}")
         return config
 
 
@@ -188,7 +209,12 @@ def _weight_files(directory: Path) -> tuple[Path, ...]:
             return (directory / name,)
         index = directory / f"{name}.index.json"
         if index.is_file():
-            shards = sorted(set(_read_json(index).get("weight_map", {}).values()))
+            weight_map = _read_json(index).get("weight_map")
+            if not isinstance(weight_map, dict) or not all(
+                isinstance(shard, str) for shard in weight_map.values()
+            ):
+                raise ConversionError(f"{index}: weight_map does not map tensors to files")
+            shards = sorted(set(weight_map.values()))
             missing = [s for s in shards if Path(s).name != s or not (directory / s).is_file()]
             if missing or not shards:
                 raise ConversionError(f"{index}: shards missing: {', '.join(missing) or 'all'}")
@@ -205,12 +231,24 @@ def _open_weights(file: Path) -> Iterator[LazyTensor]:
 def _open_safetensors(file: Path) -> Iterator[LazyTensor]:
     try:
         tensors: dict[str, LocalTensor] = SafetensorsLocal(file).tensors
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConversionError(f"{file} is not a safetensors file: {error}") from error
+    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise ConversionError(f"{file} is not a safetensors file: {error!r}") from error
+    with file.open("rb") as raw:
+        start = 8 + int.from_bytes(raw.read(8), "little")
     size = file.stat().st_size
     for name, tensor in tensors.items():
-        if tensor.dtype not in ("F64", "F32", "F16", "BF16"):
+        sizes = [*tensor.shape, tensor.data_range.offset, tensor.data_range.size]
+        if not all(isinstance(number, int) and number >= 0 for number in sizes):
+            raise ConversionError(f"{file}: {name} has a shape or place that is no whole number")
+        if not isinstance(tensor.dtype, str) or tensor.dtype not in ITEM_SIZES:
             raise ConversionError(f"{file}: {name} has type {tensor.dtype}, not a float")
+        expected = math.prod(tensor.shape) * ITEM_SIZES[tensor.dtype]
+        if tensor.data_range.size != expected:
+            raise ConversionError(
+                f"{file}: {name} has {tensor.data_range.size} bytes, not {expected}"
+            )
+        if tensor.data_range.offset < start:
+            raise ConversionError(f"{file} is not a safetensors file: {name} lies in the header")
         if tensor.data_range.offset + tensor.data_range.size > size:
             raise ConversionError(f"{file} is truncated: {name} ends beyond its end")
         yield LazyTensor(name, tuple(tensor.shape), _safetensors_reader(tensor))
@@ -240,7 +278,11 @@ def _open_torch(file: Path) -> Iterator[LazyTensor]:
         state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:
         raise ConversionError(f"{file} is not a PyTorch checkpoint: {error}") from error
+    if not isinstance(state, dict):
+        raise ConversionError(f"{file} holds no tensors by name")
     for name, tensor in state.items():
+        if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point():
+            raise ConversionError(f"{file}: {name} is not a tensor of floats")
         yield LazyTensor(name, tuple(tensor.shape), _torch_reader(tensor))
 
 

@@ -54,7 +54,7 @@ class Converter:
         self._rows = padded_rows(config.vocab_size)
         self.vocabulary = Vocabulary.load(directory, config, self._rows)
         reference = Reference(self.checkpoint)
-        prefix = next(iter(provenance.tasks.values()))
+        prefix = next(iter(provenance.tasks.values()), "")
         texts = queries or QUERIES.read_text(encoding="utf-8").splitlines()
         self._samples: list[Sample] = sample(
             reference, self.vocabulary, [prefix + text for text in texts]
@@ -62,7 +62,13 @@ class Converter:
         self.max_ffn_down_input = reference.max_ffn_down_input
 
     def plan(self, file_type: str, embedding: Type | None = None) -> list[PlannedTensor]:
-        """Type and shape of every tensor in a file of that type."""
+        """Type and shape of every tensor in a file of that type.
+
+        Raises:
+            ConversionError: no such type.
+        """
+        if file_type not in POLICIES:
+            raise ConversionError(f"type {file_type!r} is not one of {', '.join(POLICIES)}")
         return [self._planned(entry, POLICIES[file_type], embedding) for entry in self._entries]
 
     def convert(
@@ -80,8 +86,8 @@ class Converter:
             ConversionError: `out` exists and not `force`, no disk space, values that don't fit.
             VerificationError: the written file is not what it should be.
         """
-        if file_type not in POLICIES:
-            raise ConversionError(f"type {file_type!r} is not one of {', '.join(POLICIES)}")
+        if out.is_dir():
+            raise ConversionError(f"{out} is a directory")
         if out.exists() and not force:
             raise ConversionError(f"{out} exists; --force overwrites it")
         planned = self.plan(file_type, embedding)
@@ -102,7 +108,7 @@ class Converter:
                 max_ffn_down_input=self.max_ffn_down_input,
                 progress=progress,
             )
-            figures = verify(part, planned, self.vocabulary, self._samples, file_type)
+            figures = verify(part, self.checkpoint, self.vocabulary, planned, self._samples)
             part.replace(out)
         finally:
             part.unlink(missing_ok=True)

@@ -79,7 +79,7 @@ def tensor_type(
         return Type.F32
     wanted = policy.base
     if entry.role in (Role.EMBEDDING, Role.HEAD):
-        wanted = embedding or policy.embedding
+        wanted = policy.embedding if embedding is None else embedding
     elif entry.role is Role.FFN_DOWN:
         if policy.down_more and _more_bits(entry, config):
             wanted = policy.down_more
@@ -131,7 +131,8 @@ class Quantizer:
             parts = list(self._pool.map(quantize_rows, chunks, [kind] * len(chunks)))
         except BrokenProcessPool as error:
             raise ConversionError(
-                f"{name}: ggml aborted while quantising to {kind.name}"
+                f"{name}: a process that quantised to {kind.name} ended: ggml aborted, or the "
+                "program lacks `if __name__ == '__main__':` around what it does"
             ) from error
         return np.concatenate(parts)
 

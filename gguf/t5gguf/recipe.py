@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Literal
 
 import msgspec
 
 BUNDLED = Path(__file__).parent / "bundled"  # in an installed wheel
 CHECKOUT = Path(__file__).parents[1]  # the repository's gguf/
+
+
+MAX_TOKENS = 128  # the service's most per sequence
+EmbeddingType = Literal["F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q4_0"]
 
 
 class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -21,14 +26,14 @@ class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Generation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What generation does unless the request says otherwise."""
 
-    max_tokens: int = 64
+    max_tokens: Annotated[int, msgspec.Meta(ge=1, le=MAX_TOKENS)] = 64
 
 
 class Quantisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The file types that are made of the model, and where they leave the usual policy."""
 
     types: list[str] = []
-    token_embedding_type: str | None = None
+    token_embedding_type: EmbeddingType | None = None
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -70,8 +75,11 @@ def load(name: str) -> Recipe:
         recipe = msgspec.toml.decode(path.read_bytes(), type=Recipe)
     except (msgspec.DecodeError, ValueError) as error:
         raise RecipeError(f"{path}: {error}") from error
-    if recipe.name != name or not recipe.tasks:
-        raise RecipeError(f"{path}: the name must be the file's, and one task is needed at least")
+    wrong = [task for task in recipe.tasks if not task.isidentifier()]
+    if recipe.name != name or not recipe.tasks or wrong:
+        raise RecipeError(
+            f"{path}: needs the file's name, and at least one task, each named by a plain word"
+        )
     return recipe
 
 

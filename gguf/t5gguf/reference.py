@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from t5gguf.checkpoint import F32, Checkpoint, Config
-from t5gguf.tensor_map import EMBEDDINGS, HEAD, match
+from t5gguf.tensor_map import Role, match
 
 
 def relative_position_bucket(
@@ -61,12 +61,11 @@ class Reference:
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.config = checkpoint.config
-        self._weights = {
-            entry.source: checkpoint.tensors[entry.source].load() for entry in match(checkpoint)
-        }
-        embedding = next(self._weights[name] for name in EMBEDDINGS if name in self._weights)
-        self._embedding = embedding
-        self._head = self._weights.get(HEAD, embedding)
+        entries = match(checkpoint)
+        self._weights = {entry.source: checkpoint.tensors[entry.source].load() for entry in entries}
+        by_role = {entry.role: self._weights[entry.source] for entry in entries}
+        self._embedding = by_role[Role.EMBEDDING]
+        self._head = by_role.get(Role.HEAD, self._embedding)
         self.max_ffn_down_input = 0.0
         """Largest |input of a ffn_down| met so far: what F16 activations must hold."""
 

@@ -9,31 +9,49 @@ from pathlib import Path
 
 import numpy as np
 from gguf import GGMLQuantizationType as Type
-from gguf import GGUFReader
-from gguf.quants import dequantize
 
-from t5gguf.checkpoint import F32
+from t5gguf.checkpoint import F32, Checkpoint
 from t5gguf.errors import VerificationError
+from t5gguf.reader import GGUFFile, ReadError, StoredTensor
 from t5gguf.reference import Reference
 from t5gguf.vocab import Vocabulary
-from t5gguf.writer import PlannedTensor
+from t5gguf.writer import PlannedTensor, load
 from t5serve.cpus import plan
 from t5serve.engine.config import MAX_TOKENS, WorkerConfig
 from t5serve.engine.engine import Engine
 from t5serve.errors import RequestError, StartupError
 
 MAX_INPUT_TOKENS = 512
+F16_STEP = 2.0**-24  # the smallest F16; a block's scale is rounded to it
 # The most that a file's logits may be off the reference's: root mean square of the difference
 # over the reference's standard deviation. gguf/README.md has the measurements behind them.
 BOUNDS = {
-    "F32": 1e-3,
-    "F16": 3e-3,
-    "BF16": 2e-2,
-    "Q8_0": 5e-2,
-    "Q6_K": 8e-2,
-    "Q5_K_M": 0.2,
-    "Q4_K_M": 0.25,
-    "Q4_0": 0.5,
+    Type.F32: 1e-5,
+    Type.F16: 3e-3,
+    Type.BF16: 2e-2,
+    Type.Q8_0: 5e-2,
+    Type.Q6_K: 8e-2,
+    Type.Q5_K: 0.2,
+    Type.Q5_1: 0.2,
+    Type.Q5_0: 0.2,
+    Type.Q4_K: 0.25,
+    Type.Q4_0: 0.5,
+}
+# ggml looks GELU up in a table of F16 values (GGML_GELU_FP16 in ggml-cpu/vec.h).
+GATED_BOUND = 1e-3
+# The most that a row of a tensor may be off its source: likewise, over the row's own root mean
+# square. Far above any quantiser's error, far below that of a wrong row (1 and more).
+ROW_BOUNDS = {
+    Type.F32: 0.0,
+    Type.F16: 2e-3,
+    Type.BF16: 4e-3,
+    Type.Q8_0: 6e-2,
+    Type.Q6_K: 0.15,
+    Type.Q5_K: 0.3,
+    Type.Q5_1: 0.3,
+    Type.Q5_0: 0.3,
+    Type.Q4_K: 0.5,
+    Type.Q4_0: 0.5,
 }
 
 
@@ -77,51 +95,81 @@ def sample(
     return samples
 
 
+def bound(planned: Sequence[PlannedTensor], *, gated: bool) -> float:
+    """The most that the logits of a file of these types may be off: the coarsest type decides."""
+    return max(GATED_BOUND * gated, *(BOUNDS[tensor.kind] for tensor in planned))
+
+
 def verify(
     path: Path,
-    planned: Sequence[PlannedTensor],
+    checkpoint: Checkpoint,
     vocabulary: Vocabulary,
+    planned: Sequence[PlannedTensor],
     samples: Sequence[Sample],
-    file_type: str,
 ) -> Figures:
     """Reopens the file and checks all that was promised of it.
 
     Raises:
         VerificationError: lists every fault.
     """
-    faults = _check_tensors(path, planned)
+    faults = _check_tensors(path, checkpoint, vocabulary, planned)
     if faults:  # a file that is wrong on disk is not worth loading
         raise VerificationError(_listing(path, faults))
     try:
         figures, faults = asyncio.run(_check_engine(path, vocabulary, samples))
     except (StartupError, RequestError) as error:
         raise VerificationError(f"{path}: the engine can't serve it: {error}") from error
-    if not figures.rms <= BOUNDS[file_type]:  # NaN fails as well
+    most = bound(planned, gated=checkpoint.config.is_gated)
+    if not figures.rms <= most:  # NaN fails as well
         faults.append(
-            f"logits are off by {figures.rms:.2g} of their deviation, "
-            f"{file_type} may be by {BOUNDS[file_type]:g}"
+            f"logits are off by {figures.rms:.2g} of their deviation, at most {most:g} is expected"
         )
     if faults:
         raise VerificationError(_listing(path, faults))
     return figures
 
 
-def _check_tensors(path: Path, planned: Sequence[PlannedTensor]) -> list[str]:
-    found = {tensor.name: tensor for tensor in GGUFReader(path).tensors}
+def _check_tensors(
+    path: Path, checkpoint: Checkpoint, vocabulary: Vocabulary, planned: Sequence[PlannedTensor]
+) -> list[str]:
+    try:
+        file = GGUFFile.open(path)
+    except ReadError as error:
+        return [str(error)]
+    found = file.tensors
     wanted = {tensor.entry.name: tensor for tensor in planned}
     faults = [f"missing: {name}" for name in wanted.keys() - found.keys()]
     faults += [f"unexpected: {name}" for name in found.keys() - wanted.keys()]
     for name in wanted.keys() & found.keys():
-        shape = tuple(int(n) for n in reversed(found[name].shape))
-        kind = Type(found[name].tensor_type)
-        if shape != wanted[name].shape or kind is not wanted[name].kind:
+        stored, plan = found[name], wanted[name]
+        if stored.shape != plan.shape or stored.kind != plan.kind:
             faults.append(
-                f"{name} is {kind.name} {shape}, "
-                f"planned {wanted[name].kind.name} {wanted[name].shape}"
+                f"{name} is {_type_name(stored.kind)} {stored.shape}, "
+                f"planned {plan.kind.name} {plan.shape}"
             )
-        elif not np.isfinite(dequantize(found[name].data, kind)).all():
-            faults.append(f"{name} has NaN or infinite values")
+        else:
+            faults += _check_values(name, stored, load(checkpoint, plan, vocabulary))
+    if list(file.metadata["tokenizer.ggml.tokens"]) != list(vocabulary.tokens):
+        faults.append("the vocabulary's tokens are not those of the source")
     return sorted(faults)
+
+
+def _check_values(name: str, stored: StoredTensor, source: F32) -> list[str]:
+    try:
+        values = stored.rows()
+    except ReadError as error:
+        return [f"{name}: {error}"]
+    if not np.isfinite(values).all():
+        return [f"{name} has NaN or infinite values"]
+    rows = source.reshape(values.shape)
+    off = np.sqrt(np.mean((values - rows) ** 2, axis=1))
+    kind = Type(stored.kind)
+    floor = {Type.F32: 0.0, Type.BF16: 0.0, Type.F16: F16_STEP}.get(kind, 4096 * F16_STEP)
+    allowed = ROW_BOUNDS[kind] * np.sqrt(np.mean(rows**2, axis=1)) + floor
+    wrong = np.flatnonzero(off > allowed)
+    if len(wrong):
+        return [f"{name}: {len(wrong)} of {len(rows)} rows are not the source's, first {wrong[0]}"]
+    return []
 
 
 async def _check_engine(
@@ -162,6 +210,10 @@ def compare(reference: F32, logits: F32) -> Figures:
         maximum=float(np.abs(difference).max()) / deviation,
         agreement=float(np.mean(logits.argmax(axis=1) == reference.argmax(axis=1))),
     )
+
+
+def _type_name(kind: int) -> str:
+    return Type(kind).name if kind in list(Type) else f"of unknown type {kind}"
 
 
 def _listing(path: Path, faults: Sequence[str]) -> str:

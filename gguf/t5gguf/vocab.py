@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ from t5gguf.checkpoint import Config, sha256
 from t5gguf.errors import ConversionError
 
 SPIECE_FILES = ("spiece.model", "tokenizer.model")
+SENTINEL = re.compile(r"▁?<extra_id_\d+>")
 SENTINELS = 100  # T5Tokenizer's default for `extra_ids`
 # Hugging Face gives an added token no score; llama.cpp's converter writes these two.
 ADDED_SCORE, UNUSED_SCORE = -1000.0, -10000.0
@@ -48,8 +51,21 @@ class Vocabulary:
     _processor: SentencePieceProcessor
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a text by SentencePiece itself, with the closing `</s>`."""
-        return [*self._processor.encode(text), self.eos_token_id]
+        """Token ids of a text by SentencePiece itself, with the closing `</s>`.
+
+        Added tokens in the text are cut out first, as Hugging Face's slow tokenizer does.
+        """
+        added = {
+            name: index
+            for index, (name, kind) in enumerate(zip(self.tokens, self.types, strict=True))
+            if kind is TokenType.USER_DEFINED
+        }
+        longest_first = sorted(added, key=len, reverse=True)
+        parts = re.split(f"({'|'.join(map(re.escape, longest_first))})", text) if added else [text]
+        ids: list[int] = []
+        for part in parts:
+            ids += [added[part]] if part in added else self._processor.encode(part)
+        return [*ids, self.eos_token_id]
 
     def suppressed(self, rows: int) -> list[int]:
         """The ids below rows that never come out: all but `</s>` that do not stand for text."""
@@ -57,7 +73,8 @@ class Vocabulary:
         return [
             index
             for index in range(rows)
-            if self.types[index] not in text and index != self.eos_token_id
+            if index != self.eos_token_id
+            and (self.types[index] not in text or SENTINEL.fullmatch(self.tokens[index]))
         ]
 
     @classmethod
@@ -70,32 +87,27 @@ class Vocabulary:
             rows: ids to describe; those past the vocabulary become unused tokens.
 
         Raises:
-            ConversionError: no such file, another kind of tokenizer, or more pieces than rows.
+            ConversionError: no such file, another kind of tokenizer, more pieces than the model
+                has, or one text for two ids.
         """
         source, proto = _read_proto(directory)
-        if len(proto.pieces) > rows:
-            raise ConversionError(
-                f"{source}: {len(proto.pieces)} pieces, but the embedding has {rows} rows"
-            )
+        pieces = len(proto.pieces)
+        if pieces > config.vocab_size:
+            raise ConversionError(f"{source}: {pieces} pieces, vocab_size is {config.vocab_size}")
         tokens = [piece.piece for piece in proto.pieces]
         scores = [piece.score for piece in proto.pieces]
         types = [TOKEN_TYPES[piece.type] for piece in proto.pieces]
-        for index in range(len(tokens), rows):
+        for index in range(pieces, rows):
             tokens.append(f"[PAD{index}]")
             scores.append(UNUSED_SCORE)
             types.append(TokenType.UNUSED)
-        for index, name in _added_tokens(directory, len(proto.pieces), config.vocab_size):
-            if index < rows and types[index] is not TokenType.UNKNOWN:
-                tokens[index] = name
-                if types[index] is not TokenType.CONTROL:
-                    scores[index] = ADDED_SCORE
-                    types[index] = TokenType.USER_DEFINED
+        for index, name in _added_tokens(directory, tokens[:pieces], config.vocab_size):
+            tokens[index] = name
+            scores[index] = ADDED_SCORE
+            types[index] = TokenType.USER_DEFINED
         for index in (config.pad_token_id, config.eos_token_id):
             types[index] = TokenType.CONTROL
-        if TokenType.UNKNOWN not in types:
-            raise ConversionError(f"{source}: no piece is the unknown token")
-        processor = SentencePieceProcessor()
-        processor.LoadFromSerializedProto(proto.SerializeToString())
+        _check(source, tokens, types)
         return cls(
             tokens=tuple(tokens),
             scores=tuple(scores),
@@ -106,11 +118,30 @@ class Vocabulary:
             eos_token_id=config.eos_token_id,
             unk_token_id=types.index(TokenType.UNKNOWN),
             source=source,
-            _processor=processor,
+            _processor=_processor(source, proto),
         )
 
     def sha256(self) -> dict[str, str]:
+        """Hash of the vocabulary's file by its name."""
         return {self.source.name: sha256(self.source)}
+
+
+def _check(source: Path, tokens: list[str], types: list[TokenType]) -> None:
+    """llama.cpp aborts on a text that stands for two ids."""
+    twice = [repr(text) for text, count in Counter(tokens).items() if count > 1]
+    if twice:
+        raise ConversionError(f"{source}: one text for several ids: {', '.join(twice)}")
+    if TokenType.UNKNOWN not in types:
+        raise ConversionError(f"{source}: no piece is the unknown token")
+
+
+def _processor(source: Path, proto: Any) -> SentencePieceProcessor:  # noqa: ANN401 - as below
+    processor = SentencePieceProcessor()
+    try:
+        processor.LoadFromSerializedProto(proto.SerializeToString())
+    except RuntimeError as error:
+        raise ConversionError(f"{source}: SentencePiece refuses it: {error}") from error
+    return processor
 
 
 def _read_proto(directory: Path) -> tuple[Path, Any]:
@@ -143,26 +174,24 @@ def _parse_tokenizer_json(path: Path) -> Any:  # noqa: ANN401 - as above
         raw = json.loads(path.read_text(encoding="utf-8"))
         model = raw["model"]
         if model.get("type", "Unigram") != "Unigram":
-            raise ConversionError(f"{path} has a {model['type']} model, T5 has Unigram")
-        special = {t["content"]: t for t in raw.get("added_tokens", []) if t.get("special")}
+            raise TypeError(f"its model is {model['type']}")  # noqa: TRY301 - told below
+        special = {token["content"] for token in raw.get("added_tokens", []) if token["special"]}
         proto = sentencepiece_model_pb2.ModelProto()
         for index, (text, score) in enumerate(model["vocab"]):
             kind = PIECE.NORMAL
             if index == model["unk_id"]:
                 kind = PIECE.UNKNOWN
-            elif text.startswith("<extra_id_"):
-                kind = PIECE.USER_DEFINED
+            elif SENTINEL.fullmatch(text):
+                kind, score = PIECE.USER_DEFINED, ADDED_SCORE  # noqa: PLW2901 - spiece's own
             elif text in special:
                 kind = PIECE.CONTROL
             proto.pieces.add(piece=text, score=score, type=kind)
         charsmap = next(_charsmaps(raw.get("normalizer")), "")
         proto.normalizer_spec.precompiled_charsmap = base64.b64decode(charsmap, validate=True)
-    except (OSError, ValueError, KeyError, TypeError, binascii.Error) as error:
-        if isinstance(error, ConversionError):
-            raise
+        proto.trainer_spec.unk_id = model["unk_id"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, binascii.Error) as error:
         raise ConversionError(f"{path} is not a Unigram tokenizer: {error!r}") from error
     proto.trainer_spec.model_type = sentencepiece_model_pb2.TrainerSpec.UNIGRAM
-    proto.trainer_spec.unk_id = model["unk_id"]
     proto.trainer_spec.bos_id = -1
     proto.normalizer_spec.add_dummy_prefix = True
     proto.normalizer_spec.remove_extra_whitespaces = True
@@ -179,23 +208,30 @@ def _charsmaps(normalizer: dict[str, Any] | None) -> Iterator[str]:
         yield from _charsmaps(step)
 
 
-def _added_tokens(directory: Path, pieces: int, vocab_size: int) -> Iterator[tuple[int, str]]:
+def _added_tokens(directory: Path, pieces: list[str], vocab_size: int) -> Iterator[tuple[int, str]]:
     """Ids and names of tokens beyond the pieces: as the directory says, else T5's sentinels.
 
     A checkpoint without the files that name them still has them: T5Tokenizer counts
     `<extra_id_99>` .. `<extra_id_0>` up from the last piece wherever the model has room.
     """
     config = _optional_json(directory / "tokenizer_config.json")
-    named = {
-        **{int(i): t["content"] for i, t in config.get("added_tokens_decoder", {}).items()},
-        **{i: name for name, i in _optional_json(directory / "added_tokens.json").items()},
-    }
-    sentinels = config.get("extra_ids", SENTINELS)
-    if pieces + sentinels <= vocab_size:
+    added = _optional_json(directory / "added_tokens.json")
+    try:
+        decoder = config.get("added_tokens_decoder") or {}
+        named = {int(index): str(token["content"]) for index, token in decoder.items()}
+        named |= {int(index): str(name) for name, index in added.items()}
+        sentinels = int(SENTINELS if config.get("extra_ids") is None else config["extra_ids"])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ConversionError(
+            f"{directory}: tokenizer_config.json or added_tokens.json is malformed: {error!r}"
+        ) from error
+    first = len(pieces)
+    told = any(SENTINEL.fullmatch(name) for name in (*pieces, *named.values()))
+    if not told and first + sentinels <= vocab_size:
         for offset in range(sentinels):
-            yield pieces + offset, f"<extra_id_{sentinels - 1 - offset}>"
-    for index, name in named.items():
-        if index >= pieces:
+            named.setdefault(first + offset, f"<extra_id_{sentinels - 1 - offset}>")
+    for index, name in sorted(named.items()):
+        if first <= index < vocab_size:
             yield index, name
 
 

@@ -30,7 +30,8 @@ class Provenance:
     repo: str = ""
     revision: str = ""
     license: str = ""
-    tasks: dict[str, str] = field(default_factory=lambda: {"reformulate": ""})
+    tasks: dict[str, str] = field(default_factory=dict)
+    """Name to prefix; the first is the default. A model without any has one without a prefix."""
     max_tokens: int | None = None
 
 
@@ -170,7 +171,7 @@ def _describe_source(
     writer.add_array("t5serve.source.sha256", list(hashes.values()))
     writer.add_string("t5serve.tasks", ",".join(provenance.tasks))  # llama.cpp keeps no key order
     for task, prefix in provenance.tasks.items():
-        writer.add_string(f"t5serve.prefix.{task}", prefix)
+        writer.add_string(f"t5serve.prefix.{task}", prefix)  # which leaves out an empty one
     if provenance.max_tokens is not None:
         writer.add_uint32("t5serve.generation.max_tokens", provenance.max_tokens)
     writer.add_float32("t5serve.activation.ffn_down_max", max_ffn_down_input)

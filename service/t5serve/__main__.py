@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from pydantic import ValidationError
 
 from t5serve import __version__
+from t5serve.engine.config import MAX_TOKENS
 from t5serve.errors import RequestError, StartupError
 from t5serve.reformulation.profile import Profile
 from t5serve.reformulation.reformulator import Options, Reformulator
+from t5serve.schemas.reformulate import require_text
 from t5serve.server import build_engine, serve
 from t5serve.settings import Settings
 
@@ -29,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (StartupError, RequestError) as error:
         print(f"t5serve: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 
@@ -44,9 +48,11 @@ async def _reformulate(settings: Settings, options: argparse.Namespace) -> None:
             strict=True,
             timeout_ms=settings.timeout_ms,
         )
-        results = await Reformulator(engine, profile).reformulate(options.query, wanted)
-        for result in results:
-            print(*(one.text for one in result.reformulations), sep="\n")
+        reformulator = Reformulator(engine, profile)
+        for first in range(0, len(options.query), settings.max_queries):
+            queries = options.query[first : first + settings.max_queries]
+            for result in await reformulator.reformulate(queries, wanted):
+                print(*(one.text for one in result.reformulations), sep="\n")
     finally:
         await engine.close()
 
@@ -72,11 +78,22 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--port", type=int, help="port to listen at (T5SERVE_PORT)")
     _add_model(command)
     command = commands.add_parser("reformulate", help="reformulate queries in the terminal")
-    command.add_argument("query", nargs="+", help="a query; quote it")
+    command.add_argument("query", nargs="+", type=_query, help="a query; quote it")
     command.add_argument("--task", help="one of the model's tasks")
-    command.add_argument("--max-tokens", type=int, help="longest reformulation")
+    command.add_argument(
+        "--max-tokens", type=int, choices=range(1, MAX_TOKENS + 1), metavar="N", help="at most"
+    )
     _add_model(command)
     return parser
+
+
+def _query(text: str) -> str:
+    try:
+        return require_text(text.encode().decode())
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError("a query must be UTF-8") from None
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"a query {error}") from None
 
 
 def _add_model(command: argparse.ArgumentParser) -> None:

@@ -10,8 +10,9 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp
 
 from t5gguf.recipe import Recipe
 from t5serve.engine.engine import Engine
@@ -37,7 +38,7 @@ def create_app(
     engine: Engine,
     recipe: Recipe | None = None,
     on_failure: Callable[[], None] = lambda: None,
-) -> Starlette:
+) -> ASGIApp:
     """Puts the service together.
 
     Args:
@@ -57,19 +58,21 @@ def create_app(
             await engine.close(settings.drain_seconds)
             await watch
 
-    return Starlette(
+    app = Starlette(
         routes=[*health_routes(engine), *reformulate_routes(engine, settings, recipe)],
         middleware=[
-            Middleware(RequestContext),
             Middleware(BodyLimit, max_bytes=settings.max_body_bytes),
         ],
         exception_handlers={
             RequestError: _answer_error,
             HTTPException: _answer_http,
+            ClientDisconnect: _answer_nobody,
             Exception: _answer_fault,
         },
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False
+    return RequestContext(app)  # around Starlette's own handling of faults
 
 
 async def _announce(engine: Engine, on_failure: Callable[[], None]) -> None:
@@ -115,6 +118,10 @@ async def _answer_http(request: Request, error: Exception) -> Response:
     return error_response(InvalidRequest(str(error.detail)), headers)
 
 
-async def _answer_fault(request: Request, error: Exception) -> Response:
-    logger.error("unhandled error at %s", request.url.path, exc_info=error)
-    return error_response(ServerFault("internal error"))
+async def _answer_nobody(_request: Request, _error: Exception) -> Response:
+    """The client left before its request was whole."""
+    return Response(status_code=400)
+
+
+async def _answer_fault(_request: Request, _error: Exception) -> Response:
+    return error_response(ServerFault("internal error"))  # uvicorn logs it

@@ -37,8 +37,8 @@ def plan(workers: int, threads: int | None) -> list[Share]:
     cores = physical_cores(allowed)
     budget = min(len(cores), quota() or len(cores))
     each = threads or max(1, budget // workers)
-    if each * workers > len(cores):  # nothing to hand out exclusively: let the kernel place them
-        return [Share(each, tuple(sorted(allowed)))] * workers
+    if each * workers > len(cores):  # nothing to hand out exclusively: the kernel places them
+        return [Share(each, ())] * workers
     return [
         Share(each, tuple(cores[index * each : (index + 1) * each])) for index in range(workers)
     ]

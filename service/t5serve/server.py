@@ -29,6 +29,8 @@ def build_engine(settings: Settings) -> Engine:
             cpus=list(share.cpus),
             max_input_tokens=settings.max_input_tokens,
             logit_scale=settings.logit_scale,
+            backend=settings.backend,
+            max_batch=settings.max_batch,
         )
         for share in plan(settings.workers, settings.threads)
     ]

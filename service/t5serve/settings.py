@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from t5gguf import recipe as recipes
@@ -24,8 +24,11 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     model: str = "tiny-t5"
     """A GGUF file's path, or a recipe's name."""
-    backend: Literal["auto", "llama"] = "auto"
-    logit_scale: Annotated[float, Field(gt=0)] | None = None
+    backend: Literal["auto", "graph", "llama"] = "auto"
+    """auto: graph, or llama for a file that graph refuses."""
+    max_batch: Annotated[int, Field(ge=1, le=64)] = 16
+    """Queries that a worker decodes together."""
+    logit_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Factor on the file's logits; by default what the file's head asks for."""
     workers: Positive = 1
     threads: Positive | None = None
@@ -41,6 +44,12 @@ class Settings(BaseSettings):
     """After SIGTERM, how long requests that run may take to finish."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
+    @model_validator(mode="after")
+    def _one_request_fits_the_queue(self) -> Self:
+        if self.max_queue < self.max_queries:
+            raise ValueError("T5SERVE_MAX_QUEUE must not be below T5SERVE_MAX_QUERIES")
+        return self
+
     def find_model(self) -> tuple[Path, Recipe | None]:
         """The GGUF file to serve, and the recipe that named it.
 
@@ -48,10 +57,13 @@ class Settings(BaseSettings):
             StartupError: neither a file nor a recipe, or a recipe whose file is not there.
         """
         path = Path(self.model)
-        if path.is_file():
-            return path, None
+        try:
+            if path.is_file():
+                return path, None
+        except OSError as error:
+            raise StartupError(f"{path}: {error.strerror}") from error
         if path.suffix == ".gguf" or "/" in self.model:
-            raise StartupError(f"{path} does not exist")
+            raise StartupError(f"{path} is {'not a file' if path.exists() else 'not there'}")
         try:
             recipe = recipes.load(self.model)
         except RecipeError as error:

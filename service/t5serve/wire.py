@@ -34,7 +34,7 @@ class Tokenize(msgspec.Struct, tag=True, frozen=True):
 
 
 class Cancel(msgspec.Struct, tag=True, frozen=True):
-    """Service to worker: nobody waits for this job any more."""
+    """Service to worker: nobody waits for this job any more; answered with Cancelled."""
 
     job: int
 
@@ -119,10 +119,16 @@ class Failed(msgspec.Struct, tag=True, frozen=True):
     message: str
 
 
+class Cancelled(msgspec.Struct, tag=True, frozen=True):
+    """Worker to service: the job is over, whether it was cut short or had ended already."""
+
+    job: int
+
+
 ToWorker = Generate | Score | Tokenize | Cancel
-FromWorker = Ready | Unloadable | Generated | Scored | Tokenized | Refused | Failed
 JobMessage = Generate | Score | Tokenize
 Outcome = Generated | Scored | Tokenized | Refused | Failed
+FromWorker = Ready | Unloadable | Outcome | Cancelled
 
 _encoder = msgspec.msgpack.Encoder()
 _to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)

@@ -8,10 +8,11 @@ import pytest
 from numpy.typing import NDArray
 
 import tiny
-from t5gguf.checkpoint import Checkpoint, Config
+from samples import T5_BASE, write_json
+from t5gguf.checkpoint import ARCHITECTURES, Checkpoint, Config
 from t5gguf.errors import ConversionError
 
-T5_BASE: dict[str, object] = {
+CONFIG_JSON: dict[str, object] = {
     "architectures": ["T5ForConditionalGeneration"],
     "d_ff": 3072,
     "d_kv": 64,
@@ -30,8 +31,8 @@ T5_BASE: dict[str, object] = {
 
 def load_config(directory: Path, **changes: object) -> Config:
     """Loads t5-base's config.json with changes; None removes a field."""
-    fields = {key: value for key, value in (T5_BASE | changes).items() if value is not None}
-    (directory / "config.json").write_text(json.dumps(fields), encoding="utf-8")
+    fields = {key: value for key, value in (CONFIG_JSON | changes).items() if value is not None}
+    write_json(directory / "config.json", fields)
     return Config.load(directory)
 
 
@@ -48,7 +49,7 @@ def write_safetensors(path: Path, tensors: dict[str, tuple[str, NDArray[np.gener
 
 
 def open_tensor(directory: Path, dtype: str, value: NDArray[np.generic]) -> Checkpoint:
-    (directory / "config.json").write_text(json.dumps(T5_BASE), encoding="utf-8")
+    write_json(directory / "config.json", CONFIG_JSON)
     write_safetensors(directory / "model.safetensors", {"x": (dtype, value)})
     return Checkpoint.open(directory)
 
@@ -120,35 +121,23 @@ def test_hashes_are_of_every_weight_file(tmp_path: Path) -> None:
 def test_fields_that_t5_base_lacks_have_hugging_faces_defaults(tmp_path: Path) -> None:
     """The config.json of the original T5 says nothing of activation, tying and decoder layers."""
     config = load_config(tmp_path)
-    assert config == Config(
-        architecture="T5ForConditionalGeneration",
-        vocab_size=32128,
-        d_model=768,
-        d_kv=64,
-        d_ff=3072,
-        num_heads=12,
-        num_layers=12,
-        num_decoder_layers=12,
-        relative_attention_num_buckets=32,
-        relative_attention_max_distance=128,
-        layer_norm_epsilon=1e-6,
-        is_gated=False,
-        tie_word_embeddings=True,
-        n_positions=512,
-        decoder_start_token_id=0,
-        pad_token_id=0,
-        eos_token_id=1,
-    )
+    assert config == T5_BASE
     assert config.output_scale == pytest.approx(768**-0.5)
     assert not config.bias_in_every_layer
 
 
 def test_null_fields_have_the_defaults_too(tmp_path: Path) -> None:
     """Hugging Face writes `"num_decoder_layers": null` when nobody set it."""
-    fields: dict[str, object] = {**T5_BASE, "num_decoder_layers": None, "pad_token_id": None}
-    (tmp_path / "config.json").write_text(json.dumps(fields), encoding="utf-8")
-    config = Config.load(tmp_path)
-    assert (config.num_decoder_layers, config.pad_token_id) == (12, 0)
+    nulls = ("num_decoder_layers", "pad_token_id", "decoder_start_token_id")
+    write_json(tmp_path / "config.json", CONFIG_JSON | dict.fromkeys(nulls))
+    assert Config.load(tmp_path) == T5_BASE
+
+
+def test_the_decoder_starts_with_the_padding_unless_told_otherwise(tmp_path: Path) -> None:
+    """T5's own config.json may leave its start token out."""
+    started = load_config(tmp_path, decoder_start_token_id=None, pad_token_id=3)
+    assert started.decoder_start_token_id == 3
+    assert load_config(tmp_path, pad_token_id=3).decoder_start_token_id == 0
 
 
 @pytest.mark.parametrize(
@@ -185,27 +174,72 @@ def test_a_whole_number_is_a_float(tmp_path: Path) -> None:
 
 
 def test_every_fault_of_the_config_is_named_at_once(tmp_path: Path) -> None:
+    """One a line, those of what llama.cpp can't compute among them."""
     with pytest.raises(ConversionError) as error:
         load_config(
             tmp_path,
             architectures=["BartForConditionalGeneration"],
             feed_forward_proj="gated-silu",
+            relative_attention_max_distance=256,
+            relative_attention_num_buckets=2,
             d_model="768",
             d_kv=None,
             num_heads=True,
             d_ff=-1,
             tie_word_embeddings=1,
+            layer_norm_epsilon="small",
+            vocab_size=32128.0,
         )
-    for fault in (
-        "architecture BartForConditionalGeneration is not one of T5ForConditionalGeneration",
-        "feed_forward_proj 'gated-silu' is unknown to llama.cpp, which takes relu and gated-gelu",
-        "d_model is '768', expected int",
-        "d_kv is None, expected int",
-        "num_heads is True, expected int",
-        "d_ff is -1, expected int",
-        "tie_word_embeddings is 1, expected bool",
-    ):
-        assert fault in str(error.value)
+    head, *faults = str(error.value).splitlines()
+    assert head == f"{tmp_path / 'config.json'}: 11 fault(s)"
+    assert sorted(faults) == [
+        f"  architecture BartForConditionalGeneration is not one of {', '.join(ARCHITECTURES)}",
+        "  d_ff is -1, expected int",
+        "  d_kv is None, expected int",
+        "  d_model is '768', expected int",
+        "  feed_forward_proj 'gated-silu' is unknown to llama.cpp, which takes relu and gated-gelu",
+        "  layer_norm_epsilon is 'small', expected float",
+        "  num_heads is True, expected int",
+        "  relative_attention_max_distance is 256; llama.cpp computes with 128",
+        "  relative_attention_num_buckets is 2, expected a multiple of 4",
+        "  tie_word_embeddings is 1, expected bool",
+        "  vocab_size is 32128.0, expected int",
+    ]
+
+
+@pytest.mark.parametrize("name", ["decoder_start_token_id", "pad_token_id", "eos_token_id"])
+def test_special_ids_lie_within_the_vocabulary(tmp_path: Path, name: str) -> None:
+    """One beyond would read past the embedding."""
+    assert getattr(load_config(tmp_path, **{name: 32127}), name) == 32127
+    with pytest.raises(ConversionError) as error:
+        load_config(tmp_path, **{name: 32128})
+    assert str(error.value).splitlines()[1:] == [f"  {name} is 32128, but vocab_size 32128"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("architectures", [5], "architecture 5 is not one of"),
+        ("architectures", 5, "architecture None is not one of"),
+        ("architectures", [], "architecture None is not one of"),
+        ("architectures", [["T5ForConditionalGeneration"]], "architecture .* is not one of"),
+        ("architectures", "T5ForConditionalGeneration", "architecture None is not one of"),
+        ("feed_forward_proj", ["relu"], r"feed_forward_proj \['relu'\] is unknown"),
+        ("feed_forward_proj", {}, r"feed_forward_proj \{\} is unknown"),
+        ("relative_attention_num_buckets", 2, "buckets is 2, expected a multiple of 4"),
+        ("relative_attention_num_buckets", 30, "buckets is 30, expected a multiple of 4"),
+        ("relative_attention_num_buckets", "32", "buckets is '32', expected int"),
+        ("num_layers", "12", "num_layers is '12', expected int"),
+        ("vocab_size", None, "vocab_size is None, expected int"),
+        ("pad_token_id", [0], r"pad_token_id is \[0\], expected int"),
+    ],
+)
+def test_odd_values_are_one_fault_each(
+    tmp_path: Path, field: str, value: object, message: str
+) -> None:
+    """Neither a traceback, nor a second fault about what follows from the first."""
+    with pytest.raises(ConversionError, match=rf"1 fault\(s\)\n  .*{message}"):
+        load_config(tmp_path, **{field: value})
 
 
 def test_a_maximum_distance_that_llama_cpp_does_not_compute_with_is_refused(tmp_path: Path) -> None:
@@ -234,7 +268,7 @@ def test_a_path_that_is_no_directory_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_directory_without_weights_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(json.dumps(T5_BASE), encoding="utf-8")
+    write_json(tmp_path / "config.json", CONFIG_JSON)
     with pytest.raises(ConversionError, match=r"neither model\.safetensors nor pytorch_model\.bin"):
         Checkpoint.open(tmp_path)
 
@@ -256,25 +290,40 @@ def test_an_index_can_not_point_out_of_the_directory(tied: Path, tmp_path: Path)
     (tmp_path / "model.safetensors").write_bytes(weights)
     (inside / "config.json").write_bytes((tied / "config.json").read_bytes())
     index = {"weight_map": {"shared.weight": "../model.safetensors"}}
-    (inside / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+    write_json(inside / "model.safetensors.index.json", index)
     with pytest.raises(ConversionError, match=r"shards missing: \.\./model\.safetensors"):
         Checkpoint.open(inside)
 
 
-def test_an_index_without_shards_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(json.dumps(T5_BASE), encoding="utf-8")
-    (tmp_path / "model.safetensors.index.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(ConversionError, match="shards missing: all"):
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        ({"weight_map": {}}, "shards missing: all"),
+        ({}, "weight_map does not map tensors to files"),
+        ({"weight_map": None}, "weight_map does not map tensors to files"),
+        ({"weight_map": ["a.safetensors"]}, "weight_map does not map tensors to files"),
+        ({"weight_map": {"x": 5}}, "weight_map does not map tensors to files"),
+        ({"weight_map": {"x": ["a"], "y": "a"}}, "weight_map does not map tensors to files"),
+        ([], "expected a JSON object"),
+    ],
+    ids=["empty", "none", "null", "list", "number", "list of files", "no object"],
+)
+def test_an_index_that_names_no_shards_is_refused(
+    tmp_path: Path, index: object, message: str
+) -> None:
+    write_json(tmp_path / "config.json", CONFIG_JSON)
+    write_json(tmp_path / "model.safetensors.index.json", index)
+    with pytest.raises(ConversionError, match=rf"model\.safetensors\.index\.json: {message}"):
         Checkpoint.open(tmp_path)
 
 
 def test_a_tensor_in_two_shards_is_refused(tmp_path: Path) -> None:
     """Which of the two a reader took would be chance."""
-    (tmp_path / "config.json").write_text(json.dumps(T5_BASE), encoding="utf-8")
+    write_json(tmp_path / "config.json", CONFIG_JSON)
     for shard in ("a.safetensors", "b.safetensors"):
         write_safetensors(tmp_path / shard, {"x": ("F32", np.zeros(1, np.float32))})
     index = {"weight_map": {"x": "a.safetensors", "y": "b.safetensors"}}
-    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+    write_json(tmp_path / "model.safetensors.index.json", index)
     with pytest.raises(ConversionError, match="x is also in another shard"):
         Checkpoint.open(tmp_path)
 
@@ -285,6 +334,33 @@ def test_truncated_weights_are_refused_on_opening(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ConversionError, match=r"is truncated: \S+ ends beyond its end"):
+        Checkpoint.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"shape": [3]}, "x has 16 bytes, not 12"),
+        ({"shape": [2, 2, 2]}, "x has 16 bytes, not 32"),
+        ({"dtype": "F16"}, "x has 16 bytes, not 8"),
+        ({"data_offsets": [16, 0]}, "x has a shape or place that is no whole number"),
+        ({"data_offsets": [-16, 0]}, "x lies in the header"),
+        ({"data_offsets": [0]}, "is not a safetensors file"),
+        ({"shape": [None]}, "no whole number"),
+        ({"shape": [-2, -2]}, "no whole number"),
+        ({"dtype": ["F32"]}, "has type"),
+    ],
+)
+def test_a_tensor_whose_bytes_do_not_fit_its_shape_is_refused_on_opening(
+    tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    """Else it would be found when it is loaded, with a traceback, after a while of work."""
+    header = {"x": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]} | change}
+    text = json.dumps(header).encode()
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(16))
+    write_json(tmp_path / "config.json", CONFIG_JSON)
+    with pytest.raises(ConversionError, match=message):
         Checkpoint.open(tmp_path)
 
 

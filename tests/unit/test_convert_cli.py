@@ -1,12 +1,12 @@
 from pathlib import Path
 
 import pytest
-from gguf import GGUFReader
-from sentencepiece import sentencepiece_model_pb2
+from gguf import GGMLQuantizationType as Type
 
 import tiny
 from t5gguf import __main__ as cli
 from t5gguf import recipe
+from t5gguf.reader import GGUFFile
 
 RECIPE = """\
 name = "small"
@@ -32,13 +32,7 @@ token_embedding_type = "F16"
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint without character map: gguf's reader takes seconds over the map's bytes."""
     directory = tiny.build("tied_relu", tmp_path_factory.mktemp("cli") / "source")
-    path = directory / "spiece.model"
-    proto = sentencepiece_model_pb2.ModelProto()
-    proto.ParseFromString(path.read_bytes())
-    proto.normalizer_spec.ClearField("precompiled_charsmap")
-    path.write_bytes(proto.SerializeToString())
     (directory / "queries.txt").write_text("how to cook rice\nbest boots\n", encoding="utf-8")
     return directory
 
@@ -51,16 +45,14 @@ def run(source: Path, out: Path, *options: str) -> int:
 
 
 def kind(path: Path, name: str) -> str:
-    (found,) = (tensor for tensor in GGUFReader(path).tensors if tensor.name == name)
-    return found.tensor_type.name
+    return Type(GGUFFile.open(path).tensors[name].kind).name
 
 
 def metadata(path: Path) -> dict[str, object]:
     """The file's own keys, and its name and licence."""
-    fields = GGUFReader(path).fields
     return {
-        key: field.contents()
-        for key, field in fields.items()
+        key: value
+        for key, value in GGUFFile.open(path).metadata.items()
         if key.startswith("t5serve.") or key in {"general.name", "general.license"}
     }
 
@@ -82,7 +74,7 @@ def test_without_options_the_name_is_the_directorys(source: Path, tmp_path: Path
     assert run(source, out) == 0
     written = metadata(out)
     assert written["general.name"] == "source"
-    assert written["t5serve.tasks"] == "reformulate"
+    assert "t5serve.tasks" not in written
     assert "t5serve.generation.max_tokens" not in written
 
 
@@ -139,6 +131,17 @@ def test_a_prefix_without_a_plain_task_name_is_a_usage_error(
     assert "expected TASK=PREFIX, the task's name a plain word" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "\u00b2", "many", ""])
+def test_a_maximum_that_is_no_number_from_1_is_a_usage_error(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Superscript two is a digit to Python, though no number that it can read."""
+    with pytest.raises(SystemExit) as error:
+        run(tmp_path, tmp_path / "out.gguf", "--max-tokens", text)
+    assert error.value.code == 2
+    assert "--max-tokens: expected a number from 1" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("options", [("--type", "Q3_K"), ("--token-embedding-type", "Q3_K")])
 def test_an_unknown_type_is_a_usage_error(
     options: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -172,8 +175,9 @@ def test_faults_are_printed_one_a_line_without_a_traceback(
     [
         (("--recipe", "none"), "no recipe is named 'none'"),
         (("--queries", "none.txt"), "none.txt"),
+        (("--out", "."), "is a directory"),
     ],
-    ids=["recipe", "queries"],
+    ids=["recipe", "queries", "directory"],
 )
 def test_other_faults_are_one_line(
     source: Path,
@@ -186,6 +190,23 @@ def test_other_faults_are_one_line(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("t5gguf: ")
     assert message in line
+
+
+def test_queries_that_are_not_utf8_are_one_line(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    queries = tmp_path / "queries.txt"
+    queries.write_bytes("caf\u00e9s near me\n".encode("latin-1"))
+    assert run(source, tmp_path / "out.gguf", "--queries", str(queries)) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("t5gguf: 'utf-8' codec can't decode")
+
+
+def test_queries_may_contain_sentinels(source: Path, tmp_path: Path) -> None:
+    """The reference once read them as text, which the engine does not, so that all files failed."""
+    queries = tmp_path / "queries.txt"
+    queries.write_text("<extra_id_0>\nbest <extra_id_1> near<extra_id_2>me\n", encoding="utf-8")
+    assert run(source, tmp_path / "out.gguf", "--queries", str(queries)) == 0
 
 
 def test_an_existing_file_is_one_line(
@@ -210,8 +231,10 @@ def test_activations_too_large_for_f16_are_told(
     assert "ffn_down stays BF16 in F16 files" in capsys.readouterr().out
 
 
-def test_the_embeddings_type_can_be_chosen(source: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("chosen", ["F16", "F32", "Q4_0"])
+def test_the_embeddings_type_can_be_chosen(chosen: str, source: Path, tmp_path: Path) -> None:
+    """Finer than the file's type, of number 0, and coarser, with a bound of its own."""
     out = tmp_path / "out.gguf"
-    assert run(source, out, "--type", "Q8_0", "--token-embedding-type", "F16") == 0
-    assert kind(out, "token_embd.weight") == "F16"
+    assert run(source, out, "--type", "Q8_0", "--token-embedding-type", chosen) == 0
+    assert kind(out, "token_embd.weight") == chosen
     assert kind(out, "enc.blk.0.attn_q.weight") == "Q8_0"

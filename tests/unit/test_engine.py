@@ -6,8 +6,9 @@ import asyncio
 
 import pytest
 
-from fakes import CONFIG, FakePool, answer, settle, with_engine
+from fakes import CONFIG, FakePool, FakeProcess, answer, settle, with_engine
 from t5serve.engine import engine as engine_module
+from t5serve.engine.config import WorkerConfig
 from t5serve.engine.engine import Engine, Result
 from t5serve.errors import (
     ContextLengthExceeded,
@@ -20,7 +21,7 @@ from t5serve.errors import (
     ServerFault,
     StartupError,
 )
-from t5serve.wire import Failed, Outcome, Refused
+from t5serve.wire import Cancelled, Failed, Outcome, Refused
 
 
 @pytest.fixture(autouse=True)
@@ -95,8 +96,8 @@ def test_full_queue_refuses_at_once() -> None:
     with_engine(test, max_queue=2)
 
 
-def test_deadline_frees_the_place() -> None:
-    """A job whose time is over is cancelled in the worker, and the next one is sent."""
+def test_deadline_frees_the_place_once_the_worker_lets_go() -> None:
+    """A cancelled job keeps its place until the worker says so: nothing piles up behind it."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
         late, next_one = submit(engine, "late", seconds=0.01), submit(engine, "next")
@@ -104,10 +105,93 @@ def test_deadline_frees_the_place() -> None:
             await late
         assert pool.newest.cancelled == [1]
         pool.newest.reply(answer(pool.newest.inbox[0]))  # crossed the cancellation on its way
+        await settle()
+        assert len(pool.newest.inbox) == 1
+        pool.newest.reply(Cancelled(1))
+        await settle()
         pool.newest.reply(answer(pool.newest.inbox[1]))
         assert (await next_one).generated.text == "NEXT"
 
     with_engine(test)
+
+
+def test_callers_that_left_are_not_served() -> None:
+    """Of jobs whose callers are gone none reaches a worker."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        tasks = [submit(engine, text) for text in "abcdef"]
+        await settle()
+        for task in tasks:
+            task.cancel()
+        await settle()
+        pool.newest.reply(Cancelled(1))
+        await settle()
+        assert len(pool.newest.inbox) == 1
+
+    with_engine(test)
+
+
+def test_hung_worker_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that does not answer a cancellation is replaced."""
+    monkeypatch.setattr(engine_module, "STALL_SECONDS", 0.01)
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        with pytest.raises(DeadlineExceeded):
+            await submit(engine, "a", seconds=0.01)
+        await asyncio.sleep(0.05)
+        assert len(pool.processes) == 2
+        task = submit(engine, "b")
+        await settle()
+        pool.newest.reply(answer(pool.newest.inbox[0]))
+        assert (await task).generated.text == "B"
+
+    with_engine(test)
+
+
+def test_a_death_is_blamed_on_the_job_that_the_worker_had() -> None:
+    """A poisonous input whose caller does not wait is still found, and no other one blamed."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        for _ in range(2):
+            with pytest.raises(DeadlineExceeded):
+                await submit(engine, "poison", seconds=0.01)
+            innocent = submit(engine, "innocent")
+            await settle()
+            pool.newest.die()
+            await settle()
+            pool.newest.reply(answer(pool.newest.inbox[0]))
+            assert (await innocent).generated.text == "INNOCENT"
+        with pytest.raises(InputQuarantined):
+            await submit(engine, "poison")
+
+    with_engine(test)
+
+
+def test_a_worker_that_can_not_be_started_is_tried_again() -> None:
+    """An error of the operating system at a restart does not end the supervision."""
+
+    async def run() -> None:
+        pool = FakePool()
+        failures = 0
+
+        async def start(config: WorkerConfig) -> FakeProcess:
+            nonlocal failures
+            if pool.processes and failures < 3:
+                failures += 1
+                raise OSError(24, "Too many open files")
+            return await pool.start(config)
+
+        engine = Engine([CONFIG], max_queue=1, start=start)
+        engine.start()
+        await engine.ready()
+        pool.newest.die()
+        while len(pool.processes) < 2:  # noqa: ASYNC110 - there is no event for a start
+            await asyncio.sleep(0)
+        await settle()
+        assert engine.state == "ready"
+        await engine.close()
+
+    asyncio.run(run())
 
 
 def test_deadline_in_the_queue() -> None:

@@ -11,6 +11,7 @@ from gguf import GGMLQuantizationType as Type
 
 import t5gguf.quantize
 import tiny
+from samples import T5_BASE
 from t5gguf.checkpoint import Config
 from t5gguf.errors import ConversionError
 from t5gguf.quantize import (
@@ -25,25 +26,7 @@ from t5gguf.quantize import (
 )
 from t5gguf.tensor_map import Role, entries
 
-T5_V1_1_BASE = Config(
-    architecture="T5ForConditionalGeneration",
-    vocab_size=32128,
-    d_model=768,
-    d_kv=64,
-    d_ff=2048,
-    num_heads=12,
-    num_layers=12,
-    num_decoder_layers=12,
-    relative_attention_num_buckets=32,
-    relative_attention_max_distance=128,
-    layer_norm_epsilon=1e-6,
-    is_gated=True,
-    tie_word_embeddings=False,
-    n_positions=512,
-    decoder_start_token_id=0,
-    pad_token_id=0,
-    eos_token_id=1,
-)
+T5_V1_1_BASE = dataclasses.replace(T5_BASE, d_ff=2048, is_gated=True, tie_word_embeddings=False)
 F32_ROLES = {Role.NORM, Role.OUTPUT_NORM, Role.BIAS}
 QUANTISED = [
     Type.Q8_0,
@@ -200,14 +183,16 @@ def test_ffn_down_is_bf16_in_f16_files_whose_inputs_are_large(policy: str) -> No
         assert {above[name] for name in changed} == {Type.BF16}
 
 
-def test_the_embeddings_type_can_be_chosen() -> None:
-    found = types("Q4_0", embedding=Type.Q6_K)
+@pytest.mark.parametrize("chosen", [Type.Q6_K, Type.F32], ids=lambda kind: kind.name)
+def test_the_embeddings_type_can_be_chosen(chosen: Type) -> None:
+    """F32, ggml's type number 0, once counted as no choice."""
+    found = types("Q4_0", embedding=chosen)
     other = types("Q4_0")
     assert {name for name, kind in found.items() if kind is not other[name]} == {
         "token_embd.weight",
         "output.weight",
     }
-    assert found["output.weight"] is Type.Q6_K
+    assert found["output.weight"] is chosen
 
 
 def test_a_chosen_embedding_type_falls_back_too() -> None:
@@ -348,5 +333,5 @@ def test_a_process_that_dies_is_a_conversion_error() -> None:
     """A native abort takes a child along, not the command that has to say what happened."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         pool.submit(os._exit, 3)
-        with pytest.raises(ConversionError, match="x: ggml aborted while quantising to Q8_0"):
+        with pytest.raises(ConversionError, match="x: a process that quantised to Q8_0 ended"):
             Quantizer(pool)("x", noise(1, 32), Type.Q8_0)

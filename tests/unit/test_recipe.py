@@ -92,14 +92,33 @@ def test_an_unknown_name_lists_the_names(root: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('name = "good"', 'name = "other"', "the name must be the file's"),
-        ('reformulate = "rewrite: "\nparaphrase = ""', "", "one task is needed"),
+        ('name = "good"', 'name = "other"', "needs the file's name"),
+        ('reformulate = "rewrite: "\nparaphrase = ""', "", "at least one task"),
         ('license = "Apache-2.0"\n', "", "license"),
         ('repo = "owner/good"', 'repo = "owner/good"\nbranch = "main"', "branch"),
         ('paraphrase = ""', "paraphrase = 1", "paraphrase|tasks"),
         ("[tasks]", "[tasks", "good.toml"),
+        ('paraphrase = ""', '"a,b" = ""', "each named by a plain word"),
+        ('paraphrase = ""', '"" = ""', "each named by a plain word"),
+        ("[tasks]", '[quantisation]\ntoken_embedding_type = "Q3_K"\n[tasks]', "Q3_K"),
+        ("[tasks]", "[quantisation]\ntoken_embedding_type = 0\n[tasks]", "token_embedding_type"),
+        ("[tasks]", "[generation]\nmax_tokens = 0\n[tasks]", "max_tokens"),
+        ("[tasks]", "[generation]\nmax_tokens = 129\n[tasks]", "max_tokens"),
     ],
-    ids=["name", "no task", "no licence", "unknown field", "type", "no TOML"],
+    ids=[
+        "name",
+        "no task",
+        "no licence",
+        "unknown field",
+        "type",
+        "no TOML",
+        "comma in a task",
+        "nameless task",
+        "embedding type",
+        "embedding number",
+        "no tokens",
+        "too many tokens",
+    ],
 )
 def test_a_malformed_recipe_is_refused_with_its_path(
     root: Path, old: str, new: str, message: str

@@ -9,32 +9,13 @@ import numpy as np
 import pytest
 
 import tiny
-from t5gguf.checkpoint import Checkpoint, Config
+from samples import T5_BASE
+from t5gguf.checkpoint import Checkpoint
 from t5gguf.reference import Reference, gelu_new, relative_position_bucket
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "logits.json"
 CASES = range(4)
 SUPPRESSED = [0, 2, *range(tiny.PIECES, 320)]
-
-T5_BASE = Config(
-    architecture="T5ForConditionalGeneration",
-    vocab_size=32128,
-    d_model=768,
-    d_kv=64,
-    d_ff=3072,
-    num_heads=12,
-    num_layers=12,
-    num_decoder_layers=12,
-    relative_attention_num_buckets=32,
-    relative_attention_max_distance=128,
-    layer_norm_epsilon=1e-6,
-    is_gated=False,
-    tie_word_embeddings=True,
-    n_positions=512,
-    decoder_start_token_id=0,
-    pad_token_id=0,
-    eos_token_id=1,
-)
 
 
 @cache
@@ -83,6 +64,19 @@ def test_the_largest_ffn_down_input_is_transformers(
         reference.logits(case["encoder_ids"], case["decoder_ids"])
     assert reference.max_ffn_down_input == pytest.approx(
         golden(flavour)["max_ffn_down_input"], rel=1e-4
+    )
+
+
+def test_a_tied_embedding_may_be_stored_as_the_head_alone(
+    checkpoints: dict[str, Checkpoint],
+) -> None:
+    """The reference once looked for the embedding under the encoder's and decoder's names only."""
+    whole = checkpoints["tied_relu"]
+    tensors = dict(whole.tensors)
+    tensors["lm_head.weight"] = tensors.pop("shared.weight")
+    headed = dataclasses.replace(whole, tensors=tensors)
+    np.testing.assert_array_equal(
+        Reference(headed).logits([5, 1], [0, 3]), Reference(whole).logits([5, 1], [0, 3])
     )
 
 

@@ -43,8 +43,10 @@ def test_a_path_is_a_file_without_recipe(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("/nowhere/m.gguf", "does not exist"),
-        ("m.gguf", "does not exist"),
+        ("/nowhere/m.gguf", "is not there"),
+        ("m.gguf", "is not there"),
+        ("/", "is not a file"),
+        ("x" * 300, "File name too long|no recipe"),
         ("no-such-recipe", "there are: tiny-t5"),
     ],
 )
@@ -52,3 +54,15 @@ def test_what_is_not_there_is_a_startup_error(model: str, message: str) -> None:
     """The operator learns in one line which model is missing."""
     with pytest.raises(StartupError, match=message):
         Settings(model=model).find_model()
+
+
+def test_one_request_must_fit_the_queue() -> None:
+    """A full request on an idle service would be refused in part."""
+    with pytest.raises(ValidationError, match="must not be below"):
+        Settings(max_queue=8, max_queries=9)
+
+
+def test_a_scale_is_a_number() -> None:
+    """Infinity would reach the worker as no value at all."""
+    with pytest.raises(ValidationError):
+        Settings(logit_scale=float("inf"))

@@ -1,5 +1,4 @@
 import dataclasses
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -9,37 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tiny
+from samples import T5_BASE, write_json
 from t5gguf.checkpoint import Checkpoint, Config, LazyTensor
 from t5gguf.errors import ConversionError
 from t5gguf.tensor_map import Role, entries, match
-
-T5_BASE = Config(
-    architecture="T5ForConditionalGeneration",
-    vocab_size=32128,
-    d_model=768,
-    d_kv=64,
-    d_ff=3072,
-    num_heads=12,
-    num_layers=12,
-    num_decoder_layers=12,
-    relative_attention_num_buckets=32,
-    relative_attention_max_distance=128,
-    layer_norm_epsilon=1e-6,
-    is_gated=False,
-    tie_word_embeddings=True,
-    n_positions=512,
-    decoder_start_token_id=0,
-    pad_token_id=0,
-    eos_token_id=1,
-)
 
 GOOGLES_EXTRA = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
 
 
 def opened(directory: Path, flavour: str, tensors: Mapping[str, tiny.Float32]) -> Checkpoint:
     """A flavour's checkpoint with these tensors in memory."""
-    text = json.dumps(tiny.FLAVOURS[flavour])
-    (directory / "config.json").write_text(text, encoding="utf-8")
+    write_json(directory / "config.json", tiny.FLAVOURS[flavour])
 
     def reader(value: tiny.Float32) -> Callable[[], tiny.Float32]:
         return lambda: value
@@ -116,6 +95,16 @@ def test_an_embedding_under_another_name_is_taken(tmp_path: Path, alias: str) ->
     tensors[alias] = tensors.pop("shared.weight")
     first = match(opened(tmp_path, "gated_untied", tensors))[0]
     assert (first.name, first.source, first.role) == ("token_embd.weight", alias, Role.EMBEDDING)
+
+
+def test_a_tied_embedding_may_be_there_as_the_head_alone(tmp_path: Path) -> None:
+    """The one name that is kept of tensors that share memory may be the head's."""
+    tensors = tiny.tensors("tied_relu")
+    tensors["lm_head.weight"] = tensors.pop("shared.weight")
+    planned = match(opened(tmp_path, "tied_relu", tensors))
+    assert [entry.name for entry in planned if entry.source == "lm_head.weight"] == [
+        "token_embd.weight"
+    ]
 
 
 def test_a_head_does_not_stand_in_for_an_untied_embedding(tmp_path: Path) -> None:

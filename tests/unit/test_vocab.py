@@ -1,40 +1,21 @@
-import base64
 import dataclasses
 import hashlib
-import json
+import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 from gguf import TokenType
 from sentencepiece import sentencepiece_model_pb2
 
 import tiny
-from t5gguf.checkpoint import Config
+from samples import T5_BASE, read_proto, tokenizer_json, write_json
 from t5gguf.errors import ConversionError
 from t5gguf.vocab import ADDED_SCORE, UNUSED_SCORE, Vocabulary
 
+PIECE = sentencepiece_model_pb2.ModelProto.SentencePiece
 ROWS = 384
 # The tiny vocabulary has 200 pieces; the embedding 320 rows, the file 384.
-CONFIG = Config(
-    architecture="T5ForConditionalGeneration",
-    vocab_size=320,
-    d_model=64,
-    d_kv=16,
-    d_ff=128,
-    num_heads=4,
-    num_layers=2,
-    num_decoder_layers=2,
-    relative_attention_num_buckets=32,
-    relative_attention_max_distance=128,
-    layer_norm_epsilon=1e-6,
-    is_gated=False,
-    tie_word_embeddings=True,
-    n_positions=512,
-    decoder_start_token_id=0,
-    pad_token_id=0,
-    eos_token_id=1,
-)
+CONFIG = dataclasses.replace(T5_BASE, vocab_size=320)
 
 TEXTS = [
     "",
@@ -59,44 +40,6 @@ def directory(spiece: Path, tmp_path: Path) -> Path:
     """A directory of its own with the tiny vocabulary in it."""
     (tmp_path / "spiece.model").write_bytes(spiece.read_bytes())
     return tmp_path
-
-
-def read_proto(path: Path) -> Any:
-    proto = sentencepiece_model_pb2.ModelProto()
-    proto.ParseFromString(path.read_bytes())
-    return proto
-
-
-def write_json(path: Path, document: object) -> None:
-    path.write_text(json.dumps(document), encoding="utf-8")
-
-
-def tokenizer_json(spiece: Path) -> dict[str, Any]:
-    """What the `tokenizers` library would write for the same vocabulary."""
-    proto = read_proto(spiece)
-    charsmap = base64.b64encode(proto.normalizer_spec.precompiled_charsmap).decode()
-    return {
-        "version": "1.0",
-        "added_tokens": [
-            {"id": index, "content": content, "special": True, "normalized": False}
-            for index, content in enumerate(["<pad>", "</s>", "<unk>"])
-        ],
-        "normalizer": {
-            "type": "Sequence",
-            "normalizers": [
-                {"type": "Strip", "strip_left": False, "strip_right": True},
-                {
-                    "type": "Sequence",
-                    "normalizers": [{"type": "Precompiled", "precompiled_charsmap": charsmap}],
-                },
-            ],
-        },
-        "model": {
-            "type": "Unigram",
-            "unk_id": 2,
-            "vocab": [[piece.piece, piece.score] for piece in proto.pieces],
-        },
-    }
 
 
 def test_pieces_keep_their_texts_scores_and_types(directory: Path) -> None:
@@ -169,6 +112,32 @@ def test_added_tokens_take_their_names_from_added_tokens_json(directory: Path) -
     assert vocabulary.scores[305] == ADDED_SCORE
 
 
+def test_added_tokens_beyond_the_vocabulary_are_ignored(directory: Path) -> None:
+    """The model has no embedding there; the file's rows up to a multiple of 64 are padding."""
+    write_json(directory / "added_tokens.json", {"<last>": 319, "<beyond>": 320})
+    vocabulary = Vocabulary.load(directory, CONFIG, ROWS)
+    assert vocabulary.tokens[319:321] == ("<last>", "[PAD320]")
+    assert vocabulary.types[320] is TokenType.UNUSED
+
+
+@pytest.mark.parametrize("kind", ["pieces", "added_tokens.json", "tokenizer_config.json"])
+def test_sentinels_that_are_named_are_not_added_again(directory: Path, kind: str) -> None:
+    """Two ids for `<extra_id_0>` make llama.cpp abort; so 100 more must not follow the named."""
+    path = directory / "spiece.model"
+    if kind == "pieces":
+        proto = read_proto(path)
+        proto.pieces.add(piece="<extra_id_0>", score=0.0, type=PIECE.USER_DEFINED)
+        path.write_bytes(proto.SerializeToString())
+    elif kind == "added_tokens.json":
+        write_json(directory / kind, {"<extra_id_0>": 200})
+    else:
+        table = {"200": {"content": "<extra_id_0>"}}
+        write_json(directory / kind, {"added_tokens_decoder": table})
+    vocabulary = Vocabulary.load(directory, CONFIG, ROWS)
+    assert vocabulary.tokens[200:202] == ("<extra_id_0>", "[PAD201]")
+    assert set(vocabulary.types[201:]) == {TokenType.UNUSED}
+
+
 def test_added_tokens_take_their_names_from_tokenizer_config_json(directory: Path) -> None:
     """Its table lists the pieces' own special tokens as well; those stay as they are."""
     table = {
@@ -198,11 +167,36 @@ def test_unknown_characters_become_the_unknown_token(directory: Path) -> None:
     assert vocabulary.unk_token_id in vocabulary.encode("\u0f00")
 
 
+@pytest.mark.parametrize("sentinels", ["implied", "tokenizer.json"])
+def test_sentinels_in_a_text_are_their_ids(directory: Path, spiece: Path, sentinels: str) -> None:
+    """They were pieces of ordinary text once; what is around them is encoded as by itself."""
+    if sentinels == "tokenizer.json":
+        (directory / "spiece.model").unlink()
+        write_json(directory / "tokenizer.json", tokenizer_json(spiece, sentinels=100))
+    vocabulary = Vocabulary.load(directory, CONFIG, ROWS)
+    how, cook = vocabulary.encode("how")[:-1], vocabulary.encode("to cook")[:-1]
+    assert vocabulary.encode("<extra_id_0>") == [299, 1]
+    assert vocabulary.encode("how <extra_id_0> to cook<extra_id_99>") == [*how, 299, *cook, 200, 1]
+    assert vocabulary.encode("<extra_id_1><extra_id_1>") == [298, 298, 1]
+    assert not {*range(200, 300)} & {*vocabulary.encode("<extra_id_100> <extra_id_0")}
+
+
 def test_suppressed_are_all_but_text_and_the_end_mark(directory: Path) -> None:
     """A query must not contain padding, `<unk>` or a sentinel, and it must be able to end."""
     vocabulary = Vocabulary.load(directory, CONFIG, ROWS)
     assert vocabulary.suppressed(320) == [0, 2, *range(200, 320)]
     assert vocabulary.suppressed(3) == [0, 2]
+
+
+def test_sentinels_among_ordinary_pieces_are_suppressed(directory: Path) -> None:
+    """mT5's spiece.model has them as text, with the mark of a word's start."""
+    path = directory / "spiece.model"
+    proto = read_proto(path)
+    proto.pieces.add(piece="\u2581<extra_id_0>", score=-15.0)
+    path.write_bytes(proto.SerializeToString())
+    vocabulary = Vocabulary.load(directory, CONFIG, ROWS)
+    assert vocabulary.types[200] is TokenType.NORMAL
+    assert 200 in vocabulary.suppressed(320)
 
 
 def test_the_source_is_hashed(directory: Path) -> None:
@@ -236,13 +230,12 @@ def test_sentinels_among_the_pieces_of_tokenizer_json_are_no_text(
     spiece: Path, tmp_path: Path
 ) -> None:
     """Hugging Face writes the 100 sentinels into the Unigram table itself, with score 0."""
-    document = tokenizer_json(spiece)
-    document["model"]["vocab"] += [[f"<extra_id_{99 - index}>", 0.0] for index in range(100)]
-    write_json(tmp_path / "tokenizer.json", document)
+    write_json(tmp_path / "tokenizer.json", tokenizer_json(spiece, sentinels=100))
     vocabulary = Vocabulary.load(tmp_path, CONFIG, ROWS)
     assert vocabulary.tokens[200] == "<extra_id_99>"
     assert vocabulary.tokens[300] == "[PAD300]"
     assert set(vocabulary.types[200:300]) == {TokenType.USER_DEFINED}
+    assert set(vocabulary.scores[200:300]) == {ADDED_SCORE}
     assert vocabulary.suppressed(320) == [0, 2, *range(200, 320)]
 
 
@@ -299,40 +292,133 @@ def test_an_empty_file_is_refused(directory: Path) -> None:
         Vocabulary.load(directory, CONFIG, ROWS)
 
 
-def test_more_pieces_than_rows_are_refused(directory: Path) -> None:
-    """The tokenizer of another model would index past the embedding."""
-    config = dataclasses.replace(CONFIG, vocab_size=128)
-    with pytest.raises(ConversionError, match="200 pieces, but the embedding has 128 rows"):
-        Vocabulary.load(directory, config, 128)
+def test_more_pieces_than_the_model_has_are_refused(directory: Path) -> None:
+    """The tokenizer of another model would index past the embedding, padded rows or not."""
+    config = dataclasses.replace(CONFIG, vocab_size=199)
+    with pytest.raises(ConversionError, match=r"spiece\.model: 200 pieces, vocab_size is 199"):
+        Vocabulary.load(directory, config, 256)
+    Vocabulary.load(directory, dataclasses.replace(CONFIG, vocab_size=200), 256)
+
+
+@pytest.mark.parametrize("source", ["added", "piece", "tokenizer.json"])
+def test_one_text_for_two_ids_is_refused(directory: Path, spiece: Path, source: str) -> None:
+    """llama.cpp would abort on loading; here the text is named."""
+    path = directory / "spiece.model"
+    text = read_proto(path).pieces[7].piece
+    if source == "added":
+        write_json(directory / "added_tokens.json", {text: 305})
+    elif source == "piece":
+        proto = read_proto(path)
+        proto.pieces.add(piece=text, score=-3.0)
+        path.write_bytes(proto.SerializeToString())
+    else:
+        path.unlink()
+        document = tokenizer_json(spiece)
+        document["model"]["vocab"].append([text, -3.0])
+        write_json(directory / "tokenizer.json", document)
+    with pytest.raises(ConversionError) as error:
+        Vocabulary.load(directory, CONFIG, ROWS)
+    assert str(error.value).endswith(f": one text for several ids: {text!r}")
+
+
+def test_a_model_that_sentencepiece_refuses_is_refused(directory: Path) -> None:
+    path = directory / "spiece.model"
+    proto = read_proto(path)
+    proto.pieces.add(piece="", score=-3.0)
+    path.write_bytes(proto.SerializeToString())
+    with pytest.raises(ConversionError, match=r"spiece\.model: SentencePiece refuses it: "):
+        Vocabulary.load(directory, CONFIG, ROWS)
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    "change",
     [
-        ({"model": {"type": "BPE", "vocab": {}}}, "has a BPE model, T5 has Unigram"),
-        ({"model": {"type": "Unigram", "vocab": [["a", 0.0]]}}, "is not a Unigram tokenizer"),
-        (
-            {"normalizer": {"type": "Precompiled", "precompiled_charsmap": "?"}},
-            "is not a Unigram tokenizer",
-        ),
+        {"model": {"type": "BPE", "vocab": {}}},
+        {"model": {"type": "Unigram", "vocab": [["a", 0.0]]}},
+        {"model": {"type": "Unigram", "unk_id": None, "vocab": [["a", 0.0]]}},
+        {"model": {"type": "Unigram", "unk_id": "a", "vocab": [["a", 0.0]]}},
+        {"model": {"type": "Unigram", "unk_id": 0}},
+        {"model": {"type": "Unigram", "unk_id": 0, "vocab": None}},
+        {"model": {"type": "Unigram", "unk_id": 0, "vocab": ["a"]}},
+        {"model": {"type": "Unigram", "unk_id": 0, "vocab": [["a", "0"]]}},
+        {"model": {"type": "Unigram", "unk_id": 0, "vocab": [[5, 0.0]]}},
+        {"model": None},
+        {"model": ["Unigram"]},
+        {"added_tokens": ["<pad>"]},
+        {"added_tokens": [{"content": "<pad>"}]},
+        {"added_tokens": 5},
+        {"normalizer": {"type": "Precompiled", "precompiled_charsmap": "?"}},
+        {"normalizer": {"type": "Precompiled", "precompiled_charsmap": None}},
+        {"normalizer": {"type": "Precompiled"}},
+        {"normalizer": {"type": "Sequence", "normalizers": [5]}},
+        {"normalizer": {"type": "Sequence", "normalizers": None}},
+        {"normalizer": "Precompiled"},
     ],
-    ids=["bpe", "no unk_id", "no base64"],
+    ids=str,
 )
-def test_a_tokenizer_json_of_another_kind_is_refused(
-    spiece: Path, tmp_path: Path, change: dict[str, object], message: str
+def test_a_malformed_tokenizer_json_is_refused(
+    spiece: Path, tmp_path: Path, change: dict[str, object]
 ) -> None:
+    """Another kind of model, and each part missing or of another type."""
     write_json(tmp_path / "tokenizer.json", tokenizer_json(spiece) | change)
-    with pytest.raises(ConversionError, match=message):
+    with pytest.raises(ConversionError, match=r"tokenizer\.json is not a Unigram tokenizer: "):
         Vocabulary.load(tmp_path, CONFIG, ROWS)
 
 
-def test_a_tokenizer_json_that_is_no_json_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "tokenizer.json").write_text("{", encoding="utf-8")
+def test_another_kind_of_tokenizer_is_named(spiece: Path, tmp_path: Path) -> None:
+    document = tokenizer_json(spiece) | {"model": {"type": "WordPiece", "vocab": {}}}
+    write_json(tmp_path / "tokenizer.json", document)
+    with pytest.raises(ConversionError, match="its model is WordPiece"):
+        Vocabulary.load(tmp_path, CONFIG, ROWS)
+
+
+def test_an_unknown_token_beyond_the_pieces_is_refused(spiece: Path, tmp_path: Path) -> None:
+    document = tokenizer_json(spiece)
+    document["model"]["unk_id"] = 200
+    write_json(tmp_path / "tokenizer.json", document)
+    with pytest.raises(ConversionError, match="no piece is the unknown token"):
+        Vocabulary.load(tmp_path, CONFIG, ROWS)
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"null", b"\xff"])
+def test_a_tokenizer_json_that_is_no_json_object_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "tokenizer.json").write_bytes(content)
     with pytest.raises(ConversionError, match="is not a Unigram tokenizer"):
         Vocabulary.load(tmp_path, CONFIG, ROWS)
 
 
-def test_a_broken_file_of_added_tokens_is_refused_with_its_path(directory: Path) -> None:
-    (directory / "added_tokens.json").write_text("{", encoding="utf-8")
-    with pytest.raises(ConversionError, match=r"added_tokens\.json: "):
+@pytest.mark.parametrize("name", ["added_tokens.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("content", [b"{", b"\xff"])
+def test_a_broken_file_of_added_tokens_is_refused_with_its_path(
+    directory: Path, name: str, content: bytes
+) -> None:
+    (directory / name).write_bytes(content)
+    with pytest.raises(ConversionError, match=rf"{re.escape(name)}: "):
         Vocabulary.load(directory, CONFIG, ROWS)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("added_tokens.json", {"<query>": "three hundred"}),
+        ("added_tokens.json", {"<query>": None}),
+        ("added_tokens.json", {"<query>": [300]}),
+        ("tokenizer_config.json", {"added_tokens_decoder": ["<query>"]}),
+        ("tokenizer_config.json", {"added_tokens_decoder": {"300": "<query>"}}),
+        ("tokenizer_config.json", {"added_tokens_decoder": {"300": {}}}),
+        ("tokenizer_config.json", {"added_tokens_decoder": {"x": {"content": "<query>"}}}),
+        ("tokenizer_config.json", {"extra_ids": "many"}),
+        ("tokenizer_config.json", {"extra_ids": [100]}),
+    ],
+    ids=str,
+)
+def test_malformed_added_tokens_are_refused(directory: Path, name: str, content: object) -> None:
+    write_json(directory / name, content)
+    with pytest.raises(ConversionError, match=r"added_tokens\.json is malformed: "):
+        Vocabulary.load(directory, CONFIG, ROWS)
+
+
+def test_nulls_about_added_tokens_say_nothing(directory: Path) -> None:
+    nulls = {"added_tokens_decoder": None, "extra_ids": None}
+    write_json(directory / "tokenizer_config.json", nulls)
+    assert Vocabulary.load(directory, CONFIG, ROWS).tokens[299] == "<extra_id_0>"

@@ -1,23 +1,24 @@
 import dataclasses
 import hashlib
-import json
+import math
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from gguf import GGMLQuantizationType as Type
-from gguf import GGUFReader, TokenType
+from gguf import TokenType
 from safetensors.numpy import save_file
-from sentencepiece import sentencepiece_model_pb2
 
-import t5gguf.verify
 import tiny
+from samples import T5_BASE, read_proto, tokenizer_json, write_json
 from t5gguf.checkpoint import Checkpoint
 from t5gguf.convert import Converter, Written
 from t5gguf.errors import ConversionError, VerificationError
-from t5gguf.quantize import POLICIES
-from t5gguf.verify import compare, verify
+from t5gguf.quantize import POLICIES, quantize_rows, tensor_type
+from t5gguf.reader import GGUFFile, StoredTensor
+from t5gguf.tensor_map import entries
+from t5gguf.verify import BOUNDS, GATED_BOUND, ROW_BOUNDS, _check_values, bound, compare, verify
 from t5gguf.writer import PlannedTensor, Provenance, padded_rows, write
 
 QUERIES = ["how to cook rice", "best hiking boots for wide feet 2024"]
@@ -37,27 +38,16 @@ class Conversion:
 
     directory: Path
     written: Written
-    file: GGUFReader
+    file: GGUFFile
 
     def values(self, name: str) -> tiny.Float32:
-        """A tensor's values; these files hold F32 only."""
-        (found,) = (tensor for tensor in self.file.tensors if tensor.name == name)
-        return np.asarray(found.data, np.float32)
+        """A tensor's values, of its own shape; these files hold F32 only."""
+        stored = self.file.tensors[name]
+        return stored.rows().reshape(stored.shape)
 
     def metadata(self, key: str) -> object:
-        content: object = self.file.fields[key].contents()
-        return content
-
-
-def build(flavour: str, directory: Path) -> Path:
-    """A flavour without character map: gguf's reader takes seconds over the map's bytes."""
-    tiny.build(flavour, directory)
-    path = directory / "spiece.model"
-    proto = sentencepiece_model_pb2.ModelProto()
-    proto.ParseFromString(path.read_bytes())
-    proto.normalizer_spec.ClearField("precompiled_charsmap")
-    path.write_bytes(proto.SerializeToString())
-    return directory
+        value: object = self.file.metadata[key]
+        return value
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +56,11 @@ def conversions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Conversio
     root = tmp_path_factory.mktemp("conversions")
     made = {}
     for flavour in tiny.FLAVOURS:
-        directory = build(flavour, root / flavour)
+        directory = tiny.build(flavour, root / flavour)
         out = root / f"{flavour}.gguf"
         converter = Converter(directory, PROVENANCE, QUERIES)
         written = converter.convert(out, "F32", progress=False)
-        made[flavour] = Conversion(directory, written, GGUFReader(out))
+        made[flavour] = Conversion(directory, written, GGUFFile.open(out))
     return made
 
 
@@ -98,16 +88,114 @@ def write_by_hand(
     return planned
 
 
+def overwrite(path: Path, name: str, rows: slice, values: tiny.Float32) -> None:
+    """Puts other values into some rows of an F32 tensor of a file."""
+    stored = GGUFFile.open(path).tensors[name]
+    np.memmap(path, "<f4", "r+", stored.offset, stored.shape)[rows] = values
+
+
 @pytest.mark.parametrize("flavour", tiny.FLAVOURS)
 def test_every_flavour_is_written_and_verified(
     conversions: dict[str, Conversion], flavour: str
 ) -> None:
     """The engine's logits are the reference's, and the figures that say so are returned."""
     written = conversions[flavour].written
-    assert 0 < written.figures.rms <= t5gguf.verify.BOUNDS["F32"]
+    gated = flavour in {"gated_untied", "umt5"}
+    assert 0 < written.figures.rms <= (GATED_BOUND if gated else BOUNDS[Type.F32])
     assert written.figures.rms <= written.figures.maximum
     assert written.figures.agreement == 1.0
     assert written.size == written.path.stat().st_size
+
+
+# Rows of 64 values are too narrow for the K types: of Q5_K_M and Q4_K_M come Q5_1 and Q5_0.
+@pytest.mark.parametrize("file_type", ["F16", "BF16", "Q5_K_M", "Q4_K_M", "Q4_0"])
+def test_other_types_are_written_and_verified(
+    conversions: dict[str, Conversion], tmp_path: Path, file_type: str
+) -> None:
+    """Neither the rows that a quantiser writes nor their logits are taken for wrong ones."""
+    converter = Converter(conversions["gated_untied"].directory, PROVENANCE, QUERIES)
+    written = converter.convert(tmp_path / "out.gguf", file_type, progress=False)
+    assert written.figures.rms <= bound(written.tensors, gated=True)
+
+
+@pytest.mark.parametrize("kind", ROW_BOUNDS, ids=lambda kind: kind.name)
+def test_quantised_rows_are_told_from_wrong_ones(tmp_path: Path, kind: Type) -> None:
+    """Of every type: rows of noise, a row of zeros, one with an outlier; then two that change."""
+    values = np.random.RandomState(0).standard_normal((16, 512)).astype(np.float32)
+    values[3] = 0
+    values[5, 7] = 30
+    path = tmp_path / "rows"
+    data = values if kind is Type.F32 else quantize_rows(values, kind)
+    path.write_bytes(data.tobytes())
+    stored = StoredTensor(path, values.shape, kind, 0)
+    assert _check_values("x", stored, values) == []
+    values[[8, 9]] = values[[9, 8]]
+    assert _check_values("x", stored, values) == ["x: 2 of 16 rows are not the source's, first 8"]
+
+
+def test_the_bound_is_that_of_the_coarsest_type(tied: Conversion) -> None:
+    """A gated model's F32 file is off by ggml's table of GELU values, a coarser one by its type."""
+    converter = Converter(tied.directory, PROVENANCE, QUERIES)
+    for embedding, expected in ((None, 5e-2), (Type.F32, 5e-2), (Type.Q4_0, 0.5)):
+        planned = converter.plan("Q8_0", embedding)
+        assert bound(planned, gated=False) == bound(planned, gated=True) == expected
+    assert bound(converter.plan("F32"), gated=False) == 1e-5
+    assert bound(converter.plan("F32"), gated=True) == 1e-3
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("columns", [768, 96, 40])
+def test_every_type_that_is_given_has_bounds(policy: str, columns: int) -> None:
+    config = dataclasses.replace(T5_BASE, d_model=columns)
+    given = {
+        tensor_type(entry, POLICIES[policy], config, max_ffn_down_input=largest)
+        for entry in entries(config)
+        for largest in (1.0, 1e6)
+    }
+    assert given <= BOUNDS.keys()
+    assert given <= ROW_BOUNDS.keys()
+
+
+def test_a_coarser_embedding_is_verified_by_its_own_bound(tmp_path: Path, tied: Conversion) -> None:
+    """The file's type once gave the bound, so that this file failed."""
+    converter = Converter(tied.directory, PROVENANCE, QUERIES)
+    out = tmp_path / "out.gguf"
+    written = converter.convert(out, "Q8_0", embedding=Type.Q4_0, progress=False)
+    assert BOUNDS[Type.Q8_0] < written.figures.rms <= BOUNDS[Type.Q4_0]
+
+
+def test_a_tied_model_with_its_head_alone_is_the_same_model(
+    tmp_path: Path, tied: Conversion
+) -> None:
+    """Files keep one name of tensors that share memory, and it may be `lm_head.weight`."""
+    directory = tiny.build("tied_relu", tmp_path / "source")
+    tensors = tiny.tensors("tied_relu")
+    tensors["lm_head.weight"] = tensors.pop("shared.weight")
+    save_file(tensors, directory / "model.safetensors")
+    out = tmp_path / "out.gguf"
+    written = Converter(directory, PROVENANCE, QUERIES).convert(out, "F32", progress=False)
+    found = Conversion(directory, written, GGUFFile.open(out))
+    assert "output.weight" not in found.file.tensors
+    np.testing.assert_array_equal(
+        found.values("token_embd.weight"), tied.values("token_embd.weight")
+    )
+
+
+@pytest.mark.parametrize("source", ["spiece.model", "tokenizer.json"])
+def test_the_engine_reads_sentinels_as_the_source_does(
+    tmp_path: Path, tied: Conversion, source: str
+) -> None:
+    """Verification compares the engine's ids of each query with the vocabulary's."""
+    directory = shutil.copytree(tied.directory, tmp_path / "source")
+    if source == "tokenizer.json":
+        spiece = directory / "spiece.model"
+        write_json(directory / source, tokenizer_json(spiece, sentinels=100))
+        spiece.unlink()
+    queries = ["<extra_id_0>", "best <extra_id_1> for<extra_id_99>you", "<extra_id_100> <extra_id"]
+    converter = Converter(directory, PROVENANCE, queries)
+    assert converter.vocabulary.source.name == source
+    assert 299 in converter._samples[0].encoder_ids
+    converter.convert(tmp_path / "out.gguf", "F32", progress=False)
 
 
 def test_f32_values_are_the_checkpoints(tied: Conversion) -> None:
@@ -139,14 +227,16 @@ def test_q_k_v_follow_each_other_without_a_gap(
 ) -> None:
     """A reader can then take them as one matrix without a copy."""
     tensors = conversions[flavour].file.tensors
-    assert [t.name for t in tensors] == [t.entry.name for t in conversions[flavour].written.tensors]
-    queries = [index for index, tensor in enumerate(tensors) if tensor.name.endswith("_q.weight")]
+    names = list(tensors)
+    assert names == [tensor.entry.name for tensor in conversions[flavour].written.tensors]
+    queries = [index for index, name in enumerate(names) if name.endswith("_q.weight")]
     assert queries
     for index in queries:
-        q, k, v = tensors[index : index + 3]
-        assert (k.name, v.name) == (q.name.replace("_q.", "_k."), q.name.replace("_q.", "_v."))
-        assert k.data_offset == q.data_offset + q.n_bytes
-        assert v.data_offset == k.data_offset + k.n_bytes
+        q, k, v = names[index : index + 3]
+        assert (k, v) == (q.replace("_q.", "_k."), q.replace("_q.", "_v."))
+        for before, after in ((q, k), (k, v)):
+            size = 4 * math.prod(tensors[before].shape)
+            assert tensors[after].offset == tensors[before].offset + size
 
 
 def test_metadata_describes_the_model(conversions: dict[str, Conversion]) -> None:
@@ -176,10 +266,10 @@ def test_metadata_describes_the_vocabulary(tied: Conversion) -> None:
     tokens = tied.metadata("tokenizer.ggml.tokens")
     types = tied.metadata("tokenizer.ggml.token_type")
     assert isinstance(tokens, list)
-    assert isinstance(types, list)
+    assert isinstance(types, np.ndarray)
     assert len(tokens) == len(types) == 320
     assert tokens[:3] + tokens[299:301] == ["<pad>", "</s>", "<unk>", "<extra_id_0>", "[PAD300]"]
-    assert types[:3] == [TokenType.CONTROL, TokenType.CONTROL, TokenType.UNKNOWN]
+    assert types[:3].tolist() == [TokenType.CONTROL, TokenType.CONTROL, TokenType.UNKNOWN]
     for key, value in {
         "model": "t5",
         "pre": "default",
@@ -194,18 +284,13 @@ def test_metadata_describes_the_vocabulary(tied: Conversion) -> None:
         assert tied.metadata(f"tokenizer.ggml.{key}") == value, key
 
 
-def test_the_character_map_is_written_whole(tmp_path: Path) -> None:
+def test_the_character_map_is_written_whole(tied: Conversion) -> None:
     """Without it the engine would not fold case and width as the model was trained to."""
-    path = tmp_path / "out.gguf"
-    directory = tiny.build("tied_relu", tmp_path / "source")
-    write_by_hand(path, directory, "Q4_0")
-    proto = sentencepiece_model_pb2.ModelProto()
-    proto.ParseFromString((directory / "spiece.model").read_bytes())
-    charsmap = proto.normalizer_spec.precompiled_charsmap
+    charsmap = read_proto(tied.directory / "spiece.model").normalizer_spec.precompiled_charsmap
+    written = tied.metadata("tokenizer.ggml.precompiled_charsmap")
+    assert isinstance(written, np.ndarray)
     assert len(charsmap) > 100_000
-    content = path.read_bytes()
-    key = content.index(b"tokenizer.ggml.precompiled_charsmap")
-    assert key < content.index(charsmap) < key + 64
+    assert written.tobytes() == charsmap
 
 
 def test_metadata_tells_the_source_and_the_use(tied: Conversion) -> None:
@@ -243,17 +328,17 @@ def test_rows_are_padded_to_a_multiple_of_64(rows: int, padded: int) -> None:
 
 def test_padding_rows_repeat_unk(tmp_path: Path) -> None:
     """Zeros would give logit 0, more than most real tokens have; the engine takes the file."""
-    directory = build("gated_untied", tmp_path / "source")
+    directory = tiny.build("gated_untied", tmp_path / "source")
     rows = 300
     tensors = tiny.tensors("gated_untied")
     for name in ("shared.weight", "lm_head.weight"):
         tensors[name] = tensors[name][:rows].copy()
     save_file(tensors, directory / "model.safetensors")
     config = tiny.FLAVOURS["gated_untied"] | {"vocab_size": rows}
-    (directory / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    write_json(directory / "config.json", config)
     out = tmp_path / "out.gguf"
     written = Converter(directory, Provenance("x"), QUERIES).convert(out, "F32", progress=False)
-    found = Conversion(directory, written, GGUFReader(out))
+    found = Conversion(directory, written, GGUFFile.open(out))
     assert found.metadata("t5serve.vocab_size") == rows
     for name, source in (
         ("token_embd.weight", "shared.weight"),
@@ -266,7 +351,7 @@ def test_padding_rows_repeat_unk(tmp_path: Path) -> None:
 
 
 def test_what_is_not_known_is_not_written(tmp_path: Path, tied: Conversion) -> None:
-    """An empty licence would read as a statement about the licence."""
+    """An empty licence would read as a statement about the licence, a task as one that it has."""
     path = tmp_path / "out.gguf"
     converter = Converter(tied.directory, Provenance("x"), QUERIES)
     planned = converter.plan("F32")
@@ -280,15 +365,17 @@ def test_what_is_not_known_is_not_written(tmp_path: Path, tied: Conversion) -> N
         max_ffn_down_input=0.0,
         progress=False,
     )
-    fields = GGUFReader(path).fields
-    assert not {
-        "general.license",
-        "t5serve.license",
-        "t5serve.source.repo",
-        "t5serve.source.revision",
-        "t5serve.generation.max_tokens",
-    } & set(fields)
-    assert fields["t5serve.tasks"].contents() == "reformulate"
+    assert (
+        not {
+            "general.license",
+            "t5serve.license",
+            "t5serve.source.repo",
+            "t5serve.source.revision",
+            "t5serve.generation.max_tokens",
+            "t5serve.tasks",
+        }
+        & GGUFFile.open(path).metadata.keys()
+    )
 
 
 def test_a_file_is_made_of_its_source_alone(tmp_path: Path, tied: Conversion) -> None:
@@ -317,7 +404,7 @@ def test_a_file_that_fails_verification_leaves_the_old_one(
     tmp_path: Path, tied: Conversion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Overwriting must not destroy a good file for a bad one, nor leave the bad one about."""
-    monkeypatch.setitem(t5gguf.verify.BOUNDS, "F32", -1.0)
+    monkeypatch.setitem(BOUNDS, Type.F32, -1.0)
     out = tmp_path / "out.gguf"
     out.write_bytes(b"precious")
     converter = Converter(tied.directory, PROVENANCE, QUERIES)
@@ -342,15 +429,22 @@ def test_an_unknown_type_is_refused(tmp_path: Path, tied: Conversion) -> None:
     converter = Converter(tied.directory, PROVENANCE, QUERIES)
     with pytest.raises(ConversionError, match="type 'Q3_K' is not one of F32, F16"):
         converter.convert(tmp_path / "out.gguf", "Q3_K", progress=False)
+    with pytest.raises(ConversionError, match="type 'X' is not one of F32, F16"):
+        converter.plan("X")
+
+
+def test_a_directory_is_not_overwritten(tmp_path: Path, tied: Conversion) -> None:
+    """Even with `force` the answer is one line, not an error at the renaming."""
+    converter = Converter(tied.directory, PROVENANCE, QUERIES)
+    with pytest.raises(ConversionError, match="is a directory"):
+        converter.convert(tmp_path, "F32", force=True, progress=False)
 
 
 def test_verification_lists_every_tensor_that_is_wrong(tmp_path: Path, tied: Conversion) -> None:
     """One missing, one not finite, one of another type, one that nobody planned."""
     path = tmp_path / "bad.gguf"
     planned = write_by_hand(path, tied.directory, "F32", without="enc.blk.1.ffn_up.weight")
-    for tensor in GGUFReader(path, "r+").tensors:
-        if tensor.name == "dec.blk.0.attn_o.weight":
-            tensor.data[3, 5] = np.nan
+    overwrite(path, "dec.blk.0.attn_o.weight", slice(3, 4), np.full(64, np.nan, np.float32))
     changed = [
         PlannedTensor(tensor.entry, Type.F16, tensor.shape)
         if tensor.entry.name == "enc.blk.0.attn_q.weight"
@@ -360,7 +454,7 @@ def test_verification_lists_every_tensor_that_is_wrong(tmp_path: Path, tied: Con
     ]
     converter = Converter(tied.directory, PROVENANCE, QUERIES)
     with pytest.raises(VerificationError) as error:
-        verify(path, changed, converter.vocabulary, [], "F32")
+        verify(path, converter.checkpoint, converter.vocabulary, changed, converter._samples)
     assert str(error.value).splitlines() == [
         f"{path}: 4 fault(s)",
         "  dec.blk.0.attn_o.weight has NaN or infinite values",
@@ -373,15 +467,86 @@ def test_verification_lists_every_tensor_that_is_wrong(tmp_path: Path, tied: Con
 def test_verification_finds_values_that_are_finite_and_wrong(
     tmp_path: Path, tied: Conversion
 ) -> None:
-    """Only the engine's logits can tell that a tensor is another one's."""
+    """A tensor in reverse order has the right type, shape and range, and no row in its place."""
     path = tmp_path / "bad.gguf"
     planned = write_by_hand(path, tied.directory, "F32")
-    for tensor in GGUFReader(path, "r+").tensors:
-        if tensor.name == "dec.blk.1.cross_attn_v.weight":
-            tensor.data[:] = tensor.data[::-1].copy()
+    name = "dec.blk.1.cross_attn_v.weight"
+    overwrite(path, name, slice(None), tied.values(name)[::-1])
     converter = Converter(tied.directory, PROVENANCE, QUERIES)
-    with pytest.raises(VerificationError, match="logits are off by"):
-        verify(path, planned, converter.vocabulary, converter._samples, "F32")
+    with pytest.raises(VerificationError) as error:
+        verify(path, converter.checkpoint, converter.vocabulary, planned, converter._samples)
+    assert str(error.value).splitlines()[1:] == [
+        f"  {name}: 64 of 64 rows are not the source's, first 0"
+    ]
+
+
+def test_verification_reads_rows_that_no_sample_uses(
+    tmp_path: Path, conversions: dict[str, Conversion]
+) -> None:
+    """The samples' logits can't tell that a rare token or a far position is wrong."""
+    source = conversions["gated_untied"]
+    path = tmp_path / "bad.gguf"
+    planned = write_by_hand(path, source.directory, "F32")
+    embedding = source.values("token_embd.weight")
+    overwrite(path, "token_embd.weight", slice(250, 253), embedding[3:6])
+    overwrite(path, "dec.blk.0.attn_rel_b.weight", slice(31, 32), np.zeros(4, np.float32))
+    converter = Converter(source.directory, PROVENANCE, QUERIES)
+    used = {*np.concatenate([one.encoder_ids + one.decoder_ids for one in converter._samples])}
+    assert not used & {250, 251, 252}
+    with pytest.raises(VerificationError) as error:
+        verify(path, converter.checkpoint, converter.vocabulary, planned, converter._samples)
+    assert str(error.value).splitlines() == [
+        f"{path}: 2 fault(s)",
+        "  dec.blk.0.attn_rel_b.weight: 1 of 32 rows are not the source's, first 31",
+        "  token_embd.weight: 3 of 320 rows are not the source's, first 250",
+    ]
+
+
+def test_verification_finds_metadata_that_is_wrong(tmp_path: Path, tied: Conversion) -> None:
+    """Every tensor is right: only the engine's logits can tell that the norms' epsilon is not."""
+    path = tmp_path / "bad.gguf"
+    converter = Converter(tied.directory, PROVENANCE, QUERIES)
+    config = dataclasses.replace(converter.checkpoint.config, layer_norm_epsilon=0.1)
+    planned = converter.plan("F32")
+    write(
+        path,
+        dataclasses.replace(converter.checkpoint, config=config),
+        converter.vocabulary,
+        planned,
+        POLICIES["F32"],
+        PROVENANCE,
+        max_ffn_down_input=0.0,
+        progress=False,
+    )
+    with pytest.raises(
+        VerificationError, match=r"1 fault\(s\)\n  logits are off by .*, at most 1e-05 is expected"
+    ):
+        verify(path, converter.checkpoint, converter.vocabulary, planned, converter._samples)
+
+
+def test_verification_finds_a_vocabulary_that_differs(tied: Conversion) -> None:
+    """Of a token that is in no sample, too."""
+    converter = Converter(tied.directory, PROVENANCE, QUERIES)
+    tokens = list(converter.vocabulary.tokens)
+    tokens[310] = "<other>"
+    other = dataclasses.replace(converter.vocabulary, tokens=tuple(tokens))
+    path, planned = tied.written.path, tied.written.tensors
+    with pytest.raises(VerificationError) as error:
+        verify(path, converter.checkpoint, other, planned, converter._samples)
+    assert str(error.value).splitlines()[1:] == [
+        "  the vocabulary's tokens are not those of the source"
+    ]
+
+
+def test_verification_refuses_a_file_that_ends_in_its_header(
+    tmp_path: Path, tied: Conversion
+) -> None:
+    path = tmp_path / "bad.gguf"
+    path.write_bytes(tied.written.path.read_bytes()[:1000])
+    converter = Converter(tied.directory, PROVENANCE, QUERIES)
+    planned = tied.written.tensors
+    with pytest.raises(VerificationError, match="is not a whole GGUF file"):
+        verify(path, converter.checkpoint, converter.vocabulary, planned, converter._samples)
 
 
 def test_verification_finds_tokens_that_differ(tied: Conversion) -> None:
@@ -390,7 +555,7 @@ def test_verification_finds_tokens_that_differ(tied: Conversion) -> None:
     other = dataclasses.replace(converter.vocabulary, eos_token_id=3)
     path, planned = tied.written.path, tied.written.tensors
     with pytest.raises(VerificationError) as error:
-        verify(path, planned, other, converter._samples, "F32")
+        verify(path, converter.checkpoint, other, planned, converter._samples)
     assert str(error.value).splitlines() == [
         f"{path}: 2 fault(s)",
         *(f"  tokens differ from SentencePiece's for 'rewrite: {query}'" for query in QUERIES),

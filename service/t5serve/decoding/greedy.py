@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -9,7 +11,7 @@ F32 = npt.NDArray[np.float32]
 
 
 def log_sum_exp(logits: F32) -> float:
-    """Ln of the sum of exp, over a vector; in F64, without overflow."""
+    """Natural log of the sum of exp over a vector; in F64, without overflow."""
     top = logits.max()
     return float(top + np.log(np.exp(logits - top, dtype=np.float64).sum()))
 
@@ -25,7 +27,8 @@ class Greedy:
         finish_reason: "stop" after `</s>`, "length" at max_tokens, None before.
     """
 
-    def __init__(self, *, eos: int, suppressed: npt.NDArray[np.intp], max_tokens: int) -> None:
+    def __init__(self, *, eos: int, suppressed: npt.NDArray[np.bool_], max_tokens: int) -> None:
+        """Starts an empty sequence; `suppressed` says of each id whether it may not come out."""
         self._eos = eos
         self._suppressed = suppressed
         self._max_tokens = max_tokens
@@ -34,17 +37,26 @@ class Greedy:
         self.decoded = 0
         self.finish_reason: str | None = None
 
-    def accept(self, logits: F32) -> int:
-        """Takes the logits after the last token, shape (n_vocab,), and returns the next token."""
-        allowed = logits.copy()
-        allowed[self._suppressed] = -np.inf
-        token = int(allowed.argmax())
-        self.logprob += float(logits[token]) - log_sum_exp(logits)
+    def accept(self, best: int, logprob: float, logits: Callable[[], F32]) -> int:
+        """Takes what the model says after the last token, and returns the next one.
+
+        Args:
+            best: the most likely token.
+            logprob: natural log of its probability.
+            logits: gives all of them, (n_vocab,); asked only when the best is suppressed.
+        """
+        if self._suppressed[best]:
+            best, logprob = self._best_allowed(logits())
+        self.logprob += logprob
         self.decoded += 1
-        if token == self._eos:
+        if best == self._eos:
             self.finish_reason = "stop"
         else:
-            self.tokens.append(token)
+            self.tokens.append(best)
             if len(self.tokens) == self._max_tokens:
                 self.finish_reason = "length"
-        return token
+        return best
+
+    def _best_allowed(self, logits: F32) -> tuple[int, float]:
+        token = int(np.where(self._suppressed, -np.inf, logits).argmax())
+        return token, float(logits[token]) - log_sum_exp(logits)

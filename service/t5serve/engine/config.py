@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 MAX_TOKENS = 128  # the contract's most per sequence
@@ -16,6 +18,8 @@ class WorkerConfig(msgspec.Struct, frozen=True):
     max_input_tokens: int
     max_tokens: int = MAX_TOKENS
     logit_scale: float | None = None
+    backend: Literal["auto", "graph", "llama"] = "auto"
+    max_batch: int = 16
 
     def environment(self) -> dict[str, str]:
         """OpenMP's variables, which libgomp reads once, when it is loaded."""

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -29,6 +30,7 @@ from t5serve.errors import (
 )
 from t5serve.wire import (
     Cancel,
+    Cancelled,
     Failed,
     Generate,
     Generated,
@@ -46,6 +48,7 @@ from t5serve.wire import (
 
 logger = logging.getLogger(__name__)
 
+STALL_SECONDS = 30.0  # without an answer to a cancellation a worker counts as hung
 HEALTHY_SECONDS = 60.0  # a worker that lived this long starts anew at once
 MAX_BACKOFF_SECONDS = 30.0
 
@@ -60,6 +63,8 @@ class Job:
     dispatched: float = 0.0
     alone: bool = False
     """Retried after a worker died with it: runs with no other job beside it."""
+    watch: asyncio.TimerHandle | None = None
+    """Set once it is cancelled: ends a worker that does not answer."""
 
 
 @dataclass(eq=False)
@@ -143,10 +148,6 @@ class Engine:
         if not self._settled.is_set():
             return "loading"
         return "ready" if self._workers else "restarting"
-
-    def pids(self) -> list[int]:
-        """The ready workers' process ids."""
-        return [worker.process.pid for worker in self._workers]
 
     async def generate(
         self,
@@ -244,47 +245,68 @@ class Engine:
     def _dispatch(self) -> None:
         """Gives waiting jobs to workers, first come first served."""
         while self._queue:
+            job = self._queue[0]
+            if job.future.done():  # its caller has left
+                self._queue.popleft()
+                continue
             worker = min(
-                (w for w in self._workers if w.takes(self._queue[0])),
-                key=lambda w: len(w.jobs),
-                default=None,
+                (w for w in self._workers if w.takes(job)), key=lambda w: len(w.jobs), default=None
             )
             if worker is None:
                 break
-            job = self._queue.popleft()
+            self._queue.popleft()
             job.dispatched = time.perf_counter()
             worker.jobs[job.message.job] = job
             worker.process.send(job.message)
         self._note_idle()
 
     def _abandon(self, job: Job) -> None:
-        """Nobody waits for the job any more: its place is free at once."""
+        """Nobody waits for the job any more; its place is free when the worker has let go of it."""
         if job in self._queue:
             self._queue.remove(job)
         for worker in self._workers:
-            if worker.jobs.pop(job.message.job, None) is not None:
+            if job.message.job in worker.jobs and job.watch is None:
                 worker.process.send(Cancel(job.message.job))
+                loop = asyncio.get_running_loop()
+                job.watch = loop.call_later(STALL_SECONDS, self._end_hung, worker, job)
         self._dispatch()
+
+    def _end_hung(self, worker: Worker, job: Job) -> None:
+        if job.message.job in worker.jobs:
+            logger.error("worker %d does not answer; ending it", worker.process.pid)
+            worker.process.kill()
 
     async def _supervise(self, config: WorkerConfig) -> None:
         """Keeps one worker running, until it turns out that none ever will."""
         deaths = 0
         while True:
             started = time.monotonic()
-            process = await self._start_process(config)
             try:
-                failure = await self._serve(process)
-            finally:
-                ending = await asyncio.shield(process.close())
-            if not self._settled.is_set():
-                self.failure = failure or f"the worker {ending} while it loaded the model"
+                problem = await self._run_worker(config)
+            except (OSError, ValueError, msgspec.DecodeError) as error:
+                problem = f"a worker could not be run: {error}"
+            if self.model is None:
+                self.failure = problem
                 self._settled.set()
                 return
             deaths = 1 if time.monotonic() - started > HEALTHY_SECONDS else deaths + 1
             delay = min(MAX_BACKOFF_SECONDS, 0.5 * 2.0 ** (deaths - 2)) if deaths > 1 else 0.0
-            logger.error("worker %d %s; starting anew in %.1f s", process.pid, ending, delay)
+            logger.error("%s; starting another in %.1f s", problem, delay)
             self.restarts += 1
             await asyncio.sleep(delay)
+
+    async def _run_worker(self, config: WorkerConfig) -> str:
+        """One worker from its start to its end; why it ended."""
+        process = await self._start_process(config)
+        failure = None
+        try:
+            failure = await self._serve(process)
+        finally:
+            ending = await asyncio.shield(process.close())
+        if failure is not None:
+            return failure
+        loading = " while it loaded the model" if self.model is None else ""
+        return f"worker {process.pid} {ending}{loading}"
 
     async def _serve(self, process: Process) -> str | None:
         """Runs one worker from its start to its death; why it can't load, if it says so."""
@@ -301,7 +323,9 @@ class Engine:
         try:
             self._dispatch()
             while (message := await process.receive()) is not None:
-                if not isinstance(message, Ready | Unloadable):
+                if isinstance(message, Cancelled):
+                    self._let_go(worker, message.job)
+                elif not isinstance(message, Ready | Unloadable):
                     self._settle(worker, message)
         finally:
             self._workers.remove(worker)
@@ -309,12 +333,19 @@ class Engine:
         return None
 
     def _settle(self, worker: Worker, outcome: Outcome) -> None:
-        job = worker.jobs.pop(outcome.job, None)
-        if job is None:  # cancelled while its outcome was on the way
+        job = worker.jobs.get(outcome.job)
+        if job is None or job.watch is not None:  # cancelled: the answer to that comes next
             return
+        del worker.jobs[outcome.job]
         self._quarantine.clear(job.message)
         if not job.future.done():
             job.future.set_result(outcome)
+        self._dispatch()
+
+    def _let_go(self, worker: Worker, number: int) -> None:
+        job = worker.jobs.pop(number, None)
+        if job is not None and job.watch is not None:
+            job.watch.cancel()
         self._dispatch()
 
     def _bury(self, worker: Worker) -> None:
@@ -322,13 +353,15 @@ class Engine:
         jobs = list(worker.jobs.values())
         worker.jobs.clear()
         for job in jobs:
-            if len(jobs) == 1 and self._quarantine.blame(job.message):
+            if job.watch is not None:
+                job.watch.cancel()
+            if self._draining:
+                _fail(job, NotReady("the service is shutting down"))
+            elif len(jobs) == 1 and self._quarantine.blame(job.message):
                 _fail(job, InputQuarantined("this input ended a worker process twice"))
             elif job.alone:
                 _fail(job, ServerFault("the worker process ended twice while decoding this input"))
-            elif self._draining:
-                _fail(job, NotReady("the service is shutting down"))
-            else:
+            elif not job.future.done():
                 job.alone = True
                 self._queue.appendleft(job)
         self._dispatch()

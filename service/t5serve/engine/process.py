@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+from contextlib import suppress
 from typing import Protocol, Self
 
 import msgspec
@@ -29,6 +30,10 @@ class Process(Protocol):
 
     async def receive(self) -> FromWorker | None:
         """The next message; None when the worker is gone."""
+        ...
+
+    def kill(self) -> None:
+        """Ends the worker at once."""
         ...
 
     async def close(self) -> str:
@@ -84,13 +89,17 @@ class WorkerProcess:
         except (asyncio.IncompleteReadError, ConnectionError):
             return None
 
+    def kill(self) -> None:
+        with suppress(ProcessLookupError):
+            self._process.kill()
+
     async def close(self) -> str:
         self._writer.close()
         try:
             code = await asyncio.wait_for(self._process.wait(), GRACE_SECONDS)
         except TimeoutError:
-            self._process.kill()
+            self.kill()
             code = await self._process.wait()
         if code < 0:
-            return f"was ended by {signal.Signals(-code).name}"
+            return f"was ended by {signal.strsignal(-code) or -code} (signal {-code})"
         return f"ended with status {code}"

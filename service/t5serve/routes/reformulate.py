@@ -15,6 +15,7 @@ from t5serve.engine.engine import Engine
 from t5serve.errors import InvalidRequest, NotReady
 from t5serve.reformulation.profile import Profile
 from t5serve.reformulation.reformulator import Options, Reformulated, Reformulator
+from t5serve.routes.connection import read_body, while_connected
 from t5serve.schemas.body import parse
 from t5serve.schemas.reformulate import (
     QueryItem,
@@ -33,7 +34,7 @@ def reformulate_routes(engine: Engine, settings: Settings, recipe: Recipe | None
 
     async def reformulate(request: Request) -> Response:
         started = time.perf_counter()
-        body = parse(ReformulateRequest, await request.body())
+        body = parse(ReformulateRequest, await read_body(request, settings.timeout_ms / 1000))
         items = body.items()
         if len(items) > settings.max_queries:
             raise InvalidRequest(
@@ -50,7 +51,9 @@ def reformulate_routes(engine: Engine, settings: Settings, recipe: Recipe | None
             strict=body.strict,
             timeout_ms=body.timeout_ms or settings.timeout_ms,
         )
-        results = await reformulator.reformulate([item.text for item in items], options)
+        results = await while_connected(
+            request, reformulator.reformulate([item.text for item in items], options)
+        )
         total = 1000 * (time.perf_counter() - started)
         response = _respond(engine.model.name, items, results, total)
         return JSONResponse(response.model_dump(exclude_unset=True))

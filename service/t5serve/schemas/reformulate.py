@@ -44,7 +44,7 @@ class QueryItem(RequestBody):
     @field_validator("text")
     @classmethod
     def _not_blank(cls, text: str) -> str:
-        return _require_text(text)
+        return require_text(text)
 
 
 class ReformulateRequest(RequestBody):
@@ -88,7 +88,7 @@ class ReformulateRequest(RequestBody):
     @field_validator("query")
     @classmethod
     def _not_blank(cls, query: str | None) -> str | None:
-        return None if query is None else _require_text(query)
+        return None if query is None else require_text(query)
 
     @field_validator("n")
     @classmethod
@@ -117,9 +117,10 @@ class ReformulateRequest(RequestBody):
         return [QueryItem(text=self.query or "")]
 
 
-def _require_text(text: str) -> str:
+def require_text(text: str) -> str:
+    """The text, unless it shows nothing: then a ValueError."""
     # Categories C (control, format, unassigned) and Z (separators) show nothing.
-    if all(unicodedata.category(character)[0] in "CZ" for character in text):
+    if not text.strip() or all(unicodedata.category(c)[0] in "CZ" for c in text.strip()):
         raise ValueError("must not be blank")
     return text
 

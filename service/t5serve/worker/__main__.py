@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -38,13 +39,16 @@ def main() -> None:
                 max_input_tokens=config.max_input_tokens,
                 max_tokens=config.max_tokens,
                 logit_scale=config.logit_scale,
+                backend=config.backend,
+                max_batch=config.max_batch,
             )
+            warm_up(model)
         except (LoadError, BackendError) as error:
             connection.send(Unloadable(str(error)))
             return
-        warm_up(model)
-        connection.send(Ready(model.info, config.threads, model.backend.capacity))
-        Loop(connection, model).run()
+        with suppress(ConnectionError):  # the service is gone
+            connection.send(Ready(model.info, config.threads, model.backend.capacity))
+            Loop(connection, model).run()
 
 
 if __name__ == "__main__":

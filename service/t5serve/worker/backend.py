@@ -1,9 +1,9 @@
-"""What a backend does: token ids in, logits out; no text, no sampling."""
+"""What a backend does: token ids in, logits or the best token out; no text, no sampling."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,22 @@ F32 = npt.NDArray[np.float32]
 
 
 class BackendError(Exception):
-    """A native call said no; the job fails, the worker goes on."""
+    """A native call said no, or would have; the job fails, the worker goes on."""
+
+
+class Step(NamedTuple):
+    """What came out of one decoder step, in the order of the rows that were given.
+
+    Attributes:
+        best: each row's most likely token.
+        logprobs: the natural logs of those tokens' probabilities.
+        logits: gives a row's calibrated logits, F32 (n_vocab,), by its place among the rows given;
+            valid until the next call.
+    """
+
+    best: npt.NDArray[np.int32]
+    logprobs: npt.NDArray[np.float64]
+    logits: Callable[[int], F32]
 
 
 class Backend(Protocol):
@@ -31,12 +46,8 @@ class Backend(Protocol):
         """Runs the encoder over ids; the row then starts to decode at position 0."""
         ...
 
-    def step(self, rows: Sequence[int], tokens: Sequence[int]) -> F32:
-        """Feeds one decoder input to each row.
-
-        Returns:
-            Calibrated logits, F32 (len(rows), n_vocab); valid until the next call.
-        """
+    def step(self, rows: Sequence[int], tokens: Sequence[int]) -> Step:
+        """Feeds one decoder input to each row."""
         ...
 
     def release(self, row: int) -> None:

@@ -6,7 +6,9 @@ import time
 
 from t5serve.decoding.greedy import Greedy
 from t5serve.wire import Generate, Generated, Timings
+from t5serve.worker.backend import Step
 from t5serve.worker.model import Model
+from t5serve.worker.vocabulary import SENTINEL
 
 
 class InputRefused(Exception):
@@ -30,27 +32,29 @@ class Generation:
         self._model = model
         self.row = row
         started = time.perf_counter()
-        ids = request.ids if request.text is None else model.vocabulary.encode(request.text)
-        check_input(ids or [], model)
+        ids = (request.ids or []) if request.text is None else tokenize(request.text, model)
+        check_input(ids, model)
+        if not 1 <= request.max_tokens <= model.backend.max_tokens:
+            raise InputRefused(f"max_tokens must be 1 to {model.backend.max_tokens}")
         tokenized = time.perf_counter()
-        model.backend.encode(row, ids or [])
-        self._prompt_tokens = len(ids or [])
+        model.backend.encode(row, ids)
+        self._prompt_tokens = len(ids)
         self._tokenize = tokenized - started
         self._encode = time.perf_counter() - tokenized
         self._decode = 0.0
-        self._next = model.start_token
+        self.next = model.start_token
         self._sequence = Greedy(
             eos=model.vocabulary.eos,
             suppressed=model.vocabulary.suppressed,
             max_tokens=request.max_tokens,
         )
 
-    def advance(self) -> Generated | None:
-        """Decodes one token; the result after the last one."""
-        started = time.perf_counter()
-        logits = self._model.backend.step([self.row], [self._next])
-        self._next = self._sequence.accept(logits[0])
-        self._decode += time.perf_counter() - started
+    def accept(self, step: Step, place: int, seconds: float) -> Generated | None:
+        """Takes the outcome of a step, the row's being at that place; the result after the last."""
+        self.next = self._sequence.accept(
+            int(step.best[place]), float(step.logprobs[place]), lambda: step.logits(place)
+        )
+        self._decode += seconds
         sequence = self._sequence
         if sequence.finish_reason is None:
             return None
@@ -68,6 +72,20 @@ class Generation:
     def close(self) -> None:
         """Frees the row."""
         self._model.backend.release(self.row)
+
+
+def tokenize(text: str, model: Model) -> list[int]:
+    """Token ids of a text, unless it is clear beforehand that they are too many.
+
+    llama.cpp cuts out sentinels in time that grows with the square of their number.
+    """
+    limit = model.backend.max_input_tokens
+    sentinels = text.count(SENTINEL)
+    if sentinels > limit:
+        raise InputRefused(
+            f"the input has over {sentinels} tokens, at most {limit} are taken", too_long=True
+        )
+    return model.vocabulary.encode(text)
 
 
 def check_input(ids: list[int], model: Model) -> None:

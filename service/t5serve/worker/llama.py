@@ -14,7 +14,8 @@ from typing import Any
 import llama_cpp
 import numpy as np
 
-from t5serve.worker.backend import F32, BackendError
+from t5serve.decoding.greedy import log_sum_exp
+from t5serve.worker.backend import F32, BackendError, Step
 
 GGML_TYPE_F32 = 0
 MIN_CONTEXT = 256  # llama.cpp rounds up to this
@@ -88,7 +89,7 @@ class LlamaBackend:
             raise BackendError(f"llama_encode returned {status}")
         self._position = 0
 
-    def step(self, rows: Sequence[int], tokens: Sequence[int]) -> F32:
+    def step(self, rows: Sequence[int], tokens: Sequence[int]) -> Step:
         if list(rows) != [0] or len(tokens) != 1:
             raise BackendError(f"rows {list(rows)}: this backend has row 0 only")
         if self._position is None:
@@ -104,21 +105,22 @@ class LlamaBackend:
             self._position = None
             raise BackendError(f"llama_decode returned {status}")
         self._position += 1
+        logits = self._logits()
+        best = int(logits.argmax())
+        logprob = float(logits[best]) - log_sum_exp(logits)
+        return Step(np.array([best], np.int32), np.array([logprob]), lambda _: logits)
+
+    def _logits(self) -> F32:
         pointer = llama_cpp.llama_get_logits_ith(self._context, 0)
         if not pointer:
             raise BackendError("llama.cpp gave no logits")
         address = ctypes.cast(pointer, ctypes.POINTER(ctypes.c_float))
-        logits = np.ctypeslib.as_array(address, (1, self.n_vocab))
+        logits = np.ctypeslib.as_array(address, (self.n_vocab,))
         return logits if self._scale == 1 else logits * self._scale
 
     def release(self, row: int) -> None:
         if row == 0:
             self._position = None
-
-    def close(self) -> None:
-        """Frees the context."""
-        llama_cpp.llama_batch_free(self._batch)
-        llama_cpp.llama_free(self._context)
 
     def _check_ids(self, ids: Sequence[int]) -> None:
         for token in ids:

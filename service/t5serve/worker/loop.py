@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import select
 import socket
+import time
 
 import numpy as np
 
 from t5serve.wire import (
     HEADER,
     Cancel,
+    Cancelled,
     Failed,
     FromWorker,
     Generate,
     JobMessage,
+    Outcome,
     Refused,
     Score,
     Scored,
@@ -23,7 +26,7 @@ from t5serve.wire import (
     unpack_to_worker,
 )
 from t5serve.worker.backend import BackendError
-from t5serve.worker.job import Generation, InputRefused, check_ids, check_input
+from t5serve.worker.job import Generation, InputRefused, check_ids, check_input, tokenize
 from t5serve.worker.model import Model
 
 
@@ -32,10 +35,12 @@ class Connection:
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
+        self._poll = select.poll()  # select() ends at file descriptor 1023
+        self._poll.register(sock, select.POLLIN)
 
     def waiting(self) -> bool:
         """Whether a message is there to read."""
-        return bool(select.select([self._socket], [], [], 0)[0])
+        return bool(self._poll.poll(0))
 
     def receive(self) -> bytes | None:
         """The next frame's body; waits for it. None when the service is gone."""
@@ -56,7 +61,7 @@ class Connection:
 
 
 class Loop:
-    """Decodes up to the backend's capacity of jobs, one step each in turn."""
+    """Decodes up to the backend's capacity of jobs together, a step at a time."""
 
     def __init__(self, connection: Connection, model: Model) -> None:
         self._connection = connection
@@ -67,20 +72,27 @@ class Loop:
     def run(self) -> None:
         """Returns when the service closes its end."""
         while True:
-            while not self._active or self._connection.waiting():
+            waiting: dict[int, JobMessage] = {}
+            while not (self._active or waiting) or self._connection.waiting():
                 body = self._connection.receive()
                 if body is None:
                     return
-                self._take(body)
-            for generation in list(self._active.values()):
-                self._advance(generation)
+                message = unpack_to_worker(body)
+                if isinstance(message, Cancel):
+                    self._cancel(message.job, waiting)
+                else:
+                    waiting[message.job] = message
+            for job in waiting.values():
+                self._take(job)
+            if self._active:
+                self._advance()
 
-    def _take(self, body: bytes) -> None:
-        message = unpack_to_worker(body)
-        if isinstance(message, Cancel):
-            if message.job in self._active:
-                self._finish(message.job)
-            return
+    def _cancel(self, job: int, waiting: dict[int, JobMessage]) -> None:
+        if waiting.pop(job, None) is None and job in self._active:
+            self._finish(job)
+        self._connection.send(Cancelled(job))
+
+    def _take(self, message: JobMessage) -> None:
         try:
             self._start(message)
         except InputRefused as refusal:
@@ -90,7 +102,7 @@ class Loop:
 
     def _start(self, message: JobMessage) -> None:
         if isinstance(message, Tokenize):
-            ids = self._model.vocabulary.encode(message.text)
+            ids = tokenize(message.text, self._model)
             self._connection.send(Tokenized(message.job, ids))
             return
         if not self._free_rows:
@@ -112,19 +124,12 @@ class Loop:
         if not 1 <= len(message.decoder_ids) <= backend.max_tokens:
             raise InputRefused(f"expected 1 to {backend.max_tokens} decoder inputs")
         backend.encode(row, message.encoder_ids)
-        logits = [backend.step([row], [token])[0].copy() for token in message.decoder_ids]
+        logits = [backend.step([row], [token]).logits(0).copy() for token in message.decoder_ids]
         backend.release(row)
         return Scored(message.job, np.stack(logits).astype("<f4").tobytes())
 
-    def _advance(self, generation: Generation) -> None:
-        job = generation.request.job
-        try:
-            outcome = generation.advance()
-        except BackendError as error:
-            self._finish(job)
-            self._connection.send(Failed(job, str(error)))
-            return
-        if outcome is not None:
+    def _advance(self) -> None:
+        for job, outcome in advance(self._model, list(self._active.values())):
             self._finish(job)
             self._connection.send(outcome)
 
@@ -134,10 +139,24 @@ class Loop:
         self._free_rows.append(generation.row)
 
 
+def advance(model: Model, generations: list[Generation]) -> list[tuple[int, Outcome]]:
+    """One step of all generations; of those that ended by it, the job and its outcome."""
+    started = time.perf_counter()
+    try:
+        step = model.backend.step([g.row for g in generations], [g.next for g in generations])
+    except BackendError as error:
+        return [(g.request.job, Failed(g.request.job, str(error))) for g in generations]
+    seconds = time.perf_counter() - started
+    outcomes = [(g.request.job, g.accept(step, i, seconds)) for i, g in enumerate(generations)]
+    return [(job, outcome) for job, outcome in outcomes if outcome is not None]
+
+
 def warm_up(model: Model) -> None:
     """One encode and a few steps for real, so that the first request finds everything in place."""
-    request = Generate(job=0, max_tokens=2, text="warm up")
-    generation = Generation(request, model, 0)
-    while generation.advance() is None:
+    ids = model.vocabulary.encode("warm up")[-model.backend.max_input_tokens :]
+    generation = Generation(Generate(job=0, max_tokens=2, ids=ids), model, 0)
+    while not (outcomes := advance(model, [generation])):
         pass
     generation.close()
+    if isinstance(outcomes[0][1], Failed):
+        raise BackendError(outcomes[0][1].message)

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import ctypes
+import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import llama_cpp
 
 from t5serve.wire import ModelInfo
 from t5serve.worker.backend import Backend
+from t5serve.worker.ggml import GgmlError
+from t5serve.worker.graph_backend import GraphBackend
 from t5serve.worker.llama import LlamaBackend
+from t5serve.worker.tied import head_is_tied
 from t5serve.worker.vocabulary import Vocabulary
+
+logger = logging.getLogger(__name__)
 
 GGUF_MAGIC = b"GGUF"
 GGML_LOG_LEVEL_ERROR = 4  # ggml.h
@@ -40,6 +47,8 @@ def load(
     max_input_tokens: int,
     max_tokens: int,
     logit_scale: float | None,
+    backend: Literal["auto", "graph", "llama"],
+    max_batch: int,
 ) -> Model:
     """Maps the file and makes a backend for it.
 
@@ -49,48 +58,88 @@ def load(
         max_input_tokens: longest encoder input.
         max_tokens: most decoder inputs.
         logit_scale: factor on the file's logits; None: as the file says.
+        backend: which one; auto: graph, or llama for a file that graph refuses.
+        max_batch: rows that a backend that can decodes at once.
 
     Raises:
-        LoadError: missing, not GGUF, truncated, not a T5, or a T5 that llama.cpp computes wrongly.
+        LoadError: missing, not GGUF, truncated, not a T5, or a T5 that the backend can't compute.
     """
     _check_magic(path)
-    complaint = _Complaint()
-    llama_cpp.llama_log_set(complaint.callback, ctypes.c_void_p())
-    llama_cpp.llama_backend_init()
-    params = llama_cpp.llama_model_default_params()
-    params.use_mmap = True
-    params.n_gpu_layers = 0
-    native = llama_cpp.llama_model_load_from_file(str(path).encode(), params)
-    if not native:
-        raise LoadError(f"{path}: llama.cpp can't load it: {complaint.text or 'no reason given'}")
-    metadata = _metadata(native)
-    architecture = metadata.get("general.architecture", "")
-    if architecture != "t5":
-        raise LoadError(f"{path}: its architecture is {architecture!r}, this service takes t5")
-    distance = metadata.get("t5serve.relative_attention_max_distance", "128")
-    if distance != "128":
-        raise LoadError(f"{path}: its relative attention reaches {distance}, llama.cpp's 128 only")
-    size = int(llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(native)))
-    size = int(metadata.get("t5serve.vocab_size", size))  # the rest pads the rows
-    backend = LlamaBackend(
-        native,
-        n_vocab=size,
-        logit_scale=logit_scale or _logit_scale(path, native, metadata),
-        max_input_tokens=max_input_tokens,
-        max_tokens=max_tokens,
-        threads=threads,
+    if backend != "llama":
+        try:
+            file = _File(path, vocab_only=True)
+            made = GraphBackend(
+                path,
+                n_vocab=file.n_vocab,
+                logit_scale=logit_scale or file.logit_scale(),
+                max_input_tokens=max_input_tokens,
+                max_tokens=max_tokens,
+                threads=threads,
+                capacity=max_batch,
+            )
+            return file.model(made)
+        except GgmlError as error:
+            if backend == "graph":
+                raise LoadError(f"{path}: {error}") from error
+            logger.warning("%s: %s; served by llama.cpp's own graph", path, error)
+    file = _File(path, vocab_only=False)
+    if file.metadata.get("t5serve.relative_attention_max_distance", "128") != "128":
+        raise LoadError(f"{path}: its relative attention does not reach 128, llama.cpp's does")
+    return file.model(
+        LlamaBackend(
+            file.native,
+            n_vocab=file.n_vocab,
+            logit_scale=logit_scale or file.logit_scale(),
+            max_input_tokens=max_input_tokens,
+            max_tokens=max_tokens,
+            threads=threads,
+        )
     )
-    start = int(llama_cpp.llama_model_decoder_start_token(native))
-    ours = {key: value for key, value in metadata.items() if key.startswith("t5serve.")}
-    info = ModelInfo(
-        name=metadata.get("general.name", path.stem),
-        description=_text(llama_cpp.llama_model_desc, native),
-        n_vocab=size,
-        max_input_tokens=max_input_tokens,
-        max_tokens=max_tokens,
-        metadata=ours,
-    )
-    return Model(backend, Vocabulary(native, size), max(start, 0), info)
+
+
+class _File:
+    """A GGUF file as llama.cpp loads it, with its weights or without."""
+
+    def __init__(self, path: Path, *, vocab_only: bool) -> None:
+        self._path = path
+        llama_cpp.llama_log_set(_complaint.callback, ctypes.c_void_p())
+        llama_cpp.llama_backend_init()
+        params = llama_cpp.llama_model_default_params()
+        params.use_mmap = True
+        params.n_gpu_layers = 0
+        params.vocab_only = vocab_only
+        self.native = llama_cpp.llama_model_load_from_file(os.fsencode(path), params)
+        if not self.native:
+            reason = _complaint.text or "no reason given"
+            raise LoadError(f"{path}: llama.cpp can't load it: {reason}")
+        self.metadata = _metadata(self.native)
+        architecture = self.metadata.get("general.architecture", "")
+        if architecture != "t5":
+            raise LoadError(f"{path}: its architecture is {architecture!r}, this service takes t5")
+        rows = int(llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(self.native)))
+        self.n_vocab = int(self.metadata.get("t5serve.vocab_size", rows))  # the rest is padding
+
+    def logit_scale(self) -> float:
+        """1 for a calibrated file; d_model^-0.5 for a tied one by another converter."""
+        if self.metadata.get("t5serve.logits_calibrated") == "true":
+            return 1.0
+        if head_is_tied(self._path):
+            return float(int(self.metadata["t5.embedding_length"]) ** -0.5)
+        return 1.0
+
+    def model(self, backend: Backend) -> Model:
+        """The file with its backend."""
+        ours = {key: text for key, text in self.metadata.items() if key.startswith("t5serve.")}
+        info = ModelInfo(
+            name=self.metadata.get("general.name", self._path.stem),
+            description=_text(llama_cpp.llama_model_desc, self.native),
+            n_vocab=self.n_vocab,
+            max_input_tokens=backend.max_input_tokens,
+            max_tokens=backend.max_tokens,
+            metadata=ours,
+        )
+        start = int(self.metadata.get("t5.decoder_start_token_id", 0))
+        return Model(backend, Vocabulary(self.native, self.n_vocab), start, info)
 
 
 def _check_magic(path: Path) -> None:
@@ -101,18 +150,6 @@ def _check_magic(path: Path) -> None:
         raise LoadError(f"{path}: {error.strerror}") from error
     if magic != GGUF_MAGIC:
         raise LoadError(f"{path} is not a GGUF file")
-
-
-def _logit_scale(path: Path, native: Any, metadata: dict[str, str]) -> float:  # noqa: ANN401
-    """1 for a calibrated file; d_model^-0.5 for a tied one by another converter."""
-    if metadata.get("t5serve.logits_calibrated") == "true":
-        return 1.0
-    # Here and not above: it costs start-up time, and only files by other converters need it.
-    from t5serve.worker.tied import head_is_tied  # noqa: PLC0415
-
-    if head_is_tied(path):
-        return float(llama_cpp.llama_model_n_embd(native) ** -0.5)
-    return 1.0
 
 
 def _metadata(native: Any) -> dict[str, str]:  # noqa: ANN401 - an opaque pointer
@@ -147,3 +184,6 @@ class _Complaint:
         line = text.decode(errors="replace").strip()
         if level == GGML_LOG_LEVEL_ERROR and line and "failed to load model" not in line:
             self.text = line.partition(": ")[2] or line
+
+
+_complaint = _Complaint()  # llama.cpp calls it as long as the process lives

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 SPACE = "\u2581"  # how SentencePiece writes a space
-SENTINEL = b"<extra_id_"
+SENTINEL = "<extra_id_"
 
 
 class Vocabulary:
@@ -20,7 +20,7 @@ class Vocabulary:
     Attributes:
         size: number of ids.
         eos: id of `</s>`.
-        suppressed: ids that never come out: all but `</s>` that do not stand for text.
+        suppressed: of each id, whether it never comes out: all but `</s>` that are not text.
     """
 
     def __init__(self, model: Any, size: int) -> None:  # noqa: ANN401 - an opaque pointer
@@ -65,14 +65,13 @@ class Vocabulary:
     def _attributes(self, token: int) -> int:
         return int(llama_cpp.llama_vocab_get_attr(self._vocab, token))
 
-    def _find_suppressed(self) -> npt.NDArray[np.intp]:
+    def _find_suppressed(self) -> npt.NDArray[np.bool_]:
         text = llama_cpp.LLAMA_TOKEN_ATTR_NORMAL | llama_cpp.LLAMA_TOKEN_ATTR_BYTE
         return np.array(
             [
-                token
+                token != self.eos
+                and (not self._attributes(token) & text or SENTINEL.encode() in self._text(token))
                 for token in range(self.size)
-                if token != self.eos
-                and (not self._attributes(token) & text or SENTINEL in self._text(token))
             ],
-            np.intp,
+            np.bool_,
         )

@@ -1,0 +1,52 @@
+"""What every route owes a connection: an end to slow bodies, and no work for a client that left."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+
+from t5serve.errors import DeadlineExceeded
+
+Answer = TypeVar("Answer")
+
+
+async def read_body(request: Request, seconds: float) -> bytes:
+    """The whole body.
+
+    Raises:
+        DeadlineExceeded: it did not arrive in time.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            return await request.body()
+    except TimeoutError:
+        raise DeadlineExceeded("the body did not arrive in time") from None
+
+
+async def while_connected(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer:
+    """Runs some work, and cancels it when the client leaves.
+
+    The body must have been read: what is received after it is the end of the connection.
+
+    Raises:
+        ClientDisconnect: the client left.
+    """
+    working = asyncio.create_task(work)
+    leaving = asyncio.create_task(_disconnect(request))
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+async def _disconnect(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,188 @@
+"""ggml's public C API through ctypes, on the libraries that llama-cpp-python ships.
+
+Only what the graph backend uses, typed. Tensors, contexts, buffers and backends are opaque
+addresses. ggml asserts its preconditions by ending the process: callers see to shapes and types.
+Source: ggml.h, ggml-alloc.h and ggml-backend.h of the pinned llama-cpp-python.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import c_bool, c_char_p, c_float, c_int, c_int64, c_size_t, c_void_p
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import llama_cpp
+
+F32, I32, I64 = 0, 26, 27  # enum ggml_type
+CPU_DEVICE = 0  # enum ggml_backend_dev_type
+STATUS_SUCCESS = 0
+WEIGHTS_USAGE = 1  # enum ggml_backend_buffer_usage
+
+Tensor = int
+"""Address of a ggml_tensor."""
+
+
+class GgmlError(Exception):
+    """The libraries are not the ones that this code was written for, or a call failed."""
+
+
+class InitParams(ctypes.Structure):
+    """struct ggml_init_params."""
+
+    _fields_ = (("mem_size", c_size_t), ("mem_buffer", c_void_p), ("no_alloc", c_bool))
+
+
+class TensorHead(ctypes.Structure):
+    """The first fields of struct ggml_tensor."""
+
+    _fields_ = (("type", c_int), ("buffer", c_void_p))
+
+
+_T, _P = c_void_p, c_void_p
+# name: (result, arguments)
+_FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
+    "ggml_init": (_P, [InitParams]),
+    "ggml_free": (None, [_P]),
+    "ggml_tensor_overhead": (c_size_t, []),
+    "ggml_graph_overhead_custom": (c_size_t, [c_size_t, c_bool]),
+    "ggml_type_size": (c_size_t, [c_int]),
+    "ggml_blck_size": (c_int64, [c_int]),
+    "ggml_get_data": (c_void_p, [_T]),
+    "ggml_nbytes": (c_size_t, [_T]),
+    "ggml_set_input": (None, [_T]),
+    "ggml_set_output": (None, [_T]),
+    "ggml_new_tensor_1d": (_T, [_P, c_int, c_int64]),
+    "ggml_new_tensor_2d": (_T, [_P, c_int, c_int64, c_int64]),
+    "ggml_new_tensor_4d": (_T, [_P, c_int, c_int64, c_int64, c_int64, c_int64]),
+    "ggml_view_1d": (_T, [_P, _T, c_int64, c_size_t]),
+    "ggml_view_2d": (_T, [_P, _T, c_int64, c_int64, c_size_t, c_size_t]),
+    "ggml_view_4d": (_T, [_P, _T, *[c_int64] * 4, *[c_size_t] * 4]),
+    "ggml_reshape_2d": (_T, [_P, _T, c_int64, c_int64]),
+    "ggml_permute": (_T, [_P, _T, c_int, c_int, c_int, c_int]),
+    "ggml_cont_2d": (_T, [_P, _T, c_int64, c_int64]),
+    "ggml_add": (_T, [_P, _T, _T]),
+    "ggml_mul": (_T, [_P, _T, _T]),
+    "ggml_mul_mat": (_T, [_P, _T, _T]),
+    "ggml_out_prod": (_T, [_P, _T, _T]),
+    "ggml_rms_norm": (_T, [_P, _T, c_float]),
+    "ggml_relu": (_T, [_P, _T]),
+    "ggml_geglu": (_T, [_P, _T]),
+    "ggml_geglu_split": (_T, [_P, _T, _T]),
+    "ggml_soft_max": (_T, [_P, _T]),
+    "ggml_soft_max_ext": (_T, [_P, _T, _T, c_float, c_float]),
+    "ggml_get_rows": (_T, [_P, _T, _T]),
+    "ggml_set_rows": (_T, [_P, _T, _T, _T]),
+    "ggml_argmax": (_T, [_P, _T]),
+    "ggml_new_graph_custom": (_P, [_P, c_size_t, c_bool]),
+    "ggml_build_forward_expand": (None, [_P, _T]),
+    "ggml_gallocr_new": (_P, [_P]),
+    "ggml_gallocr_free": (None, [_P]),
+    "ggml_gallocr_alloc_graph": (c_bool, [_P, _P]),
+    "ggml_gallocr_get_buffer_size": (c_size_t, [_P, c_int]),
+    "ggml_backend_alloc_ctx_tensors_from_buft": (_P, [_P, _P]),
+    "ggml_backend_buft_alloc_buffer": (_P, [_P, c_size_t]),
+    "ggml_backend_buft_name": (c_char_p, [_P]),
+    "ggml_backend_buffer_free": (None, [_P]),
+    "ggml_backend_buffer_get_size": (c_size_t, [_P]),
+    "ggml_backend_buffer_set_usage": (None, [_P, c_int]),
+    "ggml_backend_tensor_alloc": (c_int, [_P, _T, c_void_p]),
+    "ggml_backend_tensor_set": (None, [_T, c_void_p, c_size_t, c_size_t]),
+    "ggml_backend_graph_compute": (c_int, [_P, _P]),
+    "ggml_backend_free": (None, [_P]),
+    "ggml_backend_dev_init": (_P, [_P, c_char_p]),
+    "ggml_backend_dev_buffer_type": (_P, [_P]),
+    "ggml_backend_dev_buffer_from_host_ptr": (_P, [_P, c_void_p, c_size_t, c_size_t]),
+    "ggml_backend_dev_backend_reg": (_P, [_P]),
+    "ggml_backend_dev_supports_op": (c_bool, [_P, _T]),
+    "ggml_backend_reg_get_proc_address": (c_void_p, [_P, c_char_p]),
+    "ggml_backend_dev_by_type": (_P, [c_int]),
+}
+
+
+@cache
+def load() -> Any:  # noqa: ANN401 - functions as attributes
+    """The functions above as attributes of one object.
+
+    Raises:
+        GgmlError: a library or a symbol is missing, named.
+    """
+    library = _libllama()
+    missing = [name for name in _FUNCTIONS if not hasattr(library, name)]
+    if missing:
+        raise GgmlError(f"another llama-cpp-python? its libraries lack {', '.join(missing)}")
+    functions = SimpleNamespace()
+    for name, (result, arguments) in _FUNCTIONS.items():
+        function = library[name]
+        function.restype, function.argtypes = result, arguments
+        setattr(functions, name, function)
+    return functions
+
+
+def _libllama() -> ctypes.CDLL:
+    """libllama, through which the symbols of the libraries that it was linked with are found.
+
+    Not those libraries by their own names: the package has each in several files, and opening
+    another one than libllama did would load a second copy, with a registry of its own.
+    """
+    directory = Path(llama_cpp.__file__).parent / "lib"
+    for name in ("libllama.so", "libllama.dylib"):
+        if (directory / name).is_file():
+            return ctypes.CDLL(str(directory / name))
+    raise GgmlError(f"{directory} has no libllama")
+
+
+class Cpu:
+    """The CPU device, found through ggml's registry, and a backend on it."""
+
+    def __init__(self, threads: int) -> None:
+        self.ggml = load()
+        self.device = self.ggml.ggml_backend_dev_by_type(CPU_DEVICE)
+        if not self.device:
+            raise GgmlError("ggml has no CPU device")
+        self.backend = self.ggml.ggml_backend_dev_init(self.device, None)
+        self.buffer_type = self.ggml.ggml_backend_dev_buffer_type(self.device)
+        set_threads = ctypes.CFUNCTYPE(None, c_void_p, c_int)(
+            self._address("ggml_backend_set_n_threads")
+        )
+        set_threads(self.backend, threads)
+
+    def repack_type(self) -> int | None:
+        """The buffer type that lays weights out anew for this CPU's kernels, if it has one."""
+        list_types = ctypes.CFUNCTYPE(ctypes.POINTER(c_void_p), c_void_p)(
+            self._address("ggml_backend_dev_get_extra_bufts")
+        )
+        types = list_types(self.device)
+        index = 0
+        while types and types[index]:
+            if self.ggml.ggml_backend_buft_name(types[index]) == b"CPU_REPACK":
+                return int(types[index])
+            index += 1
+        return None
+
+    def _address(self, name: str) -> int:
+        registry = self.ggml.ggml_backend_dev_backend_reg(self.device)
+        address = self.ggml.ggml_backend_reg_get_proc_address(registry, name.encode())
+        if not address:
+            raise GgmlError(f"ggml's CPU backend lacks {name}")
+        return int(address)
+
+
+class Context:
+    """A ggml_context for the metadata of so many tensors, without their data."""
+
+    def __init__(self, tensors: int, graph: int = 0) -> None:
+        self.ggml = load()
+        size = tensors * self.ggml.ggml_tensor_overhead()
+        if graph:
+            gradients = False
+            size += self.ggml.ggml_graph_overhead_custom(graph, gradients)
+        self.address = self.ggml.ggml_init(InitParams(mem_size=size, no_alloc=True))
+        if not self.address:
+            raise GgmlError("ggml_init failed")
+
+    def close(self) -> None:
+        """Frees the metadata."""
+        self.ggml.ggml_free(self.address)

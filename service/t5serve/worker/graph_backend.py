@@ -1,0 +1,342 @@
+"""The backend on ggml's graphs: many rows a step, cross-attention K and V once per input."""
+
+from __future__ import annotations
+
+import mmap
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from t5serve.worker import ggml
+from t5serve.worker.backend import F32, BackendError, Step
+from t5serve.worker.ggml import Context, Cpu, Tensor
+from t5serve.worker.graph import Caches, DecoderGraph, EncoderGraph, Graph, StepShape
+from t5serve.worker.relative import relative_position_bucket
+from t5serve.worker.weights import Weights
+
+GRAPH_MEMORY = 256 << 20  # bytes that kept graphs may take
+Kept = TypeVar("Kept", bound=Graph)
+Key = TypeVar("Key")
+
+
+class GraphBackend:
+    """Decodes up to `capacity` rows at once, each at its own position over its own input.
+
+    Args:
+        path: the GGUF file.
+        n_vocab: logits that belong to the vocabulary; rows beyond are padding.
+        logit_scale: factor on the file's logits that makes them the model's.
+        max_input_tokens: longest encoder input.
+        max_tokens: most decoder inputs of a row.
+        threads: of every native call.
+        capacity: rows.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        n_vocab: int,
+        logit_scale: float,
+        max_input_tokens: int,
+        max_tokens: int,
+        threads: int,
+        capacity: int,
+    ) -> None:
+        self.capacity = capacity
+        self.n_vocab = n_vocab
+        self.max_input_tokens = max_input_tokens
+        self.max_tokens = max_tokens
+        self._cpu = Cpu(threads)
+        self._weights = Weights(path, self._cpu, output_scale=logit_scale)
+        shape = self._weights.shape
+        self._span = _bucket(max_input_tokens)
+        self._cells = _power(max_tokens)
+        self._caches, self._own = self._make_caches()
+        self._encoder_bias = self._weights.bias_tables("enc", shape.encoder_layers)
+        self._decoder_bias = self._positions()
+        self._encoders: OrderedDict[int, EncoderGraph] = OrderedDict()
+        self._decoders: OrderedDict[StepShape, DecoderGraph] = OrderedDict()
+        self._position: dict[int, int] = {}
+        """Of each open row: tokens decoded so far."""
+        self._input: dict[int, int] = {}
+        """Of each open row: the number of its input in the cross cache."""
+        self._length: dict[int, int] = {}
+        """Of each input in the cross cache: its tokens."""
+
+    @property
+    def private_bytes(self) -> int:
+        """Weights that this process does not share with others on the same file."""
+        return self._weights.private_bytes
+
+    def encode(self, row: int, ids: Sequence[int]) -> None:
+        self._check_row(row)
+        if not 1 <= len(ids) <= self.max_input_tokens:
+            raise BackendError(f"{len(ids)} input tokens, expected 1 to {self.max_input_tokens}")
+        self._check_ids(ids)
+        self.release(row)
+        number = self._free_input(row)
+        count, tokens = len(ids), _bucket(len(ids))
+        tables = len(self._encoder_bias)
+        graph = self._kept(
+            self._encoders,
+            tokens,
+            lambda: EncoderGraph(self._cpu, self._weights, self._caches, tokens, tables),
+        )
+        graph.ids[:] = 0
+        graph.ids[:count] = ids
+        distance = np.arange(tokens)[None, :] - np.arange(tokens)[:, None]
+        bucket = self._bucket_of(distance, bidirectional=True)
+        for table, bias in zip(self._encoder_bias, graph.bias, strict=True):
+            bias[:] = table[bucket].transpose(2, 0, 1)
+            bias[:, :, count:] = -np.inf
+        graph.lines[:] = number * self._span + np.arange(tokens)
+        graph.compute()
+        self._length[number] = count
+        self._input[row] = number
+        self._position[row] = 0
+
+    def share(self, row: int, source: int) -> None:
+        """Opens a row at position 0 over the input of another one, without a copy."""
+        self._check_row(row)
+        if source not in self._input or row == source:
+            raise BackendError(f"row {source} has no input to share with row {row}")
+        self.release(row)
+        self._input[row] = self._input[source]
+        self._position[row] = 0
+
+    def step(self, rows: Sequence[int], tokens: Sequence[int]) -> Step:
+        graph = self._run(rows, [[token] for token in tokens])
+        places = list(rows)
+        best = graph.best[places, 0]
+        # The best of all rows in the file may be padding: then its probability is not asked for.
+        logprobs = np.log(graph.shares[places, 0, best].astype(np.float64))
+        return Step(best, logprobs, lambda index: graph.logits[places[index], 0, : self.n_vocab])
+
+    def extend(self, rows: Sequence[int], tokens: Sequence[Sequence[int]]) -> F32:
+        """Feeds several decoder inputs to each row, as many to each.
+
+        Returns:
+            Logits after each of them, (rows, tokens, n_vocab); valid until the next call.
+        """
+        graph = self._run(rows, tokens)
+        return graph.logits[list(rows), :, : self.n_vocab]
+
+    def rewind(self, row: int, position: int) -> None:
+        """Forgets what a row decoded from a position on."""
+        if not 0 <= position <= self._position.get(row, -1):
+            raise BackendError(f"row {row} can't go back to {position}")
+        self._position[row] = position
+
+    def reorder(self, rows: Sequence[int], parents: Sequence[int]) -> None:
+        """Makes each row go on from what its parent has decoded; parents as before the call."""
+        for row in (*rows, *parents):
+            if row not in self._position:
+                raise BackendError(f"row {row} is not open")
+        if len(set(rows)) != len(rows) or len(rows) != len(parents):
+            raise BackendError("expected one parent for each row")
+        moves = [(row, parent) for row, parent in zip(rows, parents, strict=True) if row != parent]
+        if not moves:
+            return
+        targets, sources = ([move[end] for move in moves] for end in (0, 1))
+        longest = max(self._position[source] for source in sources)
+        for own in self._own:
+            own[targets, :longest] = own[sources, :longest]
+        positions = [self._position[source] for source in sources]
+        inputs = [self._input[source] for source in sources]
+        self._position.update(zip(targets, positions, strict=True))
+        self._input.update(zip(targets, inputs, strict=True))
+
+    def release(self, row: int) -> None:
+        self._position.pop(row, None)
+        number = self._input.pop(row, None)
+        if number is not None and number not in self._input.values():
+            self._length.pop(number, None)
+
+    def _run(self, rows: Sequence[int], tokens: Sequence[Sequence[int]]) -> DecoderGraph:
+        """One step of the decoder; afterwards each row is so many tokens further."""
+        count = self._check_step(rows, tokens)
+        step, members = self._step_shape(rows, count)
+        tables = len(self._decoder_bias)
+        graph = self._kept(
+            self._decoders,
+            step,
+            lambda: DecoderGraph(self._cpu, self._weights, self._caches, step, tables),
+        )
+        # Rows between the active ones are computed as well, at position 0 over whatever the
+        # caches hold: their results are nobody's, their lines are written again before use.
+        positions = np.zeros((step.rows, 1), np.int64) + np.arange(count)
+        graph.ids[:] = 0
+        for row, values in zip(rows, tokens, strict=True):
+            graph.ids[row] = values
+            positions[row] += self._position[row]
+        graph.lines[:] = np.arange(step.rows)[:, None] * self._cells + positions
+        for table, bias in zip(self._decoder_bias, graph.bias, strict=True):
+            bias[:] = table[positions, :, : step.cells].transpose(0, 2, 1, 3)
+        graph.mask[:] = -np.inf
+        graph.mask[:, :, 0] = 0
+        for number in range(step.inputs):
+            graph.mask[number, :, : self._length.get(number, 1)] = 0
+        if graph.groups is not None:
+            _fill_groups(*graph.groups, members, count)
+        graph.compute()
+        for row in rows:
+            self._position[row] += count
+        return graph
+
+    def _step_shape(
+        self, rows: Sequence[int], count: int
+    ) -> tuple[StepShape, dict[int, list[int]]]:
+        """What graph a step needs, and which rows ask each input."""
+        members: dict[int, list[int]] = {}
+        for row in rows:
+            members.setdefault(self._input[row], []).append(row)
+        height = min(self.capacity, _row_bucket(max(rows) + 1))
+        direct = all(group == [number] for number, group in members.items())
+        longest = max(self._length[number] for number in members)
+        return (
+            StepShape(
+                rows=height,
+                tokens=count,
+                cells=_power(max(self._position[row] for row in rows) + count),
+                span=min(self._span, _span_bucket(longest)),
+                inputs=height if direct else min(self.capacity, _row_bucket(max(members) + 1)),
+                group=0 if direct else _row_bucket(max(map(len, members.values()))),
+            ),
+            members,
+        )
+
+    def _make_caches(self) -> tuple[Caches, list[npt.NDArray[np.float32]]]:
+        """Caches in memory that is only taken when it is touched."""
+        shape = self._weights.shape
+        width = 2 * shape.inner
+        own, cross = self._cells * self.capacity, self._span * self.capacity
+        lines = shape.decoder_layers * (own + cross)
+        self._memory = mmap.mmap(-1, lines * width * 4)
+        if hasattr(mmap, "MADV_NOHUGEPAGE"):  # a touched line would take two megabytes
+            self._memory.madvise(mmap.MADV_NOHUGEPAGE)
+        values = np.frombuffer(self._memory, np.float32).reshape(lines, width)
+        g = self._cpu.ggml
+        buffer = g.ggml_backend_dev_buffer_from_host_ptr(
+            self._cpu.device, values.ctypes.data, values.nbytes, values.nbytes
+        )
+        self._context = Context(2 * shape.decoder_layers)
+        line = 0
+
+        def take(count: int) -> Tensor:
+            nonlocal line
+            tensor = g.ggml_new_tensor_2d(self._context.address, ggml.F32, width, count)
+            g.ggml_backend_tensor_alloc(buffer, tensor, values[line:].ctypes.data)
+            line += count
+            return int(tensor)
+
+        layers = range(shape.decoder_layers)
+        caches = Caches(
+            [take(own) for _ in layers], self._cells, [take(cross) for _ in layers], self._span
+        )
+        arrays = [
+            values[layer * own : (layer + 1) * own].reshape(self.capacity, self._cells, width)
+            for layer in layers
+        ]
+        return caches, arrays
+
+    def _positions(self) -> list[npt.NDArray[np.float32]]:
+        """Per table the bias of every position, (positions, heads, cells); -inf past it."""
+        cells = np.arange(self._cells)
+        distance = cells[None, :] - cells[:, None]
+        bucket = self._bucket_of(distance, bidirectional=False)
+        biases = []
+        for table in self._weights.bias_tables("dec", self._weights.shape.decoder_layers):
+            bias = table[bucket].transpose(0, 2, 1).astype(np.float32)
+            bias[np.broadcast_to((distance > 0)[:, None, :], bias.shape)] = -np.inf
+            biases.append(np.ascontiguousarray(bias))
+        return biases
+
+    def _bucket_of(
+        self, distance: npt.NDArray[np.int_], *, bidirectional: bool
+    ) -> npt.NDArray[np.int_]:
+        shape = self._weights.shape
+        return relative_position_bucket(
+            distance, shape.buckets, shape.max_distance, bidirectional=bidirectional
+        )
+
+    def _free_input(self, row: int) -> int:
+        """The row's own number where it is free, so that rows and inputs match."""
+        free = [n for n in range(self.capacity) if n not in self._length]
+        if not free:
+            raise BackendError("no place for another input")
+        return row if row in free else free[0]
+
+    def _kept(self, graphs: OrderedDict[Key, Kept], key: Key, make: Callable[[], Kept]) -> Kept:
+        """A graph from those kept, or a new one in place of the longest unused."""
+        if key in graphs:
+            graphs.move_to_end(key)
+            return graphs[key]
+        graph = graphs[key] = make()
+        while len(graphs) > 1 and sum(kept.nbytes for kept in graphs.values()) > GRAPH_MEMORY:
+            graphs.popitem(last=False)[1].close()
+        return graph
+
+    def _check_step(self, rows: Sequence[int], tokens: Sequence[Sequence[int]]) -> int:
+        """Refuses what the graph can't compute; how many tokens each row gets."""
+        counts = {len(values) for values in tokens}
+        if not rows or len(rows) != len(tokens) or len(set(rows)) != len(rows) or len(counts) != 1:
+            raise BackendError("expected distinct rows, with as many tokens for each")
+        (count,) = counts
+        for row, values in zip(rows, tokens, strict=True):
+            if row not in self._position:
+                raise BackendError(f"row {row}: step before encode")
+            if count < 1 or self._position[row] + count > self.max_tokens:
+                raise BackendError(f"row {row}: more than {self.max_tokens} tokens")
+            self._check_ids(values)
+        return count
+
+    def _check_row(self, row: int) -> None:
+        if not 0 <= row < self.capacity:
+            raise BackendError(f"row {row} is not in 0..{self.capacity - 1}")
+
+    def _check_ids(self, ids: Sequence[int]) -> None:
+        for token in ids:
+            if not 0 <= token < self.n_vocab:
+                raise BackendError(f"token id {token} is not in 0..{self.n_vocab - 1}")
+
+
+def _fill_groups(
+    gather: npt.NDArray[np.int32],
+    scatter: npt.NDArray[np.int32],
+    members: dict[int, list[int]],
+    count: int,
+) -> None:
+    """Lines up the rows' tokens by the input that they ask, and says where each went."""
+    gather[:] = 0
+    scatter[:] = 0
+    tokens = np.arange(count)
+    for number, group in members.items():
+        for place, row in enumerate(group):
+            first = place * count
+            gather[number, first : first + count] = row * count + tokens
+            scatter[row] = number * gather.shape[1] + first + tokens
+
+
+def _bucket(tokens: int) -> int:
+    """Encoder lengths: by 4 (what the matrix kernels take at once), later by 32 and 128."""
+    step = 4 if tokens <= 64 else 32 if tokens <= 256 else 128
+    return -(-tokens // step) * step
+
+
+def _span_bucket(tokens: int) -> int:
+    """Input lengths in the decoder: by 16 up to 64, then powers of two."""
+    return -(-tokens // 16) * 16 if tokens <= 64 else _power(tokens)
+
+
+def _row_bucket(rows: int) -> int:
+    return rows if rows <= 2 else -(-rows // 4) * 4
+
+
+def _power(size: int) -> int:
+    """The next power of two, 16 at least."""
+    return max(16, 1 << (size - 1).bit_length())
