@@ -40,16 +40,26 @@ def golden_logits(case: dict[str, Any]) -> Logits:
 
 
 def with_model(
-    path: Path, use: Callable[[Engine], Awaitable[Answer]], *, logit_scale: float | None = None
+    path: Path,
+    use: Callable[[Engine], Awaitable[Answer]],
+    *,
+    backend: str = "auto",
+    logit_scale: float | None = None,
+    max_queue: int = 1,
 ) -> Answer:
     """Loads a file in a real worker, and runs a coroutine on its engine."""
 
     async def run() -> Answer:
         share = plan(1, None)[0]
         config = WorkerConfig(
-            str(path), share.threads, list(share.cpus), 512, logit_scale=logit_scale
+            str(path),
+            share.threads,
+            list(share.cpus),
+            512,
+            logit_scale=logit_scale,
+            backend=backend,  # type: ignore[arg-type]
         )
-        engine = Engine([config], max_queue=1)
+        engine = Engine([config], max_queue=max_queue)
         engine.start()
         try:
             await engine.ready()

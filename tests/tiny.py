@@ -81,18 +81,23 @@ def tensors(flavour: str, seed: int = 0) -> dict[str, Float32]:
     and from the same seed both must give the same logits.
     """
     random = np.random.RandomState(seed)
-    drawn: dict[str, Float32] = {}
-    for name, shape, scale in _plan(FLAVOURS[flavour]):
-        noise = random.standard_normal(shape) * scale
-        # A norm whose weights were all one would hide a reader that forgets them.
-        value = 1 + noise if name.endswith("norm.weight") else noise
-        drawn[name] = value.astype(np.float32)
+    drawn = _draw(FLAVOURS[flavour], random)
     if flavour == "google_extra":
         used = drawn["decoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"]
         unused = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
         drawn[unused] = random.standard_normal(used.shape).astype(np.float32)
         for copy in ("encoder.embed_tokens", "decoder.embed_tokens", "lm_head"):
             drawn[f"{copy}.weight"] = drawn["shared.weight"].copy()
+    return drawn
+
+
+def _draw(config: Mapping[str, object], random: np.random.RandomState) -> dict[str, Float32]:
+    drawn: dict[str, Float32] = {}
+    for name, shape, scale in _plan(config):
+        noise = random.standard_normal(shape) * scale
+        # A norm whose weights were all one would hide a reader that forgets them.
+        value = 1 + noise if name.endswith("norm.weight") else noise
+        drawn[name] = value.astype(np.float32)
     return drawn
 
 
@@ -128,10 +133,8 @@ def build(
     `dtype` is float32, float16 or bfloat16. Several shards get an index file, and
     neighbouring tensors land in different ones: a reader must not rely on their order.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    _write_json(directory / "config.json", FLAVOURS[flavour] | {"torch_dtype": dtype})
-    vocabulary(directory / "spiece.model")
     stored = {name: _cast(value, dtype) for name, value in tensors(flavour, seed).items()}
+    _write_beside_weights(directory, FLAVOURS[flavour] | {"torch_dtype": dtype})
     if shards == 1:
         _write_tensors(directory / "model.safetensors", stored, dtype)
         return directory
@@ -147,6 +150,20 @@ def build(
         {"metadata": {"total_size": total}, "weight_map": weight_map},
     )
     return directory
+
+
+def build_config(config: Mapping[str, object], directory: Path, *, seed: int = 0) -> Path:
+    """Write a checkpoint of any shape, in float32."""
+    _write_beside_weights(directory, config)
+    drawn = _draw(config, np.random.RandomState(seed))
+    _write_tensors(directory / "model.safetensors", drawn, "float32")
+    return directory
+
+
+def _write_beside_weights(directory: Path, config: Mapping[str, object]) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    _write_json(directory / "config.json", config)
+    vocabulary(directory / "spiece.model")
 
 
 def _plan(config: Mapping[str, object]) -> Iterator[tuple[str, tuple[int, ...], float]]:

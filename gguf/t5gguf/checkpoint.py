@@ -96,11 +96,6 @@ class Config:
                 f"feed_forward_proj {activation!r} is unknown to llama.cpp, which takes "
                 + " and ".join(ACTIVATIONS)
             )
-        distance = field("relative_attention_max_distance", int, 128)
-        if distance != 128:
-            faults.append(
-                f"relative_attention_max_distance is {distance!r}; llama.cpp computes with 128"
-            )
         buckets = field("relative_attention_num_buckets", int, 32)
         if isinstance(buckets, int) and (buckets < 4 or buckets % 4):
             faults.append(f"relative_attention_num_buckets is {buckets}, expected a multiple of 4")
@@ -119,7 +114,7 @@ class Config:
                 "num_decoder_layers", int, layers if isinstance(layers, int) else 1
             ),
             relative_attention_num_buckets=buckets,
-            relative_attention_max_distance=distance,
+            relative_attention_max_distance=field("relative_attention_max_distance", int, 128),
             layer_norm_epsilon=field("layer_norm_epsilon", float, 1e-6),
             is_gated=activation == "gated-gelu",
             tie_word_embeddings=field(

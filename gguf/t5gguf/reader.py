@@ -33,6 +33,14 @@ class StoredTensor:
     kind: int
     offset: int
 
+    @property
+    def nbytes(self) -> int:
+        """Size in the file."""
+        from gguf import GGML_QUANT_SIZES, GGMLQuantizationType  # noqa: PLC0415 - as below
+
+        block, size = GGML_QUANT_SIZES[GGMLQuantizationType(self.kind)]
+        return int(np.prod(self.shape, dtype=np.int64)) // block * size
+
     def rows(self, indices: npt.NDArray[np.intp] | None = None) -> npt.NDArray[np.float32]:
         """Values of all rows, or of those asked for, as F32 of shape (rows, columns).
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,11 @@ def converter(
     return Converter(directory, Provenance(request.param), ["what is a kangaroo", "best pizza"])
 
 
+@pytest.mark.parametrize("backend", ["graph", "llama"])
 @pytest.mark.parametrize("file_type", TOLERANCE)
-def test_logits_of_every_flavour(converter: Converter, file_type: str, tmp_path: Path) -> None:
+def test_logits_of_every_flavour(
+    converter: Converter, file_type: str, backend: str, tmp_path: Path
+) -> None:
     """Logits equal Hugging Face's, scale included, at short and long inputs; so do greedy ids."""
     file = converter.convert(tmp_path / "x.gguf", file_type, progress=False).path
     cases = FLAVOURS[converter.provenance.name]["cases"]
@@ -60,14 +64,15 @@ def test_logits_of_every_flavour(converter: Converter, file_type: str, tmp_path:
                     case["greedy"]["logprob"], abs=0.01
                 )
 
-    with_model(file, use)
+    with_model(file, use, backend=backend)
 
 
+@pytest.mark.parametrize("backend", ["graph", "llama"])
 @pytest.mark.parametrize(
     ("name", "flavour"),
     [("llama_cpp_tied", "tied_relu"), ("llama_cpp_tied_head", "google_extra")],
 )
-def test_files_by_llama_cpp_s_converter(name: str, flavour: str) -> None:
+def test_files_by_llama_cpp_s_converter(name: str, flavour: str, backend: str) -> None:
     """A tied file without our mark gives calibrated logits, with and without a kept lm_head."""
     file = DATA / f"{name}.gguf"
 
@@ -82,8 +87,10 @@ def test_files_by_llama_cpp_s_converter(name: str, flavour: str) -> None:
             ]
         )
 
-    assert with_model(file, error) <= TOLERANCE["F16"]
-    assert with_model(file, error, logit_scale=1.0) > 1, "the test would pass without calibration"
+    assert with_model(file, error, backend=backend) <= TOLERANCE["F16"]
+    assert with_model(file, error, backend=backend, logit_scale=1.0) > 1, (
+        "the test would pass without calibration"
+    )
 
 
 def test_embedded_model_on_real_queries(embedded: Path) -> None:
@@ -98,6 +105,21 @@ def test_embedded_model_on_real_queries(embedded: Path) -> None:
     assert found.token_mismatches == []
     assert found.share >= 0.95, found.different
     assert max(gap for *_, gap in found.different) < NEAR_TIE
+
+
+def test_both_backends_say_the_same(embedded: Path) -> None:
+    """Greedy outputs of the graph, sixteen at a time, are llama.cpp's own, one at a time."""
+    cases = golden("embedded")["cases"]
+
+    async def use(engine: Engine) -> list[list[int]]:
+        jobs = [engine.generate(text=c["query"], max_tokens=48, timeout=120) for c in cases]
+        return [result.generated.tokens for result in await asyncio.gather(*jobs)]
+
+    graph = with_model(embedded, use, backend="graph", max_queue=len(cases))
+    llama = with_model(embedded, use, backend="llama", max_queue=len(cases))
+    different = [case["gap"] for case, a, b in zip(cases, graph, llama, strict=True) if a != b]
+    assert all(gap < NEAR_TIE for gap in different)
+    assert len(different) <= 1
 
 
 def test_embedded_model_s_scores(embedded: Path) -> None:

@@ -180,7 +180,6 @@ def test_every_fault_of_the_config_is_named_at_once(tmp_path: Path) -> None:
             tmp_path,
             architectures=["BartForConditionalGeneration"],
             feed_forward_proj="gated-silu",
-            relative_attention_max_distance=256,
             relative_attention_num_buckets=2,
             d_model="768",
             d_kv=None,
@@ -191,7 +190,7 @@ def test_every_fault_of_the_config_is_named_at_once(tmp_path: Path) -> None:
             vocab_size=32128.0,
         )
     head, *faults = str(error.value).splitlines()
-    assert head == f"{tmp_path / 'config.json'}: 11 fault(s)"
+    assert head == f"{tmp_path / 'config.json'}: 10 fault(s)"
     assert sorted(faults) == [
         f"  architecture BartForConditionalGeneration is not one of {', '.join(ARCHITECTURES)}",
         "  d_ff is -1, expected int",
@@ -200,7 +199,6 @@ def test_every_fault_of_the_config_is_named_at_once(tmp_path: Path) -> None:
         "  feed_forward_proj 'gated-silu' is unknown to llama.cpp, which takes relu and gated-gelu",
         "  layer_norm_epsilon is 'small', expected float",
         "  num_heads is True, expected int",
-        "  relative_attention_max_distance is 256; llama.cpp computes with 128",
         "  relative_attention_num_buckets is 2, expected a multiple of 4",
         "  tie_word_embeddings is 1, expected bool",
         "  vocab_size is 32128.0, expected int",
@@ -240,12 +238,6 @@ def test_odd_values_are_one_fault_each(
     """Neither a traceback, nor a second fault about what follows from the first."""
     with pytest.raises(ConversionError, match=rf"1 fault\(s\)\n  .*{message}"):
         load_config(tmp_path, **{field: value})
-
-
-def test_a_maximum_distance_that_llama_cpp_does_not_compute_with_is_refused(tmp_path: Path) -> None:
-    """llama.cpp has 128 in its code: another value would give other position buckets silently."""
-    with pytest.raises(ConversionError, match="relative_attention_max_distance is 256"):
-        load_config(tmp_path, relative_attention_max_distance=256)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "\xff"])

@@ -23,7 +23,8 @@ class WorkerConfig(msgspec.Struct, frozen=True):
 
     def environment(self) -> dict[str, str]:
         """OpenMP's variables, which libgomp reads once, when it is loaded."""
-        variables = {"OMP_NUM_THREADS": str(self.threads)}
+        # numpy's matrix products are not used here: its threads would only be in the way.
+        variables = {"OMP_NUM_THREADS": str(self.threads), "OPENBLAS_NUM_THREADS": "1"}
         if len(self.cpus) == self.threads:
             variables["OMP_PROC_BIND"] = "true"
             variables["OMP_PLACES"] = ",".join(f"{{{cpu}}}" for cpu in self.cpus)

@@ -37,6 +37,7 @@ class Backend(Protocol):
     assertion there ends the process.
     """
 
+    name: str
     capacity: int
     n_vocab: int
     max_input_tokens: int

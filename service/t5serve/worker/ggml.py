@@ -8,7 +8,7 @@ Source: ggml.h, ggml-alloc.h and ggml-backend.h of the pinned llama-cpp-python.
 from __future__ import annotations
 
 import ctypes
-from ctypes import c_bool, c_char_p, c_float, c_int, c_int64, c_size_t, c_void_p
+from ctypes import c_bool, c_char_p, c_float, c_int, c_int64, c_size_t, c_uint8, c_void_p
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -57,7 +57,6 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "ggml_new_tensor_1d": (_T, [_P, c_int, c_int64]),
     "ggml_new_tensor_2d": (_T, [_P, c_int, c_int64, c_int64]),
     "ggml_new_tensor_4d": (_T, [_P, c_int, c_int64, c_int64, c_int64, c_int64]),
-    "ggml_view_1d": (_T, [_P, _T, c_int64, c_size_t]),
     "ggml_view_2d": (_T, [_P, _T, c_int64, c_int64, c_size_t, c_size_t]),
     "ggml_view_4d": (_T, [_P, _T, *[c_int64] * 4, *[c_size_t] * 4]),
     "ggml_reshape_2d": (_T, [_P, _T, c_int64, c_int64]),
@@ -71,11 +70,9 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "ggml_relu": (_T, [_P, _T]),
     "ggml_geglu": (_T, [_P, _T]),
     "ggml_geglu_split": (_T, [_P, _T, _T]),
-    "ggml_soft_max": (_T, [_P, _T]),
     "ggml_soft_max_ext": (_T, [_P, _T, _T, c_float, c_float]),
     "ggml_get_rows": (_T, [_P, _T, _T]),
     "ggml_set_rows": (_T, [_P, _T, _T, _T]),
-    "ggml_argmax": (_T, [_P, _T]),
     "ggml_new_graph_custom": (_P, [_P, c_size_t, c_bool]),
     "ggml_build_forward_expand": (None, [_P, _T]),
     "ggml_gallocr_new": (_P, [_P]),
@@ -85,6 +82,7 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "ggml_backend_alloc_ctx_tensors_from_buft": (_P, [_P, _P]),
     "ggml_backend_buft_alloc_buffer": (_P, [_P, c_size_t]),
     "ggml_backend_buft_name": (c_char_p, [_P]),
+    "ggml_backend_buffer_clear": (None, [_P, c_uint8]),
     "ggml_backend_buffer_free": (None, [_P]),
     "ggml_backend_buffer_get_size": (c_size_t, [_P]),
     "ggml_backend_buffer_set_usage": (None, [_P, c_int]),
@@ -179,6 +177,7 @@ class Context:
         if graph:
             gradients = False
             size += self.ggml.ggml_graph_overhead_custom(graph, gradients)
+        self.size = int(size)
         self.address = self.ggml.ggml_init(InitParams(mem_size=size, no_alloc=True))
         if not self.address:
             raise GgmlError("ggml_init failed")

@@ -61,8 +61,8 @@ class Graph:
 
     @property
     def nbytes(self) -> int:
-        """Memory of the graph's tensors."""
-        return int(self._g.ggml_gallocr_get_buffer_size(self._allocator, 0))
+        """Memory of the graph: its tensors' data, and what describes them."""
+        return self._context.size + int(self._g.ggml_gallocr_get_buffer_size(self._allocator, 0))
 
     def close(self) -> None:
         """Frees the graph; views of its tensors are invalid from now on."""
@@ -77,12 +77,8 @@ class Graph:
         padded = (*shape, 1, 1, 1)[:4]
         tensor = self._g.ggml_new_tensor_4d(self._ctx, kind, *padded)
         self._g.ggml_set_input(tensor)
+        self._g.ggml_set_output(tensor)  # or its memory serves others once it has been read
         return int(tensor)
-
-    def _output(self, tensor: Tensor) -> Tensor:
-        self._g.ggml_set_output(tensor)
-        self._expand(tensor)
-        return tensor
 
     def _expand(self, tensor: Tensor) -> None:
         self._g.ggml_build_forward_expand(self._graph, tensor)
@@ -276,9 +272,8 @@ class DecoderGraph(Graph):
         lines: I64 (rows, tokens), where in the own cache the tokens' K and V go.
         groups: None, or I32 (inputs, queries), which of the rows' tokens ask each input, and
             I32 (rows, tokens), where among those each one is.
+        company: which rows asked which inputs when mask and groups were filled last.
         logits: F32 (rows, tokens, n_vocab).
-        best: I32 (rows, tokens), the largest logit's index.
-        shares: F32 like logits, their softmax.
     """
 
     def __init__(
@@ -327,9 +322,9 @@ class DecoderGraph(Graph):
                 mixed = int(self._g.ggml_get_rows(self._ctx, mixed, scatter))
             x = self._add(x, self._mul_mat(f"{name}.cross_o", mixed))
             x = self._feed_forward(x, name)
-        logits = self._output(self._mul_mat("head", self._norm(x, "dec.norm")))
-        best = self._output(int(self._g.ggml_argmax(self._ctx, logits)))
-        shares = self._output(int(self._g.ggml_soft_max(self._ctx, logits)))
+        logits = self._mul_mat("head", self._norm(x, "dec.norm"))
+        self._g.ggml_set_output(logits)
+        self._expand(logits)
         self._allocate()
         rows = (step.rows, step.tokens)
         self.ids = self._view(ids, np.int32, rows)
@@ -346,5 +341,8 @@ class DecoderGraph(Graph):
                 self._view(scatter, np.int32, rows),
             )
         self.logits = self._view(logits, np.float32, (*rows, shape.rows))
-        self.best = self._view(best, np.int32, rows)
-        self.shares = self._view(shares, np.float32, (*rows, shape.rows))
+        self.company: object = None
+        self.ids[:] = 0
+        for table in self.bias:
+            table[:] = -np.inf
+            table[..., 0] = 0

@@ -11,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from t5serve.decoding.greedy import log_sum_exp
 from t5serve.worker import ggml
 from t5serve.worker.backend import F32, BackendError, Step
 from t5serve.worker.ggml import Context, Cpu, Tensor
@@ -18,7 +19,7 @@ from t5serve.worker.graph import Caches, DecoderGraph, EncoderGraph, Graph, Step
 from t5serve.worker.relative import relative_position_bucket
 from t5serve.worker.weights import Weights
 
-GRAPH_MEMORY = 256 << 20  # bytes that kept graphs may take
+GRAPH_MEMORY = 48 << 20  # bytes that kept graphs may take
 Kept = TypeVar("Kept", bound=Graph)
 Key = TypeVar("Key")
 
@@ -35,6 +36,8 @@ class GraphBackend:
         threads: of every native call.
         capacity: rows.
     """
+
+    name = "graph"
 
     def __init__(
         self,
@@ -111,11 +114,12 @@ class GraphBackend:
 
     def step(self, rows: Sequence[int], tokens: Sequence[int]) -> Step:
         graph = self._run(rows, [[token] for token in tokens])
-        places = list(rows)
-        best = graph.best[places, 0]
-        # The best of all rows in the file may be padding: then its probability is not asked for.
-        logprobs = np.log(graph.shares[places, 0, best].astype(np.float64))
-        return Step(best, logprobs, lambda index: graph.logits[places[index], 0, : self.n_vocab])
+        logits = [graph.logits[row, 0, : self.n_vocab] for row in rows]
+        # Not in the graph: ggml's argmax and softmax run on one thread, without vector
+        # instructions the one, in three passes the other; numpy takes a third of their time.
+        best = [int(one.argmax()) for one in logits]
+        logprobs = [float(one[i]) - log_sum_exp(one) for one, i in zip(logits, best, strict=True)]
+        return Step(np.array(best, np.int32), np.array(logprobs), logits.__getitem__)
 
     def extend(self, rows: Sequence[int], tokens: Sequence[Sequence[int]]) -> F32:
         """Feeds several decoder inputs to each row, as many to each.
@@ -167,26 +171,35 @@ class GraphBackend:
             step,
             lambda: DecoderGraph(self._cpu, self._weights, self._caches, step, tables),
         )
-        # Rows between the active ones are computed as well, at position 0 over whatever the
-        # caches hold: their results are nobody's, their lines are written again before use.
-        positions = np.zeros((step.rows, 1), np.int64) + np.arange(count)
-        graph.ids[:] = 0
+        # Rows between those given are computed as well: what they write goes to a line of its
+        # own, and what comes out is nobody's.
+        graph.lines[:] = self._scratch
         for row, values in zip(rows, tokens, strict=True):
+            position = self._position[row]
             graph.ids[row] = values
-            positions[row] += self._position[row]
-        graph.lines[:] = np.arange(step.rows)[:, None] * self._cells + positions
-        for table, bias in zip(self._decoder_bias, graph.bias, strict=True):
-            bias[:] = table[positions, :, : step.cells].transpose(0, 2, 1, 3)
+            graph.lines[row] = range(
+                row * self._cells + position, row * self._cells + position + count
+            )
+            for table, bias in zip(self._decoder_bias, graph.bias, strict=True):
+                for token in range(count):
+                    bias[row, :, token] = table[position + token, :, : step.cells]
+            self._position[row] = position + count
+        self._mask(graph, members, count)
+        graph.compute()
+        return graph
+
+    def _mask(self, graph: DecoderGraph, members: dict[int, list[int]], count: int) -> None:
+        """Says which row may look at which input; the graph remembers it from step to step."""
+        company = tuple((n, self._length[n], tuple(group)) for n, group in members.items())
+        if graph.company == company:
+            return
+        graph.company = company
         graph.mask[:] = -np.inf
-        graph.mask[:, :, 0] = 0
-        for number in range(step.inputs):
-            graph.mask[number, :, : self._length.get(number, 1)] = 0
+        graph.mask[:, :, 0] = 0  # of rows that are nobody's, too: no look at all would be NaN
+        for number in members:
+            graph.mask[number, :, : self._length[number]] = 0
         if graph.groups is not None:
             _fill_groups(*graph.groups, members, count)
-        graph.compute()
-        for row in rows:
-            self._position[row] += count
-        return graph
 
     def _step_shape(
         self, rows: Sequence[int], count: int
@@ -214,7 +227,8 @@ class GraphBackend:
         """Caches in memory that is only taken when it is touched."""
         shape = self._weights.shape
         width = 2 * shape.inner
-        own, cross = self._cells * self.capacity, self._span * self.capacity
+        own, cross = self._cells * self.capacity + 1, self._span * self.capacity
+        self._scratch = own - 1
         lines = shape.decoder_layers * (own + cross)
         self._memory = mmap.mmap(-1, lines * width * 4)
         if hasattr(mmap, "MADV_NOHUGEPAGE"):  # a touched line would take two megabytes
@@ -239,7 +253,9 @@ class GraphBackend:
             [take(own) for _ in layers], self._cells, [take(cross) for _ in layers], self._span
         )
         arrays = [
-            values[layer * own : (layer + 1) * own].reshape(self.capacity, self._cells, width)
+            values[layer * own : layer * own + self._scratch].reshape(
+                self.capacity, self._cells, width
+            )
             for layer in layers
         ]
         return caches, arrays

@@ -33,6 +33,7 @@ class LlamaBackend:
         threads: of every native call.
     """
 
+    name = "llama"
     capacity = 1
 
     def __init__(
@@ -45,6 +46,7 @@ class LlamaBackend:
         max_tokens: int,
         threads: int,
     ) -> None:
+        self.native = model
         self.n_vocab = n_vocab
         self.max_input_tokens = max_input_tokens
         self.max_tokens = max_tokens

@@ -190,7 +190,9 @@ class Weights:
             (self._repacked, self._repack_type),
             (self._plain, self._cpu.buffer_type),
         ):
-            buffer = self._ggml.ggml_backend_alloc_ctx_tensors_from_buft(context.address, kind)
+            buffer = kind and self._ggml.ggml_backend_alloc_ctx_tensors_from_buft(
+                context.address, kind
+            )
             if buffer:  # none when the context is empty
                 self._ggml.ggml_backend_buffer_set_usage(buffer, ggml.WEIGHTS_USAGE)
                 size += int(self._ggml.ggml_backend_buffer_get_size(buffer))

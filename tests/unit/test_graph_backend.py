@@ -1,0 +1,296 @@
+"""The graph backend against llama.cpp's own, and against itself in other company."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+import tiny
+from t5gguf import recipe
+from t5gguf.convert import Converter
+from t5gguf.writer import Provenance
+from t5serve.decoding.greedy import Greedy
+from t5serve.worker.backend import Backend, BackendError
+from t5serve.worker.graph_backend import GraphBackend
+from t5serve.worker.model import LoadError, Model, load
+
+Logits = npt.NDArray[np.float32]
+LIMITS = {"threads": 2, "max_input_tokens": 512, "max_tokens": 128, "logit_scale": None}
+QUERIES = (Path(tiny.__file__).parent / "golden/queries.txt").read_text().splitlines()
+# Two batches of different sizes sum in another order: a gap below this, in logits, is a tie.
+NEAR_TIE = 0.02
+
+
+def open_file(path: Path, backend: str, capacity: int = 16) -> Model:
+    return load(path, backend=backend, max_batch=capacity, **LIMITS)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Model:
+    return open_file(recipe.load("tiny-t5").model_path(), "graph")
+
+
+@pytest.fixture
+def backend(embedded: Model) -> Iterator[GraphBackend]:
+    """The embedded model's backend, with every row free."""
+    assert isinstance(embedded.backend, GraphBackend)
+    yield embedded.backend
+    for row in range(embedded.backend.capacity):
+        embedded.backend.release(row)
+
+
+def decode(backend: Backend, row: int, ids: Sequence[int], tokens: Sequence[int]) -> Logits:
+    """Logits after each of the decoder inputs, alone."""
+    backend.encode(row, ids)
+    logits = [backend.step([row], [token]).logits(0).copy() for token in tokens]
+    backend.release(row)
+    return np.stack(logits)
+
+
+def off(reference: Logits, logits: Logits) -> float:
+    return float(np.abs(reference - logits).max() / reference.std())
+
+
+class Running:
+    """A query on its way through a backend, as the worker's loop has it."""
+
+    def __init__(self, model: Model, query: str, row: int) -> None:
+        self.row = row
+        self.ids = model.vocabulary.encode(query)
+        model.backend.encode(row, self.ids)
+        self.next = model.start_token
+        self.gap = np.inf
+        self._suppressed = model.vocabulary.suppressed
+        self.greedy = Greedy(eos=model.vocabulary.eos, suppressed=self._suppressed, max_tokens=40)
+
+    def take(self, best: int, logprob: float, logits: Logits) -> bool:
+        """One token more; whether it was the last."""
+        top = np.sort(np.where(self._suppressed, -np.inf, logits))[-2:]
+        self.gap = min(self.gap, float(top[1] - top[0]))
+        self.next = self.greedy.accept(best, logprob, lambda: logits)
+        return self.greedy.finish_reason is not None
+
+
+def advance(model: Model, sequences: list[Running]) -> list[Running]:
+    """One step of all of them; those that go on."""
+    step = model.backend.step([s.row for s in sequences], [s.next for s in sequences])
+    ended = [
+        s.take(int(step.best[i]), float(step.logprobs[i]), step.logits(i))
+        for i, s in enumerate(sequences)
+    ]
+    for sequence, end in zip(sequences, ended, strict=True):
+        if end:
+            model.backend.release(sequence.row)
+    return [s for s, end in zip(sequences, ended, strict=True) if not end]
+
+
+@st.composite
+def shapes(draw: st.DrawFn) -> dict[str, object]:
+    """A config.json of a small T5 of any shape."""
+    gated = draw(st.booleans())
+    return tiny.FLAVOURS["tied_relu"] | {
+        "d_model": 32 * draw(st.integers(1, 3)),
+        "d_kv": 8 * draw(st.integers(1, 4)),
+        "d_ff": 32 * draw(st.integers(1, 4)),
+        "num_heads": 4 * draw(st.integers(1, 2)),
+        "num_layers": draw(st.integers(1, 3)),
+        "num_decoder_layers": draw(st.integers(1, 3)),
+        "relative_attention_num_buckets": draw(st.sampled_from([8, 16, 32])),
+        "feed_forward_proj": "gated-gelu" if gated else "relu",
+        "is_gated_act": gated,
+        "tie_word_embeddings": draw(st.booleans()),
+        "vocab_size": 320 + draw(st.integers(0, 40)),
+    }
+
+
+@given(config=shapes(), file_type=st.sampled_from(["F32", "F16", "Q8_0", "Q4_0"]), data=st.data())
+@settings(max_examples=12, deadline=None, phases=[Phase.generate])  # shrinking takes minutes
+def test_logits_are_llama_cpp_s(
+    config: dict[str, object],
+    file_type: str,
+    data: st.DataObject,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """Any shape, any lengths, any mixture of positions: the logits of llama.cpp's own decoder.
+
+    The converter holds each file to the numpy reference besides, in this backend; so decoders
+    deeper than their encoder, which llama.cpp does not load, are covered as well.
+    """
+    directory = tmp_path_factory.mktemp("shape")
+    tiny.build_config(config, directory, seed=data.draw(st.integers(0, 99)))
+    file = directory / "x.gguf"
+    Converter(directory, Provenance("x"), ["what is a kangaroo"]).convert(
+        file, file_type, progress=False
+    )
+    if str(config["num_decoder_layers"]) > str(config["num_layers"]):
+        with pytest.raises(LoadError, match="can't load it"):
+            open_file(file, "llama")
+        return
+    graph, llama = open_file(file, "graph"), open_file(file, "llama")
+    rng = np.random.RandomState(data.draw(st.integers(0, 99)))
+    count = data.draw(st.integers(1, 16))
+    lengths = data.draw(st.lists(st.integers(1, 70), min_size=count, max_size=count))
+    inputs = [[*rng.randint(3, 320, length - 1), 1] for length in lengths]
+    tokens = [[0, *rng.randint(3, 320, data.draw(st.integers(0, 20)))] for _ in range(count)]
+    expected = [
+        decode(llama.backend, 0, ids, path) for ids, path in zip(inputs, tokens, strict=True)
+    ]
+    for row, ids in enumerate(inputs):
+        graph.backend.encode(row, ids)
+    tolerance = {"F32": 2e-3, "F16": 1e-2, "Q8_0": 0.15, "Q4_0": 0.15}[file_type]
+    for position in range(max(map(len, tokens))):
+        rows = [row for row in range(count) if position < len(tokens[row])]
+        step = graph.backend.step(rows, [tokens[row][position] for row in rows])
+        for place, row in enumerate(rows):
+            assert off(expected[row][position], step.logits(place)) <= tolerance
+    graph.backend.release(0)
+
+
+def test_any_company_gives_the_same_tokens(embedded: Model, backend: GraphBackend) -> None:
+    """Queries that join and leave at any step decode as they do alone, near-ties excepted."""
+    chance = random.Random(7)
+    alone = {}
+    for query in QUERIES[:60]:
+        sequence = Running(embedded, query, 0)
+        while advance(embedded, [sequence]):
+            pass
+        alone[query] = sequence
+    waiting = list(alone)
+    chance.shuffle(waiting)
+    active: list[Running] = []
+    ended: dict[str, Running] = {}
+    owners: dict[int, str] = {}
+    while waiting or active:
+        free = [r for r in range(backend.capacity) if r not in {s.row for s in active}]
+        for row in chance.sample(free, min(len(free), len(waiting), chance.randint(0, 3))):
+            owners[row] = waiting.pop()
+            active.append(Running(embedded, owners[row], row))
+        if active:
+            chance.shuffle(active)
+            going = advance(embedded, active)
+            ended |= {owners[s.row]: s for s in active if s not in going}
+            active = going
+    for query, sequence in ended.items():
+        same = sequence.greedy.tokens == alone[query].greedy.tokens
+        assert same or min(sequence.gap, alone[query].gap) < NEAR_TIE, query
+        if same:
+            assert sequence.greedy.logprob == pytest.approx(alone[query].greedy.logprob, abs=0.05)
+    assert len(ended) == len(alone)
+
+
+def test_rows_share_an_input(embedded: Model, backend: GraphBackend) -> None:
+    """Rows over one input decode what each would alone, beside rows with an input of their own."""
+    first, second = (embedded.vocabulary.encode(query) for query in QUERIES[:2])
+    paths = {0: [0, 9, 8], 3: [0, 7, 5], 4: [0, 30, 31], 1: [0, 12, 13]}
+    inputs = {0: first, 3: first, 4: first, 1: second}
+    expected = {row: decode(backend, row, inputs[row], path) for row, path in paths.items()}
+    backend.encode(0, first)
+    backend.encode(1, second)
+    backend.share(3, 0)
+    backend.share(4, 3)
+    for position in range(3):
+        step = backend.step(list(paths), [path[position] for path in paths.values()])
+        for place, row in enumerate(paths):
+            assert off(expected[row][position], step.logits(place)) < 0.05
+    backend.release(0)  # the others keep the input
+    assert off(decode_on(backend, 3, [9]), decode(backend, 5, first, [*paths[3], 9])[3:]) < 0.05
+
+
+def decode_on(backend: GraphBackend, row: int, tokens: Sequence[int]) -> Logits:
+    return np.stack([backend.step([row], [token]).logits(0).copy() for token in tokens])
+
+
+def test_several_tokens_at_once(embedded: Model, backend: GraphBackend) -> None:
+    """Tokens fed together have the logits that they have one by one, and can be taken back."""
+    ids = embedded.vocabulary.encode(QUERIES[5])
+    path = [0, 40, 41, 42, 43]
+    expected = decode(backend, 0, ids, path)
+    backend.encode(2, ids)
+    backend.step([2], path[:1])
+    logits = backend.extend([2], [path[1:4]]).copy()
+    assert off(expected[1:4], logits[0]) < 0.05
+    backend.rewind(2, 2)
+    again = backend.extend([2], [path[2:]]).copy()
+    assert off(expected[2:], again[0]) < 0.05
+
+
+def test_reorder_goes_on_from_the_parents(embedded: Model, backend: GraphBackend) -> None:
+    """After a reorder each row goes on as its parent would have, swaps included."""
+    ids = embedded.vocabulary.encode(QUERIES[9])
+    paths = [[0, 20, 21], [0, 22, 23], [0, 24, 25]]
+    backend.encode(0, ids)
+    backend.share(1, 0)
+    backend.share(2, 0)
+    for position in range(3):
+        backend.step([0, 1, 2], [path[position] for path in paths])
+    backend.reorder([0, 1, 2], [1, 0, 1])
+    step = backend.step([0, 1, 2], [50, 51, 52])
+    logits = [step.logits(place).copy() for place in range(3)]
+    for place, (parent, token) in enumerate([(1, 50), (0, 51), (1, 52)]):
+        expected = decode(backend, 7, ids, [*paths[parent], token])[-1]
+        assert off(expected, logits[place]) < 0.05
+
+
+def test_long_inputs_and_outputs(backend: GraphBackend) -> None:
+    """The longest input and the longest output that the service takes."""
+    llama = open_file(recipe.load("tiny-t5").model_path(), "llama")
+    rng = np.random.RandomState(0)
+    ids = [*rng.randint(3, 8000, 511), 1]
+    path = [0, *rng.randint(3, 8000, 127)]
+    assert off(decode(llama.backend, 0, ids, path), decode(backend, 15, ids, path)) < 0.15
+
+
+def test_what_the_graph_can_not_compute_is_refused(backend: GraphBackend) -> None:
+    """Every one of these would end the process, or read another row's memory."""
+    wrong: list[tuple[str, object]] = [
+        ("is not in 0..15", lambda: backend.encode(16, [1])),
+        ("is not in 0..15", lambda: backend.encode(-1, [1])),
+        ("input tokens", lambda: backend.encode(0, [])),
+        ("input tokens", lambda: backend.encode(0, [1] * 513)),
+        ("token id", lambda: backend.encode(0, [8064])),
+        ("token id", lambda: backend.encode(0, [-1])),
+        ("before encode", lambda: backend.step([0], [0])),
+        ("distinct rows", lambda: backend.step([], [])),
+        ("distinct rows", lambda: backend.step([0, 0], [0, 0])),
+        ("distinct rows", lambda: backend.step([0], [0, 0])),
+        ("no input to share", lambda: backend.share(1, 0)),
+        ("not open", lambda: backend.reorder([0], [1])),
+        ("can't go back", lambda: backend.rewind(0, 0)),
+    ]
+    for message, call in wrong:
+        assert callable(call)
+        with pytest.raises(BackendError, match=message):
+            call()
+    backend.encode(0, [1])
+    with pytest.raises(BackendError, match="token id"):
+        backend.step([0], [8064])
+    with pytest.raises(BackendError, match="more than 128"):
+        backend.extend([0], [[0] * 129])
+    for _ in range(128):
+        backend.step([0], [5])
+    with pytest.raises(BackendError, match="more than 128"):
+        backend.step([0], [5])
+
+
+def test_graphs_are_kept_within_their_memory(
+    embedded: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Past the bound the graph that was not used for longest goes, and comes back when needed."""
+    from t5serve.worker import graph_backend
+
+    monkeypatch.setattr(graph_backend, "GRAPH_MEMORY", 1)
+    backend = open_file(recipe.load("tiny-t5").model_path(), "graph").backend
+    assert isinstance(backend, GraphBackend)
+    ids = embedded.vocabulary.encode(QUERIES[0])
+    expected = decode(backend, 0, ids, [0, 5])
+    for row in (1, 9, 0):
+        assert off(expected, decode(backend, row, ids, [0, 5])) < 0.05
+    assert len(backend._decoders) == 1
+    assert len(backend._encoders) == 1
