@@ -103,6 +103,7 @@ def shapes(draw: st.DrawFn) -> dict[str, object]:
         "num_layers": draw(st.integers(1, 3)),
         "num_decoder_layers": draw(st.integers(1, 3)),
         "relative_attention_num_buckets": draw(st.sampled_from([8, 16, 32])),
+        "relative_attention_max_distance": draw(st.sampled_from([128, 128, 40])),
         "feed_forward_proj": "gated-gelu" if gated else "relu",
         "is_gated_act": gated,
         "tie_word_embeddings": draw(st.booleans()),
@@ -120,8 +121,8 @@ def test_logits_are_llama_cpp_s(
 ) -> None:
     """Any shape, any lengths, any mixture of positions: the logits of llama.cpp's own decoder.
 
-    The converter holds each file to the numpy reference besides, in this backend; so decoders
-    deeper than their encoder, which llama.cpp does not load, are covered as well.
+    The converter holds each file to the numpy reference besides, in this backend; so what
+    llama.cpp does not take, deep decoders and other distances, is covered as well.
     """
     directory = tmp_path_factory.mktemp("shape")
     tiny.build_config(config, directory, seed=data.draw(st.integers(0, 99)))
@@ -129,8 +130,9 @@ def test_logits_are_llama_cpp_s(
     Converter(directory, Provenance("x"), ["what is a kangaroo"]).convert(
         file, file_type, progress=False
     )
-    if str(config["num_decoder_layers"]) > str(config["num_layers"]):
-        with pytest.raises(LoadError, match="can't load it"):
+    deep = str(config["num_decoder_layers"]) > str(config["num_layers"])
+    if deep or config["relative_attention_max_distance"] != 128:
+        with pytest.raises(LoadError, match=r"can't load it|llama\.cpp's 128"):
             open_file(file, "llama")
         return
     graph, llama = open_file(file, "graph"), open_file(file, "llama")

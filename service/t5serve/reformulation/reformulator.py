@@ -84,8 +84,8 @@ class Reformulator:
                 for index, query in enumerate(queries):
                     one = self._one(prefix, query, index, len(queries), deadline, options)
                     tasks.append(group.create_task(one))
-        except* RequestError as errors:
-            raise _first(errors) from None
+        except BaseExceptionGroup as group:  # not except*: until 3.11.4 it wraps what it raises
+            raise _first(group) from None
         return [task.result() for task in tasks]
 
     async def _one(
@@ -134,6 +134,6 @@ def _fall_back(query: str, reason: str) -> Reformulated:
     return Reformulated(query, [original], reason, 0.0, Timings(0.0, 0.0, 0.0), 0)
 
 
-def _first(errors: BaseExceptionGroup[RequestError]) -> RequestError:
-    error = errors.exceptions[0]
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error = group.exceptions[0]
     return _first(error) if isinstance(error, BaseExceptionGroup) else error

@@ -66,29 +66,35 @@ class Loop:
     def __init__(self, connection: Connection, model: Model) -> None:
         self._connection = connection
         self._model = model
+        self._waiting: dict[int, JobMessage] = {}
         self._active: dict[int, Generation] = {}
         self._free_rows = list(range(model.backend.capacity))
 
     def run(self) -> None:
         """Returns when the service closes its end."""
-        while True:
-            waiting: dict[int, JobMessage] = {}
-            while not (self._active or waiting) or self._connection.waiting():
-                body = self._connection.receive()
-                if body is None:
-                    return
-                message = unpack_to_worker(body)
-                if isinstance(message, Cancel):
-                    self._cancel(message.job, waiting)
-                else:
-                    waiting[message.job] = message
-            for job in waiting.values():
-                self._take(job)
+        while self._read():
+            # One encode between two steps: those that decode already wait for no more than that.
+            if self._waiting:
+                job = next(iter(self._waiting))
+                self._take(self._waiting.pop(job))
             if self._active:
                 self._advance()
 
-    def _cancel(self, job: int, waiting: dict[int, JobMessage]) -> None:
-        if waiting.pop(job, None) is None and job in self._active:
+    def _read(self) -> bool:
+        """Takes in the messages that are there, waiting for one if there is nothing to do."""
+        while not (self._active or self._waiting) or self._connection.waiting():
+            body = self._connection.receive()
+            if body is None:
+                return False
+            message = unpack_to_worker(body)
+            if isinstance(message, Cancel):
+                self._cancel(message.job)
+            else:
+                self._waiting[message.job] = message
+        return True
+
+    def _cancel(self, job: int) -> None:
+        if self._waiting.pop(job, None) is None and job in self._active:
             self._finish(job)
         self._connection.send(Cancelled(job))
 

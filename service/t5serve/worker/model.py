@@ -83,8 +83,9 @@ def load(
                 raise LoadError(f"{path}: {error}") from error
             logger.warning("%s: %s; served by llama.cpp's own graph", path, error)
     file = _File(path, vocab_only=False)
-    if file.metadata.get("t5serve.relative_attention_max_distance", "128") != "128":
-        raise LoadError(f"{path}: its relative attention does not reach 128, llama.cpp's does")
+    distance = file.metadata.get("t5serve.relative_attention_max_distance", "128")
+    if distance != "128":
+        raise LoadError(f"{path}: its relative attention reaches {distance}, llama.cpp's 128")
     return file.model(
         LlamaBackend(
             file.native,

@@ -1,0 +1,24 @@
+"""The bindings to ggml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from t5serve.worker import ggml
+
+
+def test_a_missing_symbol_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another llama-cpp-python is refused in one sentence, before anything is called."""
+    monkeypatch.setitem(ggml._FUNCTIONS, "ggml_of_tomorrow", (None, []))
+    with pytest.raises(ggml.GgmlError, match="lack ggml_of_tomorrow"):
+        ggml.load.__wrapped__()
+
+
+def test_one_copy_of_the_library_is_loaded() -> None:
+    """Two copies would have a registry each, and two OpenMP teams on the same cores."""
+    ggml.load()
+    with Path("/proc/self/maps").open() as maps:
+        files = {line.split()[-1] for line in maps if "libggml" in line}
+    assert len(files) == 3  # base, cpu, registry
