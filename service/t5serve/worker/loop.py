@@ -68,7 +68,7 @@ class Loop:
         self._model = model
         self._waiting: dict[int, JobMessage] = {}
         self._active: dict[int, Generation] = {}
-        self._free_rows = list(range(model.backend.capacity))
+        self._free_rows = set(range(model.backend.capacity))
 
     def run(self) -> None:
         """Returns when the service closes its end."""
@@ -114,13 +114,14 @@ class Loop:
         if not self._free_rows:
             raise BackendError("the service sent more jobs than this worker takes")
         if isinstance(message, Score):
-            self._connection.send(self._score(message, self._free_rows[-1]))
+            self._connection.send(self._score(message, min(self._free_rows)))
             return
-        row = self._free_rows.pop()
+        row = min(self._free_rows)  # a step costs what the highest row makes it cost
+        self._free_rows.remove(row)
         try:
             self._active[message.job] = Generation(message, self._model, row)
         except (InputRefused, BackendError):
-            self._free_rows.append(row)
+            self._free_rows.add(row)
             raise
 
     def _score(self, message: Score, row: int) -> Scored:
@@ -142,7 +143,7 @@ class Loop:
     def _finish(self, job: int) -> None:
         generation = self._active.pop(job)
         generation.close()
-        self._free_rows.append(generation.row)
+        self._free_rows.add(generation.row)
 
 
 def advance(model: Model, generations: list[Generation]) -> list[tuple[int, Outcome]]:

@@ -1,0 +1,193 @@
+"""The worker's loop, with a backend that decodes nothing."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pytest
+
+from fakes import MODEL
+from t5serve.wire import (
+    HEADER,
+    Cancel,
+    Cancelled,
+    FromWorker,
+    Generate,
+    Generated,
+    Refused,
+    ToWorker,
+    pack,
+    unpack_from_worker,
+)
+from t5serve.worker.backend import Step
+from t5serve.worker.loop import Connection, Loop
+from t5serve.worker.model import Model
+
+EOS = 1
+
+
+class FakeBackend:
+    """Ends each row after as many steps as its input has tokens; notes what it was asked."""
+
+    name = "fake"
+    capacity = 4
+    n_vocab = 10
+    max_input_tokens = 8
+    max_tokens = 128
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.left: dict[int, int] = {}
+        self.go_on = threading.Event()
+        self.go_on.set()
+
+    def encode(self, row: int, ids: Sequence[int]) -> None:
+        self.calls.append(f"encode {row}")
+        self.left[row] = len(ids)
+
+    def step(self, rows: Sequence[int], tokens: Sequence[int]) -> Step:
+        assert len(rows) == len(tokens)
+        self.go_on.wait(10)
+        self.calls.append(f"step {sorted(rows)}")
+        for row in rows:
+            self.left[row] -= 1
+        best = np.array([5 if self.left[row] > 0 else EOS for row in rows], np.int32)
+        return Step(best, np.full(len(rows), -0.5), lambda _: np.zeros(10, np.float32))
+
+    def release(self, row: int) -> None:
+        self.left.pop(row, None)
+
+
+class FakeVocabulary:
+    """Ten ids that all are text but `</s>`."""
+
+    eos = EOS
+    suppressed = np.zeros(10, np.bool_)
+
+    def encode(self, text: str) -> list[int]:
+        return [3] * len(text)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return "x" * len(ids)
+
+
+class Service:
+    """The other end of the loop's connection."""
+
+    def __init__(self, backend: FakeBackend) -> None:
+        self._ours, theirs = socket.socketpair()
+        self._ours.settimeout(10)
+        model = Model(backend, FakeVocabulary(), 0, MODEL)  # type: ignore[arg-type]
+        self._thread = threading.Thread(target=Loop(Connection(theirs), model).run)
+        self._theirs = theirs
+        self._thread.start()
+
+    def send(self, *messages: ToWorker) -> None:
+        self._ours.sendall(b"".join(map(pack, messages)))
+
+    def receive(self) -> FromWorker:
+        (size,) = HEADER.unpack(self._read(4))
+        return unpack_from_worker(self._read(size))
+
+    def close(self) -> None:
+        self._ours.close()
+        self._thread.join(10)
+        self._theirs.close()
+        assert not self._thread.is_alive()
+
+    def _read(self, size: int) -> bytes:
+        return self._ours.recv(size, socket.MSG_WAITALL)
+
+
+@pytest.fixture
+def backend() -> FakeBackend:
+    return FakeBackend()
+
+
+@pytest.fixture
+def service(backend: FakeBackend) -> Iterator[Service]:
+    running = Service(backend)
+    yield running
+    running.close()
+
+
+def job(number: int, tokens: int) -> Generate:
+    return Generate(number, 100, ids=[3] * tokens)
+
+
+def test_one_job_uses_the_lowest_row(service: Service, backend: FakeBackend) -> None:
+    """A step costs what its highest row makes it cost: a lone job is never row 15."""
+    for number in range(3):
+        service.send(job(number, 1))
+        assert isinstance(service.receive(), Generated)
+    assert backend.calls == ["encode 0", "step [0]"] * 3
+
+
+def test_one_encode_between_two_steps(service: Service, backend: FakeBackend) -> None:
+    """Jobs that arrive together join one by one: none waits for more than one other's encoding."""
+    service.send(job(0, 4), job(1, 4), job(2, 4))
+    for _ in range(3):
+        assert isinstance(service.receive(), Generated)
+    assert backend.calls[:6] == [
+        *("encode 0", "step [0]"),
+        *("encode 1", "step [0, 1]"),
+        *("encode 2", "step [0, 1, 2]"),
+    ]
+
+
+def test_a_cancelled_job_leaves_at_the_next_step(service: Service, backend: FakeBackend) -> None:
+    """Its row is free at once, and the service is told."""
+    backend.go_on.clear()
+    service.send(job(0, 8))
+    service.send(Cancel(0), job(1, 1))
+    backend.go_on.set()
+    assert service.receive() == Cancelled(0)
+    outcome = service.receive()
+    assert isinstance(outcome, Generated)
+    assert outcome.job == 1
+    assert backend.calls[-1] == "step [0]"
+
+
+def test_a_cancelled_job_that_waits_is_never_encoded(
+    service: Service, backend: FakeBackend
+) -> None:
+    """Nothing is tokenised or encoded for nobody."""
+    service.send(job(0, 2), Cancel(0), job(1, 1))
+    assert service.receive() == Cancelled(0)
+    assert isinstance(service.receive(), Generated)
+    assert backend.calls == ["encode 0", "step [0]"]
+
+
+def test_cancelling_what_is_over_is_answered_too(service: Service) -> None:
+    """The service waits for that answer before it gives the place away."""
+    service.send(job(0, 1))
+    assert isinstance(service.receive(), Generated)
+    service.send(Cancel(0))
+    assert service.receive() == Cancelled(0)
+
+
+@pytest.mark.parametrize(
+    ("message", "too_long"),
+    [
+        (job(0, 9), True),
+        (Generate(0, 100, text="nine char"), True),
+        (Generate(0, 100, ids=[]), False),
+        (Generate(0, 100, ids=[10]), False),
+        (Generate(0, 100, ids=[-1]), False),
+        (Generate(0, 0, ids=[3]), False),
+        (Generate(0, 129, ids=[3]), False),
+    ],
+)
+def test_what_the_backend_can_not_take_is_refused(
+    service: Service, backend: FakeBackend, message: Generate, *, too_long: bool
+) -> None:
+    """It is refused before the backend sees it, and the loop goes on."""
+    service.send(message, job(1, 1))
+    refusal = service.receive()
+    assert isinstance(refusal, Refused)
+    assert refusal.too_long == too_long
+    assert isinstance(service.receive(), Generated)
+    assert backend.calls == ["encode 0", "step [0]"]
