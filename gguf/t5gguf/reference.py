@@ -14,31 +14,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from t5gguf.checkpoint import F32, Checkpoint, Config
+from t5gguf.checkpoint import F32, Checkpoint
+from t5gguf.relative import relative_position_bucket
 from t5gguf.tensor_map import Role, match
-
-
-def relative_position_bucket(
-    distance: npt.NDArray[np.int64], config: Config, *, bidirectional: bool
-) -> npt.NDArray[np.int64]:
-    """Bucket of each key position minus query position, shape kept.
-
-    Half of the buckets are exact, the rest grow logarithmically up to the maximum distance.
-    """
-    buckets = config.relative_attention_num_buckets
-    offset = np.zeros_like(distance)
-    if bidirectional:
-        buckets //= 2
-        offset = np.where(distance > 0, buckets, 0)
-        distance = np.abs(distance)
-    else:
-        distance = np.maximum(-distance, 0)
-    exact = buckets // 2
-    # F32 as in transformers: at a power of two the rounding decides the bucket.
-    ratio = np.log(np.maximum(distance, 1).astype(np.float32) / np.float32(exact))
-    scale = np.float32(math.log(config.relative_attention_max_distance / exact))
-    far = exact + (ratio / scale * np.float32(buckets - exact)).astype(np.int64)
-    return offset + np.where(distance < exact, distance, np.minimum(far, buckets - 1))
 
 
 def gelu_new(x: F32) -> F32:
@@ -163,7 +141,12 @@ class Reference:
         """(queries, keys) distances -> (heads, queries, keys); UMT5 has one table per layer."""
         table = f"{side}.block.{layer}.layer.0.SelfAttention.relative_attention_bias.weight"
         table = table if table in self._weights else table.replace(f".{layer}.", ".0.", 1)
-        bucket = relative_position_bucket(distance, self.config, bidirectional=bidirectional)
+        bucket = relative_position_bucket(
+            distance,
+            self.config.relative_attention_num_buckets,
+            self.config.relative_attention_max_distance,
+            bidirectional=bidirectional,
+        )
         return self._weights[table][bucket].transpose(2, 0, 1)
 
     def _feed_forward(self, x: F32, prefix: str) -> F32:

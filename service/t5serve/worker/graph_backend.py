@@ -11,12 +11,12 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from t5gguf.relative import relative_position_bucket
 from t5serve.decoding.greedy import log_sum_exp
 from t5serve.worker import ggml
 from t5serve.worker.backend import F32, BackendError, Step
 from t5serve.worker.ggml import Context, Cpu, Tensor
 from t5serve.worker.graph import Caches, DecoderGraph, EncoderGraph, Graph, StepShape
-from t5serve.worker.relative import relative_position_bucket
 from t5serve.worker.weights import Weights
 
 GRAPH_MEMORY = 48 << 20  # bytes that kept graphs may take
