@@ -296,3 +296,26 @@ def test_graphs_are_kept_within_their_memory(
         assert off(expected, decode(backend, row, ids, [0, 5])) < 0.05
     assert len(backend._decoders) == 1
     assert len(backend._encoders) == 1
+
+
+def test_reorder_frees_the_inputs_that_nobody_uses(embedded: Model, backend: GraphBackend) -> None:
+    """Rows taken over by another input's must not leave their own behind: places would run out."""
+    ids = embedded.vocabulary.encode(QUERIES[0])
+    for _ in range(2 * backend.capacity):
+        backend.encode(0, ids)
+        backend.encode(1, ids)
+        backend.reorder([1], [0])
+        backend.release(0)
+        backend.release(1)
+    assert not backend._length
+
+
+def test_a_file_without_a_tensor_is_one_sentence(tmp_path: Path) -> None:
+    """A header that names another tensor: no KeyError, no assertion of ggml's."""
+    file = recipe.load("tiny-t5").model_path().read_bytes()
+    path = tmp_path / "x.gguf"
+    path.write_bytes(file.replace(b"dec.blk.1.ffn_down.weight", b"dec.blk.1.ffn_dawn.weight"))
+    with pytest.raises(LoadError, match=r"ffn_down\.weight should be .* is missing"):
+        open_file(path, "graph")
+    with pytest.raises(LoadError, match="can't load it"):
+        open_file(path, "auto")

@@ -89,7 +89,6 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "ggml_backend_tensor_alloc": (c_int, [_P, _T, c_void_p]),
     "ggml_backend_tensor_set": (None, [_T, c_void_p, c_size_t, c_size_t]),
     "ggml_backend_graph_compute": (c_int, [_P, _P]),
-    "ggml_backend_free": (None, [_P]),
     "ggml_backend_dev_init": (_P, [_P, c_char_p]),
     "ggml_backend_dev_buffer_type": (_P, [_P]),
     "ggml_backend_dev_buffer_from_host_ptr": (_P, [_P, c_void_p, c_size_t, c_size_t]),

@@ -71,11 +71,6 @@ class GraphBackend:
         self._length: dict[int, int] = {}
         """Of each input in the cross cache: its tokens."""
 
-    @property
-    def private_bytes(self) -> int:
-        """Weights that this process does not share with others on the same file."""
-        return self._weights.private_bytes
-
     def encode(self, row: int, ids: Sequence[int]) -> None:
         self._check_row(row)
         if not 1 <= len(ids) <= self.max_input_tokens:
@@ -154,6 +149,8 @@ class GraphBackend:
         inputs = [self._input[source] for source in sources]
         self._position.update(zip(targets, positions, strict=True))
         self._input.update(zip(targets, inputs, strict=True))
+        used = set(self._input.values())
+        self._length = {number: size for number, size in self._length.items() if number in used}
 
     def release(self, row: int) -> None:
         self._position.pop(row, None)

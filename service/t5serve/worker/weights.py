@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from t5gguf.reader import GGUFFile, StoredTensor
+from t5gguf.reader import GGUFFile, ReadError, StoredTensor
 from t5serve.worker import ggml
 from t5serve.worker.ggml import Context, Cpu, Tensor
 
@@ -28,6 +28,7 @@ class Shape:
 
     d_model: int
     d_kv: int
+    d_ff: int
     heads: int
     encoder_layers: int
     decoder_layers: int
@@ -58,12 +59,19 @@ class Weights:
             path: the GGUF file.
             cpu: device that the weights are for.
             output_scale: factor on the decoder's output (the file's logits over the model's).
+
+        Raises:
+            GgmlError: the file has not the tensors of a T5 of the shape that it says.
         """
         self._cpu = cpu
         self._ggml = cpu.ggml
-        self._file = GGUFFile.open(path)
-        self.shape = _shape(self._file)
+        try:
+            self._file = GGUFFile.open(path)
+            self.shape = _shape(self._file)
+        except (ReadError, KeyError) as error:
+            raise ggml.GgmlError(f"the header lacks what the graph needs: {error}") from error
         self.gated = "enc.blk.0.ffn_gate.weight" in self._file.tensors
+        self._check()
         with path.open("rb") as file:
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self._base = np.frombuffer(self._map, np.uint8)
@@ -90,6 +98,32 @@ class Weights:
         """Relative attention bias, (buckets, heads): one table, or one per layer (UMT5)."""
         names = [f"{side}.blk.{layer}.attn_rel_b.weight" for layer in range(layers)]
         return [self._file.tensors[n].rows() for n in names if n in self._file.tensors]
+
+    def _check(self) -> None:
+        """Refuses what ggml would answer with an assertion: a tensor missing or of wrong shape."""
+        shape, tensors = self.shape, self._file.tensors
+        square, across = (shape.inner, shape.d_model), (shape.d_model, shape.inner)
+        attention = {"q": square, "k": square, "v": square, "o": across}
+        expected: dict[str, tuple[int, ...]] = {"token_embd": (shape.rows, shape.d_model)}
+        if "output.weight" in tensors:
+            expected["output"] = (shape.rows, shape.d_model)
+        for side, layers in (("enc", shape.encoder_layers), ("dec", shape.decoder_layers)):
+            expected[f"{side}.output_norm"] = (shape.d_model,)
+            expected[f"{side}.blk.0.attn_rel_b"] = (shape.buckets, shape.heads)
+            for layer in range(layers):
+                block = f"{side}.blk.{layer}"
+                for kind in ("attn", "cross_attn") if side == "dec" else ("attn",):
+                    expected[f"{block}.{kind}_norm"] = (shape.d_model,)
+                    expected |= {f"{block}.{kind}_{part}": size for part, size in attention.items()}
+                expected[f"{block}.ffn_norm"] = (shape.d_model,)
+                for part in ("ffn_gate", "ffn_up") if self.gated else ("ffn_up",):
+                    expected[f"{block}.{part}"] = (shape.d_ff, shape.d_model)
+                expected[f"{block}.ffn_down"] = (shape.d_model, shape.d_ff)
+        for name, size in expected.items():
+            tensor = tensors.get(f"{name}.weight")
+            if tensor is None or tensor.shape != size:
+                found = "missing" if tensor is None else f"{tensor.shape}"
+                raise ggml.GgmlError(f"{name}.weight should be {size}, is {found}")
 
     def _collect(self, output_scale: float) -> None:
         shape = self.shape
@@ -220,6 +254,7 @@ def _shape(file: GGUFFile) -> Shape:
     return Shape(
         d_model=d_model,
         d_kv=int(file.metadata.get("t5.attention.key_length", d_model // heads)),
+        d_ff=number("feed_forward_length"),
         heads=heads,
         encoder_layers=number("block_count"),
         decoder_layers=int(
