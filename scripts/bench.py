@@ -19,6 +19,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from t5serve.cpus import Share, plan
 from t5serve.engine.config import MAX_TOKENS, WorkerConfig
 
@@ -38,24 +40,26 @@ def main() -> None:
     from t5serve.worker import model  # noqa: PLC0415 - loads OpenMP
 
     for file in options.files:
-        contestants = {
+        models = {
             name: model.load(
                 file,
                 backend=name,
                 threads=share.threads,
-                max_batch=max(options.rows),
+                rows=max(options.rows),
                 max_input_tokens=512,
                 max_tokens=MAX_TOKENS,
                 logit_scale=1.0,
-            ).backend
+            )
             for name in ("graph", "llama")
         }
+        contestants = {name: loaded.backend for name, loaded in models.items()}
         print(f"\n{file.name}, {share.threads} threads, {options.tokens_out} tokens out")
         limit = _limit(file, share)
         print(f"bandwidth limit: {limit:.2f} ms a token")
         for tokens_in in options.tokens_in:
             _compare(contestants, tokens_in, options, limit)
         _rows(contestants, options)
+        _n_best(models["graph"], options)
 
 
 def _compare(
@@ -71,7 +75,7 @@ def _compare(
             encoded = time.perf_counter()
             best = 0
             for _ in range(options.tokens_out):
-                best = int(backend.step([0], [best]).best[0]) % backend.n_vocab
+                best = int(backend.step([0], [best])[0].argmax())
             ended = time.perf_counter()
             backend.release(0)
             if round_:  # the first one builds graphs
@@ -108,6 +112,49 @@ def _rows(contestants: dict[str, Any], options: argparse.Namespace) -> None:
         speeds[f"llama {rows}"].append(_llama_rows(contestants["llama"], rows, options.tokens_out))
     for name, values in speeds.items():
         print(f"  {name:>9} rows: {statistics.median(values):6.0f} tokens/s", flush=True)
+
+
+def _n_best(loaded: Any, options: argparse.Namespace) -> None:  # noqa: ANN401 - see there
+    """Several sequences of one query, against as many requests for one."""
+    from t5serve.decoding.config import GenerationConfig  # noqa: PLC0415
+    from t5serve.wire import Generate  # noqa: PLC0415
+    from t5serve.worker.job import Generation  # noqa: PLC0415
+    from t5serve.worker.loop import advance  # noqa: PLC0415
+
+    plain = GenerationConfig(
+        max_tokens=options.tokens_out,
+        logit_bias={loaded.vocabulary.eos: -100.0},  # all of one length
+    )
+    sampled = structs.replace(plain, do_sample=True, seed=1)
+    settings = {
+        "8 samples": structs.replace(sampled, num_return_sequences=8),
+        "4 beams": structs.replace(plain, num_beams=4, num_return_sequences=4),
+        "4 diverse beams": structs.replace(
+            plain, num_beams=4, num_beam_groups=4, diversity_penalty=1.0, num_return_sequences=4
+        ),
+        "one sample": sampled,
+        "one greedy": plain,
+    }
+    times: dict[str, list[float]] = defaultdict(list)
+    for _ in range(options.rounds + 1):
+        for name, config in settings.items():
+            started = time.perf_counter()
+            generation = Generation(Generate(0, config, ids=_ids(12)), loaded, 0)
+            while generation.rows:
+                advance(loaded, [generation])
+            times[name].append(1000 * (time.perf_counter() - started))
+    medians = {name: statistics.median(values[1:]) for name, values in times.items()}
+    for name, several, one in (
+        ("8 samples", 8, "one sample"),
+        ("4 beams", 4, "one greedy"),
+        ("4 diverse beams", 4, "one greedy"),
+    ):
+        share = medians[name] / (several * medians[one])
+        print(
+            f"  {name}: {medians[name]:.1f} ms, {share:.0%} of {several} requests"
+            f" ({medians[one]:.1f} ms each)",
+            flush=True,
+        )
 
 
 def _llama_rows(backend: Any, rows: int, tokens: int) -> float:  # noqa: ANN401 - see there

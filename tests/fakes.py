@@ -14,6 +14,7 @@ from t5serve.wire import (
     Generated,
     JobMessage,
     ModelInfo,
+    Output,
     Ready,
     Timings,
     ToWorker,
@@ -31,23 +32,32 @@ MODEL = ModelInfo(
 CONFIG = WorkerConfig("fake.gguf", threads=1, cpus=[], max_input_tokens=512)
 
 
-def answer(message: JobMessage, text: str | None = None) -> Generated:
+def answer(message: JobMessage, *texts: str) -> Generated:
     """What a worker would send: by default the input in capitals."""
     assert isinstance(message, Generate)
     return Generated(
         job=message.job,
-        text=(message.text or "").upper() if text is None else text,
-        tokens=[3, 4],
-        logprob=-1.5,
-        decoded=3,
-        finish_reason="stop",
+        outputs=[
+            Output(
+                text=text,
+                tokens=[3, 4],
+                logprob=-1.5 - place,
+                decoded=3,
+                score=-0.5 - place / 3,
+                finish_reason="stop",
+            )
+            for place, text in enumerate(texts or [(message.text or "").upper()])
+        ],
         prompt_tokens=5,
         timings=Timings(0.1, 1.0, 2.0),
     )
 
 
 class FakeProcess:
-    """A worker process that a test plays: it reads `inbox`, and calls `reply` or `die`."""
+    """A worker process that a test plays: it reads `inbox`, and calls `reply` or `die`.
+
+    `capacity` is how many sequences it takes, over as many inputs.
+    """
 
     pid = 1
 
@@ -75,7 +85,7 @@ class FakeProcess:
         return "was closed by the test"
 
     def ready(self) -> None:
-        self.reply(Ready(MODEL, threads=1, capacity=self.capacity))
+        self.reply(Ready(MODEL, threads=1, sequences=self.capacity, inputs=self.capacity))
 
     def reply(self, message: FromWorker) -> None:
         self._outbox.put_nowait(message)

@@ -22,9 +22,11 @@ import numpy as np
 import numpy.typing as npt
 
 from t5serve.cpus import plan
+from t5serve.decoding.config import GenerationConfig
 from t5serve.engine.config import WorkerConfig
 from t5serve.engine.engine import Engine
 
+GREEDY = GenerationConfig(max_tokens=48)
 GOLDEN = Path(__file__).parent / "golden"
 Logits = npt.NDArray[np.float32]
 Answer = TypeVar("Answer")
@@ -95,11 +97,11 @@ async def agreement(engine: Engine, cases: Sequence[dict[str, Any]]) -> Agreemen
         found.total += 1
         if await engine.tokenize(case["query"]) != case["prompt_ids"]:
             found.token_mismatches.append(case["query"])
-        result = await engine.generate(ids=case["prompt_ids"], max_tokens=48, timeout=60)
+        result = await engine.generate(GREEDY, ids=case["prompt_ids"], timeout=60)
         tokens = [token for token in case["ids"] if token != 1]
-        if result.generated.tokens != tokens:
+        if result.generated.best.tokens != tokens:
             found.different.append(
-                (case["query"], case["text"], result.generated.text, case["gap"])
+                (case["query"], case["text"], result.generated.best.text, case["gap"])
             )
     return found
 

@@ -57,6 +57,7 @@ def _run(options: argparse.Namespace) -> None:
 def _provenance(options: argparse.Namespace, recipe: Recipe | None) -> Provenance:
     """What was said on the command line, else what the recipe says."""
     tasks = dict(options.prefix or [])
+    limit = {"max_tokens": options.max_tokens} if options.max_tokens else {}
     if recipe is None:
         return Provenance(
             name=options.name or options.source.resolve().name,
@@ -64,7 +65,7 @@ def _provenance(options: argparse.Namespace, recipe: Recipe | None) -> Provenanc
             revision=options.revision or "",
             license=options.license or "",
             tasks=tasks,
-            max_tokens=options.max_tokens,
+            generation=limit,
         )
     return Provenance(
         name=options.name or recipe.name,
@@ -72,7 +73,7 @@ def _provenance(options: argparse.Namespace, recipe: Recipe | None) -> Provenanc
         revision=options.revision or recipe.source.revision,
         license=options.license or recipe.license,
         tasks=tasks or recipe.tasks,
-        max_tokens=options.max_tokens or recipe.generation.max_tokens,
+        generation={**recipe.generation.given(), **limit},
     )
 
 

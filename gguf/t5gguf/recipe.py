@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 BUNDLED = Path(__file__).parent / "bundled"  # in an installed wheel
 CHECKOUT = Path(__file__).parents[1]  # the repository's gguf/
 
 
 MAX_TOKENS = 128  # the service's most per sequence
+MAX_WIDTH = 20  # and of sequences per query
 EmbeddingType = Literal["F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q4_0"]
 
 
@@ -24,9 +26,25 @@ class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Generation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What generation does unless the request says otherwise."""
+    """What generation does unless the request says otherwise; by Hugging Face's names."""
 
-    max_tokens: Annotated[int, msgspec.Meta(ge=1, le=MAX_TOKENS)] = 64
+    max_tokens: Annotated[int, Meta(ge=1, le=MAX_TOKENS)] = 64
+    strategy: Literal["auto", "greedy", "beam", "diverse_beam", "sample"] = "auto"
+    num_beams: Annotated[int, Meta(ge=1, le=MAX_WIDTH)] | None = None
+    num_beam_groups: Annotated[int, Meta(ge=1, le=MAX_WIDTH)] | None = None
+    length_penalty: Annotated[float, Meta(ge=-100, le=100)] | None = None
+    diversity_penalty: Annotated[float, Meta(gt=0, le=100)] | None = None
+    temperature: Annotated[float, Meta(ge=0, le=100)] | None = None
+    top_k: Annotated[int, Meta(ge=0)] | None = None
+    top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
+    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[float, Meta(ge=0.01, le=100)] | None = None
+    no_repeat_ngram_size: Annotated[int, Meta(ge=0)] | None = None
+
+    def given(self) -> dict[str, int | float | str]:
+        """The fields that say something, by name."""
+        fields = msgspec.structs.asdict(self)
+        return {name: value for name, value in fields.items() if value not in (None, "auto")}
 
 
 class Quantisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -32,7 +32,8 @@ class Provenance:
     license: str = ""
     tasks: dict[str, str] = field(default_factory=dict)
     """Name to prefix; the first is the default. A model without any has one without a prefix."""
-    max_tokens: int | None = None
+    generation: dict[str, int | float | str] = field(default_factory=dict)
+    """Defaults by Hugging Face's names, as in a recipe."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,12 @@ def _describe_source(
     writer.add_string("t5serve.tasks", ",".join(provenance.tasks))  # llama.cpp keeps no key order
     for task, prefix in provenance.tasks.items():
         writer.add_string(f"t5serve.prefix.{task}", prefix)  # which leaves out an empty one
-    if provenance.max_tokens is not None:
-        writer.add_uint32("t5serve.generation.max_tokens", provenance.max_tokens)
+    for name, default in provenance.generation.items():
+        key = f"t5serve.generation.{name}"
+        if isinstance(default, str):
+            writer.add_string(key, default)
+        elif isinstance(default, int):
+            writer.add_uint32(key, default)
+        else:
+            writer.add_float32(key, default)
     writer.add_float32("t5serve.activation.ffn_down_max", max_ffn_down_input)

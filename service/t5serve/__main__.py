@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from t5serve import __version__
 from t5serve.engine.config import MAX_TOKENS
 from t5serve.errors import RequestError, StartupError
+from t5serve.reformulation.options import Options
 from t5serve.reformulation.profile import Profile
-from t5serve.reformulation.reformulator import Options, Reformulator
+from t5serve.reformulation.reformulator import Reformulator
 from t5serve.schemas.reformulate import require_text
 from t5serve.server import build_engine, serve
 from t5serve.settings import Settings

@@ -24,6 +24,7 @@ from t5serve.errors import (
     RouteNotFound,
     ServerFault,
     StartupError,
+    error_body,
 )
 from t5serve.middleware import BodyLimit, RequestContext
 from t5serve.routes.health import health_routes
@@ -86,16 +87,12 @@ async def _announce(engine: Engine, on_failure: Callable[[], None]) -> None:
 
 
 def error_response(error: RequestError, headers: dict[str, str] | None = None) -> Response:
-    """The contract's one error shape."""
+    """An error's status, headers and body."""
     answer = ANSWERS[type(error)]
-    body = {
-        "message": error.message,
-        "type": answer.type,
-        "param": error.param,
-        "code": answer.code,
-    }
     return JSONResponse(
-        {"error": body}, status_code=answer.status, headers={**answer.headers, **(headers or {})}
+        error_body(error),
+        status_code=answer.status,
+        headers={**answer.headers, **(headers or {})},
     )
 
 

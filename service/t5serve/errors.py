@@ -109,3 +109,16 @@ ANSWERS: dict[type[RequestError], Answer] = {
     ServerFault: Answer(500, "server_error", None),
     NoUsableOutput: Answer(500, "server_error", "no_usable_output"),
 }
+
+
+def error_body(error: RequestError) -> dict[str, dict[str, str | None]]:
+    """The contract's one error shape."""
+    answer = ANSWERS[type(error)]
+    return {
+        "error": {
+            "message": error.message,
+            "type": answer.type,
+            "param": error.param,
+            "code": answer.code,
+        }
+    }

@@ -31,6 +31,7 @@ def build_engine(settings: Settings) -> Engine:
             logit_scale=settings.logit_scale,
             backend=settings.backend,
             max_batch=settings.max_batch,
+            batch_window_ms=settings.batch_window_ms,
         )
         for share in plan(settings.workers, settings.threads)
     ]

@@ -27,7 +27,9 @@ class Settings(BaseSettings):
     backend: Literal["auto", "graph", "llama"] = "auto"
     """auto: graph, or llama for a file that graph refuses."""
     max_batch: Annotated[int, Field(ge=1, le=64)] = 16
-    """Queries that a worker decodes together."""
+    """Sequences that a worker decodes together; a request for more is decoded by itself."""
+    batch_window_ms: Annotated[float, Field(ge=0, le=1000)] = 0.0
+    """How long a worker waits for company when it begins anew, if there was some before."""
     logit_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Factor on the file's logits; by default what the file's head asks for."""
     workers: Positive = 1

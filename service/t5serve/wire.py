@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import struct
+from typing import Literal
 
 import msgspec
+
+from t5serve.decoding.config import GenerationConfig
 
 HEADER = struct.Struct("<I")
 
 
 class Generate(msgspec.Struct, tag=True, frozen=True):
-    """Service to worker: decode one input. Exactly one of text and ids is given."""
+    """Service to worker: decode one input. Exactly one of text and ids is given.
+
+    `stop` has strings at which a sequence ends, itself left out; with `stream`, text comes in
+    Progress messages as it is settled.
+    """
 
     job: int
-    max_tokens: int
+    config: GenerationConfig
     text: str | None = None
     ids: list[int] | None = None
+    stop: list[str] = []
+    stream: bool = False
 
 
 class Score(msgspec.Struct, tag=True, frozen=True):
@@ -55,8 +64,10 @@ class Ready(msgspec.Struct, tag=True, frozen=True):
 
     model: ModelInfo
     threads: int
-    capacity: int
-    """Jobs that the backend decodes at once."""
+    sequences: int
+    """That are to be decoded at once; one job may have more."""
+    inputs: int
+    """That they may be over."""
 
 
 class Unloadable(msgspec.Struct, tag=True, frozen=True):
@@ -73,21 +84,60 @@ class Timings(msgspec.Struct, frozen=True):
     decode: float
 
 
-class Generated(msgspec.Struct, tag=True, frozen=True):
-    """Worker to service: a finished job.
+class Token(msgspec.Struct, frozen=True, array_like=True):
+    """A decoded token: the texts of a sequence's tokens, joined, are its text.
 
-    `tokens` excludes `</s>`; `logprob` sums the natural logs of the probabilities of all tokens
-    that were decoded, `</s>` included, and `decoded` counts those.
+    `top` has the most probable tokens in its place, each as id, text, log-probability.
     """
 
-    job: int
+    id: int
+    text: str
+    logprob: float
+    top: list[tuple[int, str, float]]
+
+
+class Output(msgspec.Struct, frozen=True):
+    """One sequence.
+
+    Attributes:
+        text: without the stop string that ended it, and what came after that.
+        tokens: ids without `</s>`.
+        logprob: sum of the natural logs of the probabilities of all tokens that were decoded,
+            `</s>` included, and `decoded` counts those.
+        score: what the search ranked it by.
+        details: its tokens, if log-probabilities were asked for.
+    """
+
     text: str
     tokens: list[int]
     logprob: float
     decoded: int
-    finish_reason: str
+    score: float
+    finish_reason: Literal["stop", "length"]
+    details: list[Token] | None = None
+
+
+class Progress(msgspec.Struct, tag=True, frozen=True):
+    """Worker to service: more settled text of one of a job's sequences."""
+
+    job: int
+    index: int
+    text: str
+    details: list[Token] | None = None
+
+
+class Generated(msgspec.Struct, tag=True, frozen=True):
+    """Worker to service: a finished job, its best sequence first."""
+
+    job: int
+    outputs: list[Output]
     prompt_tokens: int
     timings: Timings
+
+    @property
+    def best(self) -> Output:
+        """The first sequence; there is always one."""
+        return self.outputs[0]
 
 
 class Scored(msgspec.Struct, tag=True, frozen=True):
@@ -128,7 +178,7 @@ class Cancelled(msgspec.Struct, tag=True, frozen=True):
 ToWorker = Generate | Score | Tokenize | Cancel
 JobMessage = Generate | Score | Tokenize
 Outcome = Generated | Scored | Tokenized | Refused | Failed
-FromWorker = Ready | Unloadable | Outcome | Cancelled
+FromWorker = Ready | Unloadable | Progress | Outcome | Cancelled
 
 _encoder = msgspec.msgpack.Encoder()
 _to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)

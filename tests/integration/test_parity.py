@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 import tiny
-from parity import agreement, golden, golden_logits, logit_error, with_model
+from parity import GREEDY, agreement, golden, golden_logits, logit_error, with_model
 from t5gguf.convert import Converter
 from t5gguf.writer import Provenance
+from t5serve.decoding.config import GenerationConfig
 from t5serve.engine.engine import Engine
 
+SHORT = GenerationConfig(max_tokens=12)
 DATA = Path(__file__).parents[1] / "data"
 FLAVOURS = golden("logits")["flavours"]
 TOLERANCE = {"F32": 1e-3, "F16": 1e-2}
@@ -55,12 +57,12 @@ def test_logits_of_every_flavour(
             logits = await engine.score(case["encoder_ids"], case["decoder_ids"])
             error = logit_error(reference, logits)
             assert error <= tolerance
-            result = await engine.generate(ids=case["encoder_ids"], max_tokens=12, timeout=60)
+            result = await engine.generate(SHORT, ids=case["encoder_ids"], timeout=60)
             expected = [token for token in case["greedy"]["ids"] if token != 1]
             near_tie = case["greedy"]["gap"] < 2 * error * reference.std()
-            assert result.generated.tokens == expected or near_tie
+            assert result.generated.best.tokens == expected or near_tie
             if file_type == "F32":
-                assert result.generated.logprob == pytest.approx(
+                assert result.generated.best.logprob == pytest.approx(
                     case["greedy"]["logprob"], abs=0.01
                 )
 
@@ -112,8 +114,8 @@ def test_both_backends_say_the_same(embedded: Path) -> None:
     cases = golden("embedded")["cases"]
 
     async def use(engine: Engine) -> list[list[int]]:
-        jobs = [engine.generate(text=c["query"], max_tokens=48, timeout=120) for c in cases]
-        return [result.generated.tokens for result in await asyncio.gather(*jobs)]
+        jobs = [engine.generate(GREEDY, text=c["query"], timeout=120) for c in cases]
+        return [result.generated.best.tokens for result in await asyncio.gather(*jobs)]
 
     graph = with_model(embedded, use, backend="graph", max_queue=len(cases))
     llama = with_model(embedded, use, backend="llama", max_queue=len(cases))
@@ -128,9 +130,9 @@ def test_embedded_model_s_scores(embedded: Path) -> None:
 
     async def use(engine: Engine) -> None:
         for case in cases:
-            result = await engine.generate(text=case["query"], max_tokens=48, timeout=60)
-            if result.generated.text == case["text"]:
-                assert result.generated.logprob == pytest.approx(case["logprob"], abs=0.3)
+            result = await engine.generate(GREEDY, text=case["query"], timeout=60)
+            if result.generated.best.text == case["text"]:
+                assert result.generated.best.logprob == pytest.approx(case["logprob"], abs=0.3)
 
     with_model(embedded, use)
 

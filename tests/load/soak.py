@@ -17,6 +17,7 @@ from pathlib import Path
 
 from t5gguf import recipe
 from t5serve.cpus import plan
+from t5serve.decoding.config import GenerationConfig
 from t5serve.engine.config import WorkerConfig
 from t5serve.engine.engine import Engine
 
@@ -75,7 +76,7 @@ async def soak(
     async def caller() -> None:
         nonlocal done
         for text in queue:
-            await engine.generate(text=text, max_tokens=48, timeout=120)
+            await engine.generate(GenerationConfig(max_tokens=48), text=text, timeout=120)
             done += 1
             if done == requests // 10:
                 early.extend(map(Usage.of, pids))

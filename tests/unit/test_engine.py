@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from fakes import CONFIG, FakePool, FakeProcess, answer, settle, with_engine
+from t5serve.decoding.config import GenerationConfig
 from t5serve.engine import engine as engine_module
 from t5serve.engine.config import WorkerConfig
 from t5serve.engine.engine import Engine, Result
@@ -23,6 +24,8 @@ from t5serve.errors import (
 )
 from t5serve.wire import Cancelled, Failed, Outcome, Refused
 
+GREEDY = GenerationConfig(max_tokens=8)
+
 
 @pytest.fixture(autouse=True)
 def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,7 +34,7 @@ def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def submit(engine: Engine, text: str, seconds: float = 5.0) -> asyncio.Task[Result]:
-    return asyncio.create_task(engine.generate(text=text, max_tokens=8, timeout=seconds))
+    return asyncio.create_task(engine.generate(GREEDY, text=text, timeout=seconds))
 
 
 def test_outcome_reaches_its_caller() -> None:
@@ -42,8 +45,8 @@ def test_outcome_reaches_its_caller() -> None:
         await settle()
         for message in reversed(pool.newest.inbox):
             pool.newest.reply(answer(message))
-        assert (await first).generated.text == "A"
-        assert (await second).generated.text == "B"
+        assert (await first).generated.best.text == "A"
+        assert (await second).generated.best.text == "B"
 
     with_engine(test, capacity=2)
 
@@ -60,7 +63,7 @@ def test_worker_gets_no_more_than_its_capacity() -> None:
         assert [message.job for message in pool.newest.inbox] == [1, 2, 3]
         for message in pool.newest.inbox[1:]:
             pool.newest.reply(answer(message))
-        assert [(await task).generated.text for task in tasks] == ["A", "B", "C"]
+        assert [(await task).generated.best.text for task in tasks] == ["A", "B", "C"]
 
     with_engine(test, capacity=2)
 
@@ -91,7 +94,7 @@ def test_full_queue_refuses_at_once() -> None:
         for index in range(3):
             pool.newest.reply(answer(pool.newest.inbox[index]))
             await settle()
-        assert [(await task).generated.text for task in tasks] == ["A", "B", "C"]
+        assert [(await task).generated.best.text for task in tasks] == ["A", "B", "C"]
 
     with_engine(test, max_queue=2)
 
@@ -110,7 +113,7 @@ def test_deadline_frees_the_place_once_the_worker_lets_go() -> None:
         pool.newest.reply(Cancelled(1))
         await settle()
         pool.newest.reply(answer(pool.newest.inbox[1]))
-        assert (await next_one).generated.text == "NEXT"
+        assert (await next_one).generated.best.text == "NEXT"
 
     with_engine(test)
 
@@ -143,7 +146,7 @@ def test_hung_worker_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
         task = submit(engine, "b")
         await settle()
         pool.newest.reply(answer(pool.newest.inbox[0]))
-        assert (await task).generated.text == "B"
+        assert (await task).generated.best.text == "B"
 
     with_engine(test)
 
@@ -160,7 +163,7 @@ def test_a_death_is_blamed_on_the_job_that_the_worker_had() -> None:
             pool.newest.die()
             await settle()
             pool.newest.reply(answer(pool.newest.inbox[0]))
-            assert (await innocent).generated.text == "INNOCENT"
+            assert (await innocent).generated.best.text == "INNOCENT"
         with pytest.raises(InputQuarantined):
             await submit(engine, "poison")
 
@@ -233,7 +236,7 @@ def test_death_retries_the_job() -> None:
         assert len(pool.processes) == 2
         assert engine.restarts == 1
         pool.newest.reply(answer(pool.newest.inbox[0]))
-        assert (await task).generated.text == "A"
+        assert (await task).generated.best.text == "A"
 
     with_engine(test)
 
@@ -255,7 +258,7 @@ def test_two_deaths_alone_quarantine_the_input() -> None:
         harmless = submit(engine, "harmless")
         await settle()
         pool.newest.reply(answer(pool.newest.inbox[0]))
-        assert (await harmless).generated.text == "HARMLESS"
+        assert (await harmless).generated.best.text == "HARMLESS"
 
     with_engine(test)
 
@@ -272,13 +275,13 @@ def test_batch_mates_of_a_poisonous_input_are_not_blamed() -> None:
             (message,) = pool.newest.inbox[-1:]
             assert len(pool.newest.inbox) == 1 or message is not pool.newest.inbox[-2]
             generated = answer(message)
-            if generated.text == "POISON":
+            if generated.best.text == "POISON":
                 pool.newest.die()
             else:
                 pool.newest.reply(generated)
             await settle()
-        assert (await tasks["good"]).generated.text == "GOOD"
-        assert (await tasks["fine"]).generated.text == "FINE"
+        assert (await tasks["good"]).generated.best.text == "GOOD"
+        assert (await tasks["fine"]).generated.best.text == "FINE"
         with pytest.raises(ServerFault):
             await tasks["poison"]  # died in company once and alone once: not yet quarantined
         again = submit(engine, "poison")
@@ -305,7 +308,7 @@ def test_retried_job_runs_alone() -> None:
             pool.newest.reply(answer(pool.newest.inbox[index]))
             await settle()
         for task, text in ((first, "A"), (second, "B"), (third, "C")):
-            assert (await task).generated.text == text
+            assert (await task).generated.best.text == text
 
     with_engine(test, capacity=4)
 
@@ -320,7 +323,7 @@ def test_success_clears_the_blame() -> None:
             pool.newest.die()
             await settle()
             pool.newest.reply(answer(pool.newest.inbox[0]))
-            assert (await task).generated.text == "POPULAR"
+            assert (await task).generated.best.text == "POPULAR"
 
     with_engine(test)
 
@@ -391,8 +394,8 @@ def test_draining_finishes_what_it_has() -> None:
         for index in range(2):
             pool.processes[0].reply(answer(pool.processes[0].inbox[index]))
             await settle()
-        assert (await running).generated.text == "A"
-        assert (await waiting).generated.text == "B"
+        assert (await running).generated.best.text == "A"
+        assert (await waiting).generated.best.text == "B"
         await closing
         assert not pool.processes[0].alive
 

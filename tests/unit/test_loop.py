@@ -7,9 +7,11 @@ import threading
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from fakes import MODEL
+from t5serve.decoding.config import GenerationConfig
 from t5serve.wire import (
     HEADER,
     Cancel,
@@ -22,18 +24,23 @@ from t5serve.wire import (
     pack,
     unpack_from_worker,
 )
-from t5serve.worker.backend import Step
 from t5serve.worker.loop import Connection, Loop
 from t5serve.worker.model import Model
 
+F32 = npt.NDArray[np.float32]
 EOS = 1
+LONG = GenerationConfig(max_tokens=100)
+LONGER = GenerationConfig(max_tokens=129)
+WIDE = GenerationConfig(max_tokens=100, num_beams=5)
+BIASED = GenerationConfig(max_tokens=100, logit_bias={10: 1.0})
 
 
 class FakeBackend:
     """Ends each row after as many steps as its input has tokens; notes what it was asked."""
 
     name = "fake"
-    capacity = 4
+    rows = 4
+    inputs = 4
     n_vocab = 10
     max_input_tokens = 8
     max_tokens = 128
@@ -48,14 +55,22 @@ class FakeBackend:
         self.calls.append(f"encode {row}")
         self.left[row] = len(ids)
 
-    def step(self, rows: Sequence[int], tokens: Sequence[int]) -> Step:
+    def step(self, rows: Sequence[int], tokens: Sequence[int]) -> list[F32]:
         assert len(rows) == len(tokens)
         self.go_on.wait(10)
         self.calls.append(f"step {sorted(rows)}")
         for row in rows:
             self.left[row] -= 1
-        best = np.array([5 if self.left[row] > 0 else EOS for row in rows], np.int32)
-        return Step(best, np.full(len(rows), -0.5), lambda _: np.zeros(10, np.float32))
+        logits = np.zeros((len(rows), 10), np.float32)
+        for place, row in enumerate(rows):
+            logits[place, 5 if self.left[row] > 0 else EOS] = 1
+        return list(logits)
+
+    def reorder(self, rows: Sequence[int], parents: Sequence[int]) -> None:
+        if list(rows) != list(parents):
+            self.calls.append(f"reorder {list(rows)} from {list(parents)}")
+            left = [self.left[parent] for parent in parents]
+            self.left.update(zip(rows, left, strict=True))
 
     def release(self, row: int) -> None:
         self.left.pop(row, None)
@@ -65,13 +80,13 @@ class FakeVocabulary:
     """Ten ids that all are text but `</s>`."""
 
     eos = EOS
-    suppressed = np.zeros(10, np.bool_)
+    suppressed = np.array([0], np.intp)
 
     def encode(self, text: str) -> list[int]:
         return [3] * len(text)
 
-    def decode(self, ids: Sequence[int]) -> str:
-        return "x" * len(ids)
+    def decode(self, ids: Sequence[int], *, final: bool = True) -> str:
+        return "x" * len(ids) if final or ids else ""
 
 
 class Service:
@@ -115,7 +130,7 @@ def service(backend: FakeBackend) -> Iterator[Service]:
 
 
 def job(number: int, tokens: int) -> Generate:
-    return Generate(number, 100, ids=[3] * tokens)
+    return Generate(number, LONG, ids=[3] * tokens)
 
 
 def test_one_job_uses_the_lowest_row(service: Service, backend: FakeBackend) -> None:
@@ -173,12 +188,13 @@ def test_cancelling_what_is_over_is_answered_too(service: Service) -> None:
     ("message", "too_long"),
     [
         (job(0, 9), True),
-        (Generate(0, 100, text="nine char"), True),
-        (Generate(0, 100, ids=[]), False),
-        (Generate(0, 100, ids=[10]), False),
-        (Generate(0, 100, ids=[-1]), False),
-        (Generate(0, 0, ids=[3]), False),
-        (Generate(0, 129, ids=[3]), False),
+        (Generate(0, LONG, text="nine char"), True),
+        (Generate(0, LONG, ids=[]), False),
+        (Generate(0, LONG, ids=[10]), False),
+        (Generate(0, LONG, ids=[-1]), False),
+        (Generate(0, LONGER, ids=[3]), False),
+        (Generate(0, WIDE, ids=[3]), False),
+        (Generate(0, BIASED, ids=[3]), False),
     ],
 )
 def test_what_the_backend_can_not_take_is_refused(

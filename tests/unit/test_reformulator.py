@@ -16,8 +16,10 @@ from t5serve.errors import (
     NoUsableOutput,
     QueueFull,
 )
+from t5serve.reformulation.options import Options
 from t5serve.reformulation.profile import Profile
-from t5serve.reformulation.reformulator import Options, Reformulated, Reformulator, clean
+from t5serve.reformulation.reformulator import Reformulated, Reformulator
+from t5serve.reformulation.text import clean
 from t5serve.wire import Generate, Refused
 
 PROFILE = Profile.of(MODEL, None)
@@ -30,12 +32,12 @@ def start(
     return asyncio.create_task(reformulator.reformulate(queries, options or Options()))
 
 
-async def reply_to_all(pool: FakePool, text: str | None = None) -> None:
+async def reply_to_all(pool: FakePool, *texts: str) -> None:
     """Plays a worker of capacity 1 until nothing more is sent to it."""
     answered = 0
     await settle()
     while answered < len(pool.newest.inbox):
-        pool.newest.reply(answer(pool.newest.inbox[answered], text))
+        pool.newest.reply(answer(pool.newest.inbox[answered], *texts))
         answered += 1
         await settle()
 
@@ -201,11 +203,11 @@ def test_recipe_overrules_the_file() -> None:
     )
     profile = Profile.of(MODEL, recipe)
     assert profile.tasks == {"expand": "expand: "}
-    assert profile.max_tokens == MODEL.max_tokens
+    assert profile.generation.max_tokens == MODEL.max_tokens
 
 
 def test_file_without_our_keys_has_one_plain_task() -> None:
     """A GGUF file by another converter is served without a prefix."""
     bare = Profile.of(type(MODEL)("x", "", 10, 512, 128, {}), None)
     assert bare.tasks == {"reformulate": ""}
-    assert bare.max_tokens == 64
+    assert bare.generation.max_tokens == 64

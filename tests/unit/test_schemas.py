@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from t5serve.errors import InvalidRequest
 from t5serve.schemas.body import parse
-from t5serve.schemas.reformulate import NOT_YET, ReformulateRequest
+from t5serve.schemas.reformulate import ReformulateRequest
 
 
 def read(**body: object) -> ReformulateRequest:
@@ -48,8 +48,24 @@ def test_one_query_or_several() -> None:
         ({"query": "a", "max_tokens": "5"}, "max_tokens", "integer"),
         ({"query": "a", "strict": 1}, "strict", "boolean"),
         ({"query": "a", "timeout_ms": -1}, "timeout_ms", "greater"),
-        ({"query": "a", "n": 2}, "n", "not supported|only 1"),
-        ({"query": "a", "strategy": "beam"}, "strategy", "supported"),
+        ({"query": "a", "n": 0}, "n", "greater"),
+        ({"query": "a", "n": 17}, "n", "less"),
+        ({"query": "a", "n": True}, "n", "integer"),
+        ({"query": "a", "num_beams": 0}, "num_beams", "greater"),
+        ({"query": "a", "num_beams": 21}, "num_beams", "less"),
+        ({"query": "a", "temperature": -0.1}, "temperature", "greater"),
+        ({"query": "a", "temperature": "1"}, "temperature", "number"),
+        ({"query": "a", "temperature": False}, "temperature", "number"),
+        ({"query": "a", "top_p": 0}, "top_p", "greater"),
+        ({"query": "a", "top_p": 1.1}, "top_p", "less"),
+        ({"query": "a", "min_p": 2}, "min_p", "less"),
+        ({"query": "a", "top_k": -1}, "top_k", "greater"),
+        ({"query": "a", "repetition_penalty": 0}, "repetition_penalty", "greater"),
+        ({"query": "a", "length_penalty": 1000}, "length_penalty", "less"),
+        ({"query": "a", "seed": -1}, "seed", "greater"),
+        ({"query": "a", "preserve": "numbers"}, "preserve", "array"),
+        ({"query": "a", "preserve": ["names"]}, "preserve[0]", "capitalised"),
+        ({"query": "a", "min_difference": 1.5}, "min_difference", "less"),
         ({"query": "a", "strategy": "best"}, "strategy", "should be"),
     ],
 )
@@ -60,13 +76,11 @@ def test_refusals_name_the_field(body: dict[str, object], param: str | None, mes
     assert raised.value.param == param
 
 
-@pytest.mark.parametrize("field", list(NOT_YET))
-def test_fields_without_effect_yet_are_refused(field: str) -> None:
-    """A field of the contract that does nothing yet is refused by name, unless it asks nothing."""
-    assert read(**{"query": "a", field: NOT_YET[field]}).query == "a"
-    with pytest.raises(InvalidRequest, match="not supported") as raised:
-        read(**{"query": "a", field: 3})
-    assert raised.value.param == field
+def test_only_what_was_given_is_a_parameter() -> None:
+    """A model's defaults stand in for what is absent or null, and for nothing else."""
+    options = read(query="a", temperature=0, top_k=None, seed=5, n=3).options(100)
+    assert options.parameters == {"temperature": 0, "seed": 5}
+    assert (options.n, options.timeout_ms) == (3, 100)
 
 
 @pytest.mark.parametrize(

@@ -5,16 +5,22 @@ from __future__ import annotations
 import pytest
 
 from fakes import MODEL
+from t5serve.decoding.config import GenerationConfig
 from t5serve.wire import (
     HEADER,
     Cancel,
     Failed,
     FromWorker,
     Generate,
+    Generated,
+    Output,
+    Progress,
     Ready,
     Refused,
     Score,
     Scored,
+    Timings,
+    Token,
     Tokenize,
     Tokenized,
     ToWorker,
@@ -24,16 +30,19 @@ from t5serve.wire import (
     unpack_to_worker,
 )
 
+BEAMS = GenerationConfig(max_tokens=8, num_beams=4, early_stopping="never", logit_bias={5: -1.0})
 TO_WORKER: list[ToWorker] = [
-    Generate(1, 8, text="what is \u00e9 \U0001f642"),
-    Generate(2, 8, ids=[5, 1]),
+    Generate(1, GenerationConfig(max_tokens=8), text="what is \u00e9 \U0001f642", stop=["."]),
+    Generate(2, BEAMS, ids=[5, 1], stream=True),
     Score(3, [5, 1], [0]),
     Tokenize(4, ""),
     Cancel(5),
 ]
 FROM_WORKER: list[FromWorker] = [
-    Ready(MODEL, 2, 1),
+    Ready(MODEL, 2, 16, 1),
     Unloadable("no"),
+    Progress(1, 0, "a", [Token(5, "a", -0.5, [(5, "a", -0.5)])]),
+    Generated(1, [Output("a", [5], -0.5, 2, -0.25, "stop")], 3, Timings(0.1, 1.0, 2.0)),
     Scored(1, b"\x00\x00\x80?"),
     Tokenized(2, [1]),
     Refused(3, "too long", too_long=True),

@@ -28,7 +28,7 @@ PROVENANCE = Provenance(
     revision="abc123",
     license="Apache-2.0",
     tasks={"reformulate": "rewrite: ", "paraphrase": "say it otherwise: "},
-    max_tokens=24,
+    generation={"max_tokens": 24, "strategy": "sample", "temperature": 0.5},
 )
 
 
@@ -313,6 +313,8 @@ def test_metadata_tells_the_source_and_the_use(tied: Conversion) -> None:
         "t5serve.prefix.reformulate": "rewrite: ",
         "t5serve.prefix.paraphrase": "say it otherwise: ",
         "t5serve.generation.max_tokens": 24,
+        "t5serve.generation.strategy": "sample",
+        "t5serve.generation.temperature": 0.5,
     }.items():
         assert tied.metadata(key) == value, key
     assert tied.metadata("t5serve.activation.ffn_down_max") == pytest.approx(

@@ -1,1 +1,1 @@
-"""Strategies: logits in, token ids out. No text, no HTTP, no llama.cpp."""
+"""Logits in, token ids out: no text, no HTTP, no llama.cpp."""

@@ -20,6 +20,7 @@ class WorkerConfig(msgspec.Struct, frozen=True):
     logit_scale: float | None = None
     backend: Literal["auto", "graph", "llama"] = "auto"
     max_batch: int = 16
+    batch_window_ms: float = 0.0
 
     def environment(self) -> dict[str, str]:
         """OpenMP's variables, which libgomp reads once, when it is loaded."""

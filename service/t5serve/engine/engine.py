@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from t5serve.decoding.config import GenerationConfig
 from t5serve.engine.config import WorkerConfig
 from t5serve.engine.process import Process, WorkerProcess
 from t5serve.engine.quarantine import Quarantine
@@ -37,6 +38,7 @@ from t5serve.wire import (
     JobMessage,
     ModelInfo,
     Outcome,
+    Progress,
     Ready,
     Refused,
     Score,
@@ -61,10 +63,18 @@ class Job:
     future: asyncio.Future[Outcome]
     submitted: float = field(default_factory=time.perf_counter)
     dispatched: float = 0.0
+    on_progress: Callable[[Progress], None] | None = None
+    streamed: bool = False
+    """Some of its text is with its caller already: it can't be begun again."""
     alone: bool = False
     """Retried after a worker died with it: runs with no other job beside it."""
     watch: asyncio.TimerHandle | None = None
     """Set once it is cancelled: ends a worker that does not answer."""
+
+    @property
+    def width(self) -> int:
+        """Sequences that it takes."""
+        return self.message.config.width if isinstance(self.message, Generate) else 1
 
 
 @dataclass(eq=False)
@@ -72,13 +82,21 @@ class Worker:
     """A ready worker and the jobs that it has."""
 
     process: Process
-    capacity: int
+    sequences: int
+    inputs: int
     jobs: dict[int, Job] = field(default_factory=dict)
 
+    @property
+    def width(self) -> int:
+        """Sequences that its jobs take."""
+        return sum(job.width for job in self.jobs.values())
+
     def takes(self, job: Job) -> bool:
+        if not self.jobs:
+            return True
         if job.alone or any(other.alone for other in self.jobs.values()):
-            return not self.jobs
-        return len(self.jobs) < self.capacity
+            return False
+        return len(self.jobs) < self.inputs and self.width + job.width <= self.sequences
 
 
 class Result(NamedTuple):
@@ -151,25 +169,30 @@ class Engine:
 
     async def generate(
         self,
+        config: GenerationConfig,
         *,
-        max_tokens: int,
         timeout: float,  # noqa: ASYNC109 - a budget that the caller shares out
         text: str | None = None,
         ids: list[int] | None = None,
+        stop: Sequence[str] = (),
+        on_progress: Callable[[Progress], None] | None = None,
     ) -> Result:
         """Decodes one input, given as text or as token ids.
 
         Args:
-            max_tokens: 1 to the worker's most.
+            config: how.
             timeout: seconds, queueing included.
             text: the encoder's input.
             ids: likewise, tokenised.
+            stop: strings at which a sequence ends.
+            on_progress: called with the text of sequences as it is settled.
 
         Raises:
             RequestError: any of the classes below it that the engine can answer with.
         """
-        message = Generate(next(self._numbers), max_tokens, text, ids)
-        outcome, queued = await self._run(message, timeout)
+        stream = on_progress is not None
+        message = Generate(next(self._numbers), config, text, ids, list(stop), stream)
+        outcome, queued = await self._run(message, timeout, on_progress)
         if not isinstance(outcome, Generated):
             raise ServerFault("the engine gave an unexpected answer")
         return Result(outcome, queued)
@@ -215,12 +238,18 @@ class Engine:
         self._queue.clear()
         self._settled.set()
 
-    async def _run(self, message: JobMessage, timeout: float) -> tuple[Outcome, float]:  # noqa: ASYNC109
+    async def _run(
+        self,
+        message: JobMessage,
+        timeout: float,  # noqa: ASYNC109
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> tuple[Outcome, float]:
         if self.state != "ready":
             raise NotReady(f"the service is {self.state}")
         if self._quarantine.holds(message):
             raise InputQuarantined("this input ended a worker process twice and is refused")
-        job = Job(message, asyncio.get_running_loop().create_future())
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        job = Job(message, future, on_progress=on_progress)
         self._queue.append(job)
         self._dispatch()
         if job in self._queue and len(self._queue) > self._max_queue:
@@ -250,7 +279,7 @@ class Engine:
                 self._queue.popleft()
                 continue
             worker = min(
-                (w for w in self._workers if w.takes(job)), key=lambda w: len(w.jobs), default=None
+                (w for w in self._workers if w.takes(job)), key=lambda w: w.width, default=None
             )
             if worker is None:
                 break
@@ -316,7 +345,7 @@ class Engine:
         if not isinstance(first, Ready):
             return None
         self.model = first.model
-        worker = Worker(process, first.capacity)
+        worker = Worker(process, first.sequences, first.inputs)
         self._workers.append(worker)
         if len(self._workers) == len(self._configs):
             self._settled.set()
@@ -325,12 +354,20 @@ class Engine:
             while (message := await process.receive()) is not None:
                 if isinstance(message, Cancelled):
                     self._let_go(worker, message.job)
+                elif isinstance(message, Progress):
+                    self._pass_on(worker, message)
                 elif not isinstance(message, Ready | Unloadable):
                     self._settle(worker, message)
         finally:
             self._workers.remove(worker)
             self._bury(worker)
         return None
+
+    def _pass_on(self, worker: Worker, progress: Progress) -> None:
+        job = worker.jobs.get(progress.job)
+        if job is not None and job.on_progress is not None and not job.future.done():
+            job.streamed = True
+            job.on_progress(progress)
 
     def _settle(self, worker: Worker, outcome: Outcome) -> None:
         job = worker.jobs.get(outcome.job)
@@ -359,6 +396,8 @@ class Engine:
                 _fail(job, NotReady("the service is shutting down"))
             elif len(jobs) == 1 and self._quarantine.blame(job.message):
                 _fail(job, InputQuarantined("this input ended a worker process twice"))
+            elif job.streamed:
+                _fail(job, ServerFault("the worker process ended before this input was decoded"))
             elif job.alone:
                 _fail(job, ServerFault("the worker process ended twice while decoding this input"))
             elif not job.future.done():

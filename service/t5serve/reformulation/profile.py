@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
-from t5gguf.recipe import Recipe
+import msgspec
+
+from t5gguf.recipe import Generation, Recipe
 from t5serve.errors import InvalidRequest
 from t5serve.wire import ModelInfo
 
+logger = logging.getLogger(__name__)
+
 DEFAULT_TASK = "reformulate"
-DEFAULT_MAX_TOKENS = 64
+PREFIX = "t5serve.prefix."
+GENERATION = "t5serve.generation."
 
 
 @dataclass(frozen=True)
 class Profile:
-    """Tasks in order, the first being the default; each with the prefix of its inputs."""
+    """Tasks in order, the first being the default, each with the prefix of its inputs."""
 
     tasks: dict[str, str]
-    max_tokens: int
+    generation: Generation
 
     @classmethod
     def of(cls, model: ModelInfo, recipe: Recipe | None) -> Profile:
         """From the recipe that named the model, else from what the file says of itself."""
         if recipe is not None:
-            tasks, wanted = recipe.tasks, recipe.generation.max_tokens
+            tasks, generation = recipe.tasks, recipe.generation
         else:
             names = [name for name in model.metadata.get("t5serve.tasks", "").split(",") if name]
-            tasks = {name: model.metadata.get(f"t5serve.prefix.{name}", "") for name in names}
-            wanted = int(model.metadata.get("t5serve.generation.max_tokens", DEFAULT_MAX_TOKENS))
-        return cls(tasks or {DEFAULT_TASK: ""}, min(wanted, model.max_tokens))
+            tasks = {name: model.metadata.get(PREFIX + name, "") for name in names}
+            generation = _generation(model.metadata)
+        most = min(generation.max_tokens, model.max_tokens)
+        return cls(
+            tasks or {DEFAULT_TASK: ""}, msgspec.structs.replace(generation, max_tokens=most)
+        )
 
     def prefix(self, task: str | None) -> str:
         """The prefix of a task; of the default one without a name.
@@ -42,3 +51,16 @@ class Profile:
                 f"this model has no task {name!r}; it has: {', '.join(self.tasks)}", param="task"
             )
         return self.tasks[name]
+
+
+def _generation(metadata: dict[str, str]) -> Generation:
+    texts = {
+        key.removeprefix(GENERATION): text
+        for key, text in metadata.items()
+        if key.startswith(GENERATION)
+    }
+    try:
+        return msgspec.convert(texts, Generation, strict=False)
+    except msgspec.ValidationError as error:
+        logger.warning("the file's generation defaults are not used: %s", error)
+        return Generation()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from t5serve.engine.engine import Engine, Result
+from t5serve.decoding.config import GenerationConfig
+from t5serve.engine.engine import Engine
 from t5serve.errors import (
     ANSWERS,
     DeadlineExceeded,
@@ -18,48 +18,65 @@ from t5serve.errors import (
     RequestError,
     ServerFault,
 )
+from t5serve.reformulation.candidates import Reformulation, original, select
+from t5serve.reformulation.options import Options, decoding_of
 from t5serve.reformulation.profile import Profile
-from t5serve.wire import Timings
+from t5serve.reformulation.text import clean
+from t5serve.wire import Progress, Timings
 
 # What the original stands in for; anything else is the request's own fault.
 FALLBACKS = (DeadlineExceeded, NotReady, QueueFull, ServerFault)
-
-
-@dataclass(frozen=True)
-class Options:
-    """What one request asks of every query in it."""
-
-    task: str | None = None
-    max_tokens: int | None = None
-    strict: bool = False
-    timeout_ms: int = 10_000
-
-
-@dataclass(frozen=True)
-class Reformulation:
-    """One candidate; score is its length-normalised log-probability, None for the original."""
-
-    text: str
-    score: float | None
-    rank: int
-    tokens: int
-    source: Literal["model", "original"]
+NO_TIME = Timings(0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
 class Reformulated:
-    """What became of one query."""
+    """What became of one query; `completion_tokens` counts dropped candidates as well."""
 
     original: str
     reformulations: list[Reformulation]
-    fallback_reason: str | None
-    queue_ms: float
-    timings: Timings
-    prompt_tokens: int
+    fallback_reason: str | None = None
+    queue_ms: float = 0.0
+    timings: Timings = NO_TIME
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Piece:
+    """More text of one of a query's reformulations, before they are complete."""
+
+    query_index: int
+    rank: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A query that is done."""
+
+    query_index: int
+    result: Reformulated
+
+
+Event = Piece | Finished
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One request on its way."""
+
+    queries: Sequence[str]
+    options: Options
+    prefix: str
+    config: GenerationConfig
+    deadline: float
+    tell: Callable[[Event], None] | None
 
     @property
-    def completion_tokens(self) -> int:
-        return sum(one.tokens for one in self.reformulations if one.source == "model")
+    def is_live(self) -> bool:
+        """Whether text can be told while it is decoded: nothing can take its place."""
+        return self.tell is not None and self.config.width == 1 and not self.options.drops
 
 
 class Reformulator:
@@ -76,62 +93,110 @@ class Reformulator:
             RequestError: an input that can't be taken; if strict, whatever kept a query from
                 being reformulated.
         """
-        deadline = time.monotonic() + options.timeout_ms / 1000
-        prefix = self.profile.prefix(options.task)
-        tasks: list[asyncio.Task[Reformulated]] = []
+        return await self._all(self._call(queries, options))
+
+    async def stream(self, queries: Sequence[str], options: Options) -> AsyncIterator[Event]:
+        """Likewise, telling what there is as soon as it is there.
+
+        Text comes while it is decoded where nothing can take its place, else once a query's
+        candidates have been chosen. `Finished` says what counts in the end.
+
+        Raises:
+            RequestError: as above, maybe after some events.
+        """
+        events: asyncio.Queue[Event | None] = asyncio.Queue()
+        work = asyncio.create_task(self._all(self._call(queries, options, events.put_nowait)))
+        work.add_done_callback(lambda _: events.put_nowait(None))
+        try:
+            while (event := await events.get()) is not None:
+                yield event
+            await work
+        finally:
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+
+    def _call(
+        self,
+        queries: Sequence[str],
+        options: Options,
+        tell: Callable[[Event], None] | None = None,
+    ) -> _Call:
+        return _Call(
+            queries=queries,
+            options=options,
+            prefix=self.profile.prefix(options.task),
+            config=decoding_of(options, self.profile.generation),
+            deadline=time.monotonic() + options.timeout_ms / 1000,
+            tell=tell,
+        )
+
+    async def _all(self, call: _Call) -> list[Reformulated]:
         try:
             async with asyncio.TaskGroup() as group:
-                for index, query in enumerate(queries):
-                    one = self._one(prefix, query, index, len(queries), deadline, options)
-                    tasks.append(group.create_task(one))
+                tasks = [group.create_task(self._one(call, i)) for i in range(len(call.queries))]
         except BaseExceptionGroup as group:  # not except*: until 3.11.4 it wraps what it raises
             raise _first(group) from None
         return [task.result() for task in tasks]
 
-    async def _one(
-        self, prefix: str, query: str, index: int, count: int, deadline: float, options: Options
-    ) -> Reformulated:
+    async def _one(self, call: _Call, index: int) -> Reformulated:
+        """One query, or what stands in for it."""
+        query = call.queries[index]
         try:
-            result = await self._engine.generate(
-                text=prefix + query,
-                max_tokens=options.max_tokens or self.profile.max_tokens,
-                timeout=deadline - time.monotonic(),
-            )
-            return _settle(query, result)
+            result = await self._decode(call, index)
         except FALLBACKS as error:
-            if options.strict:
+            if call.options.strict:
                 raise
-            return _fall_back(query, ANSWERS[type(error)].code or "server_error")
+            reason = ANSWERS[type(error)].code or "server_error"
+            result = Reformulated(query, [original(query)], reason)
         except RequestError as error:
-            error.param = "query" if count == 1 else f"queries[{index}]"
+            error.param = "query" if len(call.queries) == 1 else f"queries[{index}]"
             raise
+        if call.tell is not None:
+            call.tell(Finished(index, result))
+        return result
+
+    async def _decode(self, call: _Call, index: int) -> Reformulated:
+        query = call.queries[index]
+        result = await self._engine.generate(
+            call.config,
+            text=call.prefix + query,
+            timeout=call.deadline - time.monotonic(),
+            on_progress=_Live(index, call.tell) if call.tell and call.is_live else None,
+        )
+        generated = result.generated
+        outputs = generated.outputs
+        if call.config.do_sample:  # beams come in their order
+            outputs = sorted(outputs, key=lambda output: -output.score)
+        chosen = select(query, outputs, call.options)
+        if all(one.source == "original" for one in chosen):
+            raise NoUsableOutput("the model gave no usable text for this query")
+        if call.tell is not None and not call.is_live:
+            for one in chosen:
+                call.tell(Piece(index, one.rank, one.text))
+        return Reformulated(
+            original=query,
+            reformulations=chosen,
+            queue_ms=result.queue_ms,
+            timings=generated.timings,
+            prompt_tokens=generated.prompt_tokens,
+            completion_tokens=sum(len(output.tokens) for output in generated.outputs),
+        )
 
 
-def clean(text: str) -> str:
-    """Single spaces, none at the ends."""
-    return " ".join(text.split())
+class _Live:
+    """Tells a query's text as it is settled, cleaned as it will be in the end."""
 
+    def __init__(self, index: int, tell: Callable[[Event], None]) -> None:
+        self._index = index
+        self._tell = tell
+        self._text = ""
 
-def _settle(query: str, result: Result) -> Reformulated:
-    generated = result.generated
-    text = clean(generated.text)
-    if not text:
-        raise NoUsableOutput("the model gave no text for this query")
-    one = Reformulation(
-        text=text,
-        score=generated.logprob / generated.decoded,
-        rank=1,
-        tokens=len(generated.tokens),
-        source="model",
-    )
-    return Reformulated(
-        query, [one], None, result.queue_ms, generated.timings, generated.prompt_tokens
-    )
-
-
-def _fall_back(query: str, reason: str) -> Reformulated:
-    original = Reformulation(query, None, 1, 0, "original")
-    return Reformulated(query, [original], reason, 0.0, Timings(0.0, 0.0, 0.0), 0)
+    def __call__(self, progress: Progress) -> None:
+        before = clean(self._text)
+        self._text += progress.text
+        news = clean(self._text)[len(before) :]
+        if news:
+            self._tell(Piece(self._index, 1, news))
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -12,21 +14,24 @@ from starlette.routing import Route
 
 from t5gguf.recipe import Recipe
 from t5serve.engine.engine import Engine
-from t5serve.errors import InvalidRequest, NotReady
+from t5serve.errors import InvalidRequest, NotReady, RequestError, error_body
 from t5serve.reformulation.profile import Profile
-from t5serve.reformulation.reformulator import Options, Reformulated, Reformulator
+from t5serve.reformulation.reformulator import Event, Finished, Reformulated, Reformulator
 from t5serve.routes.connection import read_body, while_connected
+from t5serve.routes.sse import ServerEvent, event_response
 from t5serve.schemas.body import parse
 from t5serve.schemas.reformulate import (
     QueryItem,
     ReformulateRequest,
-    ReformulateResponse,
+    ReformulateRest,
     ReformulationBody,
     ResultBody,
     TimingsBody,
     UsageBody,
 )
 from t5serve.settings import Settings
+
+Json = dict[str, Any]
 
 
 def reformulate_routes(engine: Engine, settings: Settings, recipe: Recipe | None) -> list[Route]:
@@ -45,59 +50,93 @@ def reformulate_routes(engine: Engine, settings: Settings, recipe: Recipe | None
         if engine.model is None:
             raise NotReady(f"the service is {engine.state}")
         reformulator = Reformulator(engine, Profile.of(engine.model, recipe))
-        options = Options(
-            task=body.task,
-            max_tokens=body.max_tokens,
-            strict=body.strict,
-            timeout_ms=body.timeout_ms or settings.timeout_ms,
-        )
-        results = await while_connected(
-            request, reformulator.reformulate([item.text for item in items], options)
-        )
-        total = 1000 * (time.perf_counter() - started)
-        response = _respond(engine.model.name, items, results, total)
-        return JSONResponse(response.model_dump(exclude_unset=True))
+        options = body.options(settings.timeout_ms)
+        texts = [item.text for item in items]
+        answer = _Answer(engine.model.name, items, started)
+        if body.stream:
+            events = _events(reformulator.stream(texts, options), answer)
+            return await while_connected(request, event_response(events))
+        results = await while_connected(request, reformulator.reformulate(texts, options))
+        return JSONResponse(answer.whole(results))
 
     return [Route("/v1/reformulate", reformulate, methods=["POST"])]
 
 
-def _respond(
-    model: str, items: Sequence[QueryItem], results: Sequence[Reformulated], total_ms: float
-) -> ReformulateResponse:
-    prompt = sum(result.prompt_tokens for result in results)
-    completion = sum(result.completion_tokens for result in results)
-    timings = [result.timings for result in results]
-    return ReformulateResponse(
-        id=f"reformulate-{uuid.uuid4().hex}",
-        model=model,
-        created=int(time.time()),
-        results=[_result(item, result) for item, result in zip(items, results, strict=True)],
-        timings_ms=TimingsBody(
-            queue=_ms(max(result.queue_ms for result in results)),
-            tokenize=_ms(sum(t.tokenize for t in timings)),
-            encode=_ms(sum(t.encode for t in timings)),
-            decode=_ms(sum(t.decode for t in timings)),
-            total=_ms(total_ms),
-        ),
-        usage=UsageBody(
-            prompt_tokens=prompt,
-            completion_tokens=completion,
-            total_tokens=prompt + completion,
-        ),
-    )
+async def _events(events: AsyncIterator[Event], answer: _Answer) -> AsyncIterator[ServerEvent]:
+    """The events of a stream, results in the order of the queries; an error is the last one."""
+    results: dict[int, Reformulated] = {}
+    sent = 0
+    begun = False
+    try:
+        async for event in events:
+            if isinstance(event, Finished):
+                results[event.query_index] = event.result
+            else:
+                yield ServerEvent("token", asdict(event))
+                begun = True
+            while sent in results:
+                yield ServerEvent("result", answer.result(sent, results[sent]))
+                begun = True
+                sent += 1
+    except RequestError as error:
+        if not begun:
+            raise
+        yield ServerEvent("error", error_body(error))
+    else:
+        yield ServerEvent("done", answer.rest([results[index] for index in range(sent)]))
 
 
-def _result(item: QueryItem, result: Reformulated) -> ResultBody:
-    given = {} if item.id is None else {"id": item.id}  # a result has an id if its query had
-    return ResultBody(
-        **given,
-        original=result.original,
-        queries=[one.text for one in result.reformulations],
-        reformulations=[ReformulationBody(**vars(one)) for one in result.reformulations],
-        fallback=result.fallback_reason is not None,
-        fallback_reason=result.fallback_reason,
-        cached=False,
-    )
+class _Answer:
+    """The parts of a response, for one that is sent whole and one that is streamed."""
+
+    def __init__(self, model: str, items: Sequence[QueryItem], started: float) -> None:
+        self._model = model
+        self._items = items
+        self._started = started
+
+    def result(self, index: int, result: Reformulated) -> Json:
+        """What became of one query."""
+        item = self._items[index]
+        body = ResultBody(
+            original=result.original,
+            queries=[one.text for one in result.reformulations],
+            reformulations=[ReformulationBody(**vars(one)) for one in result.reformulations],
+            fallback=result.fallback_reason is not None,
+            fallback_reason=result.fallback_reason,
+            cached=False,
+        ).model_dump(exclude_unset=True)
+        # A result has an id if its query had.
+        return body if item.id is None else {"id": item.id, **body}
+
+    def rest(self, results: Sequence[Reformulated]) -> Json:
+        """What belongs to the whole request."""
+        prompt = sum(result.prompt_tokens for result in results)
+        completion = sum(result.completion_tokens for result in results)
+        timings = [result.timings for result in results]
+        return ReformulateRest(
+            id=f"reformulate-{uuid.uuid4().hex}",
+            model=self._model,
+            created=int(time.time()),
+            timings_ms=TimingsBody(
+                queue=_ms(max(result.queue_ms for result in results)),
+                tokenize=_ms(sum(t.tokenize for t in timings)),
+                encode=_ms(sum(t.encode for t in timings)),
+                decode=_ms(sum(t.decode for t in timings)),
+                total=_ms(1000 * (time.perf_counter() - self._started)),
+            ),
+            usage=UsageBody(
+                prompt_tokens=prompt,
+                completion_tokens=completion,
+                total_tokens=prompt + completion,
+            ),
+        ).model_dump()
+
+    def whole(self, results: Sequence[Reformulated]) -> Json:
+        """All of it."""
+        rest = self.rest(results)
+        head = {name: rest.pop(name) for name in ("id", "model", "created")}
+        bodies = [self.result(index, result) for index, result in enumerate(results)]
+        return {**head, "results": bodies, **rest}
 
 
 def _ms(value: float) -> float:

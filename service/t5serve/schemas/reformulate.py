@@ -5,29 +5,17 @@ from __future__ import annotations
 import unicodedata
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
+from t5serve.decoding.config import MAX_WIDTH
 from t5serve.engine.config import MAX_TOKENS
+from t5serve.reformulation.options import PARAMETERS, Options, Strategy
+from t5serve.reformulation.preserve import Kind
 from t5serve.schemas.body import RequestBody
 
-# Fields of the contract that this version does not have; a value without effect is let through.
-NOT_YET: dict[str, Any] = {
-    "num_beams": 1,
-    "num_beam_groups": 1,
-    "length_penalty": 1,
-    "diversity_penalty": 0,
-    "temperature": None,
-    "top_k": None,
-    "top_p": None,
-    "min_p": None,
-    "repetition_penalty": 1,
-    "no_repeat_ngram_size": 0,
-    "seed": None,
-    "include_original": False,
-    "preserve": [],
-    "min_difference": 0,
-    "stream": False,
-}
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Beams = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
+MAX_N = 16
 
 
 class QueryItem(RequestBody):
@@ -53,56 +41,32 @@ class ReformulateRequest(RequestBody):
     query: str | None = None
     queries: Annotated[list[QueryItem], Field(min_length=1)] | None = None
     task: str | None = None
-    n: int = 1
-    strategy: Literal["auto", "greedy", "beam", "diverse_beam", "sample"] = "auto"
+    n: Annotated[int, Field(ge=1, le=MAX_N)] = 1
+    strategy: Strategy = "auto"
+    num_beams: Beams | None = None
+    num_beam_groups: Beams | None = None
+    length_penalty: Annotated[Number, Field(ge=-100, le=100)] | None = None
+    diversity_penalty: Annotated[Number, Field(ge=0, le=100)] | None = None
+    temperature: Annotated[Number, Field(ge=0, le=100)] | None = None
+    top_k: Annotated[int, Field(ge=0)] | None = None
+    top_p: Annotated[Number, Field(gt=0, le=1)] | None = None
+    min_p: Annotated[Number, Field(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[Number, Field(ge=0.01, le=100)] | None = None
+    no_repeat_ngram_size: Annotated[int, Field(ge=0)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
+    include_original: bool = False
+    preserve: Annotated[list[Kind], Field(default_factory=list)]
+    min_difference: Annotated[Number, Field(ge=0, le=1)] = 0.0
     timeout_ms: Annotated[int, Field(ge=1)] | None = None
     strict: bool = False
     cache: bool = True
-
-    num_beams: Any = None
-    num_beam_groups: Any = None
-    length_penalty: Any = None
-    diversity_penalty: Any = None
-    temperature: Any = None
-    top_k: Any = None
-    top_p: Any = None
-    min_p: Any = None
-    repetition_penalty: Any = None
-    no_repeat_ngram_size: Any = None
-    seed: Any = None
-    include_original: Any = None
-    preserve: Any = None
-    min_difference: Any = None
-    stream: Any = None
-
-    @field_validator(*NOT_YET)
-    @classmethod
-    def _not_there_yet(cls, value: Any, info: ValidationInfo) -> None:  # noqa: ANN401 - any JSON
-        neutral = NOT_YET[info.field_name or ""]
-        if value is not None and (
-            value != neutral or isinstance(value, bool) != (neutral is False)
-        ):
-            raise ValueError("not supported by this version")
+    stream: bool = False
 
     @field_validator("query")
     @classmethod
     def _not_blank(cls, query: str | None) -> str | None:
         return None if query is None else require_text(query)
-
-    @field_validator("n")
-    @classmethod
-    def _one(cls, n: int) -> int:
-        if n != 1:
-            raise ValueError("only 1 is supported by this version")
-        return n
-
-    @field_validator("strategy")
-    @classmethod
-    def _greedy(cls, strategy: str) -> str:
-        if strategy not in ("auto", "greedy"):
-            raise ValueError("only auto and greedy are supported by this version")
-        return strategy
 
     @model_validator(mode="after")
     def _query_or_queries(self) -> Self:
@@ -115,6 +79,22 @@ class ReformulateRequest(RequestBody):
         if self.queries is not None:
             return self.queries
         return [QueryItem(text=self.query or "")]
+
+    def options(self, timeout_ms: int) -> Options:
+        """What is asked of every query; `timeout_ms` where none was given."""
+        given = {name: getattr(self, name) for name in PARAMETERS}
+        return Options(
+            task=self.task,
+            n=self.n,
+            strategy=self.strategy,
+            parameters={name: value for name, value in given.items() if value is not None},
+            max_tokens=self.max_tokens,
+            include_original=self.include_original,
+            preserve=frozenset(self.preserve),
+            min_difference=self.min_difference,
+            strict=self.strict,
+            timeout_ms=self.timeout_ms or timeout_ms,
+        )
 
 
 def require_text(text: str) -> str:
@@ -165,12 +145,17 @@ class UsageBody(BaseModel):
     total_tokens: int
 
 
-class ReformulateResponse(BaseModel):
-    """The answer to one request."""
+class ReformulateRest(BaseModel):
+    """What an answer has besides its results; the data of a stream's last event."""
 
     id: str
     model: str
     created: int
-    results: list[ResultBody]
     timings_ms: TimingsBody
     usage: UsageBody
+
+
+class ReformulateResponse(ReformulateRest):
+    """The answer to one request."""
+
+    results: list[ResultBody]

@@ -25,6 +25,7 @@ def main() -> None:
         os.sched_setaffinity(0, config.cpus)  # before OpenMP starts threads that inherit it
 
     # Here and not above: importing llama_cpp loads libgomp, which reads the affinity.
+    from t5serve.decoding.config import MAX_WIDTH  # noqa: PLC0415
     from t5serve.wire import Ready, Unloadable  # noqa: PLC0415
     from t5serve.worker.backend import BackendError  # noqa: PLC0415
     from t5serve.worker.loop import Connection, Loop, warm_up  # noqa: PLC0415
@@ -40,15 +41,17 @@ def main() -> None:
                 max_tokens=config.max_tokens,
                 logit_scale=config.logit_scale,
                 backend=config.backend,
-                max_batch=config.max_batch,
+                rows=max(config.max_batch, MAX_WIDTH),
             )
             warm_up(model)
         except (LoadError, BackendError) as error:
             connection.send(Unloadable(str(error)))
             return
         with suppress(ConnectionError):  # the service is gone
-            connection.send(Ready(model.info, config.threads, model.backend.capacity))
-            Loop(connection, model).run()
+            backend = model.backend
+            ready = Ready(model.info, config.threads, config.max_batch, backend.inputs)
+            connection.send(ready)
+            Loop(connection, model, config.batch_window_ms / 1000).run()
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""What a backend does: token ids in, logits or the best token out; no text, no sampling."""
+"""What a backend does: token ids in, logits out; no text, no sampling."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,40 +15,38 @@ class BackendError(Exception):
     """A native call said no, or would have; the job fails, the worker goes on."""
 
 
-class Step(NamedTuple):
-    """What came out of one decoder step, in the order of the rows that were given.
-
-    Attributes:
-        best: each row's most likely token.
-        logprobs: the natural logs of those tokens' probabilities.
-        logits: gives a row's calibrated logits, F32 (n_vocab,), by its place among the rows given;
-            valid until the next call.
-    """
-
-    best: npt.NDArray[np.int32]
-    logprobs: npt.NDArray[np.float64]
-    logits: Callable[[int], F32]
-
-
 class Backend(Protocol):
-    """Decodes up to `capacity` rows, each over an encoder input of its own.
+    """Decodes up to `rows` sequences at once, over up to `inputs` encoder inputs.
 
     Every length, id and state is checked by the implementation before a native call: a failed
     assertion there ends the process.
     """
 
     name: str
-    capacity: int
+    rows: int
+    inputs: int
     n_vocab: int
     max_input_tokens: int
     max_tokens: int
 
     def encode(self, row: int, ids: Sequence[int]) -> None:
-        """Runs the encoder over ids; the row then starts to decode at position 0."""
+        """Runs the encoder over ids; the row is then open, at position 0."""
         ...
 
-    def step(self, rows: Sequence[int], tokens: Sequence[int]) -> Step:
-        """Feeds one decoder input to each row."""
+    def step(self, rows: Sequence[int], tokens: Sequence[int]) -> list[F32]:
+        """Feeds one decoder input to each row.
+
+        Returns:
+            Calibrated logits of each, (n_vocab,); valid until the next call. NaN where the
+            model's numbers overflow on that row's input; others are not touched by that.
+        """
+        ...
+
+    def reorder(self, rows: Sequence[int], parents: Sequence[int]) -> None:
+        """Makes each row go on from what its parent has decoded, over its parent's input.
+
+        Rows that were not open are now; parents are meant as they were before the call.
+        """
         ...
 
     def release(self, row: int) -> None:

@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from t5gguf.relative import relative_position_bucket
-from t5serve.decoding.greedy import log_sum_exp
 from t5serve.worker import ggml
-from t5serve.worker.backend import F32, BackendError, Step
+from t5serve.worker.backend import F32, BackendError
 from t5serve.worker.ggml import Context, Cpu, Tensor
 from t5serve.worker.graph import Caches, DecoderGraph, EncoderGraph, Graph, StepShape
+from t5serve.worker.rows import height
 from t5serve.worker.weights import Weights
 
 GRAPH_MEMORY = 48 << 20  # bytes that kept graphs may take
@@ -25,7 +25,7 @@ Key = TypeVar("Key")
 
 
 class GraphBackend:
-    """Decodes up to `capacity` rows at once, each at its own position over its own input.
+    """Decodes rows at once, each at its own position over an input of its own or a shared one.
 
     Args:
         path: the GGUF file.
@@ -34,7 +34,7 @@ class GraphBackend:
         max_input_tokens: longest encoder input.
         max_tokens: most decoder inputs of a row.
         threads: of every native call.
-        capacity: rows.
+        rows: sequences at once, and inputs.
     """
 
     name = "graph"
@@ -48,9 +48,9 @@ class GraphBackend:
         max_input_tokens: int,
         max_tokens: int,
         threads: int,
-        capacity: int,
+        rows: int,
     ) -> None:
-        self.capacity = capacity
+        self.rows = self.inputs = rows
         self.n_vocab = n_vocab
         self.max_input_tokens = max_input_tokens
         self.max_tokens = max_tokens
@@ -59,7 +59,7 @@ class GraphBackend:
         shape = self._weights.shape
         self._span = _bucket(max_input_tokens)
         self._cells = _power(max_tokens)
-        self._caches, self._own = self._make_caches()
+        self._make_caches()
         self._encoder_bias = self._weights.bias_tables("enc", shape.encoder_layers)
         self._decoder_bias = self._positions()
         self._encoders: OrderedDict[int, EncoderGraph] = OrderedDict()
@@ -98,23 +98,9 @@ class GraphBackend:
         self._input[row] = number
         self._position[row] = 0
 
-    def share(self, row: int, source: int) -> None:
-        """Opens a row at position 0 over the input of another one, without a copy."""
-        self._check_row(row)
-        if source not in self._input or row == source:
-            raise BackendError(f"row {source} has no input to share with row {row}")
-        self.release(row)
-        self._input[row] = self._input[source]
-        self._position[row] = 0
-
-    def step(self, rows: Sequence[int], tokens: Sequence[int]) -> Step:
+    def step(self, rows: Sequence[int], tokens: Sequence[int]) -> list[F32]:
         graph = self._run(rows, [[token] for token in tokens])
-        logits = [graph.logits[row, 0, : self.n_vocab] for row in rows]
-        # Not in the graph: ggml's argmax and softmax run on one thread, without vector
-        # instructions the one, in three passes the other; numpy takes a third of their time.
-        best = [int(one.argmax()) for one in logits]
-        logprobs = [float(one[i]) - log_sum_exp(one) for one, i in zip(logits, best, strict=True)]
-        return Step(np.array(best, np.int32), np.array(logprobs), logits.__getitem__)
+        return [graph.logits[row, 0, : self.n_vocab] for row in rows]
 
     def extend(self, rows: Sequence[int], tokens: Sequence[Sequence[int]]) -> F32:
         """Feeds several decoder inputs to each row, as many to each.
@@ -132,31 +118,26 @@ class GraphBackend:
         self._position[row] = position
 
     def reorder(self, rows: Sequence[int], parents: Sequence[int]) -> None:
-        """Makes each row go on from what its parent has decoded; parents as before the call."""
-        for row in (*rows, *parents):
-            if row not in self._position:
-                raise BackendError(f"row {row} is not open")
         if len(set(rows)) != len(rows) or len(rows) != len(parents):
             raise BackendError("expected one parent for each row")
+        for row, parent in zip(rows, parents, strict=True):
+            self._check_row(row)
+            if parent not in self._position:
+                raise BackendError(f"row {parent} is not open")
         moves = [(row, parent) for row, parent in zip(rows, parents, strict=True) if row != parent]
         if not moves:
             return
         targets, sources = ([move[end] for move in moves] for end in (0, 1))
-        longest = max(self._position[source] for source in sources)
-        for own in self._own:
-            own[targets, :longest] = own[sources, :longest]
         positions = [self._position[source] for source in sources]
         inputs = [self._input[source] for source in sources]
+        for own in self._own:
+            own[targets, : max(positions)] = own[sources, : max(positions)]
         self._position.update(zip(targets, positions, strict=True))
         self._input.update(zip(targets, inputs, strict=True))
-        used = set(self._input.values())
-        self._length = {number: size for number, size in self._length.items() if number in used}
 
     def release(self, row: int) -> None:
         self._position.pop(row, None)
-        number = self._input.pop(row, None)
-        if number is not None and number not in self._input.values():
-            self._length.pop(number, None)
+        self._input.pop(row, None)
 
     def _run(self, rows: Sequence[int], tokens: Sequence[Sequence[int]]) -> DecoderGraph:
         """One step of the decoder; afterwards each row is so many tokens further."""
@@ -180,23 +161,32 @@ class GraphBackend:
             for table, bias in zip(self._decoder_bias, graph.bias, strict=True):
                 for token in range(count):
                     bias[row, :, token] = table[position + token, :, : step.cells]
-            self._position[row] = position + count
         self._mask(graph, members, count)
         graph.compute()
+        for row in rows:
+            self._position[row] += count
+            if not np.isfinite(graph.logits[row].sum()):
+                self._clean(row)
         return graph
+
+    def _clean(self, row: int) -> None:
+        """Takes a row's NaN out of the caches: a mask does not keep them from those who come."""
+        for own, cross in zip(self._own, self._cross, strict=True):
+            own[row] = 0
+            cross[self._input[row]] = 0
 
     def _mask(self, graph: DecoderGraph, members: dict[int, list[int]], count: int) -> None:
         """Says which row may look at which input; the graph remembers it from step to step."""
         company = tuple((n, self._length[n], tuple(group)) for n, group in members.items())
         if graph.company == company:
             return
-        graph.company = company
         graph.mask[:] = -np.inf
         graph.mask[:, :, 0] = 0  # of rows that are nobody's, too: no look at all would be NaN
         for number in members:
             graph.mask[number, :, : self._length[number]] = 0
         if graph.groups is not None:
             _fill_groups(*graph.groups, members, count)
+        graph.company = company
 
     def _step_shape(
         self, rows: Sequence[int], count: int
@@ -205,26 +195,26 @@ class GraphBackend:
         members: dict[int, list[int]] = {}
         for row in rows:
             members.setdefault(self._input[row], []).append(row)
-        height = min(self.capacity, _row_bucket(max(rows) + 1))
+        computed = min(self.rows, height(max(rows) + 1))
         direct = all(group == [number] for number, group in members.items())
         longest = max(self._length[number] for number in members)
         return (
             StepShape(
-                rows=height,
+                rows=computed,
                 tokens=count,
                 cells=_power(max(self._position[row] for row in rows) + count),
                 span=min(self._span, _span_bucket(longest)),
-                inputs=height if direct else min(self.capacity, _row_bucket(max(members) + 1)),
-                group=0 if direct else _row_bucket(max(map(len, members.values()))),
+                inputs=computed if direct else min(self.rows, height(max(members) + 1)),
+                group=0 if direct else height(max(map(len, members.values()))),
             ),
             members,
         )
 
-    def _make_caches(self) -> tuple[Caches, list[npt.NDArray[np.float32]]]:
+    def _make_caches(self) -> None:
         """Caches in memory that is only taken when it is touched."""
         shape = self._weights.shape
         width = 2 * shape.inner
-        own, cross = self._cells * self.capacity + 1, self._span * self.capacity
+        own, cross = self._cells * self.rows + 1, self._span * self.rows
         self._scratch = own - 1
         lines = shape.decoder_layers * (own + cross)
         self._memory = mmap.mmap(-1, lines * width * 4)
@@ -238,24 +228,20 @@ class GraphBackend:
         self._context = Context(2 * shape.decoder_layers)
         line = 0
 
-        def take(count: int) -> Tensor:
+        def take(count: int) -> tuple[Tensor, F32]:
             nonlocal line
             tensor = g.ggml_new_tensor_2d(self._context.address, ggml.F32, width, count)
-            g.ggml_backend_tensor_alloc(buffer, tensor, values[line:].ctypes.data)
+            taken = values[line : line + count]
+            g.ggml_backend_tensor_alloc(buffer, tensor, taken.ctypes.data)
             line += count
-            return int(tensor)
+            return int(tensor), taken
 
-        layers = range(shape.decoder_layers)
-        caches = Caches(
-            [take(own) for _ in layers], self._cells, [take(cross) for _ in layers], self._span
-        )
-        arrays = [
-            values[layer * own : layer * own + self._scratch].reshape(
-                self.capacity, self._cells, width
-            )
-            for layer in layers
-        ]
-        return caches, arrays
+        owns = [take(own) for _ in range(shape.decoder_layers)]
+        crosses = [take(cross) for _ in range(shape.decoder_layers)]
+        tensors = [[tensor for tensor, _ in part] for part in (owns, crosses)]
+        self._caches = Caches(tensors[0], self._cells, tensors[1], self._span)
+        self._own = [taken[:-1].reshape(self.rows, self._cells, width) for _, taken in owns]
+        self._cross = [taken.reshape(self.rows, self._span, width) for _, taken in crosses]
 
     def _positions(self) -> list[npt.NDArray[np.float32]]:
         """Per table the bias of every position, (positions, heads, cells); -inf past it."""
@@ -279,10 +265,8 @@ class GraphBackend:
 
     def _free_input(self, row: int) -> int:
         """The row's own number where it is free, so that rows and inputs match."""
-        free = [n for n in range(self.capacity) if n not in self._length]
-        if not free:
-            raise BackendError("no place for another input")
-        return row if row in free else free[0]
+        free = set(range(self.rows)) - set(self._input.values())
+        return row if row in free else min(free)
 
     def _kept(self, graphs: OrderedDict[Key, Kept], key: Key, make: Callable[[], Kept]) -> Kept:
         """A graph from those kept, or a new one in place of the longest unused."""
@@ -309,8 +293,8 @@ class GraphBackend:
         return count
 
     def _check_row(self, row: int) -> None:
-        if not 0 <= row < self.capacity:
-            raise BackendError(f"row {row} is not in 0..{self.capacity - 1}")
+        if not 0 <= row < self.rows:
+            raise BackendError(f"row {row} is not in 0..{self.rows - 1}")
 
     def _check_ids(self, ids: Sequence[int]) -> None:
         for token in ids:
@@ -344,10 +328,6 @@ def _bucket(tokens: int) -> int:
 def _span_bucket(tokens: int) -> int:
     """Input lengths in the decoder: by 16 up to 64, then powers of two."""
     return -(-tokens // 16) * 16 if tokens <= 64 else _power(tokens)
-
-
-def _row_bucket(rows: int) -> int:
-    return rows if rows <= 2 else -(-rows // 4) * 4
 
 
 def _power(size: int) -> int:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
-from t5serve.decoding.greedy import Greedy
-from t5serve.wire import Generate, Generated, Timings
-from t5serve.worker.backend import Step
+from t5serve.decoding.config import GenerationConfig
+from t5serve.decoding.logprobs import F32
+from t5serve.decoding.search import Branch, Hypothesis
+from t5serve.decoding.stops import Stops
+from t5serve.decoding.strategy import start_search
+from t5serve.wire import Generate, Generated, Output, Progress, Timings, Token
 from t5serve.worker.model import Model
 from t5serve.worker.vocabulary import SENTINEL
 
@@ -20,7 +24,12 @@ class InputRefused(Exception):
 
 
 class Generation:
-    """A job between its first and its last step."""
+    """A job between its first and its last step.
+
+    Attributes:
+        rows: of the backend, one for each running sequence.
+        tokens: what each of them is fed next.
+    """
 
     def __init__(self, request: Generate, model: Model, row: int) -> None:
         """Tokenises and encodes.
@@ -30,48 +39,112 @@ class Generation:
         """
         self.request = request
         self._model = model
-        self.row = row
         started = time.perf_counter()
         ids = (request.ids or []) if request.text is None else tokenize(request.text, model)
         check_input(ids, model)
-        if not 1 <= request.max_tokens <= model.backend.max_tokens:
-            raise InputRefused(f"max_tokens must be 1 to {model.backend.max_tokens}")
+        check_config(request.config, model)
         tokenized = time.perf_counter()
         model.backend.encode(row, ids)
         self._prompt_tokens = len(ids)
         self._tokenize = tokenized - started
         self._encode = time.perf_counter() - tokenized
         self._decode = 0.0
-        self.next = model.start_token
-        self._sequence = Greedy(
+        self.rows = [row]
+        self.tokens = [model.start_token]
+        self._stops = Stops(request.stop)
+        self._search = start_search(
+            request.config,
+            start=model.start_token,
             eos=model.vocabulary.eos,
             suppressed=model.vocabulary.suppressed,
-            max_tokens=request.max_tokens,
+            ends=self._ends if self._stops else None,
         )
+        self._sent: dict[int, tuple[int, int]] = {}
+        """Of each streamed sequence: characters and tokens that have been sent."""
 
-    def accept(self, step: Step, place: int, seconds: float) -> Generated | None:
-        """Takes the outcome of a step, the row's being at that place; the result after the last."""
-        self.next = self._sequence.accept(
-            int(step.best[place]), float(step.logprobs[place]), lambda: step.logits(place)
-        )
+    @property
+    def width(self) -> int:
+        """Sequences that it may come to decode at once."""
+        return self.request.config.width
+
+    def accept(self, logits: Sequence[F32], seconds: float) -> list[Branch]:
+        """Takes the logits of a step, in the order of the rows; how its sequences go on."""
         self._decode += seconds
-        sequence = self._sequence
-        if sequence.finish_reason is None:
-            return None
+        return self._search.advance(logits)
+
+    def progress(self) -> list[Progress]:
+        """What has been settled since the last time, if it is streamed."""
+        if not self.request.stream:
+            return []
+        news = (self._news(i, one) for i, one in enumerate(self._search.settled))
+        return [one for one in news if one is not None]
+
+    def outcome(self) -> Generated:
+        """The result, once no sequence goes on."""
         return Generated(
             job=self.request.job,
-            text=self._model.vocabulary.decode(sequence.tokens),
-            tokens=sequence.tokens,
-            logprob=sequence.logprob,
-            decoded=sequence.decoded,
-            finish_reason=sequence.finish_reason,
+            outputs=[self._output(one) for one in self._search.settled],
             prompt_tokens=self._prompt_tokens,
             timings=Timings(*(1000 * t for t in (self._tokenize, self._encode, self._decode))),
         )
 
-    def close(self) -> None:
-        """Frees the row."""
-        self._model.backend.release(self.row)
+    def _ends(self, tokens: Sequence[int]) -> bool:
+        return self._stops.found(self._model.vocabulary.decode(tokens, final=False))
+
+    def _text(self, one: Hypothesis) -> str:
+        """The text that is settled; all of it when the sequence is over."""
+        if one.finish_reason is None:
+            return self._stops.settled(self._model.vocabulary.decode(one.tokens, final=False))
+        return self._stops.cut(self._model.vocabulary.decode(one.tokens))
+
+    def _output(self, one: Hypothesis) -> Output:
+        text = self._text(one)
+        return Output(
+            text=text,
+            tokens=one.tokens,
+            logprob=one.logprob,
+            decoded=len(one.choices),
+            score=one.score,
+            finish_reason=one.finish_reason or "length",
+            details=self._details(one, text),
+        )
+
+    def _news(self, index: int, one: Hypothesis) -> Progress | None:
+        characters, count = self._sent.get(index, (0, 0))
+        text = self._text(one)
+        details = self._details(one, text)
+        if len(text) == characters and len(details or ()) == count:
+            return None
+        self._sent[index] = (len(text), len(details or ()))
+        news = None if details is None else details[count:]
+        return Progress(self.request.job, index, text[characters:], news)
+
+    def _details(self, one: Hypothesis, text: str) -> list[Token] | None:
+        """The tokens that make up a text, each with its part of it."""
+        if self.request.config.top_logprobs is None:
+            return None
+        over = one.finish_reason is not None
+        vocabulary = self._model.vocabulary
+        cut = over and len(text) < len(vocabulary.decode(one.tokens))
+        details: list[Token] = []
+        before = ""
+        for place, choice in enumerate(one.choices):
+            tokens = one.tokens[: place + 1]
+            after = vocabulary.decode(tokens, final=over and tokens == one.tokens)
+            if (
+                choice.token == one.eos
+                or (cut and len(before) >= len(text))
+                or (not over and len(after) > len(text))
+            ):
+                break
+            top = [
+                (token, vocabulary.decode([*tokens[:-1], token])[len(before) :], logprob)
+                for token, logprob in choice.top
+            ]
+            own = after[len(before) : len(text)]
+            details.append(Token(choice.token, own, choice.logprob, top))
+            before = after
+        return details
 
 
 def tokenize(text: str, model: Model) -> list[int]:
@@ -98,6 +171,16 @@ def check_input(ids: list[int], model: Model) -> None:
             f"the input has {len(ids)} tokens, at most {limit} are taken", too_long=True
         )
     check_ids(ids, model)
+
+
+def check_config(config: GenerationConfig, model: Model) -> None:
+    """Refuses what the backend can't decode, and biases of tokens that do not exist."""
+    backend = model.backend
+    if not 1 <= config.max_tokens <= backend.max_tokens:
+        raise InputRefused(f"max_tokens must be 1 to {backend.max_tokens}")
+    if config.width > backend.rows:
+        raise InputRefused(f"at most {backend.rows} sequences are decoded at once")
+    check_ids(list(config.logit_bias), model)
 
 
 def check_ids(ids: list[int], model: Model) -> None:

@@ -1,8 +1,9 @@
 """The backend on llama.cpp's own graph: llama_encode and llama_decode.
 
-One encoder state per context, overwritten by each llama_encode; hence one row. llama.cpp asserts
-that n_ubatch holds the whole encoder input, and that an encode comes before the first decode.
-Source: llama.cpp, src/llama-context.cpp and src/models/t5.cpp.
+One encoder state per context, overwritten by each llama_encode; hence one input at a time, which
+all rows share: its tokens belong to every row's sequence. llama.cpp asserts that n_ubatch holds the
+whole encoder input, that an encode comes before the first decode, and that sequences share one
+cache. Source: llama.cpp, src/llama-context.cpp, src/llama-graph.cpp and src/models/t5.cpp.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ from typing import Any
 import llama_cpp
 import numpy as np
 
-from t5serve.decoding.greedy import log_sum_exp
-from t5serve.worker.backend import F32, BackendError, Step
+from t5serve.worker.backend import F32, BackendError
 
 GGML_TYPE_F32 = 0
 MIN_CONTEXT = 256  # llama.cpp rounds up to this
+LAST = -1  # an open end of a range of positions
 
 
 class LlamaBackend:
-    """Decodes one row at a time.
+    """Decodes rows over one input.
 
     Args:
         model: llama_model pointer; outlives the backend.
@@ -31,10 +32,11 @@ class LlamaBackend:
         max_input_tokens: longest encoder input.
         max_tokens: most decoder inputs of a row.
         threads: of every native call.
+        rows: sequences at once.
     """
 
     name = "llama"
-    capacity = 1
+    inputs = 1
 
     def __init__(
         self,
@@ -45,19 +47,25 @@ class LlamaBackend:
         max_input_tokens: int,
         max_tokens: int,
         threads: int,
+        rows: int,
     ) -> None:
         self.native = model
+        self.rows = rows
         self.n_vocab = n_vocab
         self.max_input_tokens = max_input_tokens
         self.max_tokens = max_tokens
         self._scale = np.float32(logit_scale)
-        self._position: int | None = None
-        context = max(max_input_tokens, max_tokens, MIN_CONTEXT)
+        self._position: dict[int, int] = {}
+        """Of each open row: tokens decoded so far."""
+        self._clean = True
+        """Whether all that is cached is finite: a mask does not keep NaN from those who come."""
+        batch = max(max_input_tokens, rows, MIN_CONTEXT)
         params = llama_cpp.llama_context_default_params()
-        params.n_ctx = context
-        params.n_batch = context
-        params.n_ubatch = context
-        params.n_seq_max = 1
+        params.n_ctx = max(batch, rows * max_tokens)
+        params.n_batch = batch
+        params.n_ubatch = batch
+        params.n_seq_max = 2 * rows  # the rows, and as many again to exchange them
+        params.kv_unified = True
         params.n_threads = threads
         params.n_threads_batch = threads
         params.type_k = GGML_TYPE_F32  # small here, and exact
@@ -68,61 +76,96 @@ class LlamaBackend:
         if not self._context:
             raise BackendError("llama.cpp could not make a context for this model")
         self._memory = llama_cpp.llama_get_memory(self._context)
-        self._batch = llama_cpp.llama_batch_init(context, 0, 1)
-        for index in range(context):
-            self._batch.n_seq_id[index] = 1
-            self._batch.seq_id[index][0] = 0
+        self._batch = llama_cpp.llama_batch_init(batch, 0, rows)
+        for index in range(batch):
             self._batch.logits[index] = 1
 
     def encode(self, row: int, ids: Sequence[int]) -> None:
-        if row != 0:
-            raise BackendError(f"row {row}: this backend has row 0 only")
+        self._check_row(row)
+        if any(other != row for other in self._position):
+            raise BackendError("this backend has one input at a time, and other rows decode one")
         if not 1 <= len(ids) <= self.max_input_tokens:
             raise BackendError(f"{len(ids)} input tokens, expected 1 to {self.max_input_tokens}")
         self._check_ids(ids)
-        self._position = None
-        llama_cpp.llama_memory_clear(self._memory, False)  # noqa: FBT003 - llama.cpp's signature
+        self._position = {}
+        llama_cpp.llama_memory_clear(self._memory, not self._clean)
+        self._clean = True
         for index, token in enumerate(ids):
             self._batch.token[index] = token
             self._batch.pos[index] = index
+            self._batch.n_seq_id[index] = self.rows
+            for sequence in range(self.rows):
+                self._batch.seq_id[index][sequence] = sequence
         self._batch.n_tokens = len(ids)
         status = llama_cpp.llama_encode(self._context, self._batch)
         if status != 0:
             raise BackendError(f"llama_encode returned {status}")
-        self._position = 0
+        self._position[row] = 0
 
-    def step(self, rows: Sequence[int], tokens: Sequence[int]) -> Step:
-        if list(rows) != [0] or len(tokens) != 1:
-            raise BackendError(f"rows {list(rows)}: this backend has row 0 only")
-        if self._position is None:
-            raise BackendError("step before encode")
-        if self._position >= self.max_tokens:
-            raise BackendError(f"more than {self.max_tokens} tokens")
+    def step(self, rows: Sequence[int], tokens: Sequence[int]) -> list[F32]:
+        if not rows or len(rows) != len(tokens) or len(set(rows)) != len(rows):
+            raise BackendError("expected distinct rows, with a token for each")
+        for row in rows:
+            if row not in self._position:
+                raise BackendError(f"row {row}: step before encode")
+            if self._position[row] >= self.max_tokens:
+                raise BackendError(f"row {row}: more than {self.max_tokens} tokens")
         self._check_ids(tokens)
-        self._batch.token[0] = tokens[0]
-        self._batch.pos[0] = self._position
-        self._batch.n_tokens = 1
+        for index, (row, token) in enumerate(zip(rows, tokens, strict=True)):
+            self._batch.token[index] = token
+            self._batch.pos[index] = self._position[row]
+            self._batch.n_seq_id[index] = 1
+            self._batch.seq_id[index][0] = row
+        self._batch.n_tokens = len(rows)
         status = llama_cpp.llama_decode(self._context, self._batch)
         if status != 0:
-            self._position = None
+            for row in rows:
+                self.release(row)
             raise BackendError(f"llama_decode returned {status}")
-        self._position += 1
-        logits = self._logits()
-        best = int(logits.argmax())
-        logprob = float(logits[best]) - log_sum_exp(logits)
-        return Step(np.array([best], np.int32), np.array([logprob]), lambda _: logits)
+        for row in rows:
+            self._position[row] += 1
+        logits = [self._logits(index) for index in range(len(rows))]
+        self._clean = self._clean and all(np.isfinite(row.sum()) for row in logits)
+        return logits
 
-    def _logits(self) -> F32:
-        pointer = llama_cpp.llama_get_logits_ith(self._context, 0)
+    def reorder(self, rows: Sequence[int], parents: Sequence[int]) -> None:
+        if len(set(rows)) != len(rows) or len(rows) != len(parents):
+            raise BackendError("expected one parent for each row")
+        for row, parent in zip(rows, parents, strict=True):
+            self._check_row(row)
+            if parent not in self._position:
+                raise BackendError(f"row {parent} is not open")
+        moves = [(row, parent) for row, parent in zip(rows, parents, strict=True) if row != parent]
+        positions = [self._position[parent] for _, parent in moves]
+        for place, (_, parent) in enumerate(moves):  # all parents, before any of them is lost
+            self._copy(parent, self.rows + place)
+        for place, (row, _) in enumerate(moves):
+            self._forget(row)
+            self._copy(self.rows + place, row)
+            self._forget(self.rows + place)
+            self._position[row] = positions[place]
+
+    def release(self, row: int) -> None:
+        if self._position.pop(row, None) is not None:
+            self._forget(row)
+
+    def _copy(self, source: int, target: int) -> None:
+        llama_cpp.llama_memory_seq_cp(self._memory, source, target, 0, LAST)
+
+    def _forget(self, sequence: int) -> None:
+        llama_cpp.llama_memory_seq_rm(self._memory, sequence, 0, LAST)
+
+    def _logits(self, index: int) -> F32:
+        pointer = llama_cpp.llama_get_logits_ith(self._context, index)
         if not pointer:
             raise BackendError("llama.cpp gave no logits")
         address = ctypes.cast(pointer, ctypes.POINTER(ctypes.c_float))
         logits = np.ctypeslib.as_array(address, (self.n_vocab,))
         return logits if self._scale == 1 else logits * self._scale
 
-    def release(self, row: int) -> None:
-        if row == 0:
-            self._position = None
+    def _check_row(self, row: int) -> None:
+        if not 0 <= row < self.rows:
+            raise BackendError(f"row {row} is not in 0..{self.rows - 1}")
 
     def _check_ids(self, ids: Sequence[int]) -> None:
         for token in ids:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import select
 import socket
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
+from t5serve.decoding.config import GenerationConfig
+from t5serve.decoding.search import Branch
 from t5serve.wire import (
     HEADER,
     Cancel,
@@ -16,7 +19,6 @@ from t5serve.wire import (
     FromWorker,
     Generate,
     JobMessage,
-    Outcome,
     Refused,
     Score,
     Scored,
@@ -25,9 +27,10 @@ from t5serve.wire import (
     pack,
     unpack_to_worker,
 )
-from t5serve.worker.backend import BackendError
+from t5serve.worker.backend import Backend, BackendError
 from t5serve.worker.job import Generation, InputRefused, check_ids, check_input, tokenize
 from t5serve.worker.model import Model
+from t5serve.worker.rows import assign
 
 
 class Connection:
@@ -38,9 +41,9 @@ class Connection:
         self._poll = select.poll()  # select() ends at file descriptor 1023
         self._poll.register(sock, select.POLLIN)
 
-    def waiting(self) -> bool:
-        """Whether a message is there to read."""
-        return bool(self._poll.poll(0))
+    def waiting(self, seconds: float = 0.0) -> bool:
+        """Whether a message is there to read, or comes within so long."""
+        return bool(self._poll.poll(1000 * seconds))
 
     def receive(self) -> bytes | None:
         """The next frame's body; waits for it. None when the service is gone."""
@@ -61,14 +64,21 @@ class Connection:
 
 
 class Loop:
-    """Decodes up to the backend's capacity of jobs together, a step at a time."""
+    """Decodes the sequences of all jobs that are there together, a step at a time.
 
-    def __init__(self, connection: Connection, model: Model) -> None:
+    Args:
+        connection: to the service.
+        model: loaded.
+        window: seconds that a first job waits for company, if the last one had some.
+    """
+
+    def __init__(self, connection: Connection, model: Model, window: float = 0.0) -> None:
         self._connection = connection
         self._model = model
+        self._window = window
+        self._had_company = False
         self._waiting: dict[int, JobMessage] = {}
         self._active: dict[int, Generation] = {}
-        self._free_rows = set(range(model.backend.capacity))
 
     def run(self) -> None:
         """Returns when the service closes its end."""
@@ -83,6 +93,7 @@ class Loop:
     def _read(self) -> bool:
         """Takes in the messages that are there, waiting for one if there is nothing to do."""
         while not (self._active or self._waiting) or self._connection.waiting():
+            idle = not (self._active or self._waiting)
             body = self._connection.receive()
             if body is None:
                 return False
@@ -91,6 +102,9 @@ class Loop:
                 self._cancel(message.job)
             else:
                 self._waiting[message.job] = message
+                if idle and self._had_company:
+                    self._connection.waiting(self._window)
+        self._had_company = len(self._active) + len(self._waiting) > 1
         return True
 
     def _cancel(self, job: int) -> None:
@@ -111,18 +125,17 @@ class Loop:
             ids = tokenize(message.text, self._model)
             self._connection.send(Tokenized(message.job, ids))
             return
-        if not self._free_rows:
+        backend = self._model.backend
+        wanted = message.config.width if isinstance(message, Generate) else 1
+        taken = sum(generation.width for generation in self._active.values())
+        if self._active and (taken + wanted > backend.rows or len(self._active) == backend.inputs):
             raise BackendError("the service sent more jobs than this worker takes")
+        used = {row for generation in self._active.values() for row in generation.rows}
+        row = min(set(range(backend.rows)) - used)
         if isinstance(message, Score):
-            self._connection.send(self._score(message, min(self._free_rows)))
-            return
-        row = min(self._free_rows)  # a step costs what the highest row makes it cost
-        self._free_rows.remove(row)
-        try:
+            self._connection.send(self._score(message, row))
+        else:
             self._active[message.job] = Generation(message, self._model, row)
-        except (InputRefused, BackendError):
-            self._free_rows.add(row)
-            raise
 
     def _score(self, message: Score, row: int) -> Scored:
         backend = self._model.backend
@@ -131,39 +144,75 @@ class Loop:
         if not 1 <= len(message.decoder_ids) <= backend.max_tokens:
             raise InputRefused(f"expected 1 to {backend.max_tokens} decoder inputs")
         backend.encode(row, message.encoder_ids)
-        logits = [backend.step([row], [token]).logits(0).copy() for token in message.decoder_ids]
+        logits = [backend.step([row], [token])[0].copy() for token in message.decoder_ids]
         backend.release(row)
         return Scored(message.job, np.stack(logits).astype("<f4").tobytes())
 
     def _advance(self) -> None:
-        for job, outcome in advance(self._model, list(self._active.values())):
-            self._finish(job)
-            self._connection.send(outcome)
+        for message in advance(self._model, list(self._active.values())):
+            self._connection.send(message)
+        for job in [job for job, one in self._active.items() if not one.rows]:
+            del self._active[job]
 
     def _finish(self, job: int) -> None:
-        generation = self._active.pop(job)
-        generation.close()
-        self._free_rows.add(generation.row)
+        for row in self._active.pop(job).rows:
+            self._model.backend.release(row)
 
 
-def advance(model: Model, generations: list[Generation]) -> list[tuple[int, Outcome]]:
-    """One step of all generations; of those that ended by it, the job and its outcome."""
+def advance(model: Model, generations: Sequence[Generation]) -> list[FromWorker]:
+    """One step of all generations; what there is to tell of them.
+
+    Those that are over have no rows afterwards.
+    """
+    rows = [row for one in generations for row in one.rows]
     started = time.perf_counter()
     try:
-        step = model.backend.step([g.row for g in generations], [g.next for g in generations])
+        logits = iter(model.backend.step(rows, [t for one in generations for t in one.tokens]))
     except BackendError as error:
-        return [(g.request.job, Failed(g.request.job, str(error))) for g in generations]
+        _place(model.backend, generations, [])
+        return [Failed(one.request.job, str(error)) for one in generations]
     seconds = time.perf_counter() - started
-    outcomes = [(g.request.job, g.accept(step, i, seconds)) for i, g in enumerate(generations)]
-    return [(job, outcome) for job, outcome in outcomes if outcome is not None]
+    messages: list[FromWorker] = []
+    running: list[tuple[Generation, Branch]] = []
+    for one in generations:
+        own = [next(logits) for _ in one.rows]
+        if not all(np.isfinite(row.sum()) for row in own):
+            messages.append(Failed(one.request.job, "the model's numbers overflow on this input"))
+            continue
+        branches = one.accept(own, seconds)
+        running += [(one, branch) for branch in branches]
+        messages += one.progress()
+        if not branches:
+            messages.append(one.outcome())
+    _place(model.backend, generations, running)
+    return messages
+
+
+def _place(
+    backend: Backend,
+    generations: Sequence[Generation],
+    running: Sequence[tuple[Generation, Branch]],
+) -> None:
+    """Gives every sequence that goes on a row, and frees the others."""
+    used = {row for one in generations for row in one.rows}
+    parents = [one.rows[branch.parent] for one, branch in running]
+    rows = assign(parents)
+    backend.reorder(rows, parents)
+    for row in used - set(rows):
+        backend.release(row)
+    for one in generations:
+        one.rows, one.tokens = [], []
+    for row, (one, branch) in zip(rows, running, strict=True):
+        one.rows.append(row)
+        one.tokens.append(branch.token)
 
 
 def warm_up(model: Model) -> None:
     """One encode and a few steps for real, so that the first request finds everything in place."""
     ids = model.vocabulary.encode("warm up")[-model.backend.max_input_tokens :]
-    generation = Generation(Generate(job=0, max_tokens=2, ids=ids), model, 0)
-    while not (outcomes := advance(model, [generation])):
-        pass
-    generation.close()
-    if isinstance(outcomes[0][1], Failed):
-        raise BackendError(outcomes[0][1].message)
+    request = Generate(job=0, config=GenerationConfig(max_tokens=2), ids=ids)
+    generation = Generation(request, model, 0)
+    while generation.rows:
+        for message in advance(model, [generation]):
+            if isinstance(message, Failed):
+                raise BackendError(message.message)

@@ -48,7 +48,7 @@ def load(
     max_tokens: int,
     logit_scale: float | None,
     backend: Literal["auto", "graph", "llama"],
-    max_batch: int,
+    rows: int,
 ) -> Model:
     """Maps the file and makes a backend for it.
 
@@ -59,7 +59,7 @@ def load(
         max_tokens: most decoder inputs.
         logit_scale: factor on the file's logits; None: as the file says.
         backend: which one; auto: graph, or llama for a file that graph refuses.
-        max_batch: rows that a backend that can decodes at once.
+        rows: sequences that are decoded at once.
 
     Raises:
         LoadError: missing, not GGUF, truncated, not a T5, or a T5 that the backend can't compute.
@@ -75,7 +75,7 @@ def load(
                 max_input_tokens=max_input_tokens,
                 max_tokens=max_tokens,
                 threads=threads,
-                capacity=max_batch,
+                rows=rows,
             )
             return file.model(made)
         except GgmlError as error:
@@ -94,6 +94,7 @@ def load(
             max_input_tokens=max_input_tokens,
             max_tokens=max_tokens,
             threads=threads,
+            rows=rows,
         )
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import ctypes
 from collections.abc import Iterable
 from typing import Any
@@ -20,7 +21,7 @@ class Vocabulary:
     Attributes:
         size: number of ids.
         eos: id of `</s>`.
-        suppressed: of each id, whether it never comes out: all but `</s>` that are not text.
+        suppressed: ids that never come out: all but `</s>` that are not text.
     """
 
     def __init__(self, model: Any, size: int) -> None:  # noqa: ANN401 - an opaque pointer
@@ -28,6 +29,7 @@ class Vocabulary:
         self.size = size
         self.eos = int(llama_cpp.llama_vocab_eos(self._vocab))
         self.suppressed = self._find_suppressed()
+        self._pieces: dict[int, bytes] = {}
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, `</s>` last.
@@ -48,16 +50,23 @@ class Vocabulary:
             capacity = -count  # some characters are normalised to many: U+FDFA to 18
         return buffer[:count]
 
-    def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids as SentencePiece joins them, without the leading space."""
-        text = b"".join(self._piece(token) for token in ids).decode(errors="replace")
+    def decode(self, ids: Iterable[int], *, final: bool = True) -> str:
+        """The text of ids as SentencePiece joins them, without the leading space.
+
+        A character that is not whole is replaced at the end of all ids, and left out before.
+        """
+        raw = b"".join(self._piece(token) for token in ids)
+        text = codecs.getincrementaldecoder("utf-8")(errors="replace").decode(raw, final)
         return text.replace(SPACE, " ").removeprefix(" ")
 
     def _piece(self, token: int) -> bytes:
-        text = self._text(token)
-        if self._attributes(token) & llama_cpp.LLAMA_TOKEN_ATTR_BYTE:
-            return bytes([int(text[3:5], 16)])  # <0xE2>
-        return text
+        piece = self._pieces.get(token)
+        if piece is None:
+            piece = self._text(token)
+            if self._attributes(token) & llama_cpp.LLAMA_TOKEN_ATTR_BYTE:
+                piece = bytes([int(piece[3:5], 16)])  # <0xE2>
+            self._pieces[token] = piece
+        return piece
 
     def _text(self, token: int) -> bytes:
         return bytes(llama_cpp.llama_vocab_get_text(self._vocab, token))
@@ -65,13 +74,14 @@ class Vocabulary:
     def _attributes(self, token: int) -> int:
         return int(llama_cpp.llama_vocab_get_attr(self._vocab, token))
 
-    def _find_suppressed(self) -> npt.NDArray[np.bool_]:
+    def _find_suppressed(self) -> npt.NDArray[np.intp]:
         text = llama_cpp.LLAMA_TOKEN_ATTR_NORMAL | llama_cpp.LLAMA_TOKEN_ATTR_BYTE
         return np.array(
             [
-                token != self.eos
-                and (not self._attributes(token) & text or SENTINEL.encode() in self._text(token))
+                token
                 for token in range(self.size)
+                if token != self.eos
+                and (not self._attributes(token) & text or SENTINEL.encode() in self._text(token))
             ],
-            np.bool_,
+            np.intp,
         )

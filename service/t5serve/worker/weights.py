@@ -20,6 +20,9 @@ from t5serve.worker import ggml
 from t5serve.worker.ggml import Context, Cpu, Tensor
 
 MAX_TENSORS = 4096
+# ggml's types, by number: what the reader takes, and what ggml multiplies with.
+TABLES = (0, 1)
+MATRICES = (0, 1, 2, 3, 6, 7, 8, 10, 11, 12, 13, 14, *range(16, 24), 29, 30)
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ class Weights:
         return [self._file.tensors[n].rows() for n in names if n in self._file.tensors]
 
     def _check(self) -> None:
-        """Refuses what ggml would answer with an assertion: a tensor missing or of wrong shape."""
+        """Refuses what ggml would answer with an assertion: a tensor missing, or a wrong one."""
         shape, tensors = self.shape, self._file.tensors
         square, across = (shape.inner, shape.d_model), (shape.d_model, shape.inner)
         attention = {"q": square, "k": square, "v": square, "o": across}
@@ -109,9 +112,10 @@ class Weights:
             expected["output"] = (shape.rows, shape.d_model)
         for side, layers in (("enc", shape.encoder_layers), ("dec", shape.decoder_layers)):
             expected[f"{side}.output_norm"] = (shape.d_model,)
-            expected[f"{side}.blk.0.attn_rel_b"] = (shape.buckets, shape.heads)
             for layer in range(layers):
                 block = f"{side}.blk.{layer}"
+                if layer == 0 or f"{block}.attn_rel_b.weight" in tensors:
+                    expected[f"{block}.attn_rel_b"] = (shape.buckets, shape.heads)
                 for kind in ("attn", "cross_attn") if side == "dec" else ("attn",):
                     expected[f"{block}.{kind}_norm"] = (shape.d_model,)
                     expected |= {f"{block}.{kind}_{part}": size for part, size in attention.items()}
@@ -124,6 +128,10 @@ class Weights:
             if tensor is None or tensor.shape != size:
                 found = "missing" if tensor is None else f"{tensor.shape}"
                 raise ggml.GgmlError(f"{name}.weight should be {size}, is {found}")
+            kinds = (ggml.F32,) if "norm" in name else TABLES if "rel_b" in name else MATRICES
+            unit = self._ggml.ggml_blck_size(tensor.kind) if tensor.kind in kinds else 0
+            if not unit or tensor.shape[-1] % unit:
+                raise ggml.GgmlError(f"{name}.weight has type {tensor.kind}, which it can't have")
 
     def _collect(self, output_scale: float) -> None:
         shape = self.shape

@@ -1,0 +1,109 @@
+"""Beam search as in transformers 4.56.2: generation/utils.py, `_beam_search`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from t5serve.decoding.config import GenerationConfig
+from t5serve.decoding.logprobs import F32, best, log_softmax
+from t5serve.decoding.processors import Processors
+from t5serve.decoding.search import (
+    Branch,
+    Ends,
+    Hypothesis,
+    choose,
+    dead_end,
+    finish_reason,
+)
+
+
+class Candidate(NamedTuple):
+    """One more token on one of the beams; score is the sum of processed log-probabilities."""
+
+    beam: int
+    token: int
+    score: float
+
+
+def candidates(
+    beams: Sequence[Hypothesis], processed: Sequence[F32], count: int
+) -> list[Candidate]:
+    """The best continuations of all beams, best first."""
+    scores = np.stack(
+        [row + np.float32(beam.score) for beam, row in zip(beams, processed, strict=True)]
+    )
+    places = best(scores.ravel(), count)
+    width = scores.shape[1]
+    return [Candidate(place // width, place % width, float(scores.flat[place])) for place in places]
+
+
+def attainable(config: GenerationConfig, score: float, length: int) -> float:
+    """The normalised score that a running beam is thought to reach."""
+    if config.early_stopping == "never" and config.length_penalty > 0:
+        length = config.max_tokens
+    return normalised(config, score, length)
+
+
+def normalised(config: GenerationConfig, score: float, length: int) -> float:
+    """A sum over so many tokens, `</s>` included, made comparable to those of other lengths."""
+    return float(score / float(length) ** config.length_penalty)
+
+
+class BeamSearch:
+    """Keeps the `num_beams` best running sequences, and as many that have ended."""
+
+    def __init__(
+        self, config: GenerationConfig, processors: Processors, *, eos: int, ends: Ends | None
+    ) -> None:
+        self._config = config
+        self._processors = processors
+        self._eos = eos
+        self._ends = ends
+        self._running = [Hypothesis(eos=eos)]
+        self._ended: list[Hypothesis] = []
+
+    @property
+    def settled(self) -> list[Hypothesis]:
+        """None before the search is over."""
+        return [] if self._running else self._ended[: self._config.num_return_sequences]
+
+    def advance(self, logits: Sequence[F32]) -> list[Branch]:
+        """Takes the logits after each running beam."""
+        beams, count = self._running, self._config.num_beams
+        log_probs = [log_softmax(row) for row in logits]
+        processed = [
+            self._processors(row, beam.tokens) for beam, row in zip(beams, log_probs, strict=True)
+        ]
+        self._running = []
+        branches: list[Branch] = []
+        # At most one continuation of a beam ends, so that of twice as many enough go on.
+        for rank, (place, token, score) in enumerate(candidates(beams, processed, 2 * count)):
+            choice = choose(log_probs[place], token, self._config.top_logprobs)
+            one = beams[place].extended(choice, score)
+            one.finish_reason = finish_reason(one, self._config, self._ends)
+            if one.finish_reason is not None and rank < count:
+                self._ended.append(one)
+                one.score = normalised(self._config, score, len(one.choices))
+            elif one.finish_reason is None and len(branches) < count:
+                self._running.append(one)
+                branches.append(Branch(place, token))
+        self._ended = sorted(self._ended, key=lambda one: -one.score)[:count]
+        if not (self._running or self._ended):
+            self._ended = [dead_end(beams[0], log_probs[0], self._eos)]
+        if self._is_over():
+            self._running = []
+        return branches if self._running else []
+
+    def _is_over(self) -> bool:
+        if not self._running:
+            return True
+        if len(self._ended) < self._config.num_beams:
+            return False
+        if self._config.early_stopping is True:
+            return True
+        first = self._running[0]
+        reach = attainable(self._config, first.score, len(first.choices))
+        return reach <= self._ended[-1].score

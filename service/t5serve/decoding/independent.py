@@ -1,0 +1,62 @@
+"""Greedy decoding and sampling: sequences that know nothing of one another."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+
+import numpy as np
+
+from t5serve.decoding.config import GenerationConfig
+from t5serve.decoding.logprobs import F32, log_softmax
+from t5serve.decoding.processors import Processors
+from t5serve.decoding.sampler import Sampler
+from t5serve.decoding.search import Branch, Ends, Hypothesis, choose, finish_reason
+
+
+class Independent:
+    """One greedy sequence, or several sampled ones."""
+
+    def __init__(
+        self, config: GenerationConfig, processors: Processors, *, eos: int, ends: Ends | None
+    ) -> None:
+        self._config = config
+        self._processors = processors
+        self._eos = eos
+        self._ends = ends
+        count = config.num_return_sequences
+        seed = secrets.randbits(63) if config.seed is None else config.seed
+        self._samplers = [Sampler(config, seed, i) for i in range(count)]
+        self._hypotheses = [Hypothesis(eos=eos) for _ in range(count)]
+        self._running = list(range(count))
+
+    @property
+    def settled(self) -> list[Hypothesis]:
+        """All of them, in the order of their draws."""
+        return self._hypotheses
+
+    def advance(self, logits: Sequence[F32]) -> list[Branch]:
+        """Takes the logits after each running sequence; of the common start only once."""
+        # All are the same before the first token.
+        places = [0] * len(self._running) if len(logits) == 1 else range(len(logits))
+        log_probs = [log_softmax(row) for row in logits]
+        branches, running = [], []
+        for index, place in zip(self._running, places, strict=True):
+            hypothesis = self._hypotheses[index]
+            token = self._next(index, logits[place], hypothesis.tokens)
+            hypothesis.choices.append(choose(log_probs[place], token, self._config.top_logprobs))
+            hypothesis.score = hypothesis.logprob / len(hypothesis.choices)
+            hypothesis.finish_reason = finish_reason(hypothesis, self._config, self._ends)
+            if hypothesis.finish_reason is None:
+                branches.append(Branch(place, token))
+                running.append(index)
+        self._running = running
+        return branches
+
+    def _next(self, index: int, logits: F32, tokens: Sequence[int]) -> int:
+        scores = self._processors(logits, tokens)
+        if np.isneginf(scores.max()):
+            return self._eos  # nothing is allowed any more
+        if not self._config.do_sample:
+            return int(scores.argmax())
+        return self._samplers[index].draw(scores)

@@ -1,0 +1,38 @@
+"""Which search a generation asks for."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from t5serve.decoding.beam import BeamSearch
+from t5serve.decoding.config import GenerationConfig
+from t5serve.decoding.diverse import DiverseBeamSearch
+from t5serve.decoding.independent import Independent
+from t5serve.decoding.processors import Processors
+from t5serve.decoding.search import Ends, Search
+
+
+def start_search(
+    config: GenerationConfig,
+    *,
+    start: int,
+    eos: int,
+    suppressed: npt.NDArray[np.intp],
+    ends: Ends | None = None,
+) -> Search:
+    """A search before its first step.
+
+    Args:
+        config: what is asked for.
+        start: the decoder's start token.
+        eos: id of `</s>`.
+        suppressed: ids that never come out.
+        ends: says of a sequence's tokens whether it is over.
+    """
+    processors = Processors(config, start=start, suppressed=suppressed)
+    if config.num_beam_groups > 1:
+        return DiverseBeamSearch(config, processors, eos=eos, ends=ends)
+    if config.num_beams > 1:
+        return BeamSearch(config, processors, eos=eos, ends=ends)
+    return Independent(config, processors, eos=eos, ends=ends)
