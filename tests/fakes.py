@@ -50,6 +50,7 @@ def answer(message: JobMessage, *texts: str) -> Generated:
         ],
         prompt_tokens=5,
         timings=Timings(0.1, 1.0, 2.0),
+        batch=1,
     )
 
 

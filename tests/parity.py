@@ -95,7 +95,7 @@ async def agreement(engine: Engine, cases: Sequence[dict[str, Any]]) -> Agreemen
     found = Agreement()
     for case in cases:
         found.total += 1
-        if await engine.tokenize(case["query"]) != case["prompt_ids"]:
+        if (await engine.tokenize(case["query"])).ids != case["prompt_ids"]:
             found.token_mismatches.append(case["query"])
         result = await engine.generate(GREEDY, ids=case["prompt_ids"], timeout=60)
         tokens = [token for token in case["ids"] if token != 1]
@@ -130,7 +130,7 @@ def main() -> None:
         for line in options.questions.read_text(encoding="utf-8").splitlines():
             case = json.loads(line)
             total += 1
-            ids = await engine.tokenize(case["text"])
+            ids = (await engine.tokenize(case["text"])).ids
             if ids != case["ids"]:
                 different += 1
                 print(f"  {case['text']!r}\n    expected {case['ids']}\n    got      {ids}")

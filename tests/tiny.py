@@ -22,6 +22,8 @@ QUERIES = Path(__file__).parent / "golden" / "queries.txt"
 # Ids below are pieces; by T5's convention the 100 above are sentinels, last one first.
 PIECES = 200
 
+EOS = 1
+
 _T5: dict[str, object] = {
     "architectures": ["T5ForConditionalGeneration"],
     "classifier_dropout": 0.0,
@@ -73,6 +75,14 @@ FLAVOURS: dict[str, dict[str, object]] = {
     },
 }
 
+# For searches. The weights above settle on repeating one piece and hardly ever end, which leaves
+# a beam without variety and without a finished hypothesis; `_unsettle` changes that. ReLU, as
+# ggml computes GELU less exactly than a search has near-ties.
+RESTLESS: dict[str, dict[str, object]] = {
+    "restless": _T5 | {"tie_word_embeddings": False},
+    "restless_unequal": _T5 | {"tie_word_embeddings": False, "num_layers": 3, "num_heads": 6},
+}
+
 
 def tensors(flavour: str, seed: int = 0) -> dict[str, Float32]:
     """Draw a flavour's weights, named as Hugging Face names them.
@@ -81,7 +91,9 @@ def tensors(flavour: str, seed: int = 0) -> dict[str, Float32]:
     and from the same seed both must give the same logits.
     """
     random = np.random.RandomState(seed)
-    drawn = _draw(FLAVOURS[flavour], random)
+    drawn = _draw(_config(flavour), random)
+    if flavour in RESTLESS:
+        _unsettle(drawn)
     if flavour == "google_extra":
         used = drawn["decoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"]
         unused = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
@@ -89,6 +101,23 @@ def tensors(flavour: str, seed: int = 0) -> dict[str, Float32]:
         for copy in ("encoder.embed_tokens", "decoder.embed_tokens", "lm_head"):
             drawn[f"{copy}.weight"] = drawn["shared.weight"].copy()
     return drawn
+
+
+def _config(flavour: str) -> dict[str, object]:
+    return (FLAVOURS | RESTLESS)[flavour]
+
+
+def _unsettle(drawn: dict[str, Float32]) -> None:
+    """Let the next piece depend on the last one most of all, and the end mark's odds vary widely.
+
+    The factors were found by trial: most hypotheses of a beam end, and at many lengths up to 20.
+    """
+    for name in drawn:
+        if name.startswith("decoder.") and name.endswith("DenseReluDense.wo.weight"):
+            drawn[name] *= 6
+        elif name.endswith("EncDecAttention.o.weight"):
+            drawn[name] *= 0.5
+    drawn["lm_head.weight"][EOS] *= 2.5
 
 
 def _draw(config: Mapping[str, object], random: np.random.RandomState) -> dict[str, Float32]:
@@ -134,7 +163,7 @@ def build(
     neighbouring tensors land in different ones: a reader must not rely on their order.
     """
     stored = {name: _cast(value, dtype) for name, value in tensors(flavour, seed).items()}
-    _write_beside_weights(directory, FLAVOURS[flavour] | {"torch_dtype": dtype})
+    _write_beside_weights(directory, _config(flavour) | {"torch_dtype": dtype})
     if shards == 1:
         _write_tensors(directory / "model.safetensors", stored, dtype)
         return directory

@@ -184,7 +184,7 @@ async def _check_engine(
         faults = []
         measured = []
         for one in samples:
-            ids = await engine.tokenize(one.text)
+            ids = (await engine.tokenize(one.text)).ids
             if ids != vocabulary.encode(one.text):
                 faults.append(f"tokens differ from SentencePiece's for {one.text!r}")
             logits = await engine.score(one.encoder_ids, one.decoder_ids)

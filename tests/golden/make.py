@@ -7,36 +7,31 @@ so that the versions it pins do not bind the product's (pip 25.1 or later knows 
     .venv-golden/bin/pip install --group golden
     .venv-golden/bin/python tests/golden/make.py --checkpoint DIR_OF_EMBEDDED_MODEL
 
+All files take a few minutes; `--only beams`, which may be repeated, writes one of them.
+
 `logits.json` holds the tiny random checkpoints of `tests/tiny.py`, `embedded.json` the embedded
-model's answers to `queries.txt`, `tokenizer.json` its tokenizer on awkward texts.
+model's answers to `queries.txt`, `tokenizer.json` its tokenizer on awkward texts, `beams.json`
+beam searches of both kinds of model (see `beams.py`), `sampling.json` the distributions that a
+tiny model's next token is drawn from (see `sampling.py`).
 """
 
 import argparse
-import base64
-import json
 import logging
 import sys
-import tempfile
 from pathlib import Path
-from typing import Any
 
 import torch
-import transformers
-from transformers import AutoModelForSeq2SeqLM, PreTrainedModel, T5Tokenizer
+from transformers import PreTrainedModel, T5Tokenizer
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import beams
+import sampling
+from reference import HERE, PAD, Json, draw, encode, load, load_tiny, suppressed, write
+
 import tiny
 
-Json = dict[str, Any]
-
-HERE = Path(__file__).parent
-
-log = logging.getLogger("golden")
-
 SEED = 0
-
-PAD, EOS, UNK = 0, 1, 2
 
 # Encoder and decoder length of each case.
 LENGTHS = ((1, 1), (7, 6), (40, 12), (150, 40))
@@ -151,10 +146,13 @@ TEXTS = (
 
 
 def main() -> None:
-    """Write the three files beside this one."""
+    """Write the files beside this one."""
+    names = ("tokenizer", "logits", "embedded", "beams", "sampling")
     parser = argparse.ArgumentParser(description="Write the golden files.")
     parser.add_argument("--checkpoint", type=Path, required=True, help="the embedded model")
-    checkpoint: Path = parser.parse_args().checkpoint
+    parser.add_argument("--only", action="append", choices=names, help="leave the others alone")
+    options = parser.parse_args()
+    checkpoint: Path = options.checkpoint
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_grad_enabled(mode=False)
     # A sum split over threads depends on how many there are.
@@ -164,29 +162,33 @@ def main() -> None:
     # after a special token that no blank follows, where the legacy one adds a blank.
     # The embedded vocabulary has no sentinels: their spelling is ordinary text.
     tokenizer = T5Tokenizer(str(checkpoint / "spiece.model"), extra_ids=0, legacy=True)
-    write("tokenizer.json", {"cases": [tokenize(tokenizer, text) for text in TEXTS]})
-    write("logits.json", {"flavours": {name: logits(name) for name in tiny.FLAVOURS}})
-    model = load(checkpoint)
+    for name in options.only or names:
+        write(f"{name}.json", document(name, checkpoint, tokenizer))
+
+
+def document(name: str, checkpoint: Path, tokenizer: T5Tokenizer) -> Json:
+    """Return what one file holds."""
     queries = (HERE / "queries.txt").read_text(encoding="utf-8").splitlines()
-    write(
-        "embedded.json",
-        {
-            "cases": [answer(model, tokenizer, query) for query in queries],
-            "first_step": [first_step(model, tokenizer, query) for query in queries[:5]],
-        },
-    )
-
-
-def load(directory: Path) -> PreTrainedModel:
-    """Load in float32, and refuse a checkpoint that transformers had to complete by itself."""
-    loaded: tuple[PreTrainedModel, Json] = AutoModelForSeq2SeqLM.from_pretrained(
-        directory, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
-    )
-    model, info = loaded
-    if info["missing_keys"] or info["mismatched_keys"]:
-        raise ValueError(directory, info)
-    model.eval()
-    return model
+    match name:
+        case "tokenizer":
+            return {"cases": [tokenize(tokenizer, text) for text in TEXTS]}
+        case "logits":
+            return {"flavours": {flavour: logits(flavour) for flavour in tiny.FLAVOURS}}
+        case "embedded":
+            model = load(checkpoint)
+            return {
+                "cases": [answer(model, tokenizer, query) for query in queries],
+                "first_step": [first_step(model, tokenizer, query) for query in queries[:5]],
+            }
+        case "beams":
+            return {
+                "tiny": beams.tiny_cases(),
+                "embedded": beams.embedded_cases(load(checkpoint), tokenizer, queries),
+            }
+        case "sampling":
+            return sampling.document()
+        case _:
+            raise ValueError(name)
 
 
 def tokenize(tokenizer: T5Tokenizer, text: str) -> Json:
@@ -197,9 +199,7 @@ def tokenize(tokenizer: T5Tokenizer, text: str) -> Json:
 
 def logits(flavour: str) -> Json:
     """Run a tiny checkpoint on random ids, teacher-forced and greedy."""
-    log.info("%s", flavour)
-    with tempfile.TemporaryDirectory() as directory:
-        model = load(tiny.build(flavour, Path(directory)))
+    model = load_tiny(flavour)
     # An input of `wo` above float16's range is what turns half-precision T5 into NaN.
     peaks: list[float] = []
     hooks = [
@@ -219,9 +219,8 @@ def logits(flavour: str) -> Json:
 
 def teacher_forced(model: PreTrainedModel, encoder: int, decoder: int) -> Json:
     """Return the logits, as base64 of little-endian float32, of ids drawn at these lengths."""
-    low, high = UNK + 1, model.config.vocab_size
-    encoder_ids = [*torch.randint(low, high, (encoder - 1,)).tolist(), EOS]
-    decoder_ids = [PAD, *torch.randint(low, high, (decoder - 1,)).tolist()]
+    encoder_ids = draw(model, encoder)
+    decoder_ids = [PAD, *draw(model, decoder)[:-1]]
     output = model(
         input_ids=torch.tensor([encoder_ids]), decoder_input_ids=torch.tensor([decoder_ids])
     ).logits[0]
@@ -229,7 +228,7 @@ def teacher_forced(model: PreTrainedModel, encoder: int, decoder: int) -> Json:
         "encoder_ids": encoder_ids,
         "decoder_ids": decoder_ids,
         "shape": list(output.shape),
-        "logits": base64.b64encode(output.numpy().astype("<f4").tobytes()).decode(),
+        "logits": encode(output),
     }
 
 
@@ -240,20 +239,20 @@ def greedy(model: PreTrainedModel, ids: list[int], *, tokens: int, pieces: int) 
     between the best two allowed logits: an implementation whose error is below half of it must
     give the same ids.
     """
-    suppressed = [PAD, UNK, *range(pieces, model.config.vocab_size)]
+    never = suppressed(model, pieces)
     output = model.generate(
         torch.tensor([ids]),
         do_sample=False,
         num_beams=1,
         max_new_tokens=tokens,
-        suppress_tokens=suppressed,
+        suppress_tokens=never,
         return_dict_in_generate=True,
         output_logits=True,
     )
     chosen = output.sequences[0, 1:]
     scores = torch.cat(output.logits)
     logprob = scores.double().log_softmax(-1).gather(-1, chosen[:, None]).sum().item()
-    scores[:, suppressed] = -torch.inf
+    scores[:, never] = -torch.inf
     best = scores.topk(2).values
     gap = (best[:, 0] - best[:, 1]).min().item()
     return {"ids": chosen.tolist(), "logprob": round(logprob, 6), "gap": round(gap, 6)}
@@ -273,25 +272,6 @@ def first_step(model: PreTrainedModel, tokenizer: T5Tokenizer, query: str) -> Js
     best = output.logits[0, 0].double().log_softmax(-1).topk(10)
     logprobs = [round(value, 6) for value in best.values.tolist()]
     return {"query": query, "ids": best.indices.tolist(), "logprobs": logprobs}
-
-
-def write(name: str, document: Json) -> None:
-    """Write a file with one case a line, so that a change shows as the cases that changed."""
-    document = {"transformers": transformers.__version__, **document}
-    body = ",\n".join(f"{json.dumps(key)}: {lines(value)}" for key, value in document.items())
-    path = HERE / name
-    path.write_text(f"{{\n{body}\n}}\n", encoding="utf-8")
-    log.info("%s: %d bytes", name, path.stat().st_size)
-
-
-def lines(value: object) -> str:
-    """Return JSON whose outermost list or mapping has one item a line."""
-    if isinstance(value, list):
-        return "[\n" + ",\n".join(json.dumps(item) for item in value) + "\n]"
-    if isinstance(value, dict):
-        items = (f"{json.dumps(key)}: {json.dumps(item)}" for key, item in value.items())
-        return "{\n" + ",\n".join(items) + "\n}"
-    return json.dumps(value)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ def block(language: str, marker: str) -> str:
 
 def test_curl_gives_the_answer_shown(server: Server) -> None:
     """The command as it stands there gives the answer as it stands there, times and id aside."""
-    command = block("sh", "curl").replace("http://127.0.0.1:8000", server.url)
+    command = block("sh", "curl -s http").replace("http://127.0.0.1:8000", server.url)
     ran = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=True)
     answer, shown = json.loads(ran.stdout), json.loads(block("json", "timings_ms"))
     assert answer.keys() == shown.keys()
@@ -34,6 +34,23 @@ def test_curl_gives_the_answer_shown(server: Server) -> None:
                 one["score"] = pytest.approx(one["score"], abs=0.05)
     for key in ("model", "results", "usage"):
         assert answer[key] == shown[key]
+
+
+def test_stream_ends_with_what_the_answer_has(server: Server) -> None:
+    """The streaming command as it stands there gives tokens, a result and the rest."""
+    command = block("sh", "curl -sN").replace("http://127.0.0.1:8000", server.url)
+    ran = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=True)
+    events = re.findall(r"event: (\w+)\ndata: (.*)\n", ran.stdout)
+    assert [name for name, _ in events][-2:] == ["result", "done"]
+    text = "".join(json.loads(data)["text"] for name, data in events if name == "token")
+    assert [text] == json.loads(events[-2][1])["queries"]
+
+
+def test_openai_client_as_shown(server: Server) -> None:
+    """The Python example, run as it stands there."""
+    code = block("python", "from openai").replace("http://127.0.0.1:8000", server.url)
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "how do i learn Python programming quickly\n"
 
 
 def test_terminal_gives_the_same(server: Server) -> None:

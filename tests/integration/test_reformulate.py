@@ -2,21 +2,123 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import os
 import re
+import signal
+import time
+import unicodedata
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from serving import Server
+from serving import Server, start, stop
 
 ERROR_KEYS = {"message", "type", "param", "code"}
+QUERIES = (
+    "how do i learn python fast",
+    "best running shoes for flat feet 2024",
+    "how long does it take to charge an electric car at home with a 7 kW charger",
+)
+PLAIN: dict[str, Any] = {"strategy": "greedy"}
+BEAMS: dict[str, Any] = {"strategy": "beam", "n": 3}
+GROUPS: dict[str, Any] = {"strategy": "diverse_beam", "n": 3}
+SAMPLES: dict[str, Any] = {"strategy": "sample", "n": 2, "temperature": 2.0, "seed": 1}
+ENDLESS: dict[str, Any] = {  # of a random token about none is </s>
+    "strategy": "sample",
+    "temperature": 100,
+    "top_k": 0,
+    "max_tokens": 128,
+}
 
 
 def post(server: Server, **body: object) -> httpx.Response:
     with server.client() as client:
         return client.post("/v1/reformulate", json=body)
+
+
+def answers(server: Server | str, **body: object) -> list[list[str]]:
+    """The queries that come of QUERIES."""
+    url = server if isinstance(server, str) else server.url
+    response = httpx.post(f"{url}/v1/reformulate", json={"queries": QUERIES, **body}, timeout=60)
+    assert response.status_code == 200, response.text
+    return [result["queries"] for result in response.json()["results"]]
+
+
+@cache
+def base_answers(url: str, body: str) -> list[list[str]]:
+    """Likewise, asked for once."""
+    return answers(url, **json.loads(body))
+
+
+Event = tuple[str, Any]
+
+
+def events_of(response: httpx.Response) -> Iterator[Event]:
+    """Server-sent events, each as soon as it is whole."""
+    data = b""
+    for part in response.iter_raw():
+        data += part
+        while b"\n\n" in data:
+            frame, _, data = data.partition(b"\n\n")
+            name, _, content = frame.decode().partition("\n")
+            yield name.removeprefix("event: "), json.loads(content.removeprefix("data: "))
+    assert not data
+
+
+def stream(server: Server, **body: object) -> list[Event]:
+    """All events of a stream that begins as it should."""
+    with (
+        server.client() as client,
+        client.stream("POST", "/v1/reformulate", json={**body, "stream": True}) as response,
+    ):
+        assert response.status_code == 200, response.read()
+        assert response.headers["content-type"].startswith("text/event-stream")
+        return list(events_of(response))
+
+
+def told(events: list[Event]) -> dict[tuple[int, int], str]:
+    """The concatenated text of each query's ranks."""
+    texts: dict[tuple[int, int], str] = {}
+    for name, data in events:
+        if name == "token":
+            assert data.keys() == {"query_index", "rank", "text"}
+            place = data["query_index"], data["rank"]
+            texts[place] = texts.get(place, "") + data["text"]
+    return texts
+
+
+def named(events: list[Event], name: str) -> list[Any]:
+    return [data for other, data in events if other == name]
+
+
+def rounded(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """With scores that do not tell which other sequences were decoded beside."""
+    for one in (one for result in results for one in result["reformulations"]):
+        one["score"] = None if one["score"] is None else round(one["score"], 2)
+    return results
+
+
+@pytest.fixture(scope="module")
+def breakable() -> Iterator[Server]:
+    """A service that decodes two sequences at once, for tests that break it."""
+    running = start(max_batch="2", threads="1", timeout_ms="60000")
+    running.wait_until_ready()
+    yield running
+    stop(running)
+
+
+@pytest.fixture
+def victim(breakable: Server) -> Server:
+    """It, ready."""
+    breakable.wait_until_ready()
+    return breakable
 
 
 def assert_still_working(server: Server) -> None:
@@ -95,11 +197,25 @@ def test_strange_text_is_text(server: Server, query: str) -> None:
         (b'{"query": ["a"]}', 400, "invalid_request"),
         (b'{"query": "how to', 400, "invalid_request"),
         (b"", 400, "invalid_request"),
-        (b'{"query": "a", "n": 3}', 400, "invalid_request"),
+        (b'{"query": "a", "n": 17}', 400, "invalid_request"),
+        (b'{"query": "a", "n": 2, "strategy": "greedy"}', 400, "invalid_request"),
+        (b'{"query": "a", "n": 2, "strategy": "greedy", "stream": true}', 400, "invalid_request"),
+        (b'{"query": "a", "n": 3, "num_beams": 2}', 400, "invalid_request"),
+        (b'{"query": "a", "num_beams": 3, "num_beam_groups": 2}', 400, "invalid_request"),
+        (b'{"query": "a", "strategy": "beam", "temperature": 0.5}', 400, "invalid_request"),
+        (b'{"query": "a", "preserve": ["verbs"]}', 400, "invalid_request"),
+        (b'{"query": "a", "min_difference": NaN}', 400, "invalid_request"),
+        (b'{"query": "a", "cache": 1}', 400, "invalid_request"),
+        (b'{"query": " ", "stream": true}', 400, "invalid_request"),
         (b'{"query": "a", "task": "sing"}', 400, "invalid_request"),
         (b'{"query": "a", "timeout_ms": 999999999}', 400, "invalid_request"),
         (json.dumps({"query": "word " * 2000}).encode(), 400, "context_length_exceeded"),
         (json.dumps({"query": "\U0001f642q" * 5000}).encode(), 400, "context_length_exceeded"),
+        (
+            json.dumps({"query": "word " * 2000, "stream": True}).encode(),
+            400,
+            "context_length_exceeded",
+        ),
         (json.dumps({"queries": ["a"] * 33}).encode(), 400, "invalid_request"),
         (json.dumps({"query": "x" * 1_000_000}).encode(), 413, "request_too_large"),
     ],
@@ -172,3 +288,291 @@ def test_health(server: Server) -> None:
     with server.client() as client:
         assert client.get("/healthz").json() == {"status": "ok"}
         assert client.get("/readyz").json() == {"status": "ready", "model": "tiny-t5"}
+
+
+@pytest.mark.parametrize(
+    ("body", "least", "most"),
+    [
+        ({}, 1, 1),
+        ({"strategy": "greedy"}, 1, 1),
+        ({"strategy": "beam"}, 1, 1),
+        ({"strategy": "diverse_beam"}, 1, 1),
+        ({"strategy": "sample", "seed": 1}, 1, 1),
+        ({"n": 4}, 2, 4),
+        ({"strategy": "beam", "n": 4}, 2, 4),
+        ({"strategy": "diverse_beam", "n": 4}, 2, 4),
+        ({"strategy": "sample", "n": 4, "seed": 1, "temperature": 1.5}, 2, 4),
+        # Of the 20 beams that there can be most differ in their capitals only.
+        ({"strategy": "beam", "n": 16, "max_tokens": 8}, 5, 16),
+    ],
+)
+def test_every_strategy(server: Server, body: dict[str, Any], least: int, most: int) -> None:
+    """At most as many as were asked for, all different, with scores and ranks."""
+    response = post(server, query=QUERIES[0], strict=True, **body)
+    assert response.status_code == 200
+    (result,) = response.json()["results"]
+    queries = result["queries"]
+    assert least <= len(queries) <= most
+    assert len({unicodedata.normalize("NFKC", query).casefold() for query in queries}) == len(
+        queries
+    )
+    assert [one["text"] for one in result["reformulations"]] == queries
+    assert [one["rank"] for one in result["reformulations"]] == list(range(1, len(queries) + 1))
+    assert all(one["score"] < 0 for one in result["reformulations"])
+    assert most == 1 or QUERIES[0] not in queries
+    # Those that were not chosen have cost something as well.
+    usage = response.json()["usage"]
+    assert usage["completion_tokens"] >= sum(one["tokens"] for one in result["reformulations"])
+
+
+@pytest.mark.parametrize(
+    ("base", "given"),
+    [
+        (PLAIN, {"max_tokens": 3}),
+        (PLAIN, {"repetition_penalty": 5.0}),
+        (PLAIN, {"no_repeat_ngram_size": 1}),
+        (BEAMS, {"n": 2}),
+        (BEAMS, {"num_beams": 8}),
+        (BEAMS, {"length_penalty": 5.0}),
+        (GROUPS, {"num_beam_groups": 2}),
+        (GROUPS, {"diversity_penalty": 5.0}),
+        (GROUPS, {"num_beams": 12}),
+        (SAMPLES, {"seed": 2}),
+        (SAMPLES, {"temperature": 0.5}),
+        (SAMPLES, {"top_k": 2}),
+        (SAMPLES, {"top_p": 0.5}),
+        (SAMPLES, {"min_p": 0.5}),
+        (BEAMS, {"strategy": "diverse_beam"}),
+        (BEAMS, {"include_original": True}),
+        (BEAMS, {"preserve": ["numbers", "capitalised"]}),
+        (BEAMS, {"min_difference": 0.3}),
+    ],
+)
+def test_every_parameter_has_an_effect(
+    server: Server, base: dict[str, Any], given: dict[str, Any]
+) -> None:
+    """None is accepted and ignored."""
+    assert base_answers(server.url, json.dumps(base)) != answers(server, **{**base, **given})
+
+
+def test_auto(server: Server) -> None:
+    """Greedy for one, diverse beams for several, sampling for who asks for a temperature."""
+    assert answers(server) == answers(server, strategy="greedy")
+    assert answers(server, n=3) == answers(server, strategy="diverse_beam", n=3)
+    sampled = answers(server, **{**SAMPLES, "strategy": "auto"})
+    assert sampled == answers(server, **SAMPLES)
+
+
+def test_seed(server: Server) -> None:
+    """The same seed gives the same, alone or among others; without one it is always another."""
+    body = {**SAMPLES, "strict": True}
+    first, *_ = answers(server, **body)
+    again, *_ = answers(server, **body)
+    (alone,) = post(server, query=QUERIES[0], **body).json()["results"]
+    assert first == again == alone["queries"]
+    wild = {"strategy": "sample", "temperature": 3.0}
+    assert answers(server, **wild) != answers(server, **wild)
+
+
+def test_temperature_zero_is_greedy(server: Server) -> None:
+    """Sampling without chance."""
+    sampled = answers(server, strategy="sample", temperature=0)
+    assert sampled == answers(server, strategy="greedy")
+
+
+def test_include_original(server: Server) -> None:
+    """It comes first, beside the n."""
+    response = post(server, queries=QUERIES, include_original=True, strict=True, **BEAMS)
+    for query, result in zip(QUERIES, response.json()["results"], strict=True):
+        first, *others = result["reformulations"]
+        assert first == {"text": query, "score": None, "rank": 1, "tokens": 0, "source": "original"}
+        assert 1 <= len(others) <= 3
+        assert {one["source"] for one in others} == {"model"}
+        assert query not in [one["text"] for one in others]
+        assert (result["fallback"], result["queries"][0]) == (False, query)
+
+
+def test_preserve(server: Server) -> None:
+    """Without it this model loses a unit and a year; with it the next best are taken."""
+    plain = answers(server, **BEAMS)
+    kept = answers(server, preserve=["numbers", "quoted", "capitalised"], **BEAMS)
+    assert any("2024" not in text for text in plain[1])
+    assert any("kW" not in text for text in plain[2])
+    assert kept[1]
+    assert all("2024" in text for text in kept[1])
+    assert kept[2]
+    assert all("7" in text.split() and "kw" in text.lower().split() for text in kept[2])
+
+
+def test_min_difference(server: Server) -> None:
+    """All or nothing: what has not one word in common, which greedy decoding never finds here."""
+    body = {"strategy": "greedy", "min_difference": 1.0}
+    for result in post(server, queries=QUERIES, **body).json()["results"]:
+        assert (result["fallback"], result["fallback_reason"]) == (True, "no_usable_output")
+        assert result["queries"] == [result["original"]]
+    refused = post(server, queries=QUERIES, strict=True, **body)
+    assert refused.status_code == 500
+    assert refused.json()["error"]["code"] == "no_usable_output"
+
+
+def test_task(server: Server) -> None:
+    """The one that the model has can be named."""
+    assert answers(server, task="paraphrase") == answers(server)
+
+
+def test_cache_changes_nothing_yet(server: Server) -> None:
+    """It may be asked for or not; nothing is cached so far."""
+    for wanted in (True, False):
+        (result,) = post(server, query=QUERIES[0], cache=wanted).json()["results"]
+        assert result["cached"] is False
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"query": QUERIES[0]},
+        {"query": QUERIES[0], **BEAMS},
+        {"query": QUERIES[0], **SAMPLES, "n": 1},
+        {"query": QUERIES[0], "strategy": "greedy", "min_difference": 1.0},
+        {"query": "\u4f60\u597d \U0001f642"},
+        {"queries": QUERIES},
+        {"queries": [{"id": f"q{i}", "text": query} for i, query in enumerate(QUERIES)], **SAMPLES},
+        {"queries": QUERIES, **GROUPS, "include_original": True, "preserve": ["numbers"]},
+    ],
+)
+def test_a_stream_s_results_are_the_answer_s(server: Server, body: dict[str, Any]) -> None:
+    """Tokens add up to the texts, results come in order, `done` has the rest: nothing is lost."""
+    events = stream(server, **body)
+    answer = post(server, **body).json()
+    results = named(events, "result")
+    texts = told(events)
+    for index, result in enumerate(results):
+        if not result["fallback"]:
+            for one in result["reformulations"]:
+                assert texts.pop((index, one["rank"])) == one["text"]
+    assert not texts
+    assert rounded(results) == rounded(answer.pop("results"))
+    name, done = events[-1]
+    assert name == "done"
+    assert done.keys() == answer.keys()
+    assert done["usage"] == answer["usage"]
+    assert done["model"] == answer["model"]
+    assert {name for name, _ in events} <= {"token", "result", "done"}
+    assert len(named(events, "done")) == 1
+
+
+def test_one_text_is_told_in_pieces(server: Server) -> None:
+    """Greedy decoding is told as it goes, not in one go."""
+    tokens = named(stream(server, query=QUERIES[2]), "token")
+    assert len(tokens) > 5
+    assert all(token["text"] for token in tokens)
+
+
+def test_an_error_after_some_text_is_an_event(server: Server) -> None:
+    """A text that turns out to be a loop, strictly, ends the stream; else the original counts."""
+    loop = {"query": QUERIES[0], "repetition_penalty": 0.3, "max_tokens": 20}
+    events = stream(server, strict=True, **loop)
+    assert told(events)
+    assert [name for name, _ in events if name != "token"] == ["error"]
+    name, data = events[-1]
+    assert name == "error"
+    assert data["error"].keys() == ERROR_KEYS
+    assert data["error"]["code"] == "no_usable_output"
+    events = stream(server, **loop)
+    assert told(events)
+    (result,) = named(events, "result")
+    assert (result["queries"], result["fallback_reason"]) == ([QUERIES[0]], "no_usable_output")
+    assert events[-1][0] == "done"
+
+
+def broken(server: Server, sign: signal.Signals, **body: object) -> list[Event]:
+    """A stream whose worker gets a signal after the first token."""
+    with (
+        server.client() as client,
+        client.stream("POST", "/v1/reformulate", json={**body, "stream": True}) as response,
+    ):
+        events = events_of(response)
+        first = next(events)
+        (worker,) = server.workers()
+        os.kill(worker, sign)
+        try:
+            return [first, *events]
+        finally:
+            if sign == signal.SIGSTOP:
+                os.kill(worker, signal.SIGCONT)
+
+
+def test_a_worker_killed_mid_stream(victim: Server) -> None:
+    """What was begun falls back, what had not is decoded by the next worker."""
+    events = broken(victim, signal.SIGKILL, queries=[*QUERIES, "a"], **ENDLESS)
+    results = named(events, "result")
+    assert [result["original"] for result in results] == [*QUERIES, "a"]
+    reasons = [result["fallback_reason"] for result in results]
+    assert "server_error" in reasons
+    assert reasons[-1] is None
+    for result in results:
+        if result["fallback"]:
+            assert result["queries"] == [result["original"]]
+    assert events[-1][0] == "done"
+
+
+def test_a_worker_killed_mid_stream_strictly(victim: Server) -> None:
+    """An error ends the stream in place of `done`, and the next request is answered."""
+    events = broken(victim, signal.SIGKILL, queries=QUERIES, strict=True, **ENDLESS)
+    name, data = events[-1]
+    assert name == "error"
+    assert data["error"].keys() == ERROR_KEYS
+    assert data["error"]["type"] == "server_error"
+    assert not named(events, "done")
+    victim.wait_until_ready()
+    assert_still_working(victim)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_deadline_mid_stream(victim: Server, strict: bool) -> None:  # noqa: FBT001
+    """A stream ends when its time is over, whatever the worker does."""
+    body = {**ENDLESS, "timeout_ms": 2000, "strict": strict}
+    events = broken(victim, signal.SIGSTOP, query=QUERIES[0], **body)
+    name, data = events[-1]
+    if strict:
+        assert (name, data["error"]["code"]) == ("error", "deadline_exceeded")
+    else:
+        (result,) = named(events, "result")
+        assert result["fallback_reason"] == "deadline_exceeded"
+        assert name == "done"
+    assert told(events)
+    assert_still_working(victim)
+
+
+def test_a_client_that_leaves_mid_stream_frees_the_worker(victim: Server) -> None:
+    """Fifteen times two endless sequences are cut short: the next request does not wait."""
+    (worker,) = victim.workers()
+    texts = [f"question number {i}" for i in range(30)]
+    with (
+        victim.client() as client,
+        client.stream(
+            "POST", "/v1/reformulate", json={"queries": texts, **ENDLESS, "stream": True}
+        ) as response,
+    ):
+        assert next(events_of(response))[0] == "token"
+    answer = post(victim, query=QUERIES[0], strict=True)
+    assert answer.status_code == 200
+    assert answer.json()["timings_ms"]["queue"] < 1000
+    time.sleep(0.2)
+
+    def ticks() -> int:
+        fields = Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()
+        return int(fields[11]) + int(fields[12])
+
+    before = ticks()
+    time.sleep(0.5)
+    assert ticks() - before <= 5  # hundredths of a second
+
+
+def test_clients_that_leave_at_any_time_break_nothing(victim: Server) -> None:
+    """Before the first event, between two, in the middle of one: the service goes on."""
+    for seconds in (0.001, 0.01, 0.05, 0.1, 0.2):
+        with victim.client() as client, contextlib.suppress(httpx.TimeoutException):
+            body = {"queries": QUERIES, **ENDLESS, "stream": True}
+            client.post("/v1/reformulate", json=body, timeout=seconds)
+    assert_still_working(victim)

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from fakes import CONFIG, FakePool, FakeProcess, answer, settle, with_engine
+from fakes import CONFIG, MODEL, FakePool, FakeProcess, answer, settle, with_engine
 from t5serve.decoding.config import GenerationConfig
 from t5serve.engine import engine as engine_module
 from t5serve.engine.config import WorkerConfig
@@ -22,7 +22,7 @@ from t5serve.errors import (
     ServerFault,
     StartupError,
 )
-from t5serve.wire import Cancelled, Failed, Outcome, Refused
+from t5serve.wire import Cancelled, Failed, Generate, Outcome, Progress, Ready, Refused
 
 GREEDY = GenerationConfig(max_tokens=8)
 
@@ -414,3 +414,191 @@ def test_close_answers_what_it_can_not_finish() -> None:
                 await task
 
     with_engine(test)
+
+
+def submit_wide(engine: Engine, text: str, width: int) -> asyncio.Task[Result]:
+    config = GenerationConfig(max_tokens=8, num_beams=width, num_return_sequences=width)
+    return asyncio.create_task(engine.generate(config, text=text, timeout=5))
+
+
+def sent(process: FakeProcess) -> list[str | None]:
+    """The texts of the jobs that a worker got, in order."""
+    return [message.text for message in process.inbox if isinstance(message, Generate)]
+
+
+def test_progress_reaches_its_caller() -> None:
+    """Each caller hears of its own job only, in order, and before the outcome."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        heard: dict[str, list[str]] = {"a": [], "b": []}
+
+        async def listen(text: str) -> Result:
+            return await engine.generate(
+                GREEDY,
+                text=text,
+                timeout=5,
+                on_progress=lambda progress: heard[text].append(progress.text),
+            )
+
+        tasks = [asyncio.create_task(listen(text)) for text in heard]
+        unheard = submit(engine, "c")
+        await settle()
+        first, second, third = pool.newest.inbox
+        streams = [one.stream for one in pool.newest.inbox if isinstance(one, Generate)]
+        assert streams == [True, True, False]
+        for job, text in ((1, "x"), (2, "y"), (1, "z"), (3, "for nobody"), (99, "of no job")):
+            pool.newest.reply(Progress(job, 0, text))
+        await settle()
+        assert heard == {"a": ["x", "z"], "b": ["y"]}
+        for message in (first, second, third):
+            pool.newest.reply(answer(message))
+        assert [(await task).generated.best.text for task in tasks] == ["A", "B"]
+        assert (await unheard).generated.best.text == "C"
+
+    with_engine(test, capacity=3)
+
+
+def test_nobody_hears_of_a_job_that_is_over() -> None:
+    """Progress that crosses a deadline on its way is dropped."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        heard: list[Progress] = []
+        with pytest.raises(DeadlineExceeded):
+            await engine.generate(GREEDY, text="a", timeout=0.01, on_progress=heard.append)
+        pool.newest.reply(Progress(1, 0, "late"))
+        await settle()
+        assert not heard
+
+    with_engine(test)
+
+
+def test_a_job_that_was_heard_of_is_not_begun_again() -> None:
+    """Its caller would hear the beginning twice; one that was only to be heard of is retried."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        heard: list[Progress] = []
+        for told in (True, False):
+            task = asyncio.create_task(
+                engine.generate(GREEDY, text=f"{told}", timeout=5, on_progress=heard.append)
+            )
+            await settle()
+            if told:
+                pool.newest.reply(Progress(pool.newest.inbox[0].job, 0, "begun"))
+                await settle()
+            pool.newest.die()
+            await settle()
+            if told:
+                with pytest.raises(ServerFault):
+                    await task
+                assert not pool.newest.inbox
+            else:
+                pool.newest.reply(answer(pool.newest.inbox[0]))
+                assert (await task).generated.best.text == "FALSE"
+
+    with_engine(test)
+
+
+def test_a_streamed_input_is_quarantined_like_any_other() -> None:
+    """An input that ends its worker twice, each time after some text, is found and refused."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        for error in (ServerFault, InputQuarantined):
+            task = asyncio.create_task(
+                engine.generate(GREEDY, text="poison", timeout=5, on_progress=lambda _: None)
+            )
+            await settle()
+            pool.newest.reply(Progress(pool.newest.inbox[0].job, 0, "begun"))
+            pool.newest.die()
+            with pytest.raises(error):
+                await task
+            await settle()
+        with pytest.raises(InputQuarantined):
+            await submit(engine, "poison")
+
+    with_engine(test)
+
+
+def test_wide_jobs_wait_until_they_fit() -> None:
+    """A worker is never given more sequences than it takes, and nobody overtakes."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        tasks = [
+            submit_wide(engine, text, width)
+            for text, width in (("a", 5), ("b", 2), ("c", 4), ("d", 1))
+        ]
+        await settle()
+        assert sent(pool.newest) == ["a", "b"]
+        pool.newest.reply(answer(pool.newest.inbox[1]))  # 5 + 4 do not fit into 8 either
+        await settle()
+        assert sent(pool.newest) == ["a", "b"]
+        pool.newest.reply(answer(pool.newest.inbox[0]))
+        await settle()
+        assert sent(pool.newest) == ["a", "b", "c", "d"]
+        for message in pool.newest.inbox[2:]:
+            pool.newest.reply(answer(message))
+        await asyncio.gather(*tasks)
+
+    with_engine(test, capacity=8)
+
+
+def test_a_job_wider_than_a_worker_has_it_for_itself() -> None:
+    """It runs when the worker is empty, and nothing joins it."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        tasks = [
+            submit_wide(engine, "narrow", 1),
+            submit_wide(engine, "wide", 20),
+            submit_wide(engine, "next", 1),
+        ]
+        for count, names in enumerate((["narrow"], ["narrow", "wide"], ["narrow", "wide", "next"])):
+            await settle()
+            assert sent(pool.newest) == names
+            pool.newest.reply(answer(pool.newest.inbox[count]))
+        await asyncio.gather(*tasks)
+
+    with_engine(test, capacity=4)
+
+
+def test_the_widest_room_is_taken() -> None:
+    """Of two workers the one with fewer sequences gets the next job, however many jobs it has."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        tasks = [
+            submit_wide(engine, text, width)
+            for text, width in (("a", 6), ("b", 2), ("c", 3), ("d", 1))
+        ]
+        await settle()
+        assert [sent(process) for process in pool.processes] == [["a"], ["b", "c", "d"]]
+        for process in pool.processes:
+            for message in process.inbox:
+                process.reply(answer(message))
+        await asyncio.gather(*tasks)
+
+    with_engine(test, capacity=8, workers=2)
+
+
+def test_inputs_bound_the_jobs() -> None:
+    """A worker that holds two inputs gets no third, though it has room for its sequence."""
+
+    class NarrowPool(FakePool):
+        async def start(self, _config: WorkerConfig) -> FakeProcess:
+            process = FakeProcess(8)
+            process.reply(Ready(MODEL, threads=1, sequences=8, inputs=2))
+            self.processes.append(process)
+            return process
+
+    async def run() -> None:
+        pool = NarrowPool()
+        engine = Engine([CONFIG], max_queue=8, start=pool.start)
+        engine.start()
+        await engine.ready()
+        tasks = [submit(engine, text) for text in "abc"]
+        await settle()
+        assert sent(pool.newest) == ["a", "b"]
+        for place in range(3):
+            pool.newest.reply(answer(pool.newest.inbox[place]))
+            await settle()
+        assert [(await task).generated.best.text for task in tasks] == ["A", "B", "C"]
+        await engine.close()
+
+    asyncio.run(run())

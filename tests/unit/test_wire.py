@@ -36,15 +36,16 @@ TO_WORKER: list[ToWorker] = [
     Generate(2, BEAMS, ids=[5, 1], stream=True),
     Score(3, [5, 1], [0]),
     Tokenize(4, ""),
+    Tokenize(6, ids=[1]),
     Cancel(5),
 ]
 FROM_WORKER: list[FromWorker] = [
     Ready(MODEL, 2, 16, 1),
     Unloadable("no"),
     Progress(1, 0, "a", [Token(5, "a", -0.5, [(5, "a", -0.5)])]),
-    Generated(1, [Output("a", [5], -0.5, 2, -0.25, "stop")], 3, Timings(0.1, 1.0, 2.0)),
+    Generated(1, [Output("a", [5], -0.5, 2, -0.25, "stop")], 3, Timings(0.1, 1.0, 2.0), 1),
     Scored(1, b"\x00\x00\x80?"),
-    Tokenized(2, [1]),
+    Tokenized(2, [1], [""]),
     Refused(3, "too long", too_long=True),
     Failed(4, "oh"),
 ]

@@ -1,0 +1,210 @@
+"""What makes two texts the same, how far apart others are, and which go round in circles."""
+
+from __future__ import annotations
+
+import time
+import unicodedata
+from functools import cache
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from t5serve.reformulation.text import clean, difference, fold, repeats, words
+
+LISTS = st.lists(st.sampled_from(["a", "b", "c", "new", "york"]), max_size=8)
+
+
+def edits(one: tuple[str, ...], other: tuple[str, ...]) -> int:
+    """Levenshtein's distance as it is defined."""
+
+    @cache
+    def of(i: int, j: int) -> int:
+        if not i or not j:
+            return max(i, j)
+        return min(
+            of(i - 1, j) + 1, of(i, j - 1) + 1, of(i - 1, j - 1) + (one[i - 1] != other[j - 1])
+        )
+
+    return of(len(one), len(other))
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("", ""),
+        (" \t\n\u00a0\u3000 ", ""),
+        ("  what \n is\tthis ", "what is this"),
+        ("a\u00a0b\u2003c\x1cd", "a b c d"),
+        ("zero\u200bwidth", "zero\u200bwidth"),
+    ],
+)
+def test_clean(text: str, cleaned: str) -> None:
+    """Blanks of every kind are single spaces, and none is at an end."""
+    assert clean(text) == cleaned
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("What IS this", "what is this"),
+        (" what  is\nthis ", "what is this"),
+        ("\uff26\uff55\uff4c\uff4c width", "full width"),
+        ("\ufb01nd", "find"),
+        ("Stra\u00dfe", "STRASSE"),
+        ("cafe\u0301", "caf\u00e9"),
+        ("10\u00b2", "102"),
+        ("\u1f80\u0345", "\u1f88\u0345"),
+        (
+            "\u03c3\u03af\u03c3\u03c5\u03c6\u03bf\u03c2",
+            "\u03a3\u038a\u03a3\u03a5\u03a6\u039f\u03a3",
+        ),
+    ],
+)
+def test_fold_forgets(one: str, other: str) -> None:
+    """Case, width, composition and spaces make no other text."""
+    assert fold(one) == fold(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("resume", "r\u00e9sum\u00e9"), ("a b", "ab"), ("c", "c++"), ("?", "")]
+)
+def test_fold_keeps(one: str, other: str) -> None:
+    """Accents, spaces inside and signs do make another text."""
+    assert fold(one) != fold(other)
+
+
+@settings(deadline=None)
+@given(st.text(max_size=30))
+@example("\u1e9e\u0130\u0149\u01f0\u0345\u0301")
+@example("\u00a8 \u00b4\u037a\u1fee\u0345")
+def test_folding_again_changes_nothing(text: str) -> None:
+    """What is folded stays as it is, cleaned and in NFKC."""
+    folded = fold(text)
+    assert fold(folded) == folded == clean(folded)
+    assert unicodedata.is_normalized("NFKC", folded)
+
+
+@settings(deadline=None)
+@given(st.text(alphabet=st.characters(max_codepoint=0x24F), max_size=30))
+def test_case_and_spaces_never_matter(text: str) -> None:
+    """Letters of another case and more spaces fold to the same."""
+    assert fold(text.upper().lower()) == fold(text.upper())
+    assert fold(f"  {text.replace(' ', '   ')}\n") == fold(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("How's iPhone-12?", ["how", "s", "iphone", "12"]),
+        ("snake_case", ["snake_case"]),
+        ("C++ vs. C#", ["c", "vs", "c"]),
+        ("", []),
+        ("   ", []),
+        ("?!", ["?", "!"]),
+        (
+            "\u4f60\u597d \u0645\u0631\u062d\u0628\u0627",
+            ["\u4f60\u597d", "\u0645\u0631\u062d\u0628\u0627"],
+        ),
+    ],
+)
+def test_words(text: str, expected: list[str]) -> None:
+    """Letters and digits, folded; signs only where there is nothing else."""
+    assert words(text) == expected
+
+
+def test_vowel_signs_belong_to_their_words() -> None:
+    """Hindi for "whether" and "of" differ in a combining vowel: these are not one word."""
+    assert words("\u0915\u093f") != words("\u0915\u093e")
+    assert len(words("\u0939\u093f\u0928\u094d\u0926\u0940")) == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ([], [], 0.0),
+        ([], ["a"], 1.0),
+        (["a"], ["b"], 1.0),
+        (["a", "b"], ["b", "a"], 1.0),
+        (["a", "b", "c", "d"], ["a", "c", "d"], 0.25),
+        (["a", "b", "c", "d"], ["a", "x", "c", "d"], 0.25),
+        (["a"], ["a", "b", "c", "d"], 0.75),
+    ],
+)
+def test_difference(one: list[str], other: list[str], expected: float) -> None:
+    """Words that are missing, new or others, as a share of the longer text."""
+    assert difference(one, other) == expected
+
+
+@settings(deadline=None)
+@given(LISTS, LISTS)
+def test_difference_by_its_definition(one: list[str], other: list[str]) -> None:
+    """0 between equal lists only, never over 1, the same in both directions, and minimal."""
+    found = difference(one, other)
+    assert 0 <= found <= 1
+    assert (found == 0) == (one == other)
+    assert found == difference(other, one)
+    assert found * max(len(one), len(other), 1) == pytest.approx(edits(tuple(one), tuple(other)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "the the the",
+        "no No NO",
+        "what is what is what is",
+        "buy a house buy a house",
+        "how to cook rice how to cook rice",
+        "well: how to cook rice? How to cook rice!",
+        "x a b c d e a b c d e y",
+        "!!!",
+    ],
+)
+def test_loops_are_found(text: str) -> None:
+    """One or two words three times in a row, more words twice, wherever they stand."""
+    assert repeats(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "word",
+        "new york new york",
+        "bye bye",
+        "that that",
+        "walla walla weather",
+        "to be or not to be",
+        "the cat and the dog and the bird",
+        "is it better to buy or to rent or to lease",
+        "10 10 20 20",
+        "\u0939\u093f\u0928\u094d\u0926\u0940 \u0939\u093f\u0928\u094d\u0926\u0940",
+    ],
+)
+def test_ordinary_repetition_is_no_loop(text: str) -> None:
+    """Names and idioms repeat words too."""
+    assert not repeats(text)
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=6), LISTS, LISTS)
+def test_three_times_is_always_a_loop(
+    phrase: list[str], before: list[str], after: list[str]
+) -> None:
+    """Whatever stands around it."""
+    assert repeats(" ".join([*before, *phrase * 3, *after]))
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 1000), unique=True, max_size=40))
+def test_other_words_are_never_a_loop(numbers: list[int]) -> None:
+    """A text of words that are all different does not repeat itself."""
+    assert not repeats(" ".join(map(str, numbers)))
+
+
+def test_a_long_text_is_looked_through_in_no_time() -> None:
+    """Thousands of emoji are three tokens: the event loop must not stand still over them."""
+    text = "".join(chr(0x1F300 + index % 400) for index in range(1000))
+    started = time.process_time()
+    repeats(text)
+    assert time.process_time() - started < 0.25
