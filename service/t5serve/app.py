@@ -6,28 +6,38 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from t5gguf.recipe import Recipe
+from t5serve import __version__
+from t5serve.admission import Admission
+from t5serve.auth import ApiKeys, read_keys
 from t5serve.engine.engine import Engine
 from t5serve.errors import (
-    ANSWERS,
     InvalidRequest,
     MethodNotAllowed,
     RequestError,
     RouteNotFound,
     ServerFault,
     StartupError,
-    error_body,
 )
+from t5serve.fingerprint import Fingerprint
+from t5serve.metrics import Metrics
 from t5serve.middleware import BodyLimit, RequestContext
+from t5serve.responses import error_response
+from t5serve.routes.chat import chat_routes
+from t5serve.routes.completions import completion_routes
 from t5serve.routes.health import health_routes
+from t5serve.routes.models import model_routes
+from t5serve.routes.reference import reference_routes
 from t5serve.routes.reformulate import reformulate_routes
 from t5serve.settings import Settings
 
@@ -37,33 +47,49 @@ logger = logging.getLogger(__name__)
 def create_app(
     settings: Settings,
     engine: Engine,
+    model: Path,
     recipe: Recipe | None = None,
     on_failure: Callable[[], None] = lambda: None,
 ) -> ASGIApp:
     """Puts the service together.
 
     Args:
-        settings: limits and deadlines.
+        settings: limits, deadlines and keys.
         engine: not started yet; the lifespan starts and closes it.
+        model: the GGUF file.
         recipe: of the model, if it was named by one.
         on_failure: called when no worker will ever be ready.
+
+    Raises:
+        StartupError: a setting that can't be.
     """
+    metrics = Metrics()
+    metrics.watch_engine(engine)
+    engine.on_generated = metrics.generated
+    admission = Admission(engine, settings)
+    fingerprint = Fingerprint(model)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         engine.start()
-        watch = asyncio.create_task(_announce(engine, on_failure))
+        watch = asyncio.create_task(_announce(engine, metrics, on_failure))
         try:
             yield
         finally:
             await engine.close(settings.drain_seconds)
             await watch
 
+    routes = [
+        *health_routes(engine, metrics),
+        *model_routes(admission, recipe),
+        *reformulate_routes(engine, settings, admission, metrics, recipe),
+        *completion_routes(engine, settings, admission, fingerprint),
+        *chat_routes(engine, settings, admission, fingerprint, recipe),
+        *reference_routes(),
+    ]
     app = Starlette(
-        routes=[*health_routes(engine), *reformulate_routes(engine, settings, recipe)],
-        middleware=[
-            Middleware(BodyLimit, max_bytes=settings.max_body_bytes),
-        ],
+        routes=routes,
+        middleware=_middleware(settings),
         exception_handlers={
             RequestError: _answer_error,
             HTTPException: _answer_http,
@@ -73,27 +99,36 @@ def create_app(
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False
-    return RequestContext(app)  # around Starlette's own handling of faults
+    paths = {route.endpoint: route.path for route in routes}
+    return RequestContext(app, metrics, paths)  # around Starlette's own handling of faults
 
 
-async def _announce(engine: Engine, on_failure: Callable[[], None]) -> None:
+def _middleware(settings: Settings) -> list[Middleware]:
+    """From the outside in."""
+    middleware = [Middleware(BodyLimit, max_bytes=settings.max_body_bytes)]
+    if settings.api_keys_file is not None:
+        middleware.insert(0, Middleware(ApiKeys, keys=read_keys(settings.api_keys_file)))
+    if settings.cors_origins:
+        cors = Middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["authorization", "content-type", "x-request-id"],
+            expose_headers=["x-request-id", "x-processing-ms", "retry-after"],
+        )
+        middleware.insert(0, cors)  # outside of the keys: a preflight carries none
+    return middleware
+
+
+async def _announce(engine: Engine, metrics: Metrics, on_failure: Callable[[], None]) -> None:
     """Says once that the service is ready, or ends it if it never will be."""
     try:
         model = await engine.ready()
     except StartupError:
         on_failure()
     else:
+        metrics.loaded(model, __version__)
         logger.info("ready: %s (%s)", model.name, model.description)
-
-
-def error_response(error: RequestError, headers: dict[str, str] | None = None) -> Response:
-    """An error's status, headers and body."""
-    answer = ANSWERS[type(error)]
-    return JSONResponse(
-        error_body(error),
-        status_code=answer.status,
-        headers={**answer.headers, **(headers or {})},
-    )
 
 
 async def _answer_error(_request: Request, error: Exception) -> Response:

@@ -6,8 +6,10 @@ T5ServeError
     ├── InvalidRequest
     │   ├── ContextLengthExceeded
     │   └── InputQuarantined
+    ├── Unauthorized
     ├── RequestTooLarge
     ├── RouteNotFound
+    ├── ModelNotFound
     ├── MethodNotAllowed
     ├── QueueFull
     ├── NotReady
@@ -52,12 +54,20 @@ class InputQuarantined(InvalidRequest):
     """This input ended a worker process twice."""
 
 
+class Unauthorized(RequestError):
+    """No key, or a wrong one."""
+
+
 class RequestTooLarge(RequestError):
     """The body has more bytes than the service takes."""
 
 
 class RouteNotFound(RequestError):
     """No such path."""
+
+
+class ModelNotFound(RequestError):
+    """The service has another model."""
 
 
 class MethodNotAllowed(RequestError):
@@ -100,8 +110,12 @@ ANSWERS: dict[type[RequestError], Answer] = {
     InputQuarantined: Answer(
         422, "invalid_request_error", "input_quarantined", {"x-should-retry": "false"}
     ),
+    Unauthorized: Answer(
+        401, "authentication_error", "invalid_api_key", {"www-authenticate": "Bearer"}
+    ),
     RequestTooLarge: Answer(413, "invalid_request_error", "request_too_large"),
     RouteNotFound: Answer(404, "not_found_error", "not_found"),
+    ModelNotFound: Answer(404, "not_found_error", "model_not_found"),
     MethodNotAllowed: Answer(405, "not_found_error", "method_not_allowed"),
     QueueFull: Answer(429, "rate_limit_error", "queue_full", RETRY),
     NotReady: Answer(503, "server_error", "not_ready", RETRY),

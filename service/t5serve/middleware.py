@@ -5,20 +5,30 @@ from __future__ import annotations
 import re
 import time
 import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from t5serve.errors import RequestTooLarge
+from t5serve.metrics import Metrics
 
 SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class RequestContext:
-    """Gives each response `x-request-id`, the caller's if it is sane, and `x-processing-ms`."""
+    """Gives each response `x-request-id`, the caller's if it is sane, and `x-processing-ms`.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Counts requests by the path of their route; `paths` has those by endpoint.
+    """
+
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, paths: Mapping[Callable[..., Any], str]
+    ) -> None:
         self._app = app
+        self._metrics = metrics
+        self._paths = paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -28,14 +38,23 @@ class RequestContext:
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if SANE_ID.fullmatch(given) else uuid.uuid4().hex
 
+        status = 0  # of a client that left before there was one
+
         async def send_with_context(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
+                status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["x-request-id"] = request_id
                 headers["x-processing-ms"] = f"{1000 * (time.perf_counter() - started):.1f}"
             await send(message)
 
-        await self._app(scope, receive, send_with_context)
+        try:
+            await self._app(scope, receive, send_with_context)
+        finally:
+            route = self._paths.get(scope.get("endpoint", None), "other")
+            self._metrics.requests.labels(route, status).inc()
+            self._metrics.request_seconds.labels(route).observe(time.perf_counter() - started)
 
 
 class BodyLimit:

@@ -48,12 +48,12 @@ def serve(settings: Settings) -> None:
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     engine = build_engine(settings)
-    _, recipe = settings.find_model()
+    model, recipe = settings.find_model()
 
     def give_up() -> None:
         server.should_exit = True
 
-    app = create_app(settings, engine, recipe, on_failure=give_up)
+    app = create_app(settings, engine, model, recipe, on_failure=give_up)
     server = _Server(
         uvicorn.Config(
             app,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from t5gguf import recipe as recipes
 from t5gguf.recipe import Recipe, RecipeError
@@ -40,11 +40,34 @@ class Settings(BaseSettings):
     max_input_tokens: Annotated[int, Field(ge=1, le=4096)] = 512
     max_body_bytes: Positive = 1_000_000
     max_queries: Positive = 32
+    """Queries or prompts in a request."""
+    max_request_tokens: Positive = 32_768
+    """Inputs x sequences x tokens that one request may ask for."""
+    api_keys_file: Path | None = None
+    """One key a line; with none every route is open."""
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Origins whose pages may call the service, between commas."""
+    chat_template: str = ""
+    """A text with {query} in it: where in a chat's last message the query stands."""
     timeout_ms: Positive = 10_000
     """Deadline of a request that names none, and the longest that one may name."""
     drain_seconds: Positive = 30
     """After SIGTERM, how long requests that run may take to finish."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _between_commas(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(origin.strip() for origin in value.split(",") if origin.strip())
+        return value
+
+    @field_validator("chat_template")
+    @classmethod
+    def _has_a_place(cls, template: str) -> str:
+        if template and template.count("{query}") != 1:
+            raise ValueError("must have {query} in it, once")
+        return template
 
     @model_validator(mode="after")
     def _one_request_fits_the_queue(self) -> Self:

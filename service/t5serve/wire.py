@@ -36,10 +36,11 @@ class Score(msgspec.Struct, tag=True, frozen=True):
 
 
 class Tokenize(msgspec.Struct, tag=True, frozen=True):
-    """Service to worker: the token ids of a text, with `</s>`."""
+    """Service to worker: the token ids of a text, with `</s>`; or the texts of given ids."""
 
     job: int
-    text: str
+    text: str | None = None
+    ids: list[int] | None = None
 
 
 class Cancel(msgspec.Struct, tag=True, frozen=True):
@@ -133,6 +134,13 @@ class Generated(msgspec.Struct, tag=True, frozen=True):
     outputs: list[Output]
     prompt_tokens: int
     timings: Timings
+    batch: int
+    """Most sequences that were decoded in one step with this job's."""
+
+    @property
+    def completion_tokens(self) -> int:
+        """Tokens of all sequences."""
+        return sum(len(output.tokens) for output in self.outputs)
 
     @property
     def best(self) -> Output:
@@ -148,10 +156,11 @@ class Scored(msgspec.Struct, tag=True, frozen=True):
 
 
 class Tokenized(msgspec.Struct, tag=True, frozen=True):
-    """Worker to service: token ids."""
+    """Worker to service: token ids, and the text of each; joined, that of all."""
 
     job: int
     ids: list[int]
+    texts: list[str]
 
 
 class Refused(msgspec.Struct, tag=True, frozen=True):

@@ -138,6 +138,8 @@ class Engine:
         self.failure: str | None = None
         """Why no worker will ever be ready."""
         self.restarts = 0
+        self.on_generated: Callable[[Generated, float], None] = lambda _generated, _queue_ms: None
+        """Told of every generation, and the milliseconds that it waited."""
 
     def start(self) -> None:
         """Starts the workers; `ready` waits for them."""
@@ -195,6 +197,7 @@ class Engine:
         outcome, queued = await self._run(message, timeout, on_progress)
         if not isinstance(outcome, Generated):
             raise ServerFault("the engine gave an unexpected answer")
+        self.on_generated(outcome, queued)
         return Result(outcome, queued)
 
     async def score(
@@ -211,12 +214,36 @@ class Engine:
             raise ServerFault("the engine gave an unexpected answer")
         return np.frombuffer(outcome.logits, "<f4").reshape(len(decoder_ids), -1)
 
-    async def tokenize(self, text: str, *, timeout: float = 60.0) -> list[int]:  # noqa: ASYNC109
-        """Token ids of a text, with `</s>`."""
-        outcome, _ = await self._run(Tokenize(next(self._numbers), text), timeout)
+    async def tokenize(
+        self,
+        text: str | None = None,
+        ids: list[int] | None = None,
+        *,
+        timeout: float = 60.0,  # noqa: ASYNC109
+    ) -> Tokenized:
+        """Token ids of a text, with `</s>`, and the text of each; or the texts of given ids."""
+        outcome, _ = await self._run(Tokenize(next(self._numbers), text, ids), timeout)
         if not isinstance(outcome, Tokenized):
             raise ServerFault("the engine gave an unexpected answer")
-        return outcome.ids
+        return outcome
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that wait for a worker."""
+        return len(self._queue)
+
+    @property
+    def running(self) -> int:
+        """Jobs that workers have."""
+        return sum(len(worker.jobs) for worker in self._workers)
+
+    def room(self, width: int) -> int:
+        """Inputs of so many sequences each that would be taken now."""
+        free = 0
+        for worker in self._workers:
+            fitting = min((worker.sequences - worker.width) // width, worker.inputs)
+            free += max(fitting, int(not worker.jobs))
+        return free + max(0, self._max_queue - len(self._queue))
 
     def drain(self) -> None:
         """Takes no more jobs."""
@@ -406,7 +433,7 @@ class Engine:
         self._dispatch()
 
     def _pending(self) -> int:
-        return len(self._queue) + sum(len(worker.jobs) for worker in self._workers)
+        return self.waiting + self.running
 
     def _note_idle(self) -> None:
         if self._pending():

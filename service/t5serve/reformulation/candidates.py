@@ -44,18 +44,22 @@ def select(query: str, outputs: Sequence[Output], options: Options) -> list[Refo
     seen = {fold(query)}
     echo: Output | None = None
     near = [words(query)]
+    may_repeat = repeats(query)
     for output in outputs:
         if len(taken) == options.n:
             break
         text = clean(output.text)
-        if not _usable(query, text) or not keeps(query, text, options.preserve):
+        if not words(text) or SENTINEL in text or (repeats(text) and not may_repeat):
+            continue
+        if not keeps(query, text, options.preserve):
             continue
         if fold(text) in seen:
             if fold(text) == fold(query) and echo is None:
                 echo = output
             continue
         own = words(text)
-        if any(difference(own, other) < options.min_difference for other in near):
+        least = options.min_difference
+        if least and any(difference(own, other) < least for other in near):
             continue
         taken.append(output)
         seen.add(fold(text))
@@ -79,9 +83,3 @@ def _reformulation(output: Output, rank: int) -> Reformulation:
         tokens=len(output.tokens),
         source="model",
     )
-
-
-def _usable(query: str, text: str) -> bool:
-    if not words(text) or SENTINEL in text:
-        return False
-    return not repeats(text) or repeats(query)

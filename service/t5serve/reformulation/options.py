@@ -132,25 +132,30 @@ def _refuse_idle(options: Options, strategy: Strategy) -> None:
 
 def _beams(options: Options, strategy: Strategy, wanted: Mapping[str, Any]) -> dict[str, Any]:
     """How many beams and groups, where it was not said."""
+    given = options.parameters.get("num_beams")
     groups = wanted.get("num_beam_groups")
-    if options.parameters.get("num_beams") is not None:
-        beams = options.parameters["num_beams"]
-        if beams < options.n:
-            raise InvalidRequest(f"num_beams must be at least n = {options.n}", param="num_beams")
+    if given is not None and given < options.n:
+        raise InvalidRequest(f"num_beams must be at least n = {options.n}", param="num_beams")
+    if given is not None:
+        beams = given
+        if "num_beam_groups" not in options.parameters and groups and given % groups:
+            groups = None  # the recipe's, which do not fit
     else:
+        unit = groups or 1
         beams = max(wanted.get("num_beams") or NUM_BEAMS, _supply(options))
-        beams = min(-(-beams // (groups or 1)) * (groups or 1), MAX_WIDTH)
+        beams = min(-(-beams // unit), MAX_WIDTH // unit) * unit
     chosen: dict[str, Any] = {"num_beams": beams, "num_return_sequences": beams}
     if strategy == "diverse_beam":
-        chosen["num_beam_groups"] = beams if groups is None else groups
+        chosen["num_beam_groups"] = groups or beams
         chosen["diversity_penalty"] = wanted.get("diversity_penalty", DIVERSITY_PENALTY)
-    if beams == 1:
-        chosen = {"num_beams": 1, "num_beam_groups": 1}
     return chosen
 
 
 def _supply(options: Options) -> int:
-    """Candidates to decode so that n are left when some are dropped: half as many again."""
+    """Candidates to decode so that n are left when some are dropped.
+
+    Half as many again, and then as many as cost no more: rows are computed in fours.
+    """
     if options.n == 1 and not options.drops:
         return 1
-    return min(options.n + -(-options.n // 2), MAX_WIDTH)
+    return min(-(-3 * options.n // 8) * 4, MAX_WIDTH)

@@ -8,18 +8,28 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Literal
 
-from t5serve.reformulation.text import WORD, fold
+from t5serve.reformulation.text import plain_words
 
 Kind = Literal["numbers", "quoted", "capitalised"]
 
 NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*")
 THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+FRACTION = str.maketrans("\u2044", "/")  # what NFKC makes of one half
 # A single quote counts only around words: elsewhere it is an apostrophe.
 QUOTED = re.compile(
-    r'"([^"]+)"|\u201c([^\u201d]+)\u201d|\u00ab([^\u00bb]+)\u00bb|(?<!\w)\'([^\']+)\'(?!\w)'
+    r'"([^"]+)"|\u201c([^\u201d]+)\u201d|\u201e([^\u201c\u201d]+)[\u201c\u201d]|\u00ab([^\u00bb]+)\u00bb'
+    r"|\u2039([^\u203a]+)\u203a|\u300c([^\u300d]+)\u300d"
+    r"|(?<!\w)['\u2018]([^'\u2018\u2019]+)['\u2019](?!\w)"
 )
 NAME = re.compile(r"\w+(?:['\u2019.&-]\w+)*")
-SENTENCE_END = ".?!:"
+TITLE = re.compile(r"dr|ft|gen|jr|mrs?|ms|mt|no|prof|rev|sgt|sr|st|vs", re.IGNORECASE)
+# Words that begin a sentence and are no names, whatever follows.
+BEGINNING = re.compile(
+    r"an?|am|and|are|at|can|could|did|does|do|for|from|had|has|have|how|if|in|is|it|may|my|of|on|or"
+    r"|shall|should|that|the|there|this|to|was|were|what|when|where|which|who|whom|whose|why|will"
+    r"|with|would",
+    re.IGNORECASE,
+)
 
 
 def keeps(query: str, candidate: str, kinds: Collection[Kind]) -> bool:
@@ -33,8 +43,9 @@ def _keeps_numbers(query: str, candidate: str) -> bool:
 
 def _keeps_quoted(query: str, candidate: str) -> bool:
     there = _spaced(candidate)
-    phrases = [next(filter(None, match)) for match in QUOTED.findall(query)]
-    return all(_spaced(phrase) in there for phrase in phrases)
+    normal = unicodedata.normalize("NFKC", query)
+    phrases = [_spaced(next(filter(None, match))) for match in QUOTED.findall(normal)]
+    return all(phrase in there for phrase in phrases if phrase.strip())
 
 
 def _keeps_capitalised(query: str, candidate: str) -> bool:
@@ -45,39 +56,44 @@ def _keeps_capitalised(query: str, candidate: str) -> bool:
 def capitalised(text: str) -> list[str]:
     """The words that are names by their capitals.
 
-    The first word of a sentence is one if it has capitals elsewhere, or a name next to it; in a
-    text all in capitals none is.
+    The first word of a sentence is one if it has capitals elsewhere, or stands before another
+    one and is none of the usual beginnings; in a text all in capitals none is.
     """
     text = unicodedata.normalize("NFKC", text)
     if text.isupper():
         return []
-    found = list(NAME.finditer(text))
-    names = []
-    for place, match in enumerate(found):
-        word = match.group().removesuffix("'s").removesuffix("\u2019s")
-        if (
-            not any(c.isupper() or c.istitle() for c in word)
-            or re.split("['\u2019]", word)[0] == "I"
-        ):
-            continue
-        before = text[: match.start()].rstrip("\"'\u201c\u00ab( \t")
-        if not before or before[-1] in SENTENCE_END:
-            following = found[place + 1].group() if place + 1 < len(found) else ""
-            inside = any(c.isupper() for c in word[1:])
-            if not inside and not following[:1].isupper():
-                continue
-        names.append(word)
-    return names
+    names: list[str] = []
+    next_is_name = False
+    for match in reversed(list(NAME.finditer(text))):
+        word = re.sub("['\u2019]s$", "", match.group())
+        is_name = any(map(str.isupper, word)) and re.split("['\u2019]", word)[0] != "I"
+        if is_name and _begins_sentence(text[: match.start()]):
+            inside = any(map(str.isupper, word[1:]))
+            is_name = inside or (next_is_name and not BEGINNING.fullmatch(word))
+        if is_name:
+            names.append(word)
+        next_is_name = is_name
+    return names[::-1]
+
+
+def _begins_sentence(before: str) -> bool:
+    before = before.rstrip("\"'\u201c\u201e\u00ab( \t")
+    if not before or before[-1] in "?!:":
+        return True
+    if before[-1] != ".":
+        return False
+    last = before[:-1].split()[-1:]  # "St." and "U.S." end no sentence
+    return not last or (not TITLE.fullmatch(last[0]) and "." not in last[0] and len(last[0]) > 1)
 
 
 def _numbers(text: str) -> Counter[str]:
-    plain = unicodedata.normalize("NFKC", text)
+    plain = unicodedata.normalize("NFKC", text).translate(FRACTION)
     return Counter(NUMBER.findall(THOUSANDS.sub("", plain)))
 
 
 def _spaced(text: str) -> str:
     """The folded words between single spaces, so that one phrase is found in another."""
-    return f" {' '.join(WORD.findall(fold(text)))} "
+    return f" {' '.join(plain_words(text))} "
 
 
 KINDS: dict[Kind, Callable[[str, str], bool]] = {

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from t5serve.decoding.config import GenerationConfig
 from t5serve.engine.engine import Engine
@@ -22,6 +22,7 @@ from t5serve.reformulation.candidates import Reformulation, original, select
 from t5serve.reformulation.options import Options, decoding_of
 from t5serve.reformulation.profile import Profile
 from t5serve.reformulation.text import clean
+from t5serve.tasks import as_told, together
 from t5serve.wire import Progress, Timings
 
 # What the original stands in for; anything else is the request's own fault.
@@ -104,16 +105,12 @@ class Reformulator:
         Raises:
             RequestError: as above, maybe after some events.
         """
-        events: asyncio.Queue[Event | None] = asyncio.Queue()
-        work = asyncio.create_task(self._all(self._call(queries, options, events.put_nowait)))
-        work.add_done_callback(lambda _: events.put_nowait(None))
-        try:
-            while (event := await events.get()) is not None:
-                yield event
-            await work
-        finally:
-            work.cancel()
-            await asyncio.gather(work, return_exceptions=True)
+
+        def work(tell: Callable[[Event], None]) -> Coroutine[Any, Any, object]:
+            return self._all(self._call(queries, options, tell))
+
+        async for event in as_told(work):
+            yield event
 
     def _call(
         self,
@@ -131,12 +128,7 @@ class Reformulator:
         )
 
     async def _all(self, call: _Call) -> list[Reformulated]:
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._one(call, i)) for i in range(len(call.queries))]
-        except BaseExceptionGroup as group:  # not except*: until 3.11.4 it wraps what it raises
-            raise _first(group) from None
-        return [task.result() for task in tasks]
+        return await together(self._one(call, index) for index in range(len(call.queries)))
 
     async def _one(self, call: _Call, index: int) -> Reformulated:
         """One query, or what stands in for it."""
@@ -168,18 +160,22 @@ class Reformulator:
         if call.config.do_sample:  # beams come in their order
             outputs = sorted(outputs, key=lambda output: -output.score)
         chosen = select(query, outputs, call.options)
+        reason = None
         if all(one.source == "original" for one in chosen):
-            raise NoUsableOutput("the model gave no usable text for this query")
-        if call.tell is not None and not call.is_live:
+            if call.options.strict:
+                raise NoUsableOutput("the model gave no usable text for this query")
+            chosen, reason = [original(query)], ANSWERS[NoUsableOutput].code
+        elif call.tell is not None and not call.is_live:
             for one in chosen:
                 call.tell(Piece(index, one.rank, one.text))
         return Reformulated(
             original=query,
             reformulations=chosen,
+            fallback_reason=reason,
             queue_ms=result.queue_ms,
             timings=generated.timings,
             prompt_tokens=generated.prompt_tokens,
-            completion_tokens=sum(len(output.tokens) for output in generated.outputs),
+            completion_tokens=generated.completion_tokens,
         )
 
 
@@ -197,8 +193,3 @@ class _Live:
         news = clean(self._text)[len(before) :]
         if news:
             self._tell(Piece(self._index, 1, news))
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    error = group.exceptions[0]
-    return _first(error) if isinstance(error, BaseExceptionGroup) else error

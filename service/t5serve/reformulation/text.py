@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
+from collections.abc import Sequence
 
-WORD = re.compile(r"\w+")
+from rapidfuzz.distance import Levenshtein
+
+LONGEST_PHRASE = 32  # words that may be one phrase of a loop
+LOOKED_THROUGH = 1_000  # words of a text that loops are looked for in
 
 
 def clean(text: str) -> str:
@@ -20,33 +23,35 @@ def fold(text: str) -> str:
     return clean(folded)
 
 
+def plain_words(text: str) -> list[str]:
+    """The folded words, without what stands between them."""
+    kept = []
+    inside = False
+    for c in fold(text):
+        # Marks too: in Hindi and others the vowels are.
+        inside = c.isalnum() or c == "_" or (inside and unicodedata.category(c)[0] == "M")
+        kept.append(c if inside else " ")
+    return "".join(kept).split()
+
+
 def words(text: str) -> list[str]:
-    """The folded words; the characters of a text without words."""
-    folded = fold(text)
-    return WORD.findall(folded) or list(folded)
+    """Likewise; the characters of a text without words."""
+    return plain_words(text) or list(fold(text))
 
 
-def difference(one: list[str], other: list[str]) -> float:
+def difference(one: Sequence[str], other: Sequence[str]) -> float:
     """Edits that make one list of words the other, over the longer one's length: 0 to 1."""
-    if not one or not other:
-        return float(one != other)
-    row = list(range(len(other) + 1))  # Levenshtein's distances, a word of `one` at a time
-    for place, word in enumerate(one, 1):
-        diagonal, row[0] = row[0], place
-        for column, same in enumerate(other, 1):
-            substituted = diagonal + (word != same)
-            diagonal = row[column]
-            row[column] = min(substituted, row[column] + 1, row[column - 1] + 1)
-    return row[-1] / max(len(one), len(other))
+    return Levenshtein.normalized_distance(one, other)
 
 
 def repeats(text: str) -> bool:
     """Whether a phrase stands twice in a row; one of a word or two, three times."""
-    found = words(text)
-    for size in range(1, len(found) // 2 + 1):
-        times = 3 if size <= 2 else 2
-        for start in range(len(found) - times * size + 1):
-            phrases = [found[start + i * size : start + (i + 1) * size] for i in range(times)]
-            if all(phrase == phrases[0] for phrase in phrases):
+    found = words(text)[:LOOKED_THROUGH]
+    for size in range(1, min(len(found) // 2, LONGEST_PHRASE) + 1):
+        wanted = size * (2 if size <= 2 else 1)  # words that are the same as a phrase before
+        same = 0
+        for word, later in zip(found, found[size:], strict=False):
+            same = same + 1 if word == later else 0
+            if same == wanted:
                 return True
     return False

@@ -1,4 +1,4 @@
-"""GET /healthz and /readyz."""
+"""GET /healthz, /readyz and /metrics: how the service is."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from starlette.routing import Route
 
 from t5serve.engine.engine import Engine
 from t5serve.errors import NotReady
+from t5serve.metrics import Metrics
 
 
-def health_routes(engine: Engine) -> list[Route]:
+def health_routes(engine: Engine, metrics: Metrics) -> list[Route]:
     """Routes that tell a supervisor how the service is."""
 
     async def healthz(_request: Request) -> Response:
@@ -21,4 +22,11 @@ def health_routes(engine: Engine) -> list[Route]:
             raise NotReady(f"the service is {engine.state}")
         return JSONResponse({"status": "ready", "model": engine.model.name})
 
-    return [Route("/healthz", healthz), Route("/readyz", readyz)]
+    async def scrape(_request: Request) -> Response:
+        return Response(metrics.text(), media_type=metrics.content_type)
+
+    return [
+        Route("/healthz", healthz, methods=["GET"]),
+        Route("/readyz", readyz, methods=["GET"]),
+        Route("/metrics", scrape, methods=["GET"]),
+    ]

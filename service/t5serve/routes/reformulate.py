@@ -13,13 +13,16 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from t5gguf.recipe import Recipe
+from t5serve.admission import Admission
 from t5serve.engine.engine import Engine
-from t5serve.errors import InvalidRequest, NotReady, RequestError, error_body
+from t5serve.errors import InvalidRequest
+from t5serve.metrics import Metrics
+from t5serve.reformulation.options import decoding_of
 from t5serve.reformulation.profile import Profile
 from t5serve.reformulation.reformulator import Event, Finished, Reformulated, Reformulator
 from t5serve.routes.connection import read_body, while_connected
 from t5serve.routes.sse import ServerEvent, event_response
-from t5serve.schemas.body import parse
+from t5serve.schemas.body import UsageBody, parse
 from t5serve.schemas.reformulate import (
     QueryItem,
     ReformulateRequest,
@@ -27,35 +30,37 @@ from t5serve.schemas.reformulate import (
     ReformulationBody,
     ResultBody,
     TimingsBody,
-    UsageBody,
 )
 from t5serve.settings import Settings
 
 Json = dict[str, Any]
 
 
-def reformulate_routes(engine: Engine, settings: Settings, recipe: Recipe | None) -> list[Route]:
+def reformulate_routes(
+    engine: Engine,
+    settings: Settings,
+    admission: Admission,
+    metrics: Metrics,
+    recipe: Recipe | None,
+) -> list[Route]:
     """The native endpoint."""
 
     async def reformulate(request: Request) -> Response:
         started = time.perf_counter()
         body = parse(ReformulateRequest, await read_body(request, settings.timeout_ms / 1000))
         items = body.items()
-        if len(items) > settings.max_queries:
-            raise InvalidRequest(
-                f"{len(items)} queries, at most {settings.max_queries} are taken", param="queries"
-            )
         if body.timeout_ms is not None and body.timeout_ms > settings.timeout_ms:
             raise InvalidRequest(f"at most {settings.timeout_ms}", param="timeout_ms")
-        if engine.model is None:
-            raise NotReady(f"the service is {engine.state}")
-        reformulator = Reformulator(engine, Profile.of(engine.model, recipe))
+        model = admission.model()
+        reformulator = Reformulator(engine, Profile.of(model, recipe))
         options = body.options(settings.timeout_ms)
+        config = decoding_of(options, reformulator.profile.generation)
+        admission.check_budget(len(items), config, param="queries")
         texts = [item.text for item in items]
-        answer = _Answer(engine.model.name, items, started)
+        answer = _Answer(model.name, items, metrics, started)
         if body.stream:
             events = _events(reformulator.stream(texts, options), answer)
-            return await while_connected(request, event_response(events))
+            return await while_connected(request, event_response(events, error_name="error"))
         results = await while_connected(request, reformulator.reformulate(texts, options))
         return JSONResponse(answer.whole(results))
 
@@ -63,40 +68,36 @@ def reformulate_routes(engine: Engine, settings: Settings, recipe: Recipe | None
 
 
 async def _events(events: AsyncIterator[Event], answer: _Answer) -> AsyncIterator[ServerEvent]:
-    """The events of a stream, results in the order of the queries; an error is the last one."""
+    """The events of a stream; results come in the order of the queries."""
     results: dict[int, Reformulated] = {}
     sent = 0
-    begun = False
-    try:
-        async for event in events:
-            if isinstance(event, Finished):
-                results[event.query_index] = event.result
-            else:
-                yield ServerEvent("token", asdict(event))
-                begun = True
-            while sent in results:
-                yield ServerEvent("result", answer.result(sent, results[sent]))
-                begun = True
-                sent += 1
-    except RequestError as error:
-        if not begun:
-            raise
-        yield ServerEvent("error", error_body(error))
-    else:
-        yield ServerEvent("done", answer.rest([results[index] for index in range(sent)]))
+    async for event in events:
+        if isinstance(event, Finished):
+            results[event.query_index] = event.result
+        else:
+            yield ServerEvent("token", asdict(event))
+        while sent in results:
+            yield ServerEvent("result", answer.result(sent, results[sent]))
+            sent += 1
+    yield ServerEvent("done", answer.rest([results[index] for index in range(sent)]))
 
 
 class _Answer:
     """The parts of a response, for one that is sent whole and one that is streamed."""
 
-    def __init__(self, model: str, items: Sequence[QueryItem], started: float) -> None:
+    def __init__(
+        self, model: str, items: Sequence[QueryItem], metrics: Metrics, started: float
+    ) -> None:
         self._model = model
         self._items = items
+        self._metrics = metrics
         self._started = started
 
     def result(self, index: int, result: Reformulated) -> Json:
         """What became of one query."""
         item = self._items[index]
+        if result.fallback_reason is not None:
+            self._metrics.fallbacks.labels(result.fallback_reason).inc()
         body = ResultBody(
             original=result.original,
             queries=[one.text for one in result.reformulations],

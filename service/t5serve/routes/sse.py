@@ -3,30 +3,51 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
 from starlette.responses import Response, StreamingResponse
 
+from t5serve.errors import RequestError, ServerFault, error_body
+
+logger = logging.getLogger(__name__)
+
 
 class ServerEvent(NamedTuple):
-    """One event: its name, and data that is sent as JSON."""
+    """One event: its name, if it has one, and data that is sent as JSON."""
 
-    name: str
+    name: str | None
     data: Any
 
 
-async def event_response(events: AsyncIterator[ServerEvent]) -> Response:
-    """A stream of events; what goes wrong before the first is raised, not streamed.
+DONE = ServerEvent(None, "[DONE]")  # the end of OpenAI's streams; sent as it is, without quotes
+
+
+async def event_response(
+    events: AsyncIterator[ServerEvent], *, error_name: str | None = None
+) -> Response:
+    """A stream of events; an error before the first is raised, a later one is the last event.
 
     When the client leaves, Starlette cancels the stream, and that the iterator.
+
+    Args:
+        events: one at least.
+        error_name: of the event that tells of an error.
     """
     first = await anext(events)
 
     async def frames() -> AsyncIterator[bytes]:
         yield _frame(first)
-        async for event in events:
-            yield _frame(event)
+        try:
+            async for event in events:
+                yield _frame(event)
+        except RequestError as error:
+            yield _frame(ServerEvent(error_name, error_body(error)))
+        except Exception:
+            logger.exception("a stream failed")
+            fault = ServerFault("internal error")
+            yield _frame(ServerEvent(error_name, error_body(fault)))
 
     return StreamingResponse(
         frames(),
@@ -37,5 +58,10 @@ async def event_response(events: AsyncIterator[ServerEvent]) -> Response:
 
 
 def _frame(event: ServerEvent) -> bytes:
-    data = json.dumps(event.data, ensure_ascii=False, separators=(",", ":"))
-    return f"event: {event.name}\ndata: {data}\n\n".encode()
+    name = "" if event.name is None else f"event: {event.name}\n"
+    if event is DONE:
+        data = DONE.data
+    else:
+        # In ASCII: some clients end a line at U+2028 as well.
+        data = json.dumps(event.data, separators=(",", ":"))
+    return f"{name}data: {data}\n\n".encode()

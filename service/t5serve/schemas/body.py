@@ -18,6 +18,29 @@ class RequestBody(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+class UsageBody(BaseModel):
+    """Tokens: of the inputs with their `</s>`, of all decoded sequences without."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class ErrorBody(BaseModel):
+    """What went wrong, and with which field."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorResponse(BaseModel):
+    """The one shape of every error."""
+
+    error: ErrorBody
+
+
 def parse(kind: type[Body], raw: bytes) -> Body:
     """Reads JSON.
 

@@ -5,21 +5,30 @@ from __future__ import annotations
 import unicodedata
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from t5serve.decoding.config import MAX_WIDTH
 from t5serve.engine.config import MAX_TOKENS
 from t5serve.reformulation.options import PARAMETERS, Options, Strategy
 from t5serve.reformulation.preserve import Kind
-from t5serve.schemas.body import RequestBody
+from t5serve.schemas.body import RequestBody, UsageBody
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Beams = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
 MAX_N = 16
 
 
+def _or_plain_text(schema: dict[str, Any]) -> None:
+    """What `_plain_text` lets through, told to the document."""
+    whole = dict(schema)
+    schema.clear()
+    schema["anyOf"] = [{"type": "string"}, whole]
+
+
 class QueryItem(RequestBody):
     """One of several queries; `id` comes back with its result."""
+
+    model_config = ConfigDict(json_schema_extra=_or_plain_text)
 
     id: str | None = None
     text: str
@@ -135,14 +144,6 @@ class TimingsBody(BaseModel):
     encode: float
     decode: float
     total: float
-
-
-class UsageBody(BaseModel):
-    """Tokens: of the inputs with their `</s>`, of the reformulations without."""
-
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
 
 
 class ReformulateRest(BaseModel):

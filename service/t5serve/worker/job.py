@@ -49,6 +49,7 @@ class Generation:
         self._tokenize = tokenized - started
         self._encode = time.perf_counter() - tokenized
         self._decode = 0.0
+        self._batch = 0
         self.rows = [row]
         self.tokens = [model.start_token]
         self._stops = Stops(request.stop)
@@ -67,9 +68,16 @@ class Generation:
         """Sequences that it may come to decode at once."""
         return self.request.config.width
 
-    def accept(self, logits: Sequence[F32], seconds: float) -> list[Branch]:
-        """Takes the logits of a step, in the order of the rows; how its sequences go on."""
+    def accept(self, logits: Sequence[F32], seconds: float, batch: int) -> list[Branch]:
+        """Takes the logits of a step, in the order of the rows; how its sequences go on.
+
+        Args:
+            logits: of its rows.
+            seconds: that the step took.
+            batch: sequences in that step.
+        """
         self._decode += seconds
+        self._batch = max(self._batch, batch)
         return self._search.advance(logits)
 
     def progress(self) -> list[Progress]:
@@ -86,6 +94,7 @@ class Generation:
             outputs=[self._output(one) for one in self._search.settled],
             prompt_tokens=self._prompt_tokens,
             timings=Timings(*(1000 * t for t in (self._tokenize, self._encode, self._decode))),
+            batch=self._batch,
         )
 
     def _ends(self, tokens: Sequence[int]) -> bool:
@@ -125,25 +134,20 @@ class Generation:
             return None
         over = one.finish_reason is not None
         vocabulary = self._model.vocabulary
-        cut = over and len(text) < len(vocabulary.decode(one.tokens))
+        parts = vocabulary.texts(one.tokens, final=over)
+        cut = over and len(text) < sum(map(len, parts))
         details: list[Token] = []
-        before = ""
-        for place, choice in enumerate(one.choices):
-            tokens = one.tokens[: place + 1]
-            after = vocabulary.decode(tokens, final=over and tokens == one.tokens)
-            if (
-                choice.token == one.eos
-                or (cut and len(before) >= len(text))
-                or (not over and len(after) > len(text))
-            ):
+        start = 0
+        for choice, part in zip(one.choices, parts, strict=False):  # the last may be `</s>`
+            end = start + len(part)
+            if (cut and start >= len(text)) or (not over and end > len(text)):
                 break
             top = [
-                (token, vocabulary.decode([*tokens[:-1], token])[len(before) :], logprob)
+                (token, vocabulary.text(token, first=not details), logprob)
                 for token, logprob in choice.top
             ]
-            own = after[len(before) : len(text)]
-            details.append(Token(choice.token, own, choice.logprob, top))
-            before = after
+            details.append(Token(choice.token, text[start:end], choice.logprob, top))
+            start = end
         return details
 
 

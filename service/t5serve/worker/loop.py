@@ -122,8 +122,12 @@ class Loop:
 
     def _start(self, message: JobMessage) -> None:
         if isinstance(message, Tokenize):
-            ids = tokenize(message.text, self._model)
-            self._connection.send(Tokenized(message.job, ids))
+            ids = message.ids or []
+            if message.text is not None:
+                ids = tokenize(message.text, self._model)
+            check_ids(ids, self._model)
+            texts = self._model.vocabulary.texts(ids)
+            self._connection.send(Tokenized(message.job, ids, texts))
             return
         backend = self._model.backend
         wanted = message.config.width if isinstance(message, Generate) else 1
@@ -179,7 +183,7 @@ def advance(model: Model, generations: Sequence[Generation]) -> list[FromWorker]
         if not all(np.isfinite(row.sum()) for row in own):
             messages.append(Failed(one.request.job, "the model's numbers overflow on this input"))
             continue
-        branches = one.accept(own, seconds)
+        branches = one.accept(own, seconds, len(rows))
         running += [(one, branch) for branch in branches]
         messages += one.progress()
         if not branches:

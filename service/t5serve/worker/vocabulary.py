@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import ctypes
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import llama_cpp
@@ -50,14 +50,29 @@ class Vocabulary:
             capacity = -count  # some characters are normalised to many: U+FDFA to 18
         return buffer[:count]
 
-    def decode(self, ids: Iterable[int], *, final: bool = True) -> str:
+    def decode(self, ids: Sequence[int], *, final: bool = True) -> str:
         """The text of ids as SentencePiece joins them, without the leading space.
 
         A character that is not whole is replaced at the end of all ids, and left out before.
         """
-        raw = b"".join(self._piece(token) for token in ids)
-        text = codecs.getincrementaldecoder("utf-8")(errors="replace").decode(raw, final)
-        return text.replace(SPACE, " ").removeprefix(" ")
+        return "".join(self.texts(ids, final=final))
+
+    def texts(self, ids: Sequence[int], *, final: bool = True) -> list[str]:
+        """The text of each id; joined, that of all. `</s>` has none."""
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        texts = []
+        begun = False
+        for place, token in enumerate(ids, 1):
+            raw = b"" if token == self.eos else self._piece(token)
+            text = decoder.decode(raw, final and place == len(ids)).replace(SPACE, " ")
+            texts.append(text if begun else text.removeprefix(" "))
+            begun = begun or bool(text)
+        return texts
+
+    def text(self, token: int, *, first: bool) -> str:
+        """What a token would add to a text, were it its first or a later one."""
+        text = self._piece(token).decode(errors="replace").replace(SPACE, " ")
+        return text.removeprefix(" ") if first else text
 
     def _piece(self, token: int) -> bytes:
         piece = self._pieces.get(token)

@@ -1,0 +1,108 @@
+"""What Prometheus sees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+
+from t5serve.engine.engine import Engine
+from t5serve.wire import Generated, ModelInfo
+
+SECONDS = tuple(
+    ms / 1000 for ms in (1, 2, 5, 10, 15, 20, 30, 40, 50, 60, 80, 100, 150, 200, 300, 500, 1000)
+)
+SEQUENCES = (1, 2, 4, 8, 12, 16, 24, 32, 64)
+
+
+class Metrics:
+    """The counters of one service, in a registry of their own."""
+
+    content_type = CONTENT_TYPE_LATEST
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self.requests = Counter(
+            "t5serve_requests",
+            "Requests answered.",
+            ("route", "status"),
+            registry=self._registry,
+        )
+        self.request_seconds = Histogram(
+            "t5serve_request_seconds",
+            "From the request to the last byte of its answer.",
+            ("route",),
+            buckets=SECONDS,
+            registry=self._registry,
+        )
+        self.phase_seconds = Histogram(
+            "t5serve_phase_seconds",
+            "Of one input: waiting for a worker, tokenising, encoding, decoding.",
+            ("phase",),
+            buckets=SECONDS,
+            registry=self._registry,
+        )
+        self.tokens = Counter(
+            "t5serve_tokens",
+            "Tokens encoded (prompt) and decoded (completion).",
+            ("kind",),
+            registry=self._registry,
+        )
+        self.batch = Histogram(
+            "t5serve_batch_sequences",
+            "Most sequences that were decoded in one step together with an input's.",
+            buckets=SEQUENCES,
+            registry=self._registry,
+        )
+        self.fallbacks = Counter(
+            "t5serve_fallbacks",
+            "Queries for which the original stood in.",
+            ("reason",),
+            registry=self._registry,
+        )
+        self._model = Gauge(
+            "t5serve_model_info",
+            "The model that is served; always 1.",
+            ("model", "description", "version"),
+            registry=self._registry,
+        )
+
+    def watch_engine(self, engine: Engine) -> None:
+        """Gauges that are read when they are asked for."""
+        values: dict[tuple[str, str], Callable[[], float]] = {
+            ("t5serve_queue_depth", "Inputs that wait for a worker."): lambda: engine.waiting,
+            ("t5serve_running", "Inputs that workers decode."): lambda: engine.running,
+            ("t5serve_ready", "1 while a worker is ready."): lambda: engine.state == "ready",
+            ("t5serve_worker_restarts", "Workers started anew."): lambda: engine.restarts,
+        }
+        for (name, documentation), value in values.items():
+            Gauge(name, documentation, registry=self._registry).set_function(value)
+
+    def generated(self, generated: Generated, queue_ms: float) -> None:
+        """Counts one decoded input."""
+        timings = generated.timings
+        for phase, milliseconds in (
+            ("queue", queue_ms),
+            ("tokenize", timings.tokenize),
+            ("encode", timings.encode),
+            ("decode", timings.decode),
+        ):
+            self.phase_seconds.labels(phase).observe(milliseconds / 1000)
+        self.tokens.labels("prompt").inc(generated.prompt_tokens)
+        self.tokens.labels("completion").inc(generated.completion_tokens)
+        self.batch.observe(generated.batch)
+
+    def loaded(self, model: ModelInfo, version: str) -> None:
+        """Says which model is there."""
+        self._model.labels(model.name, model.description, version).set(1)
+
+    def text(self) -> bytes:
+        """All of it, in the exposition format."""
+        return generate_latest(self._registry)

@@ -1,0 +1,146 @@
+"""POST /v1/chat/completions."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from t5gguf.recipe import Recipe
+from t5serve.admission import Admission
+from t5serve.engine.engine import Engine
+from t5serve.errors import InvalidRequest, NoUsableOutput
+from t5serve.fingerprint import Fingerprint
+from t5serve.reformulation.candidates import original
+from t5serve.reformulation.instructions import Instruction, read_instruction
+from t5serve.reformulation.options import SAMPLING, Options, decoding_of
+from t5serve.reformulation.profile import Profile
+from t5serve.reformulation.reformulator import Reformulated, Reformulator
+from t5serve.routes.connection import read_body, while_connected
+from t5serve.routes.models import named
+from t5serve.routes.sse import DONE, ServerEvent, event_response
+from t5serve.schemas.body import UsageBody, parse
+from t5serve.schemas.chat import (
+    ChatChoice,
+    ChatChunk,
+    ChatChunkChoice,
+    ChatMessageBody,
+    ChatRequest,
+    ChatResponse,
+)
+from t5serve.schemas.completions import MAX_N
+from t5serve.settings import Settings
+
+QUERIES = 3  # in an answer, where nothing says how many
+
+
+def chat_routes(
+    engine: Engine,
+    settings: Settings,
+    admission: Admission,
+    fingerprint: Fingerprint,
+    recipe: Recipe | None,
+) -> list[Route]:
+    """OpenAI's chat, as far as reformulations can be had by it."""
+
+    async def chat(request: Request) -> Response:
+        body = parse(ChatRequest, await read_body(request, settings.timeout_ms / 1000))
+        model = named(admission, body.model)
+        reformulator = Reformulator(engine, Profile.of(model, recipe))
+        instruction = read_instruction(body.question, settings.chat_template)
+        options = _options(body, instruction, reformulator.profile, settings.timeout_ms)
+        config = decoding_of(options, reformulator.profile.generation)
+        admission.check_budget(1, config)
+        admission.check_room(1, config)
+        work = _reformulate(reformulator, instruction.query, options)
+        result = await while_connected(request, work)
+        as_json = instruction.as_json
+        if body.response_format is not None:
+            as_json = body.response_format.type != "text"
+        contents = list(_contents(result, body.n, as_json=as_json))
+        head: dict[str, Any] = {
+            "id": f"chatcmpl-{uuid.uuid4().hex}",
+            "created": int(time.time()),
+            "model": model.name,
+            "system_fingerprint": await fingerprint.text(),
+        }
+        usage = UsageBody(
+            prompt_tokens=result.prompt_tokens,
+            completion_tokens=result.completion_tokens,
+            total_tokens=result.prompt_tokens + result.completion_tokens,
+        )
+        if body.stream:
+            wanted = body.stream_options is not None and body.stream_options.include_usage
+            return await event_response(_events(head, contents, usage if wanted else None))
+        choices = [
+            ChatChoice(index=index, message=ChatMessageBody(content=content))
+            for index, content in enumerate(contents)
+        ]
+        return JSONResponse(ChatResponse(**head, choices=choices, usage=usage).model_dump())
+
+    return [Route("/v1/chat/completions", chat, methods=["POST"])]
+
+
+def _options(
+    body: ChatRequest, instruction: Instruction, profile: Profile, timeout_ms: int
+) -> Options:
+    wanted = body.response_format.count if body.response_format is not None else None
+    each = wanted or instruction.count or QUERIES
+    parameters = {}
+    if profile.generation.strategy == "sample":
+        given = {name: getattr(body, name, None) for name in SAMPLING}
+        parameters = {name: value for name, value in given.items() if value}
+        if body.seed is not None:
+            parameters["seed"] = body.seed % 2**63
+    most = body.max_completion_tokens or body.max_tokens or profile.generation.max_tokens
+    return Options(
+        task=body.task,
+        n=min(each * body.n, MAX_N),
+        parameters=parameters,
+        max_tokens=min(most, profile.generation.max_tokens),
+        strict=True,
+        timeout_ms=timeout_ms,
+    )
+
+
+async def _reformulate(reformulator: Reformulator, query: str, options: Options) -> Reformulated:
+    try:
+        (result,) = await reformulator.reformulate([query], options)
+    except NoUsableOutput:
+        return Reformulated(query, [original(query)])
+    except InvalidRequest as error:
+        if error.param == "query":
+            error.param = "messages"
+        raise
+    return result
+
+
+def _contents(result: Reformulated, n: int, *, as_json: bool) -> Iterator[str]:
+    """The content of each choice: its share of the reformulations, one a line or as JSON."""
+    queries = [one.text for one in result.reformulations]
+    for index in range(n):
+        share = queries[index::n] or [queries[index % len(queries)]]
+        yield json.dumps({"queries": share}, ensure_ascii=False) if as_json else "\n".join(share)
+
+
+async def _events(
+    head: dict[str, Any], contents: list[str], usage: UsageBody | None
+) -> AsyncIterator[ServerEvent]:
+    def chunk(choices: list[ChatChunkChoice], usage: UsageBody | None = None) -> ServerEvent:
+        body = ChatChunk(**head, choices=choices, usage=usage)
+        return ServerEvent(None, body.model_dump())
+
+    for index, content in enumerate(contents):
+        yield chunk([ChatChunkChoice(index=index, delta={"role": "assistant", "content": ""})])
+        for line in content.splitlines(keepends=True):
+            yield chunk([ChatChunkChoice(index=index, delta={"content": line})])
+        yield chunk([ChatChunkChoice(index=index, delta={}, finish_reason="stop")])
+    if usage is not None:
+        yield chunk([], usage)
+    yield DONE
