@@ -332,7 +332,7 @@ def test_every_strategy(server: Server, body: dict[str, Any], least: int, most: 
         (PLAIN, {"repetition_penalty": 5.0}),
         (PLAIN, {"no_repeat_ngram_size": 1}),
         (BEAMS, {"n": 2}),
-        (BEAMS, {"num_beams": 8}),
+        (BEAMS, {"num_beams": 3}),
         (BEAMS, {"length_penalty": 5.0}),
         (GROUPS, {"num_beam_groups": 2}),
         (GROUPS, {"diversity_penalty": 5.0}),

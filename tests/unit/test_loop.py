@@ -207,3 +207,45 @@ def test_what_the_backend_can_not_take_is_refused(
     assert refusal.too_long == too_long
     assert isinstance(service.receive(), Generated)
     assert backend.calls == ["encode 0", "step [0]"]
+
+
+class Patient(Connection):
+    """Notes how long it was told to wait for company."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock)
+        self.waits: list[float] = []
+
+    def waiting(self, seconds: float = 0.0) -> bool:
+        if seconds:
+            self.waits.append(seconds)
+        return super().waiting(seconds)
+
+
+def test_the_window_costs_a_lone_caller_nothing(backend: FakeBackend) -> None:
+    """A worker waits for company when it begins anew only if the last job had some."""
+    ours, theirs = socket.socketpair()
+    ours.settimeout(10)
+    connection = Patient(theirs)
+    model = Model(backend, FakeVocabulary(), 0, MODEL)  # type: ignore[arg-type]
+    thread = threading.Thread(target=Loop(connection, model, window=0.01).run)
+    thread.start()
+
+    def ask(*jobs: Generate) -> None:
+        ours.sendall(b"".join(map(pack, jobs)))
+        for _ in jobs:
+            (size,) = HEADER.unpack(ours.recv(4, socket.MSG_WAITALL))
+            ours.recv(size, socket.MSG_WAITALL)
+
+    for number in range(3):
+        ask(job(number, 2))
+    assert connection.waits == []
+    ask(job(4, 2), job(5, 2))
+    assert connection.waits == []
+    ask(job(6, 2))  # it may have had company
+    assert connection.waits == [0.01]
+    ask(job(7, 2))
+    assert connection.waits == [0.01]
+    ours.close()
+    thread.join(10)
+    theirs.close()

@@ -69,7 +69,8 @@ class Loop:
     Args:
         connection: to the service.
         model: loaded.
-        window: seconds that a first job waits for company, if the last one had some.
+        window: seconds that a job waits for company when there is no other, if the jobs
+            before it had some.
     """
 
     def __init__(self, connection: Connection, model: Model, window: float = 0.0) -> None:
@@ -102,9 +103,12 @@ class Loop:
                 self._cancel(message.job)
             else:
                 self._waiting[message.job] = message
-                if idle and self._had_company:
+                if idle and self._had_company and self._window:
                     self._connection.waiting(self._window)
-        self._had_company = len(self._active) + len(self._waiting) > 1
+                if idle:
+                    self._had_company = False
+        if len(self._active) + len(self._waiting) > 1:
+            self._had_company = True
         return True
 
     def _cancel(self, job: int) -> None:
