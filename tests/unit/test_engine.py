@@ -8,6 +8,7 @@ import pytest
 
 from fakes import CONFIG, MODEL, FakePool, FakeProcess, answer, settle, with_engine
 from t5serve.decoding.config import GenerationConfig
+from t5serve.engine import dispatcher
 from t5serve.engine import engine as engine_module
 from t5serve.engine.config import WorkerConfig
 from t5serve.engine.engine import Engine, Result
@@ -136,7 +137,7 @@ def test_callers_that_left_are_not_served() -> None:
 
 def test_hung_worker_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that does not answer a cancellation is replaced."""
-    monkeypatch.setattr(engine_module, "STALL_SECONDS", 0.01)
+    monkeypatch.setattr(dispatcher, "STALL_SECONDS", 0.01)
 
     async def test(engine: Engine, pool: FakePool) -> None:
         with pytest.raises(DeadlineExceeded):

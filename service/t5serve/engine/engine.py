@@ -1,4 +1,4 @@
-"""The engine: queues jobs, gives them to worker processes, starts anew those that die."""
+"""The engine: what it can be asked, and the worker processes that it keeps running."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import asyncio
 import itertools
 import logging
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import msgspec
@@ -17,21 +15,17 @@ import numpy.typing as npt
 
 from t5serve.decoding.config import GenerationConfig
 from t5serve.engine.config import WorkerConfig
+from t5serve.engine.dispatcher import Dispatcher, Job, Worker
 from t5serve.engine.process import Process, WorkerProcess
-from t5serve.engine.quarantine import Quarantine
 from t5serve.errors import (
     ContextLengthExceeded,
     DeadlineExceeded,
-    InputQuarantined,
     InvalidRequest,
     NotReady,
-    QueueFull,
     ServerFault,
     StartupError,
 )
 from t5serve.wire import (
-    Cancel,
-    Cancelled,
     Failed,
     Generate,
     Generated,
@@ -50,53 +44,8 @@ from t5serve.wire import (
 
 logger = logging.getLogger(__name__)
 
-STALL_SECONDS = 30.0  # without an answer to a cancellation a worker counts as hung
 HEALTHY_SECONDS = 60.0  # a worker that lived this long starts anew at once
 MAX_BACKOFF_SECONDS = 30.0
-
-
-@dataclass(eq=False)
-class Job:
-    """One message to a worker and who waits for its outcome."""
-
-    message: JobMessage
-    future: asyncio.Future[Outcome]
-    submitted: float = field(default_factory=time.perf_counter)
-    dispatched: float = 0.0
-    on_progress: Callable[[Progress], None] | None = None
-    streamed: bool = False
-    """Some of its text is with its caller already: it can't be begun again."""
-    alone: bool = False
-    """Retried after a worker died with it: runs with no other job beside it."""
-    watch: asyncio.TimerHandle | None = None
-    """Set once it is cancelled: ends a worker that does not answer."""
-
-    @property
-    def width(self) -> int:
-        """Sequences that it takes."""
-        return self.message.config.width if isinstance(self.message, Generate) else 1
-
-
-@dataclass(eq=False)
-class Worker:
-    """A ready worker and the jobs that it has."""
-
-    process: Process
-    sequences: int
-    inputs: int
-    jobs: dict[int, Job] = field(default_factory=dict)
-
-    @property
-    def width(self) -> int:
-        """Sequences that its jobs take."""
-        return sum(job.width for job in self.jobs.values())
-
-    def takes(self, job: Job) -> bool:
-        if not self.jobs:
-            return True
-        if job.alone or any(other.alone for other in self.jobs.values()):
-            return False
-        return len(self.jobs) < self.inputs and self.width + job.width <= self.sequences
 
 
 class Result(NamedTuple):
@@ -124,16 +73,10 @@ class Engine:
     ) -> None:
         self._configs = workers
         self._start_process = start
-        self._max_queue = max_queue
-        self._queue: deque[Job] = deque()
-        self._workers: list[Worker] = []
+        self._dispatcher = Dispatcher(max_queue)
         self._supervisors: list[asyncio.Task[None]] = []
         self._numbers = itertools.count(1)
-        self._quarantine = Quarantine()
         self._settled = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._draining = False
         self.model: ModelInfo | None = None
         self.failure: str | None = None
         """Why no worker will ever be ready."""
@@ -163,11 +106,11 @@ class Engine:
         """One of failed, draining, loading, restarting, ready."""
         if self.failure is not None:
             return "failed"
-        if self._draining:
+        if self._dispatcher.draining:
             return "draining"
         if not self._settled.is_set():
             return "loading"
-        return "ready" if self._workers else "restarting"
+        return "ready" if self._dispatcher.workers else "restarting"
 
     async def generate(
         self,
@@ -230,39 +173,33 @@ class Engine:
     @property
     def waiting(self) -> int:
         """Jobs that wait for a worker."""
-        return len(self._queue)
+        return self._dispatcher.waiting
 
     @property
     def running(self) -> int:
         """Jobs that workers have."""
-        return sum(len(worker.jobs) for worker in self._workers)
+        return self._dispatcher.running
 
     def room(self, width: int) -> int:
         """Inputs of so many sequences each that would be taken now."""
-        free = 0
-        for worker in self._workers:
-            fitting = min((worker.sequences - worker.width) // width, worker.inputs)
-            free += max(fitting, int(not worker.jobs))
-        return free + max(0, self._max_queue - len(self._queue))
+        return self._dispatcher.room(width)
 
     def drain(self) -> None:
         """Takes no more jobs."""
-        self._draining = True
+        self._dispatcher.draining = True
 
     async def close(self, drain_seconds: float = 0.0) -> None:
         """Lets the jobs it has finish for so long, then ends the workers."""
         self.drain()
         if drain_seconds:
             try:
-                await asyncio.wait_for(self._idle.wait(), drain_seconds)
+                await asyncio.wait_for(self._dispatcher.idle.wait(), drain_seconds)
             except TimeoutError:
-                logger.warning("%d jobs did not finish in time", self._pending())
+                logger.warning("%d jobs did not finish in time", self.waiting + self.running)
         for task in self._supervisors:
             task.cancel()
         await asyncio.gather(*self._supervisors, return_exceptions=True)
-        for job in self._queue:
-            _fail(job, NotReady("the service is shutting down"))
-        self._queue.clear()
+        self._dispatcher.close()
         self._settled.set()
 
     async def _run(
@@ -273,15 +210,9 @@ class Engine:
     ) -> tuple[Outcome, float]:
         if self.state != "ready":
             raise NotReady(f"the service is {self.state}")
-        if self._quarantine.holds(message):
-            raise InputQuarantined("this input ended a worker process twice and is refused")
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         job = Job(message, future, on_progress=on_progress)
-        self._queue.append(job)
-        self._dispatch()
-        if job in self._queue and len(self._queue) > self._max_queue:
-            self._queue.remove(job)
-            raise QueueFull(f"{self._max_queue} jobs are waiting already")
+        self._dispatcher.submit(job)
         try:
             async with asyncio.timeout(timeout):
                 outcome = await job.future
@@ -289,7 +220,7 @@ class Engine:
             raise DeadlineExceeded("the deadline passed before the model was done") from None
         finally:
             if not job.future.done() or job.future.cancelled():
-                self._abandon(job)
+                self._dispatcher.abandon(job)
         if isinstance(outcome, Refused):
             error = ContextLengthExceeded if outcome.too_long else InvalidRequest
             raise error(outcome.message)
@@ -297,40 +228,6 @@ class Engine:
             logger.error("job failed in the worker: %s", outcome.message)
             raise ServerFault("the model could not decode this input")
         return outcome, 1000 * (job.dispatched - job.submitted)
-
-    def _dispatch(self) -> None:
-        """Gives waiting jobs to workers, first come first served."""
-        while self._queue:
-            job = self._queue[0]
-            if job.future.done():  # its caller has left
-                self._queue.popleft()
-                continue
-            worker = min(
-                (w for w in self._workers if w.takes(job)), key=lambda w: w.width, default=None
-            )
-            if worker is None:
-                break
-            self._queue.popleft()
-            job.dispatched = time.perf_counter()
-            worker.jobs[job.message.job] = job
-            worker.process.send(job.message)
-        self._note_idle()
-
-    def _abandon(self, job: Job) -> None:
-        """Nobody waits for the job any more; its place is free when the worker has let go of it."""
-        if job in self._queue:
-            self._queue.remove(job)
-        for worker in self._workers:
-            if job.message.job in worker.jobs and job.watch is None:
-                worker.process.send(Cancel(job.message.job))
-                loop = asyncio.get_running_loop()
-                job.watch = loop.call_later(STALL_SECONDS, self._end_hung, worker, job)
-        self._dispatch()
-
-    def _end_hung(self, worker: Worker, job: Job) -> None:
-        if job.message.job in worker.jobs:
-            logger.error("worker %d does not answer; ending it", worker.process.pid)
-            worker.process.kill()
 
     async def _supervise(self, config: WorkerConfig) -> None:
         """Keeps one worker running, until it turns out that none ever will."""
@@ -373,75 +270,13 @@ class Engine:
             return None
         self.model = first.model
         worker = Worker(process, first.sequences, first.inputs)
-        self._workers.append(worker)
-        if len(self._workers) == len(self._configs):
+        self._dispatcher.join(worker)
+        if len(self._dispatcher.workers) == len(self._configs):
             self._settled.set()
         try:
-            self._dispatch()
             while (message := await process.receive()) is not None:
-                if isinstance(message, Cancelled):
-                    self._let_go(worker, message.job)
-                elif isinstance(message, Progress):
-                    self._pass_on(worker, message)
-                elif not isinstance(message, Ready | Unloadable):
-                    self._settle(worker, message)
+                if not isinstance(message, Ready | Unloadable):
+                    self._dispatcher.take(worker, message)
         finally:
-            self._workers.remove(worker)
-            self._bury(worker)
+            self._dispatcher.bury(worker)
         return None
-
-    def _pass_on(self, worker: Worker, progress: Progress) -> None:
-        job = worker.jobs.get(progress.job)
-        if job is not None and job.on_progress is not None and not job.future.done():
-            job.streamed = True
-            job.on_progress(progress)
-
-    def _settle(self, worker: Worker, outcome: Outcome) -> None:
-        job = worker.jobs.get(outcome.job)
-        if job is None or job.watch is not None:  # cancelled: the answer to that comes next
-            return
-        del worker.jobs[outcome.job]
-        self._quarantine.clear(job.message)
-        if not job.future.done():
-            job.future.set_result(outcome)
-        self._dispatch()
-
-    def _let_go(self, worker: Worker, number: int) -> None:
-        job = worker.jobs.pop(number, None)
-        if job is not None and job.watch is not None:
-            job.watch.cancel()
-        self._dispatch()
-
-    def _bury(self, worker: Worker) -> None:
-        """Retries the jobs of a dead worker once, each alone; blames one that was alone."""
-        jobs = list(worker.jobs.values())
-        worker.jobs.clear()
-        for job in jobs:
-            if job.watch is not None:
-                job.watch.cancel()
-            if self._draining:
-                _fail(job, NotReady("the service is shutting down"))
-            elif len(jobs) == 1 and self._quarantine.blame(job.message):
-                _fail(job, InputQuarantined("this input ended a worker process twice"))
-            elif job.streamed:
-                _fail(job, ServerFault("the worker process ended before this input was decoded"))
-            elif job.alone:
-                _fail(job, ServerFault("the worker process ended twice while decoding this input"))
-            elif not job.future.done():
-                job.alone = True
-                self._queue.appendleft(job)
-        self._dispatch()
-
-    def _pending(self) -> int:
-        return self.waiting + self.running
-
-    def _note_idle(self) -> None:
-        if self._pending():
-            self._idle.clear()
-        else:
-            self._idle.set()
-
-
-def _fail(job: Job, error: Exception) -> None:
-    if not job.future.done():
-        job.future.set_exception(error)
