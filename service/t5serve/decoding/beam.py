@@ -15,7 +15,6 @@ from t5serve.decoding.search import (
     Ends,
     Hypothesis,
     choose,
-    dead_end,
     finish_reason,
 )
 
@@ -50,6 +49,14 @@ def attainable(config: GenerationConfig, score: float, length: int) -> float:
 def normalised(config: GenerationConfig, score: float, length: int) -> float:
     """A sum over so many tokens, `</s>` included, made comparable to those of other lengths."""
     return float(score / float(length) ** config.length_penalty)
+
+
+def dead_end(beam: Hypothesis, log_probs: F32, config: GenerationConfig) -> Hypothesis:
+    """Ends a beam that no token may follow: penalties and bans can exclude all of them."""
+    ended = beam.extended(choose(log_probs, beam.eos, config.top_logprobs), 0.0)
+    ended.score = normalised(config, beam.score, len(ended.choices))
+    ended.finish_reason = "stop"
+    return ended
 
 
 class BeamSearch:
@@ -92,7 +99,7 @@ class BeamSearch:
                 branches.append(Branch(place, token))
         self._ended = sorted(self._ended, key=lambda one: -one.score)[:count]
         if not (self._running or self._ended):
-            self._ended = [dead_end(beams[0], log_probs[0], self._eos)]
+            self._ended = [dead_end(beams[0], log_probs[0], self._config)]
         if self._is_over():
             self._running = []
         return branches if self._running else []

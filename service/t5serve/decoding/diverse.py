@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from t5serve.decoding.beam import attainable, candidates, normalised
+from t5serve.decoding.beam import attainable, candidates, dead_end, normalised
 from t5serve.decoding.config import GenerationConfig
 from t5serve.decoding.logprobs import F32, log_softmax
 from t5serve.decoding.processors import Processors
-from t5serve.decoding.search import Branch, Ends, Hypothesis, choose, dead_end, finish_reason
+from t5serve.decoding.search import Branch, Ends, Hypothesis, choose, finish_reason
 
 
 class Group:
@@ -114,7 +114,7 @@ class DiverseBeamSearch:
                 group.end(one, normalised(self._config, one.score, length))
             group.running = []
         if not (group.running or group.ended):
-            group.ended = [dead_end(beams[0], log_probs[0], self._eos)]
+            group.ended = [dead_end(beams[0], log_probs[0], self._config)]
         return branches if group.running else []
 
 

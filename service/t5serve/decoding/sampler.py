@@ -24,7 +24,8 @@ class Sampler:
 
     def __init__(self, config: GenerationConfig, seed: int, index: int) -> None:
         self._config = config
-        self._random = np.random.default_rng([seed, index])
+        # A key of its own and not [seed, index]: numpy pads with zeros, so those can collide.
+        self._random = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
 
     def draw(self, scores: F32) -> int:
         """A token, by processed logits of which one at least is finite."""

@@ -103,10 +103,3 @@ def finish_reason(
     if ends is not None and ends(hypothesis.tokens):
         return "stop"
     return "length" if len(hypothesis.choices) == config.max_tokens else None
-
-
-def dead_end(hypothesis: Hypothesis, log_probs: F32, eos: int) -> Hypothesis:
-    """Ends a sequence that no token may follow: penalties and bans can exclude all of them."""
-    ended = hypothesis.extended(choose(log_probs, eos), hypothesis.score)
-    ended.finish_reason = "stop"
-    return ended

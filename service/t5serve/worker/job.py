@@ -135,12 +135,13 @@ class Generation:
         over = one.finish_reason is not None
         vocabulary = self._model.vocabulary
         parts = vocabulary.texts(one.tokens, final=over)
-        cut = over and len(text) < sum(map(len, parts))
+        if not over and parts and vocabulary.texts(one.tokens)[-1] != parts[-1]:
+            parts.pop()  # its text depends on whether the sequence ends with it
         details: list[Token] = []
         start = 0
         for choice, part in zip(one.choices, parts, strict=False):  # the last may be `</s>`
             end = start + len(part)
-            if (cut and start >= len(text)) or (not over and end > len(text)):
+            if end > len(text) and (start >= len(text) or not over):
                 break
             top = [
                 (token, vocabulary.text(token, first=not details), logprob)
