@@ -35,11 +35,11 @@ class Generation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     length_penalty: Annotated[float, Meta(ge=-100, le=100)] | None = None
     diversity_penalty: Annotated[float, Meta(gt=0, le=100)] | None = None
     temperature: Annotated[float, Meta(ge=0, le=100)] | None = None
-    top_k: Annotated[int, Meta(ge=0)] | None = None
+    top_k: Annotated[int, Meta(ge=0, lt=2**31)] | None = None
     top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
     min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     repetition_penalty: Annotated[float, Meta(ge=0.01, le=100)] | None = None
-    no_repeat_ngram_size: Annotated[int, Meta(ge=0)] | None = None
+    no_repeat_ngram_size: Annotated[int, Meta(ge=0, lt=2**31)] | None = None
 
     def given(self) -> dict[str, int | float | str]:
         """The fields that say something, by name."""
@@ -63,6 +63,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     file: str
     source: Source
     tasks: dict[str, str]
+    completions_task: str = ""
+    """The task whose prefix prompts of the completions route get; none: they are as they are."""
     generation: Generation = Generation()
     quantisation: Quantisation = Quantisation()
 
@@ -94,6 +96,8 @@ def load(name: str) -> Recipe:
     except (msgspec.DecodeError, ValueError) as error:
         raise RecipeError(f"{path}: {error}") from error
     wrong = [task for task in recipe.tasks if not task.isidentifier()]
+    if recipe.completions_task and recipe.completions_task not in recipe.tasks:
+        wrong.append(recipe.completions_task)
     if recipe.name != name or not recipe.tasks or wrong:
         raise RecipeError(
             f"{path}: needs the file's name, and at least one task, each named by a plain word"

@@ -64,10 +64,15 @@ def _settings(options: argparse.Namespace) -> Settings:
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
         faults = "; ".join(
-            f"T5SERVE_{'_'.join(map(str, fault['loc'])).upper()}: {fault['msg']}"
+            f"{_variable(fault['loc'])}{fault['msg'].removeprefix('Value error, ')}"
             for fault in error.errors()
         )
         raise StartupError(faults) from None
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    """The variable at fault; nothing where several are."""
+    return f"T5SERVE_{'_'.join(map(str, location)).upper()}: " if location else ""
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -72,6 +72,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         engine.start()
+        fingerprint.start()
         watch = asyncio.create_task(_announce(engine, metrics, on_failure))
         try:
             yield
@@ -83,7 +84,7 @@ def create_app(
         *health_routes(engine, metrics),
         *model_routes(admission, recipe),
         *reformulate_routes(engine, settings, admission, metrics, recipe),
-        *completion_routes(engine, settings, admission, fingerprint),
+        *completion_routes(engine, settings, admission, fingerprint, recipe),
         *chat_routes(engine, settings, admission, fingerprint, recipe),
         *reference_routes(),
     ]
@@ -113,7 +114,7 @@ def _middleware(settings: Settings) -> list[Middleware]:
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["authorization", "content-type", "x-request-id"],
+            allow_headers=["*"],  # clients have their own; no cookies are taken
             expose_headers=["x-request-id", "x-processing-ms", "retry-after"],
         )
         middleware.insert(0, cors)  # outside of the keys: a preflight carries none
@@ -152,7 +153,7 @@ async def _answer_http(request: Request, error: Exception) -> Response:
 
 async def _answer_nobody(_request: Request, _error: Exception) -> Response:
     """The client left before its request was whole."""
-    return Response(status_code=400)
+    return Response(status_code=499)  # nginx's; seen in logs and metrics only
 
 
 async def _answer_fault(_request: Request, _error: Exception) -> Response:

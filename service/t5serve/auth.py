@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import hmac
 from collections.abc import Sequence
@@ -50,10 +51,10 @@ def read_keys(path: Path) -> list[bytes]:
         StartupError: no such file, or no key in it.
     """
     try:
-        lines = path.read_bytes().splitlines()
+        lines = path.read_bytes().removeprefix(codecs.BOM_UTF8).splitlines()
     except OSError as error:
         raise StartupError(f"T5SERVE_API_KEYS_FILE: {path}: {error.strerror}") from error
-    keys = [line.strip() for line in lines if line.strip() and not line.startswith(b"#")]
+    keys = [key for line in lines if (key := line.strip()) and not key.startswith(b"#")]
     if not keys:
         raise StartupError(f"T5SERVE_API_KEYS_FILE: {path} has no key")
     return keys

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from pathlib import Path
+from typing import cast
 
 from t5serve import __version__
 
@@ -16,11 +17,15 @@ class Fingerprint:
         self._path = path
         self._task: asyncio.Task[str] | None = None
 
+    def start(self) -> None:
+        """Begins to read the file."""
+        self._task = asyncio.create_task(asyncio.to_thread(self._find))
+
     async def text(self) -> str:
-        """Reads the file the first time."""
+        """Waits for it, if need be."""
         if self._task is None:
-            self._task = asyncio.create_task(asyncio.to_thread(self._find))
-        return await asyncio.shield(self._task)
+            self.start()
+        return await asyncio.shield(cast("asyncio.Task[str]", self._task))
 
     def _find(self) -> str:
         try:

@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     max_body_bytes: Positive = 1_000_000
     max_queries: Positive = 32
     """Queries or prompts in a request."""
-    max_request_tokens: Positive = 32_768
+    max_request_tokens: Positive = 81_920
     """Inputs x sequences x tokens that one request may ask for."""
     api_keys_file: Path | None = None
     """One key a line; with none every route is open."""

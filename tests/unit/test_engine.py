@@ -23,7 +23,16 @@ from t5serve.errors import (
     ServerFault,
     StartupError,
 )
-from t5serve.wire import Cancelled, Failed, Generate, Outcome, Progress, Ready, Refused
+from t5serve.wire import (
+    Cancelled,
+    Failed,
+    Generate,
+    Outcome,
+    Progress,
+    Ready,
+    Refused,
+    ToWorker,
+)
 
 GREEDY = GenerationConfig(max_tokens=8)
 
@@ -603,3 +612,59 @@ def test_inputs_bound_the_jobs() -> None:
         await engine.close()
 
     asyncio.run(run())
+
+
+def test_a_job_that_can_not_be_sent_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message that can't be packed is its own caller's loss: its place is free at once."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        worker = pool.newest
+        send = worker.send
+
+        def fail_once(_: ToWorker) -> None:
+            monkeypatch.setattr(worker, "send", send)
+            raise OverflowError("integer too big")
+
+        monkeypatch.setattr(worker, "send", fail_once)
+        with pytest.raises(ServerFault, match="can't be passed on"):
+            await submit(engine, "bad")
+        task = submit(engine, "good")
+        await settle()
+        worker.reply(answer(worker.inbox[-1]))
+        assert (await task).generated.best.text == "GOOD"
+        assert (engine.waiting, engine.running) == (0, 0)
+
+    with_engine(test)
+
+
+def test_a_caller_that_raises_does_not_end_the_engine() -> None:
+    """What goes wrong while a worker is listened to costs that worker, not all to come."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        def burst(_: Progress) -> None:
+            raise RuntimeError("a caller's fault")
+
+        task = asyncio.create_task(engine.generate(GREEDY, text="a", timeout=5, on_progress=burst))
+        await settle()
+        pool.newest.reply(Progress(pool.newest.inbox[0].job, 0, "x"))
+        with pytest.raises(ServerFault):
+            await task
+        await settle()
+        assert len(pool.processes) == 2
+        again = submit(engine, "b")
+        await settle()
+        pool.newest.reply(answer(pool.newest.inbox[-1]))
+        assert (await again).generated.best.text == "B"
+
+    with_engine(test)
+
+
+def test_an_input_of_too_many_characters_is_refused() -> None:
+    """Blanks and unknown characters are few tokens however many they are: time would be lost."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        with pytest.raises(ContextLengthExceeded, match="characters"):
+            await submit(engine, " " * (8 * CONFIG.max_input_tokens + 1))
+        assert not pool.newest.inbox
+
+    with_engine(test)

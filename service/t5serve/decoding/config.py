@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 MOST = 100.0  # of every real parameter: far beyond use, and F32 scores stay finite
+HUGE = 2**31  # of every integer: messages have 64 bits
 MAX_WIDTH = 20  # sequences of one generation: OpenAI's limit for best_of
 
 
@@ -59,15 +60,15 @@ class GenerationConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
                 ("length_penalty", abs(self.length_penalty) <= MOST),
                 ("diversity_penalty", 0 <= self.diversity_penalty <= MOST),
                 ("temperature", 0 <= self.temperature <= MOST),
-                ("top_k", self.top_k >= 0),
+                ("top_k", 0 <= self.top_k < HUGE),
                 ("top_p", 0 < self.top_p <= 1),
                 ("min_p", 0 <= self.min_p <= 1),
                 ("repetition_penalty", 1 / MOST <= self.repetition_penalty <= MOST),
                 ("presence_penalty", abs(self.presence_penalty) <= MOST),
                 ("frequency_penalty", abs(self.frequency_penalty) <= MOST),
-                ("no_repeat_ngram_size", self.no_repeat_ngram_size >= 0),
+                ("no_repeat_ngram_size", 0 <= self.no_repeat_ngram_size < HUGE),
                 ("logit_bias", all(abs(bias) <= MOST for bias in self.logit_bias.values())),
-                ("seed", self.seed is None or self.seed >= 0),
+                ("seed", self.seed is None or 0 <= self.seed < 2**63),
                 ("top_logprobs", self.top_logprobs is None or self.top_logprobs >= 0),
             )
             if not holds

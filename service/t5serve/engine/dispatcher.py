@@ -16,9 +16,11 @@ from t5serve.wire import (
     Cancel,
     Cancelled,
     Generate,
+    Generated,
     JobMessage,
     Outcome,
     Progress,
+    Scored,
 )
 
 logger = logging.getLogger(__name__)
@@ -188,8 +190,13 @@ class Dispatcher:
                 break
             self._queue.popleft()
             job.dispatched = time.perf_counter()
+            try:
+                worker.process.send(job.message)
+            except (TypeError, ValueError, OverflowError):  # nothing that a schema should let by
+                logger.exception("a job can't be sent")
+                _fail(job, ServerFault("this request can't be passed on"))
+                continue
             worker.jobs[job.message.job] = job
-            worker.process.send(job.message)
         if self.waiting + self.running:
             self.idle.clear()
         else:
@@ -211,7 +218,8 @@ class Dispatcher:
         if job is None or job.watch is not None:  # cancelled: the answer to that comes next
             return
         del worker.jobs[outcome.job]
-        self._quarantine.clear(job.message)
+        if isinstance(outcome, Generated | Scored):  # decoded, not just tokenised
+            self._quarantine.clear(job.message)
         if not job.future.done():
             job.future.set_result(outcome)
         self._dispatch()

@@ -9,7 +9,6 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -46,6 +45,7 @@ logger = logging.getLogger(__name__)
 
 HEALTHY_SECONDS = 60.0  # a worker that lived this long starts anew at once
 MAX_BACKOFF_SECONDS = 30.0
+CHARACTERS_PER_TOKEN = 8  # twice as many as English has
 
 
 class Result(NamedTuple):
@@ -74,6 +74,8 @@ class Engine:
         self._configs = workers
         self._start_process = start
         self._dispatcher = Dispatcher(max_queue)
+        # Runs of blanks or unknown characters are few tokens however long they are.
+        self._max_characters = CHARACTERS_PER_TOKEN * max(one.max_input_tokens for one in workers)
         self._supervisors: list[asyncio.Task[None]] = []
         self._numbers = itertools.count(1)
         self._settled = asyncio.Event()
@@ -210,6 +212,11 @@ class Engine:
     ) -> tuple[Outcome, float]:
         if self.state != "ready":
             raise NotReady(f"the service is {self.state}")
+        text = getattr(message, "text", None) or ""
+        if len(text) > self._max_characters:
+            raise ContextLengthExceeded(
+                f"the input has {len(text)} characters, at most {self._max_characters} are taken"
+            )
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         job = Job(message, future, on_progress=on_progress)
         self._dispatcher.submit(job)
@@ -236,7 +243,8 @@ class Engine:
             started = time.monotonic()
             try:
                 problem = await self._run_worker(config)
-            except (OSError, ValueError, msgspec.DecodeError) as error:
+            except Exception as error:  # whatever it is, there must be a worker again
+                logger.exception("a worker could not be run")
                 problem = f"a worker could not be run: {error}"
             if self.model is None:
                 self.failure = problem

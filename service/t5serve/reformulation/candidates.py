@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from t5serve.reformulation.options import Options
-from t5serve.reformulation.preserve import keeps
+from t5serve.reformulation.preserve import Kept
 from t5serve.reformulation.text import clean, difference, fold, repeats, words
 from t5serve.wire import Output
 
@@ -45,13 +45,14 @@ def select(query: str, outputs: Sequence[Output], options: Options) -> list[Refo
     echo: Output | None = None
     near = [words(query)]
     may_repeat = repeats(query)
+    kept = Kept(query, options.preserve)
     for output in outputs:
         if len(taken) == options.n:
             break
         text = clean(output.text)
         if not words(text) or SENTINEL in text or (repeats(text) and not may_repeat):
             continue
-        if not keeps(query, text, options.preserve):
+        if not kept.by(text):
             continue
         if fold(text) in seen:
             if fold(text) == fold(query) and echo is None:

@@ -38,6 +38,7 @@ PARAMETERS = (*SAMPLING, *BEAMS, *GROUPS, *ANYWHERE, "seed")
 TOP_K = 50  # transformers' default
 DIVERSITY_PENALTY = 1.0
 NUM_BEAMS = 4
+USUAL_BATCH = 16  # wider ones would wait for a worker that has nothing else
 
 
 @dataclass(frozen=True)
@@ -158,4 +159,4 @@ def _supply(options: Options) -> int:
     """
     if options.n == 1 and not options.drops:
         return 1
-    return min(-(-3 * options.n // 8) * 4, MAX_WIDTH)
+    return min(-(-3 * options.n // 8) * 4, max(options.n, USUAL_BATCH))

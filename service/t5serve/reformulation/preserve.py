@@ -5,21 +5,26 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Collection
-from typing import Literal
+from collections.abc import Collection
+from typing import Literal, get_args
 
 from t5serve.reformulation.text import plain_words
 
 Kind = Literal["numbers", "quoted", "capitalised"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*")
 THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 FRACTION = str.maketrans("\u2044", "/")  # what NFKC makes of one half
+# A phrase holds no quote that could open another, so that many openers take no quadratic time.
 # A single quote counts only around words: elsewhere it is an apostrophe.
 QUOTED = re.compile(
-    r'"([^"]+)"|\u201c([^\u201d]+)\u201d|\u201e([^\u201c\u201d]+)[\u201c\u201d]|\u00ab([^\u00bb]+)\u00bb'
-    r"|\u2039([^\u203a]+)\u203a|\u300c([^\u300d]+)\u300d"
-    r"|(?<!\w)['\u2018]([^'\u2018\u2019]+)['\u2019](?!\w)"
+    r'"([^"]{1,200})"'
+    r"|[\u201c\u201e]([^\u201c\u201d\u201e]{1,200})[\u201c\u201d]"
+    r"|\u00ab([^\u00ab\u00bb]{1,200})\u00bb"
+    r"|\u2039([^\u2039\u203a]{1,200})\u203a"
+    r"|\u300c([^\u300c\u300d]{1,200})\u300d"
+    r"|(?<!\w)['\u2018]([^'\u2018\u2019]{1,200})['\u2019](?!\w)"
 )
 NAME = re.compile(r"\w+(?:['\u2019.&-]\w+)*")
 TITLE = re.compile(r"dr|ft|gen|jr|mrs?|ms|mt|no|prof|rev|sgt|sr|st|vs", re.IGNORECASE)
@@ -32,25 +37,26 @@ BEGINNING = re.compile(
 )
 
 
+class Kept:
+    """What of a query a candidate must have, too."""
+
+    def __init__(self, query: str, kinds: Collection[Kind]) -> None:
+        normal = unicodedata.normalize("NFKC", query)
+        self._numbers = _numbers(normal) if "numbers" in kinds else Counter()
+        quoted = QUOTED.findall(normal) if "quoted" in kinds else []
+        phrases = [next(filter(None, match)) for match in quoted]
+        names = capitalised(normal) if "capitalised" in kinds else []
+        self._phrases = [spaced for one in (*phrases, *names) if (spaced := _spaced(one)).strip()]
+
+    def by(self, candidate: str) -> bool:
+        """Whether a candidate has all of it; numbers as often."""
+        there = _spaced(candidate)
+        return self._numbers <= _numbers(candidate) and all(p in there for p in self._phrases)
+
+
 def keeps(query: str, candidate: str, kinds: Collection[Kind]) -> bool:
-    """Whether a candidate has all of these that the query has, as often."""
-    return all(KINDS[kind](query, candidate) for kind in kinds)
-
-
-def _keeps_numbers(query: str, candidate: str) -> bool:
-    return _numbers(query) <= _numbers(candidate)
-
-
-def _keeps_quoted(query: str, candidate: str) -> bool:
-    there = _spaced(candidate)
-    normal = unicodedata.normalize("NFKC", query)
-    phrases = [_spaced(next(filter(None, match))) for match in QUOTED.findall(normal)]
-    return all(phrase in there for phrase in phrases if phrase.strip())
-
-
-def _keeps_capitalised(query: str, candidate: str) -> bool:
-    there = _spaced(candidate)
-    return all(_spaced(name) in there for name in capitalised(query))
+    """Whether a candidate has all of these that the query has."""
+    return Kept(query, kinds).by(candidate)
 
 
 def capitalised(text: str) -> list[str]:
@@ -94,10 +100,3 @@ def _numbers(text: str) -> Counter[str]:
 def _spaced(text: str) -> str:
     """The folded words between single spaces, so that one phrase is found in another."""
     return f" {' '.join(plain_words(text))} "
-
-
-KINDS: dict[Kind, Callable[[str, str], bool]] = {
-    "numbers": _keeps_numbers,
-    "quoted": _keeps_quoted,
-    "capitalised": _keeps_capitalised,
-}

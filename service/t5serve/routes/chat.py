@@ -19,13 +19,13 @@ from t5serve.errors import InvalidRequest, NoUsableOutput
 from t5serve.fingerprint import Fingerprint
 from t5serve.reformulation.candidates import original
 from t5serve.reformulation.instructions import Instruction, read_instruction
-from t5serve.reformulation.options import SAMPLING, Options, decoding_of
+from t5serve.reformulation.options import SAMPLING, Options, Strategy, decoding_of
 from t5serve.reformulation.profile import Profile
 from t5serve.reformulation.reformulator import Reformulated, Reformulator
 from t5serve.routes.connection import read_body, while_connected
 from t5serve.routes.models import named
 from t5serve.routes.sse import DONE, ServerEvent, event_response
-from t5serve.schemas.body import UsageBody, parse
+from t5serve.schemas.body import MAX_N, UsageBody, parse
 from t5serve.schemas.chat import (
     ChatChoice,
     ChatChunk,
@@ -34,7 +34,6 @@ from t5serve.schemas.chat import (
     ChatRequest,
     ChatResponse,
 )
-from t5serve.schemas.completions import MAX_N
 from t5serve.settings import Settings
 
 QUERIES = 3  # in an answer, where nothing says how many
@@ -93,15 +92,19 @@ def _options(
     wanted = body.response_format.count if body.response_format is not None else None
     each = wanted or instruction.count or QUERIES
     parameters = {}
+    strategy: Strategy = "auto"
     if profile.generation.strategy == "sample":
         given = {name: getattr(body, name, None) for name in SAMPLING}
         parameters = {name: value for name, value in given.items() if value}
         if body.seed is not None:
             parameters["seed"] = body.seed % 2**63
+        if body.temperature == 0:  # no chance wanted, and samples without any would be one
+            strategy, parameters = "diverse_beam", {}
     most = body.max_completion_tokens or body.max_tokens or profile.generation.max_tokens
     return Options(
         task=body.task,
         n=min(each * body.n, MAX_N),
+        strategy=strategy,
         parameters=parameters,
         max_tokens=min(most, profile.generation.max_tokens),
         strict=True,

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from t5gguf.recipe import Recipe
 from t5serve.admission import Admission
 from t5serve.decoding.config import GenerationConfig
 from t5serve.engine.engine import Engine
@@ -32,9 +33,14 @@ from t5serve.wire import Generated, Progress, Token
 
 
 def completion_routes(
-    engine: Engine, settings: Settings, admission: Admission, fingerprint: Fingerprint
+    engine: Engine,
+    settings: Settings,
+    admission: Admission,
+    fingerprint: Fingerprint,
+    recipe: Recipe | None,
 ) -> list[Route]:
-    """OpenAI's legacy completions."""
+    """OpenAI's legacy completions; the recipe may name the task whose prefix prompts get."""
+    prefix = recipe.tasks[recipe.completions_task] if recipe and recipe.completions_task else ""
 
     async def completions(request: Request) -> Response:
         body = parse(CompletionRequest, await read_body(request, settings.timeout_ms / 1000))
@@ -43,7 +49,7 @@ def completion_routes(
         admission.check_budget(len(body.prompts), config, param="prompt")
         admission.check_room(len(body.prompts), config)
         deadline = time.monotonic() + settings.timeout_ms / 1000
-        decoder = Decoder(engine, body, config, deadline)
+        decoder = Decoder(engine, body, config, prefix, deadline)
         envelope = Envelope(model.name, await fingerprint.text())
         if body.stream:
             return await while_connected(request, event_response(_events(decoder, envelope)))
@@ -72,9 +78,15 @@ class Decoder:
     """Decodes the prompts of one request within its deadline."""
 
     def __init__(
-        self, engine: Engine, body: CompletionRequest, config: GenerationConfig, deadline: float
+        self,
+        engine: Engine,
+        body: CompletionRequest,
+        config: GenerationConfig,
+        prefix: str,
+        deadline: float,
     ) -> None:
         self._engine = engine
+        self._prefix = prefix
         self._config = config
         self._deadline = deadline
         self.body = body
@@ -90,7 +102,7 @@ class Decoder:
 
     async def prompt(self, given: str | list[int]) -> Prompt:
         """A prompt, taken apart if it is to be echoed."""
-        text, ids = (given, None) if isinstance(given, str) else (None, given)
+        text, ids = (self._prefix + given, None) if isinstance(given, str) else (None, given)
         if not self.body.echo:
             return Prompt(text, ids, [])
         timeout = self._deadline - time.monotonic()
@@ -144,7 +156,7 @@ class Growing:
     def __init__(self, index: int, logprobs: int | None) -> None:
         self._index = index
         self._logprobs = logprobs
-        self._length = 0
+        self._offset = 0  # of the next token; tokens can come later than their text
 
     def echo(self, parts: Sequence[str]) -> CompletionChoice:
         """The prompt, whose tokens have no log-probabilities: the model reads it, no more."""
@@ -164,17 +176,15 @@ class Growing:
         return CompletionChoice(text="", index=self._index, logprobs=None, finish_reason=reason)
 
     def _part(self, text: str, logprobs: LogprobsBody | None) -> CompletionChoice:
-        self._length += len(text)
         return CompletionChoice(text=text, index=self._index, logprobs=logprobs, finish_reason=None)
 
     def _describe(self, details: Sequence[Token]) -> LogprobsBody | None:
         if self._logprobs is None:
             return None
         offsets = []
-        end = self._length
         for token in details:
-            offsets.append(end)
-            end += len(token.text)
+            offsets.append(self._offset)
+            self._offset += len(token.text)
         return LogprobsBody(
             tokens=[token.text for token in details],
             token_logprobs=[token.logprob for token in details],

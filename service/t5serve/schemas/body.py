@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Annotated, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from t5serve.errors import InvalidRequest
+
+Number: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
+MAX_N = 16  # of answers to one input
+MAX_LIST = 1024  # of anything: a setting has the finer bound, this one ends long parsing early
 
 Body = TypeVar("Body", bound="RequestBody")
 

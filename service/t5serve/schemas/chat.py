@@ -6,11 +6,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from t5serve.schemas.body import UsageBody
+from t5serve.schemas.body import MAX_N, Number, UsageBody
 from t5serve.schemas.completions import (
-    MAX_N,
     NullableBody,
-    Number,
     Stop,
     StreamOptions,
     one_message,
@@ -123,6 +121,9 @@ class ChatRequest(NullableBody):
     def _fits_together(self) -> Self:
         if self.stream_options is not None and not self.stream:
             raise ValueError("stream_options needs stream")
+        for name in ("stop", "presence_penalty", "frequency_penalty", "logit_bias"):
+            if getattr(self, name):
+                raise ValueError(f"{name} can't be had here; /v1/completions has it")
         return self
 
     @property

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, Field, ValidatorFunctionWrapHandler, WrapValidator, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError, ValidationError
 
 from t5serve.decoding.config import MAX_WIDTH, GenerationConfig
 from t5serve.errors import InvalidRequest
-from t5serve.schemas.body import RequestBody, UsageBody
+from t5serve.schemas.body import MAX_LIST, MAX_N, Number, RequestBody, UsageBody
 
-Number: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
 TokenId: TypeAlias = Annotated[int, Field(ge=0, lt=2**31)]
-MAX_N = 16
+MAX_IDS = 4096  # of a prompt: T5SERVE_MAX_INPUT_TOKENS can't be set higher
 
 
 def one_message(message: str) -> WrapValidator:
@@ -28,21 +33,23 @@ def one_message(message: str) -> WrapValidator:
     return WrapValidator(check)
 
 
+Ids: TypeAlias = Annotated[list[TokenId], Field(min_length=1, max_length=MAX_IDS, fail_fast=True)]
 Prompt = Annotated[
     str
-    | Annotated[list[str], Field(min_length=1)]
-    | Annotated[list[TokenId], Field(min_length=1)]
-    | Annotated[list[Annotated[list[TokenId], Field(min_length=1)]], Field(min_length=1)],
+    | Annotated[list[str], Field(min_length=1, max_length=MAX_LIST, fail_fast=True)]
+    | Ids
+    | Annotated[list[Ids], Field(min_length=1, max_length=MAX_LIST, fail_fast=True)],
     one_message("must be a string, a list of strings, token ids, or a list of lists of them"),
 ]
-StopString: TypeAlias = Annotated[str, Field(min_length=1)]
+StopString: TypeAlias = Annotated[str, Field(min_length=1, max_length=256)]
 Stop = Annotated[
     StopString | Annotated[list[StopString], Field(max_length=4)],
     one_message("must be a string or up to four of them, none empty"),
 ]
 Biases = Annotated[
     dict[Annotated[str, Field(pattern=r"^[0-9]{1,9}$")], Annotated[Number, Field(ge=-100, le=100)]],
-    one_message("must map token ids to numbers from -100 to 100"),
+    Field(max_length=MAX_LIST),
+    one_message("must map up to 1,024 token ids to numbers from -100 to 100"),
 ]
 
 
@@ -68,7 +75,7 @@ class CompletionRequest(NullableBody):
 
     model: str
     prompt: Prompt
-    max_tokens: Annotated[int, Field(ge=1)] = 16
+    max_tokens: Annotated[int, Field(ge=1, lt=2**31)] = 16
     temperature: Annotated[Number, Field(ge=0, le=2)] = 1.0
     top_p: Annotated[Number, Field(ge=0, le=1)] = 1.0
     n: Annotated[int, Field(ge=1, le=MAX_N)] = 1

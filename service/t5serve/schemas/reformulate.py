@@ -11,11 +11,10 @@ from t5serve.decoding.config import MAX_WIDTH
 from t5serve.engine.config import MAX_TOKENS
 from t5serve.reformulation.options import PARAMETERS, Options, Strategy
 from t5serve.reformulation.preserve import Kind
-from t5serve.schemas.body import RequestBody, UsageBody
+from t5serve.schemas.body import MAX_LIST, MAX_N, Number, RequestBody, UsageBody
 
-Number = Annotated[float, Field(allow_inf_nan=False)]
 Beams = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
-MAX_N = 16
+MAX_MARKS = 30  # in a row: the stream-safe format of UAX #15; more take quadratic time to order
 
 
 def _or_plain_text(schema: dict[str, Any]) -> None:
@@ -48,7 +47,9 @@ class ReformulateRequest(RequestBody):
     """One query or several, and how to reformulate them."""
 
     query: str | None = None
-    queries: Annotated[list[QueryItem], Field(min_length=1)] | None = None
+    queries: Annotated[
+        list[QueryItem], Field(min_length=1, max_length=MAX_LIST, fail_fast=True)
+    ] | (None) = None
     task: str | None = None
     n: Annotated[int, Field(ge=1, le=MAX_N)] = 1
     strategy: Strategy = "auto"
@@ -57,17 +58,17 @@ class ReformulateRequest(RequestBody):
     length_penalty: Annotated[Number, Field(ge=-100, le=100)] | None = None
     diversity_penalty: Annotated[Number, Field(ge=0, le=100)] | None = None
     temperature: Annotated[Number, Field(ge=0, le=100)] | None = None
-    top_k: Annotated[int, Field(ge=0)] | None = None
+    top_k: Annotated[int, Field(ge=0, lt=2**31)] | None = None
     top_p: Annotated[Number, Field(gt=0, le=1)] | None = None
     min_p: Annotated[Number, Field(ge=0, le=1)] | None = None
     repetition_penalty: Annotated[Number, Field(ge=0.01, le=100)] | None = None
-    no_repeat_ngram_size: Annotated[int, Field(ge=0)] | None = None
+    no_repeat_ngram_size: Annotated[int, Field(ge=0, lt=2**31)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
     include_original: bool = False
-    preserve: Annotated[list[Kind], Field(default_factory=list)]
+    preserve: Annotated[list[Kind], Field(default_factory=list, max_length=16, fail_fast=True)]
     min_difference: Annotated[Number, Field(ge=0, le=1)] = 0.0
-    timeout_ms: Annotated[int, Field(ge=1)] | None = None
+    timeout_ms: Annotated[int, Field(ge=1, lt=2**31)] | None = None
     strict: bool = False
     cache: bool = True
     stream: bool = False
@@ -111,6 +112,11 @@ def require_text(text: str) -> str:
     # Categories C (control, format, unassigned) and Z (separators) show nothing.
     if not text.strip() or all(unicodedata.category(c)[0] in "CZ" for c in text.strip()):
         raise ValueError("must not be blank")
+    marks = 0
+    for c in "" if text.isascii() else text:
+        marks = marks + 1 if unicodedata.combining(c) else 0
+        if marks > MAX_MARKS:
+            raise ValueError(f"must not have more than {MAX_MARKS} combining marks in a row")
     return text
 
 

@@ -121,15 +121,14 @@ class Generation:
     def _news(self, index: int, one: Hypothesis) -> Progress | None:
         characters, count = self._sent.get(index, (0, 0))
         text = self._text(one)
-        details = self._details(one, text)
-        if len(text) == characters and len(details or ()) == count:
+        details = self._details(one, text, count)
+        if len(text) == characters and not details:
             return None
-        self._sent[index] = (len(text), len(details or ()))
-        news = None if details is None else details[count:]
-        return Progress(self.request.job, index, text[characters:], news)
+        self._sent[index] = (len(text), count + len(details or ()))
+        return Progress(self.request.job, index, text[characters:], details)
 
-    def _details(self, one: Hypothesis, text: str) -> list[Token] | None:
-        """The tokens that make up a text, each with its part of it."""
+    def _details(self, one: Hypothesis, text: str, skip: int = 0) -> list[Token] | None:
+        """The tokens that make up a text, each with its part of it; not the first ones to skip."""
         if self.request.config.top_logprobs is None:
             return None
         over = one.finish_reason is not None
@@ -139,15 +138,17 @@ class Generation:
             parts.pop()  # its text depends on whether the sequence ends with it
         details: list[Token] = []
         start = 0
-        for choice, part in zip(one.choices, parts, strict=False):  # the last may be `</s>`
+        # The last choice may be `</s>`, which has no part.
+        for place, (choice, part) in enumerate(zip(one.choices, parts, strict=False)):
             end = start + len(part)
             if end > len(text) and (start >= len(text) or not over):
                 break
-            top = [
-                (token, vocabulary.text(token, first=not details), logprob)
-                for token, logprob in choice.top
-            ]
-            details.append(Token(choice.token, text[start:end], choice.logprob, top))
+            if place >= skip:
+                top = [
+                    (token, vocabulary.text(token, first=place == 0), logprob)
+                    for token, logprob in choice.top
+                ]
+                details.append(Token(choice.token, text[start:end], choice.logprob, top))
             start = end
         return details
 

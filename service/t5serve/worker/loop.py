@@ -129,7 +129,7 @@ class Loop:
             ids = message.ids or []
             if message.text is not None:
                 ids = tokenize(message.text, self._model)
-            check_ids(ids, self._model)
+            check_input(ids, self._model)
             texts = self._model.vocabulary.texts(ids)
             self._connection.send(Tokenized(message.job, ids, texts))
             return
