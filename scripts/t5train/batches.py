@@ -1,0 +1,46 @@
+"""Batches of examples of like length, as padded tensors."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+
+from t5train.mixture import Example
+from t5train.vocabulary import PAD
+
+POOL = 24  # batches that are drawn and sorted at once
+
+
+class Batch(NamedTuple):
+    """Ids (rows, columns), padded; decoder_input is the target one step to the right."""
+
+    source: torch.Tensor
+    mask: torch.Tensor
+    decoder_input: torch.Tensor
+    target: torch.Tensor
+
+
+def pad(rows: Sequence[Sequence[int]]) -> torch.Tensor:
+    """Rows of ids as one tensor."""
+    width = max(map(len, rows))
+    return torch.tensor([[*row, *[PAD] * (width - len(row))] for row in rows])
+
+
+def collate(examples: Sequence[Example]) -> Batch:
+    """One batch of all examples."""
+    source, target = (pad(side) for side in zip(*examples, strict=True))
+    start = torch.full((len(examples), 1), PAD)
+    return Batch(source, (source != PAD).long(), torch.cat([start, target[:, :-1]], 1), target)
+
+
+def stream(draw: Callable[[], Example], size: int, rng: random.Random) -> Iterator[Batch]:
+    """Batches without end: pools are drawn, sorted by length, cut, and shuffled."""
+    while True:
+        pool = [draw() for _ in range(size * POOL)]
+        pool.sort(key=lambda example: (len(example.source), len(example.target)))
+        cut = [pool[start : start + size] for start in range(0, len(pool), size)]
+        rng.shuffle(cut)
+        yield from map(collate, cut)
