@@ -11,7 +11,8 @@ import torch
 from t5train.mixture import Example
 from t5train.vocabulary import PAD
 
-POOL = 24  # batches that are drawn and sorted at once
+POOL = 64  # batches that are drawn and sorted at once
+NEAR = 3  # tokens by which targets in a batch may differ; sources are sorted within
 
 
 class Batch(NamedTuple):
@@ -40,7 +41,7 @@ def stream(draw: Callable[[], Example], size: int, rng: random.Random) -> Iterat
     """Batches without end: pools are drawn, sorted by length, cut, and shuffled."""
     while True:
         pool = [draw() for _ in range(size * POOL)]
-        pool.sort(key=lambda example: (len(example.source), len(example.target)))
+        pool.sort(key=lambda example: (len(example.target) // NEAR, len(example.source)))
         cut = [pool[start : start + size] for start in range(0, len(pool), size)]
         rng.shuffle(cut)
         yield from map(collate, cut)
