@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from t5train import pairs, reward, shape
+from t5train import cores, pairs, reward, shape
 from t5train.generation import answer
 from t5train.pairs import Pair
 from t5train.vocabulary import FILE, Vocabulary
@@ -37,10 +37,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--samples", type=int, default=8)
     parser.add_argument("--temperature", type=float, default=0.8)
     parser.add_argument("--best", type=int, default=1, help="answers kept for a source")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
-    torch.set_num_threads(options.threads)
+    cores.adapt(options.threads)
     torch.manual_seed(options.seed)
 
     references: defaultdict[str, list[str]] = defaultdict(list)

@@ -18,11 +18,12 @@ from pathlib import Path
 
 import torch
 
-from t5train import mixture, pairs, plot, shape, vectors, vocabulary
-from t5train.batches import collate
+from t5train import cores, mixture, pairs, plot, shape, vectors, vocabulary
+from t5train.averaging import averaged
+from t5train.batches import cut
 from t5train.mixture import Example, Mixture
 from t5train.schedule import Schedule
-from t5train.trainer import HISTORY, Plan, Trainer, averaged, validation
+from t5train.trainer import HISTORY, Plan, Trainer
 from t5train.vocabulary import Vocabulary
 
 log = logging.getLogger("train")
@@ -63,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("--smoothing", type=float, default=0.0)
     how.add_argument("--patience", type=int, default=8)
     how.add_argument("--bf16", action="store_true", help="autocast; measure, it can be slower")
-    how.add_argument("--threads", type=int, default=2)
+    how.add_argument("--threads", type=int, default=0, help="0: what other work leaves free")
     how.add_argument("--seed", type=int, default=0)
     how.add_argument("--pause-file", type=Path, help="training waits while this file is there")
     how.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -79,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
     (out / "pid").write_text(f"{os.getpid()}\n", encoding="utf-8")
-    torch.set_num_threads(options.threads)
+    cores.adapt(options.threads)
     torch.manual_seed(options.seed)
     rng = random.Random(options.seed)  # noqa: S311 - repeatable on purpose
 
@@ -109,11 +110,13 @@ def main(arguments: list[str] | None = None) -> int:
         smoothing=options.smoothing,
         bf16=options.bf16,
         patience=options.patience,
+        threads=options.threads,
         pause_file=options.pause_file,
         schedule=Schedule(minutes=options.minutes, steps=options.steps, hold=options.hold),
     )
     drawn = Mixture(examples, text, words, rng)
-    trainer = Trainer(model, drawn, validation(held, collate, options.batch), plan, out, rng)
+    valid = {task: cut(found, options.batch) for task, found in held.items()}
+    trainer = Trainer(model, drawn, valid, plan, out, rng)
     trainer.run(quiet=options.quiet)
     with averaged(model, trainer.average):
         shape.save(model, words.path, out / "checkpoint")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 
@@ -34,3 +37,14 @@ class Average:
         if not isinstance(count, int) or not isinstance(weights, dict):
             raise TypeError("not the state of an average")
         self._count, self._weights = count, weights
+
+
+@contextmanager
+def averaged(model: torch.nn.Module, average: Average) -> Iterator[None]:
+    """A with-block in which a model has its averaged weights."""
+    own = {name: value.clone() for name, value in model.state_dict().items()}
+    model.load_state_dict(average.weights())
+    try:
+        yield
+    finally:
+        model.load_state_dict(own)

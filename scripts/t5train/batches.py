@@ -42,6 +42,12 @@ def stream(draw: Callable[[], Example], size: int, rng: random.Random) -> Iterat
     while True:
         pool = [draw() for _ in range(size * POOL)]
         pool.sort(key=lambda example: (len(example.target) // NEAR, len(example.source)))
-        cut = [pool[start : start + size] for start in range(0, len(pool), size)]
-        rng.shuffle(cut)
-        yield from map(collate, cut)
+        parts = [pool[start : start + size] for start in range(0, len(pool), size)]
+        rng.shuffle(parts)
+        yield from map(collate, parts)
+
+
+def cut(examples: Sequence[Example], size: int) -> list[Batch]:
+    """All examples once, in batches of like length."""
+    ordered = sorted(examples, key=lambda example: len(example.source))
+    return [collate(ordered[start : start + size]) for start in range(0, len(ordered), size)]

@@ -7,8 +7,7 @@ import logging
 import math
 import random
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,17 +17,18 @@ import torch
 from tqdm import tqdm
 from transformers import T5ForConditionalGeneration
 
-from t5train import store
-from t5train.averaging import Average
+from t5train import cores, store
+from t5train.averaging import Average, averaged
 from t5train.batches import Batch, stream
 from t5train.loss import loss
-from t5train.mixture import Mixture
+from t5train.mixture import Example, Mixture
 from t5train.optimiser import ScaledAdamW
 from t5train.schedule import Schedule
 
 log = logging.getLogger("train")
 
 AVERAGE_EVERY = 4  # steps
+ADAPT_EVERY = 32  # steps
 HISTORY = "history.jsonl"
 
 
@@ -47,6 +47,7 @@ class Plan:
     save_minutes: float = 4.0
     validate_minutes: float = 6.0
     patience: int = 8  # validations without a better one
+    threads: int = 0  # 0: as many as other work leaves free
     pause_file: Path | None = None
     schedule: Schedule = field(default_factory=Schedule)
 
@@ -79,6 +80,8 @@ class Trainer:
         with tqdm(total=1.0, initial=self.schedule.progress, disable=quiet, unit="") as bar:
             while self.schedule.progress < 1 and self._worse < self.plan.patience:
                 self._pause()
+                if self.schedule.step % ADAPT_EVERY == 0:
+                    cores.adapt(self.plan.threads)
                 began = time.monotonic()
                 self._recent.append(self._step(next(batches)))
                 before = self.schedule.progress
@@ -95,7 +98,7 @@ class Trainer:
         self.save()
 
     def _batches(self) -> Iterator[Batch]:
-        def draw() -> Any:  # noqa: ANN401 - mixture's Example
+        def draw() -> Example:
             late = self.schedule.progress >= self.plan.turn
             return self._mixture.draw(self.plan.late if late else self.plan.early)
 
@@ -178,30 +181,3 @@ class Trainer:
         self._best, self._worse = state["best"], state["worse"]
         self._rng.seed(self.schedule.step)
         log.info("resumed at step %d, %.1f min", self.schedule.step, self.schedule.seconds / 60)
-
-
-class averaged:  # noqa: N801 - used as a function
-    """A with-block in which a model has its averaged weights."""
-
-    def __init__(self, model: T5ForConditionalGeneration, average: Average) -> None:
-        self._model, self._average = model, average
-        self._own: dict[str, torch.Tensor] = {}
-
-    def __enter__(self) -> None:
-        self._own = {name: value.clone() for name, value in self._model.state_dict().items()}
-        self._model.load_state_dict(self._average.weights())
-
-    def __exit__(self, *_: object) -> None:
-        self._model.load_state_dict(self._own)
-
-
-def validation(
-    examples: dict[str, list[Any]], collate: Callable[[Sequence[Any]], Batch], size: int
-) -> dict[str, list[Batch]]:
-    """Batches by task, of examples of like length."""
-    by_task: defaultdict[str, list[Batch]] = defaultdict(list)
-    for task, found in examples.items():
-        found.sort(key=lambda example: len(example.source))
-        for start in range(0, len(found), size):
-            by_task[task].append(collate(found[start : start + size]))
-    return dict(by_task)

@@ -18,7 +18,7 @@ from t5train.vocabulary import Vocabulary
 torch = pytest.importorskip("torch", reason="needs the train extra")
 pytest.importorskip("transformers", reason="needs the train extra")
 
-from t5train import generation, shape, store, vectors  # noqa: E402
+from t5train import cores, generation, shape, store, vectors  # noqa: E402
 from t5train.averaging import Average  # noqa: E402
 from t5train.batches import collate, stream  # noqa: E402
 from t5train.loss import loss  # noqa: E402
@@ -99,6 +99,13 @@ def test_a_short_training_learns_resumes_and_converts(files: Path) -> None:
 def test_training_without_an_end_is_refused(files: Path) -> None:
     arguments = ["--pairs", str(files / "train.tsv"), "--out", str(files / "endless")]
     assert script("train").main(arguments) == 2
+
+
+@pytest.mark.parametrize(
+    ("load", "own", "threads"), [(0.0, 4, 4), (4.0, 4, 4), (5.0, 4, 3), (4.0, 2, 2), (9.0, 1, 1)]
+)
+def test_threads_are_what_other_work_leaves_free(load: float, own: int, threads: int) -> None:
+    assert cores.free(load, own, 4) == threads
 
 
 def test_a_batch_is_padded_shifted_and_masked() -> None:
