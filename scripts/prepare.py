@@ -17,7 +17,7 @@ from pathlib import Path
 
 from t5train import sources
 from t5train.collection import Collection
-from t5train.filters import fault
+from t5train.filters import fault, is_path
 from t5train.pairs import Pair
 from t5train.wellformed import Judge
 from t5train.words import Frequencies, content, normal
@@ -130,7 +130,8 @@ def expansions(made: Collection, data: Path, questions: list[str]) -> None:
             rarest = frequencies.rarest(question)
             kept = [query for query in queries if rarest in normal(query).split()]
             for query in kept[:MOST_QUERIES]:
-                made.add("alexdong", Pair("expand", question, query))
+                reason = "no query" if is_path(query) else None
+                made.add("alexdong", Pair("expand", question, query), reason)
             if not kept:
                 made.add("alexdong", Pair("expand", question, queries[0]), "rarest word lost")
     for title, description in sources.topics(data / "trec-topics"):

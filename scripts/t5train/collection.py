@@ -76,7 +76,7 @@ class Collection:
     def report(self) -> Iterator[str]:
         """One line a set and task: what was taken, and why the rest was not."""
         for name, held in self._held.items():
-            yield f"held out  {name:24} {len(held):7}"
+            yield f"held out    {name:24} {len(held):7}"
         grouped: defaultdict[tuple[str, str], dict[str, int]] = defaultdict(dict)
         for (task, name, outcome), count in self._counts.items():
             grouped[task, name][outcome] = count
@@ -84,7 +84,7 @@ class Collection:
             taken = outcomes.pop("taken", 0)
             rest = ", ".join(f"{outcome} {count}" for outcome, count in sorted(outcomes.items()))
             yield (
-                f"{task:10}{name:24} {taken:7}  ({rest})"
+                f"{task:12}{name:24} {taken:7}  ({rest})"
                 if rest
-                else (f"{task:10}{name:24} {taken:7}")
+                else (f"{task:12}{name:24} {taken:7}")
             )

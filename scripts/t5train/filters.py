@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 from t5train.words import content, names, normal, numbers, similarity, words
 
 MAX_WORDS = 32
 TOO_NEAR = 0.7
+# What a walk through a knowledge graph is called, and nobody types: "Field of study Part Of
+# Collective", "Paleocene Epoch Followed By GeologicalPeriod", "Country Country".
+PATH = re.compile(
+    r"\b(?:Has|Contains|Various|Forms)\b|\b(?:Part|Instance) Of\b|\bFollowed By\b"
+    r"|\bConnects To\b|\bLocated In\b|[a-z][A-Z]|\b(\w+) \1\b"
+)
 
 
 def fault(source: str, target: str, *, too_near: float = TOO_NEAR) -> str | None:
@@ -22,3 +30,8 @@ def fault(source: str, target: str, *, too_near: float = TOO_NEAR) -> str | None
         "longer by far": sizes[1] > 2 * sizes[0] + 3,
     }
     return next((reason for reason, is_so in checks.items() if is_so), None)
+
+
+def is_path(query: str) -> bool:
+    """Whether a query names edges of a graph instead of asking for something."""
+    return PATH.search(query) is not None
