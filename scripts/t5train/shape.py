@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +13,16 @@ from transformers import GenerationConfig, T5Config, T5ForConditionalGeneration
 from t5train.vocabulary import EOS, PAD
 
 ROWS = 64  # the embedding's rows are a multiple of this: ggml's repacked kernels take 8 or 16
+
+# Beside the vocabulary of a checkpoint that was gone on from; kept with it.
+TOKENIZER_FILES = (
+    "tokenizer_config.json",
+    "tokenizer.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+# Of a new vocabulary, which has no sentinels.
+TOKENIZER = {"tokenizer_class": "T5Tokenizer", "extra_ids": 0, "legacy": True}
 
 
 @dataclass(frozen=True)
@@ -69,6 +81,10 @@ def save(
         max_new_tokens=max_tokens,
     )
     model.save_pretrained(directory)
-    target = directory / vocabulary.name
-    if target.resolve() != vocabulary.resolve():
-        target.write_bytes(vocabulary.read_bytes())
+    found = [vocabulary.parent / name for name in (vocabulary.name, *TOKENIZER_FILES)]
+    for path in (path for path in found if path.is_file()):
+        if path.parent.resolve() != directory.resolve():
+            shutil.copyfile(path, directory / path.name)
+    settings = directory / TOKENIZER_FILES[0]
+    if not settings.is_file():
+        settings.write_text(json.dumps(TOKENIZER, indent=2) + "\n", encoding="utf-8")

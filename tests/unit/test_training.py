@@ -16,7 +16,7 @@ from t5train.pairs import Pair
 from t5train.vocabulary import Vocabulary
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
-pytest.importorskip("transformers", reason="needs the train extra")
+transformers = pytest.importorskip("transformers", reason="needs the train extra")
 
 from t5train import cores, generation, shape, store, vectors  # noqa: E402
 from t5train.averaging import Average  # noqa: E402
@@ -84,6 +84,11 @@ def test_a_short_training_learns_resumes_and_converts(files: Path) -> None:
     target = files / "model.gguf"
     command = (checkpoint, "--out", target, "--type", "Q8_0", "--quiet", "--queries", queries)
     assert converter.main([str(part) for part in command]) == 0
+
+    tokenizer = transformers.T5Tokenizer.from_pretrained(checkpoint)
+    assert len(tokenizer) == len(words)
+    text = "fix: how to coook tea 2016"
+    assert tokenizer(text).input_ids == words.encode(text)
 
     tuned = train(files, "tuned", "--steps", "3", "--start", str(checkpoint))
     other = shape.load(tuned / "checkpoint", dropout=0.0)
