@@ -17,17 +17,17 @@ from pathlib import Path
 
 from t5train import sources
 from t5train.collection import Collection
-from t5train.filters import fault, is_path
+from t5train.filters import fault, forgets, is_path
 from t5train.pairs import Pair
 from t5train.wellformed import Judge
-from t5train.words import Frequencies, content, normal
+from t5train.words import Frequencies, content, keywords, normal
 
 log = logging.getLogger("prepare")
 
 HELD_SHARE = 0.1
 SPLITS = ("valid", "test")
 MIN_RATING = 0.35  # the Judge's; a quarter of quora's questions are below
-TO_KEYWORDS = 0.25  # of the questions, those that give a pair in either direction
+TO_KEYWORDS = 0.3  # of the questions, those that give a pair in either direction
 MOST_QUERIES = 3  # for one question
 MOST_VARIANTS = 3  # of one query
 
@@ -131,6 +131,7 @@ def expansions(made: Collection, data: Path, questions: list[str]) -> None:
             kept = [query for query in queries if rarest in normal(query).split()]
             for query in kept[:MOST_QUERIES]:
                 reason = "no query" if is_path(query) else None
+                reason = "name or number lost" if forgets(question, query) else reason
                 made.add("alexdong", Pair("expand", question, query), reason)
             if not kept:
                 made.add("alexdong", Pair("expand", question, queries[0]), "rarest word lost")
@@ -139,13 +140,16 @@ def expansions(made: Collection, data: Path, questions: list[str]) -> None:
         reason = None if frequencies.rarest(description) in content(title) else "rarest word lost"
         made.add("trec-topics", Pair("expand", description, title), reason)
     for question in questions:
-        keywords = content(question)
-        if not 2 <= len(keywords) <= 8 or made.rng.random() > TO_KEYWORDS:
+        found = keywords(question)
+        if not 2 <= len(found) <= 10 or made.rng.random() > TO_KEYWORDS:
             continue
-        made.add("keywords of questions", Pair("expand", question, " ".join(keywords)))
+        made.add("keywords of questions", Pair("expand", question, " ".join(found)))
         if made.rng.random() < 0.3:
-            made.rng.shuffle(keywords)
-        made.add("questions of keywords", Pair("expand", " ".join(keywords), question))
+            made.rng.shuffle(found)
+        query = " ".join(found)
+        if made.rng.random() < 0.5:
+            query = query.lower()
+        made.add("questions of keywords", Pair("expand", query, question))
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ class Collection:
         valid = [
             pair
             for held in by_task.values()
-            for pair in self.rng.sample(held, min(VALID_PER_TASK, len(held)))
+            for pair in random.Random(0).sample(held, min(VALID_PER_TASK, len(held)))
         ]
         pairs.write(directory / "valid.tsv", valid)
 

@@ -32,6 +32,13 @@ def fault(source: str, target: str, *, too_near: float = TOO_NEAR) -> str | None
     return next((reason for reason, is_so in checks.items() if is_so), None)
 
 
+def forgets(source: str, query: str) -> bool:
+    """Whether a search query leaves out a number or a name of what it was made of."""
+    have = set(normal(query).split())
+    kept = {name.casefold() for name in names(source)} | numbers(source)
+    return not kept <= have
+
+
 def is_path(query: str) -> bool:
     """Whether a query names edges of a graph instead of asking for something."""
     return PATH.search(query) is not None

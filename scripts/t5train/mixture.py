@@ -16,6 +16,7 @@ T = TypeVar("T")
 MEND, DENOISE, SPAN = "mend", "denoise", "span"
 FROM_TEXT = (MEND, DENOISE, SPAN)
 MEND_TASK = "fix"
+EXCERPTS = 0.5  # of the texts to mend, those of which a few words are taken
 
 
 class Example(NamedTuple):
@@ -82,6 +83,8 @@ class Mixture:
             raise ValueError(f"{name!r} needs text")
         text = next(self._text)
         if name == MEND:
+            if self._rng.random() < EXCERPTS:
+                text = noise.excerpt(text, self._rng)
             faulty = noise.fault(text, self._rng)
             return Example(encode(prefix(MEND_TASK) + faulty), encode(text))
         target = encode(text)

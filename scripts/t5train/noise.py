@@ -114,6 +114,14 @@ def fault(text: str, rng: random.Random, *, clean: float = 0.3) -> str:
     return misform(text, rng) if kind < 0.94 else stumble(text, rng)
 
 
+def excerpt(text: str, rng: random.Random) -> str:
+    """Two to five words in a row: a short text to mend costs little and teaches as much."""
+    found = text.split()
+    size = min(rng.randrange(2, 6), len(found))
+    start = rng.randrange(len(found) - size + 1)
+    return " ".join(found[start : start + size])
+
+
 def scramble(text: str, rng: random.Random) -> str:
     """Heavy noise for learning to copy: small words missing, words swapped, typos.
 

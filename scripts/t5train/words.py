@@ -35,6 +35,11 @@ def content(text: str) -> list[str]:
     return [word for word in found if word not in STOP]
 
 
+def keywords(text: str) -> list[str]:
+    """The content words as written."""
+    return [word for word in words(text) if word.casefold() not in STOP]
+
+
 def numbers(text: str) -> set[str]:
     """The words with a digit."""
     return {word.casefold() for word in words(text) if any(c.isdigit() for c in word)}
