@@ -116,7 +116,8 @@ def fixes(made: Collection, data: Path) -> None:
             made.add("typos", Pair("fix", typo, clean))
     for disfluent, clean in sources.disfluent(data / "disfl-qa"):
         made.text("disfl-qa, clean", [clean])
-        made.add("disfl-qa", Pair("fix", disfluent, clean))
+        escaped = "letters escaped twice" if "\\u" in disfluent + clean else None
+        made.add("disfl-qa", Pair("fix", disfluent, clean), escaped)
     for split in ("train", "dev"):
         rated = sources.rated(data / "wellformedness" / f"{split}.tsv")
         made.text("wellformedness, rated 0.8 up", [text for text, rating in rated if rating >= 0.8])
