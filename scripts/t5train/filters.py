@@ -1,0 +1,44 @@
+"""Which pairs teach reformulation, and which would teach copying, forgetting or inventing."""
+
+from __future__ import annotations
+
+import re
+
+from t5train.words import content, names, normal, numbers, similarity, words
+
+MAX_WORDS = 32
+TOO_NEAR = 0.7
+# What a walk through a knowledge graph is called, and nobody types: "Field of study Part Of
+# Collective", "Paleocene Epoch Followed By GeologicalPeriod", "Country Country".
+PATH = re.compile(
+    r"\b(?:Has|Contains|Various|Forms)\b|\b(?:Part|Instance) Of\b|\bFollowed By\b"
+    r"|\bConnects To\b|\bLocated In\b|[a-z][A-Z]|\b(\w+) \1\b"
+)
+
+
+def fault(source: str, target: str, *, too_near: float = TOO_NEAR) -> str | None:
+    """Why a pair is no paraphrase to learn from, in that direction; None when it is one."""
+    have, given = set(normal(target).split()), set(normal(source).split())
+    sizes = len(words(source)), len(words(target))
+    checks = {
+        "length": min(sizes) < 2 or max(sizes) > MAX_WORDS,
+        "near-copy": normal(source) == normal(target) or similarity(source, target) > too_near,
+        "nothing shared": not set(content(source)) & set(content(target)),
+        "numbers": numbers(source) != numbers(target),
+        "name lost": any(name.casefold() not in have for name in names(source)),
+        "name invented": any(name.casefold() not in given for name in names(target)),
+        "longer by far": sizes[1] > 2 * sizes[0] + 3,
+    }
+    return next((reason for reason, is_so in checks.items() if is_so), None)
+
+
+def forgets(source: str, query: str) -> bool:
+    """Whether a search query leaves out a number or a name of what it was made of."""
+    have = set(normal(query).split())
+    kept = {name.casefold() for name in names(source)} | numbers(source)
+    return not kept <= have
+
+
+def is_path(query: str) -> bool:
+    """Whether a query names edges of a graph instead of asking for something."""
+    return PATH.search(query) is not None

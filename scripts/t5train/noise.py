@@ -1,0 +1,155 @@
+"""Faults to be mended: typos, wrong spacing and case, disfluency, missing and shuffled words."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from t5train.words import STOP
+
+ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+NEIGHBOURS = {
+    letter: "".join(
+        other
+        for other_row, others in enumerate(ROWS)
+        for other_column, other in enumerate(others)
+        if other != letter and abs(other_row - row) <= 1 and abs(other_column - column) <= 1
+    )
+    for row, letters in enumerate(ROWS)
+    for column, letter in enumerate(letters)
+}
+SMALL_WORDS = frozenset(
+    "a an the is are was do does did to of in on for be i it has have".split()  # noqa: SIM905
+)
+REPAIRS = ("no", "no wait", "sorry", "i mean", "or rather", "wait", "no make that", "er", "um no")
+
+
+def typo(word: str, rng: random.Random) -> str:
+    """The word with one letter dropped, doubled, swapped, replaced or added."""
+    at = rng.randrange(len(word))
+    kind = rng.random()
+    if kind < 0.25:
+        return word[:at] + word[at + 1 :]
+    if kind < 0.3:
+        return word[:at] + word[at] + word[at:]
+    if kind < 0.5 and len(word) > 1:
+        at = min(at, len(word) - 2)
+        return word[:at] + word[at + 1] + word[at] + word[at + 2 :]
+    near = NEIGHBOURS.get(word[at].lower(), LETTERS)
+    other = rng.choice(near if rng.random() < 0.5 else LETTERS)
+    if word[at].isupper():
+        other = other.upper()
+    rest = at if kind < 0.7 else at + 1
+    return word[:at] + other + word[rest:]
+
+
+def mistype(text: str, rng: random.Random, *, count: int = 1) -> str:
+    """Typos in words of four letters and more; a text without such words stays as it is."""
+    found = text.split()
+    for _ in range(count):
+        long = [i for i, word in enumerate(found) if len(word) > 3 and word.isalpha()]
+        if long:
+            at = rng.choice(long)
+            found[at] = typo(found[at], rng)
+    return " ".join(found)
+
+
+def respace(text: str, rng: random.Random) -> str:
+    """Two words as one, or one as two."""
+    found = text.split()
+    at = rng.randrange(len(found))
+    if rng.random() < 0.5 and len(found) > 1:
+        at = min(at, len(found) - 2)
+        found[at : at + 2] = [found[at] + found[at + 1]]
+    elif len(found[at]) > 4:
+        cut = rng.randrange(2, len(found[at]) - 1)
+        found[at : at + 1] = [found[at][:cut], found[at][cut:]]
+    return " ".join(found)
+
+
+def stumble(text: str, rng: random.Random) -> str:
+    """A false start: some words, a word of repair, the text or the rest of it."""
+    found = text.split()
+    cut = rng.randrange(1, min(len(found), 6) + 1)
+    start = found[:cut]
+    if rng.random() < 0.5 and len(found) > 3:
+        start[-1] = rng.choice(found[1:])
+    elif rng.random() < 0.3:
+        return " ".join([*start, start[-1], *found[cut:]])
+    return " ".join([*start, rng.choice(REPAIRS), *found[rng.choice((0, max(cut - 1, 0))) :]])
+
+
+def misform(text: str, rng: random.Random) -> str:
+    """A question with its mark, its capital or a small word missing, if it has them."""
+    faulty = text
+    if rng.random() < 0.5:
+        faulty = faulty.rstrip("?").rstrip()
+    if rng.random() < 0.3:
+        faulty = faulty[:1].lower() + faulty[1:]
+    found = faulty.split()
+    small = [i for i, word in enumerate(found) if i and word in SMALL_WORDS]
+    if small and rng.random() < 0.6:
+        del found[rng.choice(small)]
+    return " ".join(found) or text
+
+
+def fault(text: str, rng: random.Random, *, clean: float = 0.3) -> str:
+    """What somebody could have typed who meant the text; the text itself in the share `clean`.
+
+    Only a text that ends in a question mark loses its mark or its small words, so that lower-case
+    keywords are never taught to become sentences.
+    """
+    if rng.random() < clean:
+        return text
+    kind = rng.random()
+    if kind < 0.65:
+        return mistype(text, rng)
+    if kind < 0.78:
+        return mistype(text, rng, count=2)
+    if kind < 0.84:
+        return respace(text, rng)
+    if not text.endswith("?"):
+        return mistype(text, rng)
+    return misform(text, rng) if kind < 0.94 else stumble(text, rng)
+
+
+def excerpt(text: str, rng: random.Random) -> str:
+    """Two to five words in a row: a short text to mend costs little and teaches as much."""
+    found = text.split()
+    size = min(rng.randrange(2, 6), len(found))
+    start = rng.randrange(len(found) - size + 1)
+    return " ".join(found[start : start + size])
+
+
+def scramble(text: str, rng: random.Random) -> str:
+    """Heavy noise for learning to copy: small words missing, words swapped, typos.
+
+    Names, numbers and other content words stay, so that none is ever learnt to be made up.
+    """
+    found = [
+        word
+        for word in text.split()
+        if rng.random() > (0.2 if word.casefold() in STOP and word != word.upper() else 0.0)
+    ] or text.split()
+    for at in range(len(found) - 1):
+        if rng.random() < 0.12:
+            found[at], found[at + 1] = found[at + 1], found[at]
+    return mistype(" ".join(found), rng, count=rng.randrange(3))
+
+
+def corrupt(tokens: Sequence[int], mask: int, rng: random.Random) -> list[int]:
+    """Token ids with spans of about three, 15 % in all, replaced by one mask each.
+
+    The target is the whole text, not T5's list of spans: a small vocabulary has no sentinels.
+    """
+    kept: list[int] = []
+    at = 0
+    while at < len(tokens):
+        if rng.random() < 0.06:
+            kept.append(mask)
+            at += rng.randrange(1, 5)
+        else:
+            kept.append(tokens[at])
+            at += 1
+    return kept

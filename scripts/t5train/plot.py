@@ -1,0 +1,32 @@
+"""The loss over time, as a picture."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from pathlib import Path
+
+
+def read(history: Path) -> dict[str, list[tuple[float, float]]]:
+    """Curves by name: minutes and loss."""
+    curves: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+    for line in history.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        for name, value in row.items():
+            if name not in {"step", "minutes"}:
+                curves[name].append((row["minutes"], value))
+    return dict(curves)
+
+
+def draw(history: Path, picture: Path) -> None:
+    """Draws a history's curves into a file."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - slow to load, needed once at the end
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    for name, points in read(history).items():
+        axes.plot(*zip(*points, strict=True), label=name)
+    axes.set(xlabel="minutes", ylabel="cross-entropy per token")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(picture)

@@ -1,0 +1,183 @@
+"""The loop: steps, validation, checkpoints, an end."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+from transformers import T5ForConditionalGeneration
+
+from t5train import cores, store
+from t5train.averaging import Average, averaged
+from t5train.batches import Batch, stream
+from t5train.loss import loss
+from t5train.mixture import Example, Mixture
+from t5train.optimiser import ScaledAdamW
+from t5train.schedule import Schedule
+
+log = logging.getLogger("train")
+
+AVERAGE_EVERY = 4  # steps
+ADAPT_EVERY = 32  # steps
+HISTORY = "history.jsonl"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What decides how a model is trained."""
+
+    early: dict[str, float]  # shares until `turn`
+    late: dict[str, float]
+    turn: float = 0.3
+    batch: int = 96
+    rate: float = 2e-2
+    smoothing: float = 0.0
+    clip: float = 1.0
+    bf16: bool = False
+    save_minutes: float = 4.0
+    validate_minutes: float = 6.0
+    patience: int = 8  # validations without a better one
+    threads: int = 0  # 0: as many as other work leaves free
+    pause_file: Path | None = None
+    schedule: Schedule = field(default_factory=Schedule)
+
+
+class Trainer:
+    """Trains a model in a directory, going on where a training in it ended."""
+
+    def __init__(
+        self,
+        model: T5ForConditionalGeneration,
+        mixture: Mixture,
+        valid: Mapping[str, Sequence[Batch]],
+        plan: Plan,
+        directory: Path,
+        rng: random.Random,
+    ) -> None:
+        self.model, self.plan, self.directory = model, plan, directory
+        self._valid, self._mixture, self._rng = valid, mixture, rng
+        self.schedule = plan.schedule
+        self.average = Average(model)
+        self._optimiser = ScaledAdamW(model.parameters(), lr=plan.rate)
+        self._best, self._worse = math.inf, 0
+        self._recent: list[float] = []
+
+    def run(self, *, quiet: bool = False) -> None:
+        """Trains to the end of the schedule, or until validation gets no better."""
+        self.resume()
+        saved = validated = self.schedule.seconds
+        batches = self._batches()
+        with tqdm(total=1.0, initial=self.schedule.progress, disable=quiet, unit="") as bar:
+            while self.schedule.progress < 1 and self._worse < self.plan.patience:
+                self._pause()
+                if self.schedule.step % ADAPT_EVERY == 0:
+                    cores.adapt(self.plan.threads)
+                began = time.monotonic()
+                self._recent.append(self._step(next(batches)))
+                before = self.schedule.progress
+                self.schedule.tick(time.monotonic() - began)
+                bar.update(self.schedule.progress - before)
+                bar.set_postfix(step=self.schedule.step, loss=f"{self._recent[-1]:.3f}")
+                if self.schedule.seconds - validated > 60 * self.plan.validate_minutes:
+                    validated = self.schedule.seconds
+                    self.validate()
+                if self.schedule.seconds - saved > 60 * self.plan.save_minutes:
+                    saved = self.schedule.seconds
+                    self.save()
+        self.validate()
+        self.save()
+
+    def _batches(self) -> Iterator[Batch]:
+        def draw() -> Example:
+            late = self.schedule.progress >= self.plan.turn
+            return self._mixture.draw(self.plan.late if late else self.plan.early)
+
+        return stream(draw, self.plan.batch, self._rng)
+
+    def _step(self, batch: Batch) -> float:
+        for group in self._optimiser.param_groups:
+            group["lr"] = self.plan.rate * self.schedule.factor
+        self.model.train()
+        with self._precision():
+            mean, _ = loss(self.model, batch, self.plan.smoothing)
+        mean.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.clip)
+        self._optimiser.step()
+        self._optimiser.zero_grad(set_to_none=True)
+        if self.schedule.step % AVERAGE_EVERY == 0:
+            self.average.update(self.model)
+        return float(mean.detach())
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        return torch.autocast("cpu", dtype=torch.bfloat16) if self.plan.bf16 else nullcontext()
+
+    def _pause(self) -> None:
+        while self.plan.pause_file is not None and self.plan.pause_file.exists():
+            time.sleep(0.5)
+
+    @torch.no_grad()
+    def validate(self) -> None:
+        """Measures the averaged weights on the validation pairs and writes a line of history."""
+        with averaged(self.model, self.average):
+            self.model.eval()
+            by_task = {task: self._mean_loss(batches) for task, batches in self._valid.items()}
+        mean = sum(by_task.values()) / len(by_task) if by_task else math.nan
+        if mean < self._best or not by_task:
+            self._best, self._worse = mean, 0
+        else:
+            self._worse += 1
+        line = {
+            "step": self.schedule.step,
+            "minutes": round(self.schedule.seconds / 60, 2),
+            "train": sum(self._recent) / max(len(self._recent), 1),
+            **{f"valid {task}": value for task, value in by_task.items()},
+        }
+        self._recent.clear()
+        with (self.directory / HISTORY).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        log.info("%s", "  ".join(f"{k} {v:.4g}" for k, v in line.items()))
+
+    def _mean_loss(self, batches: Sequence[Batch]) -> float:
+        total = tokens = 0.0
+        for batch in batches:
+            with self._precision():
+                mean, count = loss(self.model, batch)
+            total += float(mean) * count
+            tokens += count
+        return total / tokens
+
+    def save(self) -> None:
+        """Writes all that `resume` needs."""
+        state = {
+            "model": self.model.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "average": self.average.state(),
+            "step": self.schedule.step,
+            "seconds": self.schedule.seconds,
+            "best": self._best,
+            "worse": self._worse,
+        }
+        store.save(self.directory, state)
+
+    def resume(self) -> None:
+        """Goes on from the directory's state, if there is one; examples come in a new order."""
+        state = store.load(self.directory)
+        if state is None:
+            return
+        self.model.load_state_dict(state["model"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self.average.restore(state["average"])
+        self.schedule.step, self.schedule.seconds = state["step"], state["seconds"]
+        self._best, self._worse = state["best"], state["worse"]
+        self._rng.seed(self.schedule.step)
+        log.info("resumed at step %d, %.1f min", self.schedule.step, self.schedule.seconds / 60)

@@ -1,0 +1,155 @@
+"""Trains a T5 on pairs and text: `python scripts/train.py --pairs train.tsv --out DIR`.
+
+Pairs are a TSV file with the columns task, source and target; the model reads `task: source`. Text
+is one query a line. DIR gets state.pt (start the same command again to go on), history.jsonl and,
+in the end, checkpoint/, which `scripts/convert.py` takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import os
+import random
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import torch
+
+from t5train import cores, mixture, pairs, plot, shape, vectors, vocabulary
+from t5train.averaging import averaged
+from t5train.batches import cut
+from t5train.mixture import Example, Mixture
+from t5train.schedule import Schedule
+from t5train.trainer import HISTORY, Plan, Trainer
+from t5train.vocabulary import Vocabulary
+
+log = logging.getLogger("train")
+
+EARLY = "denoise=4,span=1,mend=2,paraphrase=2,expand=1"
+LATE = "paraphrase=5,mend=2,fix=1,expand=1.5,denoise=0.5"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(description=(__doc__ or "").split(":", maxsplit=1)[0])
+    data = made.add_argument_group("data")
+    data.add_argument("--pairs", type=Path, required=True, nargs="+")
+    data.add_argument("--text", type=Path, nargs="*", default=[])
+    data.add_argument("--valid", type=Path, help="pairs for early stopping")
+    data.add_argument("--out", type=Path, required=True)
+    data.add_argument("--early", default=EARLY, help="shares of tasks and noise until --turn")
+    data.add_argument("--late", default=LATE)
+    data.add_argument("--turn", type=float, default=0.3)
+    model = made.add_argument_group("model")
+    model.add_argument("--start", type=Path, help="a T5 checkpoint to go on from, shape and all")
+    model.add_argument("--vocabulary", type=int, default=8000, help="pieces of a new one")
+    model.add_argument("--d-model", type=int, default=256)
+    model.add_argument("--d-ff", type=int, default=1024)
+    model.add_argument("--layers", type=int, default=4)
+    model.add_argument("--decoder-layers", type=int, default=2)
+    model.add_argument("--heads", type=int, default=4)
+    model.add_argument("--gated", action="store_true")
+    model.add_argument("--dropout", type=float, default=0.0)
+    model.add_argument("--vectors", type=Path, help="word vectors (GloVe's format) for a new one")
+    model.add_argument("--vectors-share", type=float, default=0.5)
+    how = made.add_argument_group("training")
+    how.add_argument("--minutes", type=float, default=math.inf)
+    how.add_argument("--steps", type=float, default=math.inf)
+    how.add_argument("--hold", type=float, default=0.0, help="share before the cosine begins")
+    how.add_argument("--batch", type=int, default=96)
+    how.add_argument("--rate", type=float, default=2e-2)
+    how.add_argument("--smoothing", type=float, default=0.0)
+    how.add_argument("--patience", type=int, default=8)
+    how.add_argument("--bf16", action="store_true", help="autocast; measure, it can be slower")
+    how.add_argument("--threads", type=int, default=0, help="0: what other work leaves free")
+    how.add_argument("--seed", type=int, default=0)
+    how.add_argument("--pause-file", type=Path, help="training waits while this file is there")
+    how.add_argument("--quiet", action="store_true", help="no progress bar")
+    return made
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Trains, or goes on training, and writes the checkpoint of the averaged weights."""
+    options = parser().parse_args(arguments)
+    if math.isinf(options.minutes) and math.isinf(options.steps):
+        log.error("say when to stop: --minutes or --steps")
+        return 2
+    out: Path = options.out
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "pid").write_text(f"{os.getpid()}\n", encoding="utf-8")
+    cores.adapt(options.threads)
+    torch.manual_seed(options.seed)
+    rng = random.Random(options.seed)  # noqa: S311 - repeatable on purpose
+
+    examples = [pair for path in options.pairs for pair in pairs.read(path)]
+    text = [line for path in options.text for line in pairs.read_text(path)]
+    words = _vocabulary(options, examples, text)
+    if options.start:
+        model = shape.load(options.start, options.dropout)
+    else:
+        model = shape.build(_shape(options), len(words))
+        if options.vectors:
+            known = vectors.read(options.vectors)
+            count = vectors.start(model.shared.weight, words, known, options.vectors_share)
+            log.info("%d of %d pieces start from word vectors", count, len(words))
+    log.info("%.2f M parameters, %d pieces", model.num_parameters() / 1e6, len(words))
+
+    held: defaultdict[str, list[Example]] = defaultdict(list)
+    for pair in pairs.read(options.valid) if options.valid else ():
+        source = words.encode(pairs.prefix(pair.task) + pair.source)
+        held[pair.task].append(Example(source, words.encode(pair.target)))
+    plan = Plan(
+        early=mixture.parse(options.early),
+        late=mixture.parse(options.late),
+        turn=options.turn,
+        batch=options.batch,
+        rate=options.rate,
+        smoothing=options.smoothing,
+        bf16=options.bf16,
+        patience=options.patience,
+        threads=options.threads,
+        pause_file=options.pause_file,
+        schedule=Schedule(minutes=options.minutes, steps=options.steps, hold=options.hold),
+    )
+    drawn = Mixture(examples, text, words, rng)
+    valid = {task: cut(found, options.batch) for task, found in held.items()}
+    trainer = Trainer(model, drawn, valid, plan, out, rng)
+    trainer.run(quiet=options.quiet)
+    with averaged(model, trainer.average):
+        shape.save(model, words.path, out / "checkpoint")
+    plot.draw(out / HISTORY, out / "loss.png")
+    return 0
+
+
+def _shape(options: argparse.Namespace) -> shape.Shape:
+    return shape.Shape(
+        d_model=options.d_model,
+        d_ff=options.d_ff,
+        layers=options.layers,
+        decoder_layers=options.decoder_layers,
+        heads=options.heads,
+        dropout=options.dropout,
+        gated=options.gated,
+    )
+
+
+def _vocabulary(
+    options: argparse.Namespace, examples: list[pairs.Pair], text: list[str]
+) -> Vocabulary:
+    """The checkpoint's that is gone on from, else the one made before, else a new one."""
+    path: Path = options.out / vocabulary.FILE
+    if options.start:
+        return Vocabulary(options.start / vocabulary.FILE)
+    if not path.is_file():
+        targets = {pair.target for pair in examples}
+        prefixes = {pairs.prefix(pair.task) + pair.source for pair in examples}
+        vocabulary.train(sorted(targets | prefixes | set(text)), options.vocabulary, options.out)
+    return Vocabulary(path)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
+    sys.exit(main())

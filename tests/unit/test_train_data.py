@@ -1,0 +1,210 @@
+"""From public sets to training files, and from those to token ids."""
+
+import importlib.util
+import json
+import random
+import sys
+from collections import Counter
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from t5train import mixture, pairs, plot, vocabulary
+from t5train.collection import Collection
+from t5train.mixture import Mixture
+from t5train.pairs import Pair, PairsError
+from t5train.schedule import LONGEST_STEP, Schedule
+from t5train.vocabulary import EOS, UNK, Vocabulary
+from t5train.words import normal
+
+TEXT = [f"how to cook {thing} in {place}" for thing in ("rice", "tea") for place in ("Rome", "May")]
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory: pytest.TempPathFactory) -> Vocabulary:
+    return Vocabulary(vocabulary.train(TEXT * 20, 200, tmp_path_factory.mktemp("vocabulary")))
+
+
+def test_pairs_are_read_as_they_were_written(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.tsv"
+    assert pairs.write(path, [Pair("fix", "a\tb  c", 'say "d"'), Pair("", "e", "f")]) == 2
+    assert list(pairs.read(path)) == [("fix", "a b c", 'say "d"'), ("", "e", "f")]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("a\tb\n", "first line"), ("task\tsource\ttarget\nfix\tx\n", ":2: expected")],
+)
+def test_a_file_of_another_form_is_named(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "pairs.tsv"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(PairsError, match=message):
+        list(pairs.read(path))
+
+
+def test_what_is_held_out_is_never_trained_on(tmp_path: Path) -> None:
+    made = Collection(random.Random(0))
+    made.hold("held", [Pair("fix", "cokc rice", "Cook rice?")])
+    made.add("set", Pair("fix", "cook riec", "cook rice"))
+    made.add("set", Pair("fix", "teaa", "tea"))
+    made.add("set", Pair("fix", "teaa", "tea"))
+    made.add("set", Pair("fix", "bad", "pair"), "ill-formed")
+    made.text("set", ["cook, rice", "tea"])
+    made.write(tmp_path)
+    assert list(pairs.read(tmp_path / "train.tsv")) == [("fix", "teaa", "tea")]
+    assert pairs.read_text(tmp_path / "text.txt") == ["tea"]
+    assert "held out 1, ill-formed 1, seen before 1" in "\n".join(made.report())
+
+
+def test_a_query_is_drawn_once_whatever_its_case() -> None:
+    made = Collection(random.Random(0))
+    drawn = [made.draw(f"query {number}", 0.5) for number in range(40)]
+    assert drawn == [made.draw(f"Query, {number}?", 0.5) for number in range(40)]
+    assert 5 < sum(drawn) < 35
+
+
+def test_the_prepared_files_share_no_query_between_training_and_measuring(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    data, out = tmp_path / "data", tmp_path / "out"
+    _public_sets(data)
+    monkeypatch.setattr(sys, "argv", ["prepare.py", str(data), "--out", str(out)])
+    with caplog.at_level("INFO"):
+        assert _script("prepare").main() == 0
+    assert "quora" in caplog.text
+    train = list(pairs.read(out / "train.tsv"))
+    held = [pair for path in (out / "heldout").iterdir() for pair in pairs.read(path)]
+    texts = {normal(text) for pair in held for text in pair[1:]}
+    assert {pair.task for pair in train} == {"paraphrase", "fix", "expand"}
+    assert not texts & {normal(text) for pair in train for text in pair[1:]}
+    assert not texts & {normal(line) for line in pairs.read_text(out / "text.txt")}
+    assert {path.stem for path in (out / "heldout").iterdir()} >= {"quora-test", "mqr", "typos"}
+
+
+def test_digits_stand_alone_and_all_of_ascii_is_known(words: Vocabulary) -> None:
+    ids = words.encode("2016")
+    assert [words.piece(index) for index in ids] == ["▁", "2", "0", "1", "6", "</s>"]
+    assert UNK not in words.encode("~{|}^ AZ@ az #_`")
+    assert words.decode([*words.encode("cook rice"), 7, 8]) == "cook rice"
+    assert words.decode([len(words) + 3, *words.encode("rice")]) == "rice"
+
+
+def test_examples_come_in_their_shares(words: Vocabulary) -> None:
+    train = [Pair("fix", "riec", "rice"), Pair("expand", "tea", "how to cook tea")]
+    drawn = Mixture(train, TEXT, words, random.Random(0))
+    targets = Counter(
+        words.decode(drawn.draw({"fix": 3, "expand": 1, "denoise": 0}).target) for _ in range(400)
+    )
+    assert 250 < targets["rice"] < 350
+    assert targets["rice"] + targets["how to cook tea"] == 400
+
+
+@pytest.mark.parametrize("name", mixture.FROM_TEXT)
+def test_text_becomes_examples_whose_target_is_clean(words: Vocabulary, name: str) -> None:
+    drawn = Mixture([], TEXT, words, random.Random(0))
+    for _ in range(20):
+        example = drawn.draw({name: 1})
+        assert words.decode(example.target) in " / ".join(TEXT)
+        assert example.source[-1] == example.target[-1] == EOS
+
+
+def test_too_long_examples_are_left_out(words: Vocabulary) -> None:
+    train = [Pair("fix", "rice " * 50, "rice"), Pair("fix", "tea", "tea")]
+    drawn = Mixture(train, [], words, random.Random(0), longest=40)
+    assert {words.decode(drawn.draw({"fix": 1}).target) for _ in range(20)} == {"tea"}
+
+
+def test_a_share_of_what_is_not_there_is_refused(words: Vocabulary) -> None:
+    drawn = Mixture([], [], words, random.Random(0))
+    with pytest.raises(ValueError, match="no pairs of the task 'fix'"):
+        drawn.draw({"fix": 1})
+    with pytest.raises(ValueError, match="'mend' needs text"):
+        drawn.draw({"mend": 1})
+
+
+def test_shares_are_parsed() -> None:
+    assert mixture.parse("fix=2, mend=0.5") == {"fix": 2.0, "mend": 0.5}
+    for wrong in ("", "fix", "fix=-1", "fix=0"):
+        with pytest.raises(ValueError, match=r"shares|float"):
+            mixture.parse(wrong)
+
+
+def test_the_rate_warms_up_holds_and_falls() -> None:
+    schedule = Schedule(steps=1000, warmup=9, hold=0.5, floor=0.01)
+    rates = []
+    while schedule.progress < 1:
+        rates.append(schedule.factor)
+        schedule.tick(0.1)
+    assert rates[:9] == pytest.approx([(step + 1) / 10 for step in range(9)])
+    assert set(rates[9:500]) == {1.0}
+    assert rates[750] == pytest.approx(0.505)
+    assert rates[-1] == pytest.approx(0.01, abs=1e-3)
+
+
+def test_a_pause_does_not_count_as_training() -> None:
+    schedule = Schedule(minutes=10)
+    schedule.tick(3600)
+    assert schedule.seconds == LONGEST_STEP
+
+
+def test_a_history_is_read_as_curves(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    rows = [{"step": 5, "minutes": 1.0, "train": 3.0}, {"step": 9, "minutes": 2.0, "train": 2.0}]
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    assert plot.read(path) == {"train": [(1.0, 3.0), (2.0, 2.0)]}
+
+
+def _script(name: str) -> ModuleType:
+    path = Path(__file__).parents[2] / "scripts" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _public_sets(data: Path) -> None:
+    """Files of the sets' forms, with made-up texts."""
+    things = ("rice", "beans", "corn", "tea", "soup", "bread", "cake", "pasta", "kale", "fish")
+
+    def put(name: str, text: str) -> None:
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        (data / name).write_text(text, encoding="utf-8")
+
+    def questions(place: str) -> str:
+        form = "How do I cook {0} in {1}?\tWhat is a good way to make {0} in {1}?\n"
+        return "".join(form.format(thing, place) for thing in things)
+
+    for split, place in (("train", "Rome"), ("valid", "Oslo"), ("test", "Lima")):
+        put(f"quora/{split}.tsv", questions(place))
+    rated = "What is the way to cook {0} ?\t1.0\n{0} cook what\t0.0\n"
+    for split in ("train", "dev"):
+        put(f"wellformedness/{split}.tsv", "".join(rated.format(thing) for thing in things))
+    put("mqr/dev.tsv", "a\tb\tc\tID\till formed\twell formed\tcategory\n0\t1\t2\t3\tx\tWhat?\tall")
+    clean = [f"treatment of old {thing} {n}" for thing in things for n in range(5)]
+    put("typos/queries.dev.small.tsv", "".join(f"{n}\t{q}\n" for n, q in enumerate(clean)))
+    rows = (f"{number}\t{query.replace('treat', 'taert')}\n" for number, query in enumerate(clean))
+    put("typos/queries.dev.small.typo1.tsv", "".join(rows))
+    disfluent = {
+        thing: {"disfluent": f"Who no what is {thing}?", "original": f"What is {thing}?"}
+        for thing in things
+    }
+    put("disfl-qa/train.json", json.dumps(disfluent))
+    put("disfl-qa/dev.json", "{}")
+    searches = (
+        {"query": f"Which is older, {thing} or wine?", "subqueries": f"{thing} age|wine age"}
+        for thing in things
+    )
+    put("alexdong/full.jsonl", "\n".join(map(json.dumps, searches)))
+    question = {"qas": [{"question": "When was soap made first?"}]}
+    squad = json.dumps({"data": [{"paragraphs": [question]}]})
+    for name in ("dev_orig", "dev_para", "adv_orig", "adv_para"):
+        put(f"squad-paraphrase/{name}.json", squad)
+    put("uqv/robust-uqv.txt", "301-1-1;organised crime\n301-2-1;crime of gangs\n")
+    put(
+        "trec-topics/topics.txt",
+        "<top>\n<num> Number: 1\n<title> wild cats\n<desc> Description:\nWhere do wild cats live?\n"
+        "<narr> Narrative:\nNone.\n</top>\n",
+    )

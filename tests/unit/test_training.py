@@ -1,0 +1,188 @@
+"""Training itself, a few steps of it; runs where the `train` extra is installed."""
+
+import importlib.util
+import json
+import random
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from t5gguf import __main__ as converter
+from t5train import pairs, vocabulary
+from t5train.mixture import Example
+from t5train.pairs import Pair
+from t5train.vocabulary import Vocabulary
+
+torch = pytest.importorskip("torch", reason="needs the train extra")
+transformers = pytest.importorskip("transformers", reason="needs the train extra")
+
+from t5train import cores, generation, shape, store, vectors  # noqa: E402
+from t5train.averaging import Average  # noqa: E402
+from t5train.batches import collate, stream  # noqa: E402
+from t5train.loss import loss  # noqa: E402
+from t5train.optimiser import ScaledAdamW  # noqa: E402
+
+THINGS = ("rice", "beans", "corn", "tea", "soup", "bread")
+TRAIN = [Pair("fix", f"how to coook {thing}", f"how to cook {thing}") for thing in THINGS]
+TINY = (
+    *("--vocabulary", "150", "--d-model", "64", "--d-ff", "64", "--layers", "1"),
+    *("--decoder-layers", "1", "--heads", "1", "--threads", "1", "--quiet", "--batch", "8"),
+)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    pairs.write(tmp_path / "train.tsv", TRAIN * 4)
+    pairs.write(tmp_path / "valid.tsv", TRAIN[:2])
+    pairs.write_text(tmp_path / "text.txt", [pair.target for pair in TRAIN])
+    return tmp_path
+
+
+def script(name: str) -> ModuleType:
+    path = Path(__file__).parents[2] / "scripts" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"{name}_script", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def train(files: Path, out: str, *options: str) -> Path:
+    data = ("--pairs", str(files / "train.tsv"), "--valid", str(files / "valid.tsv"))
+    shares = ("--text", str(files / "text.txt"), "--early", "mend=1,span=1", "--late", "fix=1")
+    arguments = [*data, *shares, "--out", str(files / out), *TINY, *options]
+    assert script("train").main(arguments) == 0
+    return files / out
+
+
+def history(directory: Path) -> list[dict[str, float]]:
+    lines = (directory / "history.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch and transformers, which pin each other
+def test_a_short_training_learns_resumes_and_converts(files: Path) -> None:
+    """From TSV to GGUF: the loss falls, a second call goes on, the converter takes the result."""
+    pytest.importorskip("matplotlib", reason="needs the train extra")
+    out = train(files, "run", "--steps", "30")
+    assert train(files, "run", "--steps", "60") == out
+    first, second = history(out)
+    assert (first["step"], second["step"]) == (30, 60)
+    assert second["valid fix"] < first["valid fix"]
+    assert (out / "loss.png").stat().st_size > 1000
+
+    checkpoint = out / "checkpoint"
+    words = Vocabulary(checkpoint / vocabulary.FILE)
+    model = shape.load(checkpoint, dropout=0.0)
+    assert model.config.vocab_size % shape.ROWS == 0
+    assert len(generation.answer(model, words, ["fix: how to coook tea"])[0]) == 1
+
+    queries = files / "text.txt"
+    target = files / "model.gguf"
+    command = (checkpoint, "--out", target, "--type", "Q8_0", "--quiet", "--queries", queries)
+    assert converter.main([str(part) for part in command]) == 0
+
+    tokenizer = transformers.T5Tokenizer.from_pretrained(checkpoint)
+    assert len(tokenizer) == len(words)
+    text = "fix: how to coook tea 2016"
+    assert tokenizer(text).input_ids == words.encode(text)
+
+    tuned = train(files, "tuned", "--steps", "3", "--start", str(checkpoint))
+    other = shape.load(tuned / "checkpoint", dropout=0.0)
+    assert other.num_parameters() == model.num_parameters()
+    assert (tuned / "checkpoint" / vocabulary.FILE).read_bytes() == words.path.read_bytes()
+
+    best = files / "best.tsv"
+    options = ("--pairs", files / "train.tsv", "--out", best, "--task", "fix", "--samples", "2")
+    assert script("reward").main([str(part) for part in (checkpoint, *options)]) == 0
+    assert all(pair.task == "fix" for pair in pairs.read(best))
+
+
+def test_training_without_an_end_is_refused(files: Path) -> None:
+    arguments = ["--pairs", str(files / "train.tsv"), "--out", str(files / "endless")]
+    assert script("train").main(arguments) == 2
+
+
+@pytest.mark.parametrize(
+    ("load", "own", "threads"), [(0.0, 4, 4), (4.0, 4, 4), (5.0, 4, 3), (4.0, 2, 2), (9.0, 1, 1)]
+)
+def test_threads_are_what_other_work_leaves_free(load: float, own: int, threads: int) -> None:
+    assert cores.free(load, own, 4) == threads
+
+
+def test_a_batch_is_padded_shifted_and_masked() -> None:
+    batch = collate([Example([5, 6, 1], [7, 1]), Example([8, 1], [9, 10, 1])])
+    assert batch.source.tolist() == [[5, 6, 1], [8, 1, 0]]
+    assert batch.mask.tolist() == [[1, 1, 1], [1, 1, 0]]
+    assert batch.target.tolist() == [[7, 1, 0], [9, 10, 1]]
+    assert batch.decoder_input.tolist() == [[0, 7, 1], [0, 9, 10]]
+
+
+def test_batches_hold_examples_of_like_length() -> None:
+    rng = random.Random(0)
+
+    def draw() -> Example:
+        return Example([4] * rng.randrange(1, 60), [5, 1])
+
+    batches = stream(draw, 8, rng)
+    padding = sum(int((1 - next(batches).mask).sum()) for _ in range(24))
+    assert padding < 24 * 8 * 3
+
+
+def test_the_loss_is_transformers_own() -> None:
+    torch.manual_seed(0)
+    model = shape.build(shape.Shape(64, 64, 1, 1, 1), 40).eval()
+    batch = collate([Example([5, 6, 1], [7, 1]), Example([8, 1], [9, 10, 1])])
+    labels = batch.target.masked_fill(batch.target == 0, -100)
+    expected = model(input_ids=batch.source, attention_mask=batch.mask, labels=labels).loss
+    mean, count = loss(model, batch)
+    assert count == 5
+    torch.testing.assert_close(mean, expected)
+
+
+def test_a_step_is_in_proportion_to_the_tensor() -> None:
+    large, small = (torch.nn.Parameter(torch.full((4,), size)) for size in (10.0, 0.1))
+    optimiser = ScaledAdamW([large, small], lr=0.01)
+    (large.sum() + small.sum()).backward()
+    optimiser.step()
+    torch.testing.assert_close(large.data, torch.full((4,), 9.9))
+    torch.testing.assert_close(small.data, torch.full((4,), 0.099))
+
+
+def test_the_average_follows_the_weights() -> None:
+    model = torch.nn.Linear(1, 1, bias=False)
+    model.weight.data.fill_(0.0)
+    average = Average(model, decay=0.5)
+    model.weight.data.fill_(1.0)
+    for _ in range(20):
+        average.update(model)
+    assert float(average.weights()["weight"]) == pytest.approx(1.0, abs=1e-3)
+    other = Average(model)
+    other.restore(average.state())
+    assert other.state() == average.state()
+
+
+def test_like_words_start_near_each_other(tmp_path: Path) -> None:
+    words = Vocabulary(vocabulary.train(["rice tea sky"] * 50, 130, tmp_path))
+    torch.manual_seed(0)
+    rows = torch.randn(len(words), 8)
+    before = rows.clone()
+    generator = np.random.default_rng(0)
+    known = {words.piece(index): generator.normal(size=16) for index in range(3, 20)}
+    known[words.piece(4)] = known[words.piece(3)] + 0.01
+    count = vectors.start(rows, words, {k: v.astype("f4") for k, v in known.items()}, 0.9)
+    assert count >= 17  # of a letter in the list, its capital starts from it too
+    assert torch.equal(rows[:3], before[:3])
+    near = torch.nn.functional.cosine_similarity(rows[3], rows[4], dim=0)
+    assert float(near) > 0.7
+    assert 0.7 < float(rows[3:20].std()) < 1.3
+
+
+def test_a_state_that_is_not_there_is_none(tmp_path: Path) -> None:
+    assert store.load(tmp_path) is None
+    store.save(tmp_path, {"step": 3})
+    assert store.load(tmp_path) == {"step": 3}
+    assert [path.name for path in tmp_path.iterdir()] == [store.FILE]
