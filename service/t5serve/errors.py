@@ -119,7 +119,10 @@ ANSWERS: dict[type[RequestError], Answer] = {
     MethodNotAllowed: Answer(405, "not_found_error", "method_not_allowed"),
     QueueFull: Answer(429, "rate_limit_error", "queue_full", RETRY),
     NotReady: Answer(503, "server_error", "not_ready", RETRY),
-    DeadlineExceeded: Answer(504, "timeout_error", "deadline_exceeded"),
+    # OpenAI's client asks again at any 5xx: after a deadline that only adds to the load.
+    DeadlineExceeded: Answer(
+        504, "timeout_error", "deadline_exceeded", {"x-should-retry": "false"}
+    ),
     ServerFault: Answer(500, "server_error", None),
     NoUsableOutput: Answer(500, "server_error", "no_usable_output"),
 }

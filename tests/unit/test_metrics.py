@@ -1,0 +1,123 @@
+"""What Prometheus sees, in the exposition format."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from fakes import MODEL, FakePool, answer, settle, with_engine
+from t5serve.decoding.config import GenerationConfig
+from t5serve.engine.engine import Engine
+from t5serve.metrics import SECONDS, Metrics
+from t5serve.middleware import RequestContext
+from t5serve.wire import Generate
+
+GREEDY = GenerationConfig(max_tokens=4)
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    """Of the one sample with these labels; None if there is none."""
+    samples = [
+        sample.value
+        for family in text_string_to_metric_families(metrics.text().decode())
+        for sample in family.samples
+        if sample.name == name and sample.labels == labels
+    ]
+    assert len(samples) <= 1
+    return samples[0] if samples else None
+
+
+def test_a_generation() -> None:
+    """Its phases in seconds, its tokens, and the most that were decoded beside."""
+    metrics = Metrics()
+    metrics.generated(answer(Generate(1, GREEDY, text="a"), "x", "y"), 250.0)
+    for phase, seconds in (("queue", 0.25), ("tokenize", 1e-4), ("encode", 1e-3), ("decode", 2e-3)):
+        assert value(metrics, "t5serve_phase_seconds_count", phase=phase) == 1
+        assert value(metrics, "t5serve_phase_seconds_sum", phase=phase) == pytest.approx(seconds)
+    assert value(metrics, "t5serve_phase_seconds_bucket", phase="queue", le="0.2") == 0
+    assert value(metrics, "t5serve_phase_seconds_bucket", phase="queue", le="0.3") == 1
+    assert value(metrics, "t5serve_tokens_total", kind="prompt") == 5
+    assert value(metrics, "t5serve_tokens_total", kind="completion") == 4
+    assert value(metrics, "t5serve_batch_sequences_sum") == 1
+
+
+def test_buckets() -> None:
+    """From 1 ms to 1,000 ms."""
+    assert (SECONDS[0], SECONDS[-1]) == (0.001, 1.0)
+    assert list(SECONDS) == sorted(set(SECONDS))
+
+
+def test_model_and_fallbacks() -> None:
+    """Which model it is, and how often the original stood in."""
+    metrics = Metrics()
+    metrics.loaded(MODEL, "1.2")
+    labels = {"model": "fake", "description": "no model at all", "version": "1.2"}
+    assert value(metrics, "t5serve_model_info", **labels) == 1
+    metrics.fallbacks.labels("queue_full").inc()
+    assert value(metrics, "t5serve_fallbacks_total", reason="queue_full") == 1
+
+
+def test_the_engine_s_gauges() -> None:
+    """Read when they are asked for: one input runs, one waits, a dead worker is replaced."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        metrics = Metrics()
+        metrics.watch_engine(engine)
+        engine.on_generated = metrics.generated
+        calls = [engine.generate(GREEDY, text=text, timeout=9) for text in "ab"]
+        tasks = [asyncio.create_task(call) for call in calls]
+        await settle()
+        assert value(metrics, "t5serve_running") == 1
+        assert value(metrics, "t5serve_queue_depth") == 1
+        assert value(metrics, "t5serve_ready") == 1
+        assert value(metrics, "t5serve_worker_restarts") == 0
+        pool.newest.die()
+        await settle()
+        for _ in tasks:
+            pool.newest.reply(answer(pool.newest.inbox[-1]))
+            await settle()
+        await asyncio.gather(*tasks)
+        assert value(metrics, "t5serve_running") == 0
+        assert value(metrics, "t5serve_worker_restarts") == 1
+        assert value(metrics, "t5serve_phase_seconds_count", phase="decode") == 2
+
+    with_engine(test)
+
+
+def test_registries_are_separate() -> None:
+    """Two services in a process do not add up."""
+    one, other = Metrics(), Metrics()
+    one.fallbacks.labels("x").inc()
+    assert value(other, "t5serve_fallbacks_total", reason="x") is None
+
+
+def test_requests_by_route_and_status() -> None:
+    """By the route's path, not the one asked for: a client can't make labels."""
+
+    async def hello(_request: Request) -> Response:
+        return PlainTextResponse("hello")
+
+    metrics = Metrics()
+    app = Starlette(routes=[Route("/v1/models/{id}", hello, methods=["GET"])])
+    context = RequestContext(app, metrics, {hello: "/v1/models/{id}"})
+
+    async def run() -> None:
+        transport = httpx.ASGITransport(context)
+        async with httpx.AsyncClient(transport=transport, base_url="http://t") as client:
+            for path in ("/v1/models/a", "/v1/models/b", "/v1/nothing", "/v1/none"):
+                await client.get(path)
+            await client.post("/v1/models/a")
+
+    asyncio.run(run())
+    counted = "t5serve_requests_total"
+    assert value(metrics, counted, route="/v1/models/{id}", status="200") == 2
+    assert value(metrics, counted, route="/v1/models/{id}", status="405") == 1
+    assert value(metrics, counted, route="other", status="404") == 2
+    assert value(metrics, "t5serve_request_seconds_count", route="/v1/models/{id}") == 3

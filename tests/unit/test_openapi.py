@@ -1,0 +1,123 @@
+"""The OpenAPI document against what it describes, and the page made of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import schemathesis
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from fakes import CONFIG, FakePool
+from t5serve.app import create_app
+from t5serve.engine.engine import Engine
+from t5serve.errors import ANSWERS
+from t5serve.middleware import RequestContext
+from t5serve.openapi import OPERATIONS, document
+from t5serve.reference import render
+from t5serve.schemas.body import RequestBody, parse
+from t5serve.settings import Settings
+
+ABOUT_ITSELF = {"/docs", "/openapi.json"}
+EVERYWHERE = {405}  # of methods that the document does not have
+REQUESTS = [one for one in OPERATIONS if one.request is not None]
+
+
+def routes() -> list[Route]:
+    """Of an application that never runs."""
+    engine = Engine([CONFIG], max_queue=64, start=FakePool().start)
+    app = create_app(Settings(), engine, Path("fake.gguf"))
+    assert isinstance(app, RequestContext)
+    assert isinstance(app._app, Starlette)
+    return [route for route in app._app.routes if isinstance(route, Route)]
+
+
+def test_every_route_is_in_it_and_no_other() -> None:
+    """With its methods."""
+    served = {
+        (re.sub(r":\w+}", "}", route.path), method.lower())
+        for route in routes()
+        for method in route.methods or ()
+        if method != "HEAD"
+    }
+    described = {(path, method) for path, of in document()["paths"].items() for method in of}
+    assert {one for one in served if one[0] not in ABOUT_ITSELF} == described
+
+
+def test_it_is_valid() -> None:
+    """As OpenAPI 3.1 says; and it is JSON."""
+    assert document()["openapi"] == "3.1.0"
+    schemathesis.openapi.from_dict(json.loads(json.dumps(document()))).validate()
+
+
+def test_every_reference_has_a_target() -> None:
+    """And every body is referred to."""
+    text = json.dumps(document())
+    named = set(re.findall(r"#/components/schemas/(\w+)", text))
+    assert named == document()["components"]["schemas"].keys()
+
+
+@pytest.mark.parametrize("operation", REQUESTS, ids=lambda one: str(one.path))
+def test_examples_are_taken(operation: object) -> None:
+    """Each is a body that its route takes."""
+    one = next(other for other in REQUESTS if other is operation)
+    assert one.request is not None
+    assert issubclass(one.request, RequestBody)
+    parse(one.request, json.dumps(one.example).encode())
+
+
+def test_statuses_are_those_of_the_errors() -> None:
+    """Each that an error class has is described somewhere, and no other."""
+    described = {int(status) for one in OPERATIONS for status in one.errors}
+    assert described == {answer.status for answer in ANSWERS.values()} - EVERYWHERE
+    for one in OPERATIONS:
+        assert one.needs_key == (401 in one.errors)
+
+
+class Page(HTMLParser):
+    """The tags of a page, and that they are closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_and_fetches_nothing() -> None:
+    """No script, no picture, no style from elsewhere; links lead to places that it has."""
+    page = Page(render(document()))
+    assert not page.open
+    assert {"script", "img", "link", "iframe"}.isdisjoint(tag for tag, _ in page.tags)
+    ids = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
+    links = {attributes["href"] for _, attributes in page.tags if "href" in attributes}
+    assert links <= {f"#{name}" for name in ids} | {"openapi.json"}
+
+
+def test_the_page_has_every_field() -> None:
+    """Of every request."""
+    text = render(document())
+    for one in REQUESTS:
+        assert one.request is not None
+        for name in one.request.model_fields:
+            assert f"<code>{name}</code>" in text
+
+
+def test_nothing_in_the_document_becomes_markup() -> None:
+    """Descriptions are text."""
+    hostile = json.loads(json.dumps(document()).replace("process lives", "<script>x"))
+    assert "<script>" not in render(hostile)
+    assert "&lt;script&gt;" in render(hostile)
