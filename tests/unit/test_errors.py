@@ -37,7 +37,7 @@ def test_statuses_are_the_contract_s() -> None:
 
 
 def test_overload_says_when_to_come_back() -> None:
-    """429 and 503 carry Retry-After; what fails again, or only adds to the load, must not return."""
+    """429 and 503 carry Retry-After; what would fail again or add to the load must not return."""
     for answer in ANSWERS.values():
         assert ("retry-after" in answer.headers) == (answer.status in (429, 503))
         assert ("x-should-retry" in answer.headers) == (answer.status in (422, 504))
