@@ -175,18 +175,12 @@ def leave(
 
 @pytest.mark.parametrize("streamed", [False, True])
 def test_a_client_that_leaves_ends_decoding(small: Server, *, streamed: bool) -> None:
-    """The worker stops between two steps, long before the 128 that were asked for."""
-    with small.client() as client:
-        started = time.monotonic()
-        assert client.post("/v1/completions", json=LONG).status_code == 200
-        whole = time.monotonic() - started
+    """Its place is free again; that it is so after one step is the worker's own test."""
     connection = leave(small, "/v1/completions", {**LONG, "stream": streamed}, until=(1, 0))
     if streamed:
         assert connection.getresponse().read(100)
-    started = time.monotonic()
     connection.close()
     wait_for(lambda: busy(small) == (0, 0))
-    assert time.monotonic() - started < whole / 2
     assert metric(small, 't5serve_requests_total{route="/v1/completions",status="500"}') == 0
 
 
