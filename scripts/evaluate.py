@@ -53,7 +53,7 @@ def _plan(options: argparse.Namespace) -> Plan:
     ]
     single = Options(
         strategy=options.strategy,
-        parameters=options.parameters,
+        parameters={"seed": options.seed, **options.parameters},
         max_tokens=options.max_tokens,
         preserve=frozenset(options.preserve),
         min_difference=options.min_difference,
@@ -63,7 +63,7 @@ def _plan(options: argparse.Namespace) -> Plan:
         task=options.task,
         n=options.n,
         strategy=options.fused_strategy,
-        parameters=options.fused_parameters,
+        parameters={"seed": options.seed, **options.fused_parameters},
     )
     return Plan(
         single=replace(single, task=options.task),
@@ -150,7 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     data.add_argument("--task", help="of collections, and of pairs without a column for it")
     data.add_argument("--sample", type=int, help="so many pairs of a task, queries of a collection")
-    data.add_argument("--seed", type=int, default=0, help="of samples, examples and tests")
+    data.add_argument("--seed", type=int, default=0, help="of samples, sampling and tests")
     data.add_argument(
         "--word-counts",
         nargs="+",

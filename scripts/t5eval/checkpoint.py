@@ -50,7 +50,7 @@ def answers(
         tokenizer = transformers.AutoTokenizer.from_pretrained(directory)
     except (OSError, ValueError) as error:
         raise EvaluationError(f"{directory}: {error}") from error
-    given = model.config.task_specific_params or {}
+    given = getattr(model.config, "task_specific_params", None) or {}
     own = {task: params.get("prefix", "") for task, params in given.items()}
     profile = Profile(dict(prefixes) or own or {DEFAULT_TASK: ""}, Generation())
     found: list[Answer] = []

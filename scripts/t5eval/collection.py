@@ -136,7 +136,7 @@ def _documents(path: Path) -> dict[str, str]:
     found = {}
     for number, fields in _records(path):
         title, text = fields.get("T", ""), fields.get("W", "")
-        found[number] = text if text.startswith(title) else f"{title} {text}"
+        found[number] = text if text.startswith(title) else clean(f"{title} {text}")
     return found
 
 

@@ -40,14 +40,15 @@ def markdown(results: Results) -> str:
         rows = [
             [found["one"], found["other"], _share(found["equal"])] for found in results["agreement"]
         ]
-        parts.append("## Equal greedy outputs\n\n" + table(["one", "other", "equal"], rows))
+        parts.append("## Equal greedy outputs\n\n" + table(["one", "other", "equal"], rows, 2))
     parts += [_collection(found) for found in results["collections"]]
     return "# Evaluation\n\n" + "\n\n".join(parts) + "\n"
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table, all but its first column to the right."""
-    lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], texts: int = 1) -> str:
+    """A Markdown table; after so many columns of text, the others are numbers."""
+    rule = ["---"] * texts + ["--:"] * (len(head) - texts)
+    lines = [head, rule, *rows]
     return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
 
 
@@ -72,7 +73,8 @@ def _pairs(found: Results) -> str:
             for example in found["examples"]
         ]
         parts.append("Outputs chosen at random, unedited:")
-        parts.append(table(["input", "reference", *systems], examples))
+        head = ["input", "reference", *systems]
+        parts.append(table(head, examples, len(head)))
     return "\n\n".join(parts)
 
 
@@ -89,7 +91,7 @@ def _collection(found: Results) -> str:
     given = ", ".join(f"{model} {_share(share)}" for model, share in found["fell_back"].items())
     return (
         f"## {found['name']}: {found['documents']} documents, {found['queries']} queries\n\n"
-        f"{table(head, rows)}\n\n"
+        f"{table(head, rows, 2)}\n\n"
         f"p: paired randomisation against the original, two-sided, not corrected for several"
         f" tests. Queries with nothing usable to fuse: {given}."
     )
