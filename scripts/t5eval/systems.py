@@ -1,0 +1,59 @@
+"""What is evaluated: a GGUF file through the service's own engine, or a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from t5eval.errors import EvaluationError
+from t5serve.reformulation.options import Options
+
+
+@dataclass(frozen=True)
+class Request:
+    """One query, and what is asked for it."""
+
+    query: str
+    options: Options
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Reformulations, best first; the query alone where the model gave nothing usable."""
+
+    texts: list[str]
+    fell_back: bool = False
+
+
+def answers(model: str, requests: Sequence[Request], prefixes: Mapping[str, str]) -> list[Answer]:
+    """What a model makes of the requests, in order, with a progress bar.
+
+    Args:
+        model: a GGUF's path, a recipe's name or a checkpoint's directory.
+        requests: their deadlines are not looked at.
+        prefixes: by task, for a checkpoint; a GGUF carries its own.
+
+    Raises:
+        EvaluationError: the model can't be used.
+        RequestError: it can't do what is asked.
+    """
+    if Path(model).is_dir():
+        from t5eval import checkpoint  # noqa: PLC0415 - loads torch
+
+        return checkpoint.answers(Path(model), requests, prefixes)
+    from t5eval import served  # noqa: PLC0415 - nothing of it is needed for a checkpoint
+
+    return served.answers(model, requests)
+
+
+def names(models: Sequence[str]) -> list[str]:
+    """What tables call the models: the last part of their paths.
+
+    Raises:
+        EvaluationError: two of one name.
+    """
+    found = [Path(model).name.removesuffix(".gguf") for model in models]
+    if len(set(found)) < len(found):
+        raise EvaluationError(f"two models have one name: {', '.join(found)}")
+    return found

@@ -1,0 +1,177 @@
+"""What is asked of models, what their answers become, and the tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import evaluate
+from fakes import FakePool, answer, settle, with_engine
+from t5eval import evaluation, plot, report, served, systems
+from t5eval.collection import Collection, Query
+from t5eval.errors import EvaluationError
+from t5eval.evaluation import Plan
+from t5eval.pairs import Pair
+from t5eval.systems import Answer, Request
+from t5gguf.recipe import Generation
+from t5serve.engine.engine import Engine
+from t5serve.reformulation.options import Options
+from t5serve.reformulation.profile import Profile
+from t5serve.reformulation.reformulator import Reformulator
+from t5serve.tasks import together
+
+PROFILE = Profile({"paraphrase": "", "fix": "fix: "}, Generation())
+RESULTS: dict[str, Any] = {
+    "models": ["one", "other"],
+    "pairs": [
+        {
+            "set": "test",
+            "task": "fix",
+            "pairs": 2,
+            "signatures": {"bleu": "nrefs:1"},
+            "systems": {
+                name: {
+                    **dict.fromkeys(report.SCORES, 40.0),
+                    **dict.fromkeys(report.SHARES, 0.25),
+                    **dict.fromkeys(("distinct_1", "distinct_2"), None),
+                }
+                for name in ("one", "other")
+            },
+            "examples": [
+                {"source": "a|b", "target": "c", "outputs": {"one": "d", "other": "e"}},
+            ],
+        }
+    ],
+    "agreement": [{"one": "one", "other": "other", "equal": 0.5}],
+    "collections": [
+        {
+            "name": "small",
+            "documents": 9,
+            "queries": 2,
+            "fell_back": {"one": 0.0},
+            "rows": [
+                {"searched_by": "original", "system": None}
+                | dict.fromkeys(("nDCG@10", "recall@100", "MRR"), 0.5),
+                {"searched_by": "original + 3 fused", "system": "one"}
+                | dict.fromkeys(("nDCG@10", "recall@100", "MRR"), 0.75)
+                | {"nDCG@10 p": 0.01, "recall@100 p": 0.2, "MRR p": 1.0},
+            ],
+        }
+    ],
+}
+
+
+def test_answers_come_in_order_with_prefixes_and_fallbacks() -> None:
+    """Whatever the engine finishes first; an output without words leaves the query."""
+
+    async def use(engine: Engine, pool: FakePool) -> None:
+        requests = [Request("a", Options()), Request("b", Options(task="fix"))]
+        found: list[Answer] = []
+
+        async def ask() -> None:
+            found.extend(await served.all_of(Reformulator(engine, PROFILE), requests))
+
+        async def play() -> None:
+            await settle()
+            first, second = pool.newest.inbox
+            assert getattr(second, "text", "") == "fix: b"
+            pool.newest.reply(answer(second, "better b"))
+            pool.newest.reply(answer(first, " "))
+
+        await together([ask(), play()])
+        assert found == [Answer(["a"], fell_back=True), Answer(["better b"])]
+
+    with_engine(use, capacity=2, max_queue=served.TOGETHER)
+
+
+def test_names_tell_models_apart() -> None:
+    """Files lose their suffix, and two of one name are refused."""
+    assert systems.names(["x/tiny-Q8_0.gguf", "tiny-t5", "y/run.1"]) == [
+        "tiny-Q8_0",
+        "tiny-t5",
+        "run.1",
+    ]
+    with pytest.raises(EvaluationError, match="one name"):
+        systems.names(["x/a.gguf", "y/a.gguf"])
+
+
+def test_requests_of_a_plan() -> None:
+    """Pairs keep their task; only models that are compared are asked greedily as well."""
+    plan = Plan(
+        single=Options(task="fix", strategy="beam"),
+        several=Options(task="fix", n=3),
+        pairs={"set": {"expand": [Pair("expand", "a", "b")], None: [Pair(None, "c", "d")]}},
+        collections=[Collection("small", ["x"], [Query("q", frozenset({0}))])],
+        counts={},
+    )
+    found = evaluation.requests(plan, several_models=False)
+    assert found == {
+        ("pairs", "set", "expand"): [Request("a", Options(task="expand", strategy="beam"))],
+        ("pairs", "set", ""): [Request("c", Options(task=None, strategy="beam"))],
+        ("single", "small"): [Request("q", plan.single)],
+        ("several", "small"): [Request("q", plan.several)],
+    }
+    more = evaluation.requests(plan, several_models=True)
+    assert more.keys() - found.keys() == {("greedy", "set", "expand"), ("greedy", "set", "")}
+    assert more["greedy", "set", "expand"][0].options.strategy == "greedy"
+
+
+def test_tables() -> None:
+    """Shares in percent, p-values below 0.05 in bold, bars inside texts escaped."""
+    text = report.markdown(RESULTS)
+    lines = text.splitlines()
+    assert "## test, fix: 2 pairs" in lines
+    assert "| BLEU | 40.0 | 40.0 |" in lines
+    assert "| copies of the input | 25.0 % | 25.0 % |" in lines
+    assert "| distinct-1 |  |  |" in lines
+    assert "| a\\|b | c | d | e |" in lines
+    assert "| one | other | 50.0 % |" in lines
+    assert "| original |  | 0.5000 |  | 0.5000 |  | 0.5000 |  |" in lines
+    row = "| original + 3 fused | one | 0.7500 | **0.0100** | 0.7500 | 0.2000 | 0.7500 | 1.0000 |"
+    assert row in lines
+    assert "similarity" not in text
+
+
+def test_the_plot_is_a_picture(tmp_path: Path) -> None:
+    """A panel for the pairs and one for the collection."""
+    pytest.importorskip("matplotlib")
+    plot.save(RESULTS, tmp_path / "x.png")
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "nothing to evaluate on"),
+        (["--pairs", "no.tsv"], "no.tsv"),
+        (["--collections", "nowhere"], "nowhere"),
+    ],
+)
+def test_what_cannot_be_evaluated(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """One line that says what, and exit code 1."""
+    monkeypatch.setattr(
+        "sys.argv",
+        ["evaluate", "m.gguf", "--out", str(tmp_path / "x"), "--no-semantics", *arguments],
+    )
+    monkeypatch.setattr(evaluate, "REQUIRED", ())
+    assert evaluate.main() == 1
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_extra_is_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And not after an hour of decoding."""
+    monkeypatch.setattr("sys.argv", ["evaluate", "m.gguf", "--out", str(tmp_path / "x")])
+    monkeypatch.setattr(evaluate, "REQUIRED", ("json", "no_such_package"))
+    assert evaluate.main() == 1
+    assert "no_such_package" in capsys.readouterr().err
