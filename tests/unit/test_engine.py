@@ -660,11 +660,16 @@ def test_a_caller_that_raises_does_not_end_the_engine() -> None:
 
 
 def test_an_input_of_too_many_characters_is_refused() -> None:
-    """Blanks and unknown characters are few tokens however many they are: time would be lost."""
+    """Unknown characters are few tokens however many they are: time would be lost. Not blanks."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
         with pytest.raises(ContextLengthExceeded, match="characters"):
-            await submit(engine, " " * (8 * CONFIG.max_input_tokens + 1))
+            await submit(engine, "\u2603" * (8 * CONFIG.max_input_tokens + 1))
         assert not pool.newest.inbox
+        task = submit(engine, " " * (8 * CONFIG.max_input_tokens + 1))
+        await settle()
+        assert len(pool.newest.inbox) == 1
+        pool.newest.reply(answer(pool.newest.inbox[0]))
+        await task
 
     with_engine(test)

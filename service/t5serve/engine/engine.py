@@ -74,7 +74,7 @@ class Engine:
         self._configs = workers
         self._start_process = start
         self._dispatcher = Dispatcher(max_queue)
-        # Runs of blanks or unknown characters are few tokens however long they are.
+        # A run of unknown characters is one token however long it is.
         self._max_characters = CHARACTERS_PER_TOKEN * max(one.max_input_tokens for one in workers)
         self._supervisors: list[asyncio.Task[None]] = []
         self._numbers = itertools.count(1)
@@ -212,10 +212,12 @@ class Engine:
     ) -> tuple[Outcome, float]:
         if self.state != "ready":
             raise NotReady(f"the service is {self.state}")
+        # Blanks count once: that is how they are tokenised, and looked through.
         text = getattr(message, "text", None) or ""
-        if len(text) > self._max_characters:
+        characters = len(" ".join(text.split()))
+        if characters > self._max_characters:
             raise ContextLengthExceeded(
-                f"the input has {len(text)} characters, at most {self._max_characters} are taken"
+                f"the input has {characters} characters, at most {self._max_characters} are taken"
             )
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         job = Job(message, future, on_progress=on_progress)
