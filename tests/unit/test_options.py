@@ -348,3 +348,12 @@ def test_every_valid_request_is_decoded_or_refused(
                 ("temperature", 0),
                 ("num_beams", 1),
             }
+
+
+def test_groups_that_fit_no_number_of_beams() -> None:
+    """Fifteen candidates in groups of seven would take 21 beams: refused, or not the recipe's."""
+    with pytest.raises(InvalidRequest, match="no multiple") as raised:
+        decoding(n=15, num_beam_groups=7)
+    assert raised.value.param == "num_beam_groups"
+    config = decoding(Generation(num_beam_groups=7), n=15)
+    assert (config.num_beams, config.num_beam_groups) == (16, 16)

@@ -145,6 +145,11 @@ def _beams(options: Options, strategy: Strategy, wanted: Mapping[str, Any]) -> d
         unit = groups or 1
         beams = max(wanted.get("num_beams") or NUM_BEAMS, _supply(options))
         beams = min(-(-beams // unit), MAX_WIDTH // unit) * unit
+        if beams < options.n and "num_beam_groups" in options.parameters:
+            message = f"no multiple of num_beam_groups is from n = {options.n} to {MAX_WIDTH}"
+            raise InvalidRequest(message, param="num_beam_groups")
+        if beams < options.n:
+            groups, beams = None, _supply(options)  # the recipe's groups, which do not fit
     chosen: dict[str, Any] = {"num_beams": beams, "num_return_sequences": beams}
     if strategy == "diverse_beam":
         chosen["num_beam_groups"] = groups or beams
