@@ -16,7 +16,7 @@ from t5serve.decoding.beam import BeamSearch
 from t5serve.decoding.config import GenerationConfig
 from t5serve.decoding.logprobs import F32
 from t5serve.decoding.processors import Processors
-from t5serve.decoding.search import Branch, Ends, Hypothesis, Search
+from t5serve.decoding.search import Branch, Ends, Hypothesis, Rules, Search
 from t5serve.decoding.strategy import start_search
 
 START, EOS = 0, 1
@@ -260,7 +260,7 @@ def test_one_beam_is_greedy(seed: int, length: int) -> None:
     config = configured(one_beam)
     none = np.array([], np.intp)
     processors = Processors(config, start=START, suppressed=none)
-    search = BeamSearch(config, processors, eos=EOS, ends=None)
+    search = BeamSearch(Rules(config, processors, EOS, None))
     assert tokens_of(found(model, one_beam, search=search)) == tokens_of(greedy)
     cold = {"max_tokens": length, "do_sample": True, "temperature": 0.0, "seed": seed}
     assert found(model, cold) == greedy

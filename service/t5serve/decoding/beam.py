@@ -9,11 +9,10 @@ import numpy as np
 
 from t5serve.decoding.config import GenerationConfig
 from t5serve.decoding.logprobs import F32, best, log_softmax
-from t5serve.decoding.processors import Processors
 from t5serve.decoding.search import (
     Branch,
-    Ends,
     Hypothesis,
+    Rules,
     choose,
     finish_reason,
 )
@@ -62,44 +61,40 @@ def dead_end(beam: Hypothesis, log_probs: F32, config: GenerationConfig) -> Hypo
 class BeamSearch:
     """Keeps the `num_beams` best running sequences, and as many that have ended."""
 
-    def __init__(
-        self, config: GenerationConfig, processors: Processors, *, eos: int, ends: Ends | None
-    ) -> None:
-        self._config = config
-        self._processors = processors
-        self._eos = eos
-        self._ends = ends
-        self._running = [Hypothesis(eos=eos)]
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._running = [Hypothesis(eos=rules.eos)]
         self._ended: list[Hypothesis] = []
 
     @property
     def settled(self) -> list[Hypothesis]:
         """None before the search is over."""
-        return [] if self._running else self._ended[: self._config.num_return_sequences]
+        return [] if self._running else self._ended[: self._rules.config.num_return_sequences]
 
     def advance(self, logits: Sequence[F32]) -> list[Branch]:
         """Takes the logits after each running beam."""
-        beams, count = self._running, self._config.num_beams
+        beams, count = self._running, self._rules.config.num_beams
         log_probs = [log_softmax(row) for row in logits]
         processed = [
-            self._processors(row, beam.tokens) for beam, row in zip(beams, log_probs, strict=True)
+            self._rules.processors(row, beam.tokens)
+            for beam, row in zip(beams, log_probs, strict=True)
         ]
         self._running = []
         branches: list[Branch] = []
         # At most one continuation of a beam ends, so that of twice as many enough go on.
         for rank, (place, token, score) in enumerate(candidates(beams, processed, 2 * count)):
-            choice = choose(log_probs[place], token, self._config.top_logprobs)
+            choice = choose(log_probs[place], token, self._rules.config.top_logprobs)
             one = beams[place].extended(choice, score)
-            one.finish_reason = finish_reason(one, self._config, self._ends)
+            one.finish_reason = finish_reason(one, self._rules)
             if one.finish_reason is not None and rank < count:
                 self._ended.append(one)
-                one.score = normalised(self._config, score, len(one.choices))
+                one.score = normalised(self._rules.config, score, len(one.choices))
             elif one.finish_reason is None and len(branches) < count:
                 self._running.append(one)
                 branches.append(Branch(place, token))
         self._ended = sorted(self._ended, key=lambda one: -one.score)[:count]
         if not (self._running or self._ended):
-            self._ended = [dead_end(beams[0], log_probs[0], self._config)]
+            self._ended = [dead_end(beams[0], log_probs[0], self._rules.config)]
         if self._is_over():
             self._running = []
         return branches if self._running else []
@@ -107,10 +102,10 @@ class BeamSearch:
     def _is_over(self) -> bool:
         if not self._running:
             return True
-        if len(self._ended) < self._config.num_beams:
+        if len(self._ended) < self._rules.config.num_beams:
             return False
-        if self._config.early_stopping is True:
+        if self._rules.config.early_stopping is True:
             return True
         first = self._running[0]
-        reach = attainable(self._config, first.score, len(first.choices))
+        reach = attainable(self._rules.config, first.score, len(first.choices))
         return reach <= self._ended[-1].score

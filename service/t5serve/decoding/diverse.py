@@ -13,8 +13,7 @@ from collections.abc import Sequence
 from t5serve.decoding.beam import attainable, candidates, dead_end, normalised
 from t5serve.decoding.config import GenerationConfig
 from t5serve.decoding.logprobs import F32, log_softmax
-from t5serve.decoding.processors import Processors
-from t5serve.decoding.search import Branch, Ends, Hypothesis, choose, finish_reason
+from t5serve.decoding.search import Branch, Hypothesis, Rules, choose, finish_reason
 
 
 class Group:
@@ -46,15 +45,10 @@ class Group:
 class DiverseBeamSearch:
     """Beam search in groups that avoid one another's tokens."""
 
-    def __init__(
-        self, config: GenerationConfig, processors: Processors, *, eos: int, ends: Ends | None
-    ) -> None:
-        self._config = config
-        self._processors = processors
-        self._eos = eos
-        self._ends = ends
-        size = config.num_beams // config.num_beam_groups
-        self._groups = [Group(size, eos) for _ in range(config.num_beam_groups)]
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        size = rules.config.num_beams // rules.config.num_beam_groups
+        self._groups = [Group(size, rules.eos) for _ in range(rules.config.num_beam_groups)]
         self._length = 0
 
     @property
@@ -63,7 +57,7 @@ class DiverseBeamSearch:
         if any(group.running for group in self._groups):
             return []
         ended = sorted((one for group in self._groups for one in group.ended), key=_score)
-        return ended[::-1][: self._config.num_return_sequences]
+        return ended[::-1][: self._rules.config.num_return_sequences]
 
     def advance(self, logits: Sequence[F32]) -> list[Branch]:
         """Takes the logits after each running beam, in the order of the groups."""
@@ -88,33 +82,33 @@ class DiverseBeamSearch:
     ) -> list[Branch]:
         beams = group.running
         processed = [
-            self._processors(row, beam.tokens, taken)
+            self._rules.processors(row, beam.tokens, taken)
             for beam, row in zip(beams, log_probs, strict=True)
         ]
         length = self._length + 1
         found = candidates(beams, processed, 2 * group.size)
         group.running, branches = [], []
         for rank, (place, token, score) in enumerate(found):
-            choice = choose(log_probs[place], token, self._config.top_logprobs)
+            choice = choose(log_probs[place], token, self._rules.config.top_logprobs)
             one = beams[place].extended(choice, score)
-            one.finish_reason = finish_reason(one, self._config, self._ends)
+            one.finish_reason = finish_reason(one, self._rules)
             if one.finish_reason == "stop":
                 if rank < group.size:
-                    group.end(one, normalised(self._config, score, length))
+                    group.end(one, normalised(self._rules.config, score, length))
             else:
                 group.running.append(one)
                 branches.append(Branch(place, token))
             if len(branches) == group.size:
                 break
         taken.update(branch.token for branch in branches)
-        if found and group.is_done(self._config, found[0].score, length):
+        if found and group.is_done(self._rules.config, found[0].score, length):
             group.running = []
-        if length == self._config.max_tokens:
+        if length == self._rules.config.max_tokens:
             for one in group.running:
-                group.end(one, normalised(self._config, one.score, length))
+                group.end(one, normalised(self._rules.config, one.score, length))
             group.running = []
         if not (group.running or group.ended):
-            group.ended = [dead_end(beams[0], log_probs[0], self._config)]
+            group.ended = [dead_end(beams[0], log_probs[0], self._rules.config)]
         return branches if group.running else []
 
 

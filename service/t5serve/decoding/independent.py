@@ -7,27 +7,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from t5serve.decoding.config import GenerationConfig
 from t5serve.decoding.logprobs import F32, log_softmax
-from t5serve.decoding.processors import Processors
 from t5serve.decoding.sampler import Sampler
-from t5serve.decoding.search import Branch, Ends, Hypothesis, choose, finish_reason
+from t5serve.decoding.search import Branch, Hypothesis, Rules, choose, finish_reason
 
 
 class Independent:
     """One greedy sequence, or several sampled ones."""
 
-    def __init__(
-        self, config: GenerationConfig, processors: Processors, *, eos: int, ends: Ends | None
-    ) -> None:
-        self._config = config
-        self._processors = processors
-        self._eos = eos
-        self._ends = ends
-        count = config.num_return_sequences
-        seed = secrets.randbits(63) if config.seed is None else config.seed
-        self._samplers = [Sampler(config, seed, i) for i in range(count)]
-        self._hypotheses = [Hypothesis(eos=eos) for _ in range(count)]
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        count = rules.config.num_return_sequences
+        seed = secrets.randbits(63) if rules.config.seed is None else rules.config.seed
+        self._samplers = [Sampler(rules.config, seed, i) for i in range(count)]
+        self._hypotheses = [Hypothesis(eos=rules.eos) for _ in range(count)]
         self._running = list(range(count))
 
     @property
@@ -44,9 +37,11 @@ class Independent:
         for index, place in zip(self._running, places, strict=True):
             hypothesis = self._hypotheses[index]
             token = self._next(index, logits[place], hypothesis.tokens)
-            hypothesis.choices.append(choose(log_probs[place], token, self._config.top_logprobs))
+            hypothesis.choices.append(
+                choose(log_probs[place], token, self._rules.config.top_logprobs)
+            )
             hypothesis.score = hypothesis.logprob / len(hypothesis.choices)
-            hypothesis.finish_reason = finish_reason(hypothesis, self._config, self._ends)
+            hypothesis.finish_reason = finish_reason(hypothesis, self._rules)
             if hypothesis.finish_reason is None:
                 branches.append(Branch(place, token))
                 running.append(index)
@@ -54,9 +49,9 @@ class Independent:
         return branches
 
     def _next(self, index: int, logits: F32, tokens: Sequence[int]) -> int:
-        scores = self._processors(logits, tokens)
+        scores = self._rules.processors(logits, tokens)
         if np.isneginf(scores.max()):
-            return self._eos  # nothing is allowed any more
-        if not self._config.do_sample:
+            return self._rules.eos  # nothing is allowed any more
+        if not self._rules.config.do_sample:
             return int(scores.argmax())
         return self._samplers[index].draw(scores)

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from t5serve.decoding.config import GenerationConfig
 from t5serve.decoding.logprobs import F32, best
+from t5serve.decoding.processors import Processors
 
 FinishReason = Literal["stop", "length"]
 Ends = Callable[[Sequence[int]], bool]
@@ -67,6 +68,16 @@ class Hypothesis:
         return Hypothesis([*self.choices, choice], score, eos=self.eos)
 
 
+@dataclass(frozen=True)
+class Rules:
+    """What a search goes by: how to choose, what may not come out, and what ends a sequence."""
+
+    config: GenerationConfig
+    processors: Processors
+    eos: int
+    ends: Ends | None = None
+
+
 class Search(Protocol):
     """One generation on its way. It starts with one sequence: the decoder's start token."""
 
@@ -94,12 +105,10 @@ def choose(log_probs: F32, token: int, top: int | None = None) -> Choice:
     )
 
 
-def finish_reason(
-    hypothesis: Hypothesis, config: GenerationConfig, ends: Ends | None
-) -> FinishReason | None:
+def finish_reason(hypothesis: Hypothesis, rules: Rules) -> FinishReason | None:
     """Why a sequence is over after its last token; None if it isn't."""
     if hypothesis.choices[-1].token == hypothesis.eos:
         return "stop"
-    if ends is not None and ends(hypothesis.tokens):
+    if rules.ends is not None and rules.ends(hypothesis.tokens):
         return "stop"
-    return "length" if len(hypothesis.choices) == config.max_tokens else None
+    return "length" if len(hypothesis.choices) == rules.config.max_tokens else None

@@ -10,7 +10,7 @@ from t5serve.decoding.config import GenerationConfig
 from t5serve.decoding.diverse import DiverseBeamSearch
 from t5serve.decoding.independent import Independent
 from t5serve.decoding.processors import Processors
-from t5serve.decoding.search import Ends, Search
+from t5serve.decoding.search import Ends, Rules, Search
 
 
 def start_search(
@@ -31,8 +31,9 @@ def start_search(
         ends: says of a sequence's tokens whether it is over.
     """
     processors = Processors(config, start=start, suppressed=suppressed)
+    rules = Rules(config, processors, eos, ends)
     if config.num_beam_groups > 1:
-        return DiverseBeamSearch(config, processors, eos=eos, ends=ends)
+        return DiverseBeamSearch(rules)
     if config.num_beams > 1:
-        return BeamSearch(config, processors, eos=eos, ends=ends)
-    return Independent(config, processors, eos=eos, ends=ends)
+        return BeamSearch(rules)
+    return Independent(rules)
