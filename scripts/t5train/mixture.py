@@ -13,9 +13,9 @@ from t5train.vocabulary import UNK, Vocabulary
 
 T = TypeVar("T")
 # Made of text; all else are names of tasks in the pairs.
-MEND, DENOISE, SPAN = "mend", "denoise", "span"
-FROM_TEXT = (MEND, DENOISE, SPAN)
-MEND_TASK = "fix"
+MEND, SPELL, DENOISE, SPAN = "mend", "spell", "denoise", "span"
+FROM_TEXT = (MEND, SPELL, DENOISE, SPAN)
+MEND_TASK = "fix"  # of SPELL as well
 EXCERPTS = 0.5  # of the texts to mend, those of which a few words are taken
 
 
@@ -87,6 +87,10 @@ class Mixture:
                 text = noise.excerpt(text, self._rng)
             faulty = noise.fault(text, self._rng)
             return Example(encode(prefix(MEND_TASK) + faulty), encode(text))
+        if name == SPELL:
+            text = noise.excerpt(text, self._rng)
+            garbled = noise.garble(text, self._rng)
+            return Example(encode(prefix(MEND_TASK) + garbled), encode(text))
         target = encode(text)
         if name == DENOISE:
             return Example(encode(prefix(DENOISE) + noise.scramble(text, self._rng)), target)

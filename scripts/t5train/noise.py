@@ -55,6 +55,14 @@ def mistype(text: str, rng: random.Random, *, count: int = 1) -> str:
     return " ".join(found)
 
 
+def garble(text: str, rng: random.Random) -> str:
+    """A typo in about every second word: teaches spelling faster than one typo a query does."""
+    return " ".join(
+        mistype(word, rng) if rng.random() < 0.5 else word  # leaves short words as they are
+        for word in text.split()
+    )
+
+
 def respace(text: str, rng: random.Random) -> str:
     """Two words as one, or one as two."""
     found = text.split()

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from t5gguf.recipe import Recipe
-from t5serve import __version__
+from t5serve import __version__, logs
 from t5serve.admission import Admission
 from t5serve.auth import ApiKeys, read_keys
 from t5serve.engine.engine import Engine
@@ -40,6 +40,7 @@ from t5serve.routes.models import model_routes
 from t5serve.routes.reference import reference_routes
 from t5serve.routes.reformulate import reformulate_routes
 from t5serve.settings import Settings
+from t5serve.wire import Generated
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +66,12 @@ def create_app(
     """
     metrics = Metrics()
     metrics.watch_engine(engine)
-    engine.on_generated = metrics.generated
+
+    def on_generated(generated: Generated, queue_ms: float) -> None:
+        metrics.generated(generated, queue_ms)
+        logs.generated(generated, queue_ms)
+
+    engine.on_generated = on_generated
     admission = Admission(engine, settings)
     fingerprint = Fingerprint(model)
 

@@ -1,26 +1,35 @@
-"""Pure ASGI middleware: request id and timing on every response, a limit on every body."""
+"""Pure ASGI middleware: id, timing and a log line for every request, a limit on every body."""
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from t5serve import logs
 from t5serve.errors import RequestTooLarge
 from t5serve.metrics import Metrics
 
+logger = logging.getLogger("t5serve.requests")
+
+QUIET = frozenset({"/healthz", "/readyz", "/metrics"})  # asked for every few seconds
+OTHER = "other"
+LONGEST_PATH = 200
 SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class RequestContext:
     """Gives each response `x-request-id`, the caller's if it is sane, and `x-processing-ms`.
 
-    Counts requests by the path of their route; `paths` has those by endpoint.
+    Counts and logs requests by the path of their route; `paths` has those by endpoint. No text of
+    a query is logged.
     """
 
     def __init__(
@@ -37,6 +46,7 @@ class RequestContext:
         started = time.perf_counter()
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if SANE_ID.fullmatch(given) else uuid.uuid4().hex
+        phases = logs.begin(request_id)
 
         status = 0  # of a client that left before there was one
 
@@ -52,9 +62,19 @@ class RequestContext:
         try:
             await self._app(scope, receive, send_with_context)
         finally:
-            route = self._paths.get(scope.get("endpoint", None), "other")
+            route = self._paths.get(scope.get("endpoint", None), OTHER)
+            seconds = time.perf_counter() - started
             self._metrics.requests.labels(route, status).inc()
-            self._metrics.request_seconds.labels(route).observe(time.perf_counter() - started)
+            self._metrics.request_seconds.labels(route).observe(seconds)
+            fields = {
+                "method": scope["method"],
+                "route": route if route != OTHER else quote(scope["path"])[:LONGEST_PATH],
+                "status": status,
+                "ms": round(1000 * seconds, 2),
+                **phases.fields(),
+            }
+            level = logging.DEBUG if route in QUIET else logging.INFO
+            logger.log(level, "request", extra=fields)
 
 
 class BodyLimit:

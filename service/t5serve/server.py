@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from types import FrameType
 
 import uvicorn
 
+from t5serve import logs
 from t5serve.app import create_app
 from t5serve.cpus import plan
 from t5serve.engine.config import WorkerConfig
@@ -44,9 +44,7 @@ def serve(settings: Settings) -> None:
     Raises:
         StartupError: the model can't be served.
     """
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logs.configure(settings.log_level, settings.log_format)
     engine = build_engine(settings)
     model, recipe = settings.find_model()
 
@@ -59,7 +57,8 @@ def serve(settings: Settings) -> None:
             app,
             host=settings.host,
             port=settings.port,
-            log_config=None,
+            log_config=None,  # what uvicorn says goes the way of all else
+            access_log=False,  # ours says more
             lifespan="on",
             server_header=False,
             timeout_graceful_shutdown=settings.drain_seconds,

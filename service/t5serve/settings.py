@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from t5gguf import recipe as recipes
 from t5gguf.recipe import Recipe, RecipeError
 from t5serve.errors import StartupError
+from t5serve.logs import LogFormat
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -54,6 +55,7 @@ class Settings(BaseSettings):
     drain_seconds: Positive = 30
     """After SIGTERM, how long requests that run may take to finish."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: LogFormat = "console"
 
     @field_validator("cors_origins", mode="before")
     @classmethod

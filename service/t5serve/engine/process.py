@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -14,6 +15,8 @@ import msgspec
 
 from t5serve.engine.config import WorkerConfig
 from t5serve.wire import HEADER, FromWorker, ToWorker, pack, unpack_from_worker
+
+logger = logging.getLogger(__name__)
 
 GRACE_SECONDS = 5.0  # between closing the connection and killing
 
@@ -53,6 +56,7 @@ class WorkerProcess:
         self._process = process
         self._reader = reader
         self._writer = writer
+        self._complaints = asyncio.create_task(self._pass_on_complaints())
 
     @classmethod
     async def start(cls, config: WorkerConfig) -> Self:
@@ -68,6 +72,7 @@ class WorkerProcess:
                 msgspec.json.encode(config).decode(),
                 pass_fds=[theirs.fileno()],
                 stdin=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
                 # ggml's abort would run a debugger for its backtrace, for seconds.
                 env={**os.environ, **config.environment(), "GGML_NO_BACKTRACE": "1"},
             )
@@ -100,6 +105,19 @@ class WorkerProcess:
         except TimeoutError:
             self.kill()
             code = await self._process.wait()
+        await self._complaints
         if code < 0:
             return f"was ended by {signal.strsignal(-code) or -code} (signal {-code})"
         return f"ended with status {code}"
+
+    async def _pass_on_complaints(self) -> None:
+        """Logs what the worker, or ggml before an abort, writes to standard error."""
+        if (stream := self._process.stderr) is None:
+            return
+        while True:
+            with suppress(ValueError):  # of a line that is longer than the stream's buffer
+                line = await stream.readline()
+                if not line:
+                    return
+                text = line.decode(errors="replace").rstrip()
+                logger.warning("%s", text, extra={"worker": self.pid})
