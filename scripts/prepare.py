@@ -39,6 +39,7 @@ def main() -> int:
     parser.add_argument("data", type=Path, help="the folder with quora/, typos/ and so on")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--words", type=int, default=WORDS, help="frequent ones to spell; 0: none")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
 
@@ -50,7 +51,8 @@ def main() -> int:
     questions = paraphrases(made, data, judge)
     fixes(made, data)
     expansions(made, data, questions)
-    made.text(f"wordfreq, the {WORDS:,} most frequent words", lexicon.frequent(WORDS))
+    if options.words:
+        made.text(f"wordfreq, {options.words:,} most frequent", lexicon.frequent(options.words))
     made.write(options.out)
     for line in made.report():
         log.info(line)

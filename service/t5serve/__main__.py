@@ -1,22 +1,19 @@
-"""Command line: `t5serve serve` and `t5serve reformulate "a query"`."""
+"""Command line: `t5serve serve`, `reformulate`, `models` and `doctor`."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Sequence
 
 from pydantic import ValidationError
 
 from t5serve import __version__
-from t5serve.engine.config import MAX_TOKENS
+from t5serve.commands import doctor, models, reformulate
 from t5serve.errors import RequestError, StartupError
-from t5serve.reformulation.options import Options
-from t5serve.reformulation.profile import Profile
-from t5serve.reformulation.reformulator import Reformulator
-from t5serve.schemas.reformulate import require_text
-from t5serve.server import build_engine, serve
+from t5serve.server import serve
 from t5serve.settings import Settings
 
 
@@ -24,38 +21,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; one line on standard error and status 1 when it fails."""
     options = _parser().parse_args(arguments)
     try:
-        settings = _settings(options)
-        if options.command == "serve":
-            serve(settings)
-        else:
-            asyncio.run(_reformulate(settings, options))
+        return _run(options)
     except (StartupError, RequestError) as error:
         print(f"t5serve: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # of `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.command == "models":
+        return models.run(options)
+    settings = _settings(options)
+    if options.command == "reformulate":
+        return asyncio.run(reformulate.run(settings, options))
+    if options.command == "doctor":
+        return asyncio.run(doctor.run(settings, options))
+    serve(settings)
     return 0
-
-
-async def _reformulate(settings: Settings, options: argparse.Namespace) -> None:
-    engine = build_engine(settings)
-    _, recipe = settings.find_model()
-    engine.start()
-    try:
-        profile = Profile.of(await engine.ready(), recipe)
-        wanted = Options(
-            task=options.task,
-            max_tokens=options.max_tokens,
-            strict=True,
-            timeout_ms=settings.timeout_ms,
-        )
-        reformulator = Reformulator(engine, profile)
-        for first in range(0, len(options.query), settings.max_queries):
-            queries = options.query[first : first + settings.max_queries]
-            for result in await reformulator.reformulate(queries, wanted):
-                print(*(one.text for one in result.reformulations), sep="\n")
-    finally:
-        await engine.close()
 
 
 def _settings(options: argparse.Namespace) -> Settings:
@@ -84,22 +70,14 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--port", type=int, help="port to listen at (T5SERVE_PORT)")
     _add_model(command)
     command = commands.add_parser("reformulate", help="reformulate queries in the terminal")
-    command.add_argument("query", nargs="+", type=_query, help="a query; quote it")
-    command.add_argument("--task", help="one of the model's tasks")
-    command.add_argument(
-        "--max-tokens", type=int, choices=range(1, MAX_TOKENS + 1), metavar="N", help="at most"
-    )
     _add_model(command)
+    reformulate.add_arguments(command)
+    command = commands.add_parser("models", help="list the recipes, and what is here of them")
+    models.add_arguments(command)
+    command = commands.add_parser("doctor", help="check machine, build and model; what to change")
+    _add_model(command)
+    doctor.add_arguments(command)
     return parser
-
-
-def _query(text: str) -> str:
-    try:
-        return require_text(text.encode().decode())
-    except UnicodeEncodeError:
-        raise argparse.ArgumentTypeError("a query must be UTF-8") from None
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"a query {error}") from None
 
 
 def _add_model(command: argparse.ArgumentParser) -> None:

@@ -69,6 +69,8 @@ class Ready(msgspec.Struct, tag=True, frozen=True):
     """That are to be decoded at once; one job may have more."""
     inputs: int
     """That they may be over."""
+    features: list[str] = []
+    """Of the processor, by ggml's names, that its kernels were compiled for."""
 
 
 class Unloadable(msgspec.Struct, tag=True, frozen=True):

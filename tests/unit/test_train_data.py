@@ -69,7 +69,7 @@ def test_the_prepared_files_share_no_query_between_training_and_measuring(
 ) -> None:
     data, out = tmp_path / "data", tmp_path / "out"
     _public_sets(data)
-    monkeypatch.setattr(sys, "argv", ["prepare.py", str(data), "--out", str(out)])
+    monkeypatch.setattr(sys, "argv", ["prepare.py", str(data), "--out", str(out), "--words", "0"])
     with caplog.at_level("INFO"):
         assert _script("prepare").main() == 0
     assert "quora" in caplog.text

@@ -82,6 +82,8 @@ class Engine:
         self.model: ModelInfo | None = None
         self.failure: str | None = None
         """Why no worker will ever be ready."""
+        self.features: list[str] = []
+        """Of the processor, by ggml's names, that the workers' kernels were compiled for."""
         self.restarts = 0
         self.on_generated: Callable[[Generated, float], None] = lambda _generated, _queue_ms: None
         """Told of every generation, and the milliseconds that it waited."""
@@ -278,7 +280,7 @@ class Engine:
             return first.message
         if not isinstance(first, Ready):
             return None
-        self.model = first.model
+        self.model, self.features = first.model, first.features
         worker = Worker(process, first.sequences, first.inputs)
         self._dispatcher.join(worker)
         if len(self._dispatcher.workers) == len(self._configs):

@@ -27,9 +27,8 @@ from t5serve.schemas.reformulate import (
     QueryItem,
     ReformulateRequest,
     ReformulateRest,
-    ReformulationBody,
-    ResultBody,
     TimingsBody,
+    result_json,
 )
 from t5serve.settings import Settings
 
@@ -95,19 +94,9 @@ class _Answer:
 
     def result(self, index: int, result: Reformulated) -> Json:
         """What became of one query."""
-        item = self._items[index]
         if result.fallback_reason is not None:
             self._metrics.fallbacks.labels(result.fallback_reason).inc()
-        body = ResultBody(
-            original=result.original,
-            queries=[one.text for one in result.reformulations],
-            reformulations=[ReformulationBody(**vars(one)) for one in result.reformulations],
-            fallback=result.fallback_reason is not None,
-            fallback_reason=result.fallback_reason,
-            cached=False,
-        ).model_dump(exclude_unset=True)
-        # A result has an id if its query had.
-        return body if item.id is None else {"id": item.id, **body}
+        return result_json(result, self._items[index].id)
 
     def rest(self, results: Sequence[Reformulated]) -> Json:
         """What belongs to the whole request."""

@@ -11,6 +11,7 @@ from t5serve.decoding.config import MAX_WIDTH
 from t5serve.engine.config import MAX_TOKENS
 from t5serve.reformulation.options import PARAMETERS, Options, Strategy
 from t5serve.reformulation.preserve import Kind
+from t5serve.reformulation.reformulator import Reformulated
 from t5serve.schemas.body import MAX_LIST, MAX_N, Number, RequestBody, UsageBody
 
 Beams = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
@@ -140,6 +141,19 @@ class ResultBody(BaseModel):
     fallback: bool
     fallback_reason: str | None
     cached: bool
+
+
+def result_json(result: Reformulated, query_id: str | None) -> dict[str, Any]:
+    """What became of one query, as it is sent; it has an id if the query had."""
+    body = ResultBody(
+        original=result.original,
+        queries=[one.text for one in result.reformulations],
+        reformulations=[ReformulationBody(**vars(one)) for one in result.reformulations],
+        fallback=result.fallback_reason is not None,
+        fallback_reason=result.fallback_reason,
+        cached=False,
+    ).model_dump(exclude_unset=True)
+    return body if query_id is None else {"id": query_id, **body}
 
 
 class TimingsBody(BaseModel):

@@ -29,7 +29,7 @@ def main() -> None:
     from t5serve.wire import Ready, Unloadable  # noqa: PLC0415
     from t5serve.worker.backend import BackendError  # noqa: PLC0415
     from t5serve.worker.loop import Connection, Loop, warm_up  # noqa: PLC0415
-    from t5serve.worker.model import LoadError, load  # noqa: PLC0415
+    from t5serve.worker.model import LoadError, compiled_features, load  # noqa: PLC0415
 
     with socket.socket(fileno=int(sys.argv[1])) as sock:
         connection = Connection(sock)
@@ -49,7 +49,9 @@ def main() -> None:
             return
         with suppress(ConnectionError):  # the service is gone
             backend = model.backend
-            ready = Ready(model.info, config.threads, config.max_batch, backend.inputs)
+            ready = Ready(
+                model.info, config.threads, config.max_batch, backend.inputs, compiled_features()
+            )
             connection.send(ready)
             Loop(connection, model, config.batch_window_ms / 1000).run()
 

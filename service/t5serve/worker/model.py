@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +98,12 @@ def load(
             rows=rows,
         )
     )
+
+
+def compiled_features() -> list[str]:
+    """Features of the processor that ggml's kernels were compiled for, by its names."""
+    told = bytes(llama_cpp.llama_print_system_info()).decode()  # "CPU : AVX2 = 1 | FMA = 1 | "
+    return re.findall(r"(\w+) = 1", told)
 
 
 class _File:

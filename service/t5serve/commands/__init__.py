@@ -1,0 +1,1 @@
+"""What `t5serve` does in a terminal, besides serving."""

@@ -1,0 +1,207 @@
+"""`t5serve doctor`: what this machine, this build and this model are good for together."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from math import prod
+from pathlib import Path
+
+from gguf import GGMLQuantizationType
+
+from t5gguf.convert import QUERIES
+from t5gguf.reader import GGUFFile
+from t5serve import __version__
+from t5serve.commands import machine
+from t5serve.commands.session import Session, session
+from t5serve.cpus import Share, physical_cores, plan, quota
+from t5serve.reformulation.options import Options
+from t5serve.reformulation.reformulator import Reformulated
+from t5serve.settings import Settings
+
+BUDGET_MS = 100.0  # what a reformulation may take
+RUNS = 24
+LARGE = 400_000_000  # bytes; a t5-base is 238 MB in Q8_0 and 127 in Q4_0
+REBUILD = (
+    "compile it for this machine: remove .venv and run scripts/install, or "
+    'CMAKE_ARGS="-DGGML_NATIVE=ON" pip install --force-reinstall --no-binary llama-cpp-python '
+    "llama-cpp-python"
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fact, and what to change about it, if anything."""
+
+    name: str
+    value: str
+    advice: str | None = None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Few."""
+    parser.add_argument("--json", action="store_true", help="for a ticket or a script")
+
+
+async def run(settings: Settings, options: argparse.Namespace) -> int:
+    """Prints the findings; the advice comes last.
+
+    Raises:
+        StartupError: the model can't be served.
+    """
+    shares = plan(settings.workers, settings.threads)
+    findings = [*_machine(), *_threads(settings, shares)]
+    path, _ = settings.find_model()
+    async with session(settings) as running:
+        findings += [
+            _build(running.engine.features),
+            _memory(path, settings.workers),
+            _model(path, running),
+            await _measure(settings, running),
+        ]
+    if options.json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=2, ensure_ascii=False))
+    else:
+        print(_page(findings))
+    return 0
+
+
+def _page(findings: Sequence[Finding]) -> str:
+    lines = [f"{finding.name:10} {finding.value}" for finding in findings]
+    advice = [finding for finding in findings if finding.advice]
+    lines += ["", "What to change:" if advice else "Nothing to change."]
+    lines += [f"- {finding.name}: {finding.advice}" for finding in advice]
+    return "\n".join(lines)
+
+
+def _machine() -> Iterator[Finding]:
+    yield Finding(
+        "versions",
+        f"t5serve {__version__}, llama-cpp-python {version('llama-cpp-python')}, "
+        f"Python {platform.python_version()}, {platform.system()} {platform.machine()}",
+    )
+    yield Finding("processor", machine.processor() or "unknown")
+    load, processors = machine.load(), os.cpu_count() or 1
+    yield Finding(
+        "load",
+        f"{load:.2f} on {processors} processors",
+        "other work is running: it slows every token, and the speed below"
+        if load > processors / 4
+        else None,
+    )
+    governor = machine.governor()
+    if governor is not None:
+        slow = governor == "powersave"
+        yield Finding(
+            "clock", governor, "set the governor to performance, or schedutil" if slow else None
+        )
+
+
+def _threads(settings: Settings, shares: Sequence[Share]) -> Iterator[Finding]:
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set[int]()
+    cores = len(physical_cores(allowed)) or os.cpu_count() or 1
+    limit = quota()
+    yield Finding(
+        "cores",
+        f"{cores} physical of {len(allowed) or cores} processors that it may use; "
+        f"quota {'none' if limit is None else limit}",
+    )
+    pinned = [cpu for share in shares for cpu in share.cpus]
+    threads = sum(share.threads for share in shares)
+    advice = None
+    if threads > min(cores, limit or cores):
+        advice = (
+            "more threads than cores or quota wait for each other: lower T5SERVE_THREADS or "
+            "T5SERVE_WORKERS, or leave T5SERVE_THREADS unset"
+        )
+    elif threads < min(cores, limit or cores) and settings.threads is not None:
+        advice = "cores are idle: leave T5SERVE_THREADS unset, unless they are for something else"
+    yield Finding(
+        "threads",
+        f"{settings.workers} x {shares[0].threads}, "
+        + (f"pinned to {', '.join(map(str, pinned))}" if pinned else "not pinned"),
+        advice,
+    )
+
+
+def _build(compiled: Sequence[str]) -> Finding:
+    there = machine.features()
+    missing = [name for name in there if name not in compiled]
+    return Finding(
+        "kernels",
+        " ".join(name for name in there if name in compiled) or "generic",
+        f"compiled without {' '.join(missing)}, which the processor has; {REBUILD}"
+        if missing
+        else None,
+    )
+
+
+def _memory(path: Path, workers: int) -> Finding:
+    size, available = path.stat().st_size, machine.available_bytes()
+    value = f"{size / 1e6:.0f} MB of model"
+    if available is None:
+        return Finding("memory", value)
+    # The file is shared; a worker's own copy is at most as large, for repacked types.
+    needed = size * (1 + workers)
+    return Finding(
+        "memory",
+        f"{value}, {available / 1e6:,.0f} MB available",
+        "it may swap: fewer workers or a smaller type" if needed > available else None,
+    )
+
+
+def _model(path: Path, running: Session) -> Finding:
+    file = GGUFFile.open(path)
+    sizes: Counter[int] = Counter()
+    for tensor in file.tensors.values():
+        sizes[tensor.kind] += prod(tensor.shape)
+    kind = GGMLQuantizationType(sizes.most_common(1)[0][0]).name
+    advice = None
+    if path.stat().st_size > LARGE:
+        advice = (
+            "a Q4_0 file of it reads a quarter to half of that per token: see scripts/convert.py"
+        )
+    if running.engine.model is not None and "llama backend" in running.engine.model.description:
+        advice = (
+            "served by llama.cpp's own graph, at half the speed: T5SERVE_BACKEND=graph says why"
+        )
+    description = running.engine.model.description if running.engine.model else path.name
+    return Finding(
+        "model",
+        f"{description}, {sum(sizes.values()) / 1e6:.1f} M parameters, mostly {kind}; "
+        f"tasks: {', '.join(running.profile.tasks)}",
+        advice,
+    )
+
+
+async def _measure(settings: Settings, running: Session) -> Finding:
+    """One query at a time, as the first user of the day would."""
+    queries = QUERIES.read_text(encoding="utf-8").splitlines()
+    wanted = Options(strategy="greedy", timeout_ms=settings.timeout_ms, strict=False)
+    taken: list[float] = []
+    results: list[Reformulated] = []
+    for index in range(RUNS):
+        began = time.perf_counter()
+        results += await running.reformulator.reformulate([queries[index % len(queries)]], wanted)
+        taken.append(1000 * (time.perf_counter() - began))
+    median = statistics.median(taken)
+    encode = statistics.median(result.timings.encode for result in results)
+    token = statistics.median(
+        result.timings.decode / (result.completion_tokens + 1) for result in results
+    )
+    return Finding(
+        "speed",
+        f"{median:.1f} ms a query, 95 of 100 under {statistics.quantiles(taken, n=20)[-1]:.1f}; "
+        f"encode {encode:.1f}, token {token:.2f} (median of {RUNS})",
+        f"over {BUDGET_MS:.0f} ms: a smaller type (Q4_0), fewer tokens (max_tokens), more cores"
+        if median > BUDGET_MS
+        else None,
+    )
