@@ -43,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
     data.add_argument("--early", default=EARLY, help="shares of tasks and noise until --turn")
     data.add_argument("--late", default=LATE)
     data.add_argument("--turn", type=float, default=0.3)
+    data.add_argument("--swapped", type=float, default=0.3, help="pairs given other names, numbers")
     model = made.add_argument_group("model")
     model.add_argument("--start", type=Path, help="a T5 checkpoint to go on from, shape and all")
     model.add_argument("--vocabulary", type=int, default=8000, help="pieces of a new one")
@@ -114,7 +115,7 @@ def main(arguments: list[str] | None = None) -> int:
         pause_file=options.pause_file,
         schedule=Schedule(minutes=options.minutes, steps=options.steps, hold=options.hold),
     )
-    drawn = Mixture(examples, text, words, rng)
+    drawn = Mixture(examples, text, words, rng, swapped=options.swapped)
     valid = {task: cut(found, options.batch) for task, found in held.items()}
     trainer = Trainer(model, drawn, valid, plan, out, rng)
     trainer.run(quiet=options.quiet)

@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeVar
 
 from t5train import noise
 from t5train.pairs import Pair, prefix
+from t5train.swap import Swapper
 from t5train.vocabulary import UNK, Vocabulary
 
 T = TypeVar("T")
@@ -52,8 +53,11 @@ class Mixture:
         rng: random.Random,
         *,
         longest: int = 64,
+        swapped: float = 0.0,
     ) -> None:
         self._vocabulary, self._rng, self._longest = vocabulary, rng, longest
+        self._swap = Swapper(text, rng) if swapped else None
+        self._swapped = swapped
         by_task: defaultdict[str, list[Pair]] = defaultdict(list)
         for pair in pairs:
             by_task[pair.task].append(pair)
@@ -78,6 +82,8 @@ class Mixture:
             if name not in self._pairs:
                 raise ValueError(f"no pairs of the task {name!r}")
             pair = next(self._pairs[name])
+            if self._swap and name != MEND_TASK and self._rng.random() < self._swapped:
+                pair = self._swap(pair)
             return Example(encode(prefix(pair.task) + pair.source), encode(pair.target))
         if self._text is None:
             raise ValueError(f"{name!r} needs text")

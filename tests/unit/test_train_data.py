@@ -15,6 +15,7 @@ from t5train.collection import Collection
 from t5train.mixture import Mixture
 from t5train.pairs import Pair, PairsError
 from t5train.schedule import LONGEST_STEP, Schedule
+from t5train.swap import Swapper
 from t5train.vocabulary import EOS, UNK, Vocabulary
 from t5train.words import normal
 
@@ -208,3 +209,18 @@ def _public_sets(data: Path) -> None:
         "<top>\n<num> Number: 1\n<title> wild cats\n<desc> Description:\nWhere do wild cats live?\n"
         "<narr> Narrative:\nNone.\n</top>\n",
     )
+
+
+def test_swapped_pairs_have_the_same_other_words_on_both_sides() -> None:
+    """Names, numbers and rare words that both share; nothing else changes."""
+    texts = ["is Zürich in Europe", "was Rome built in 1 day", "a flumph", "what is the best"] * 2
+    common = ["where does everybody live"] * 30
+    swap = Swapper([*texts, *common], random.Random(3))
+    pair = Pair("paraphrase", "Where did Oslo go in 1999?", "In 1999 where did Oslo go?")
+    seen = {swap(pair) for _ in range(50)}
+    assert len(seen) > 5
+    for _, source, target in seen:
+        assert source.startswith("Where did ")
+        assert set(normal(source).split()) == set(normal(target).split())
+    kept = Pair("paraphrase", "where does everybody live", "where everybody does live")
+    assert {swap(kept) for _ in range(20)} == {kept}
