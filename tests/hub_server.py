@@ -110,13 +110,17 @@ def of_directory(directory: Path) -> dict[str, bytes]:
 
 @contextmanager
 def serve() -> Iterator[Hub]:
-    """A hub and its storage, on two ports."""
+    """A hub and its storage."""
     hub = Hub()
     servers = [ThreadingHTTPServer(("127.0.0.1", 0), _handler(hub, kind)) for kind in _ORIGINS]
     threads = [threading.Thread(target=server.serve_forever, args=(0.02,)) for server in servers]
     for thread in threads:
         thread.start()
-    hub.url, hub.storage_url = (f"http://127.0.0.1:{one.server_address[1]}" for one in servers)
+    # Two names: a client takes one host on two ports for the hub itself.
+    hub.url, hub.storage_url = (
+        f"http://{name}:{server.server_address[1]}"
+        for name, server in zip(("127.0.0.1", "localhost"), servers, strict=True)
+    )
     try:
         yield hub
     finally:

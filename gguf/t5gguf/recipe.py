@@ -84,7 +84,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def fetch_command(self) -> str:
         """What to type for the file to be there."""
-        program = "t5gguf fetch" if _root() == BUNDLED else "python scripts/fetch.py"
+        program = "t5gguf fetch" if _root() == BUNDLED else ".venv/bin/python scripts/fetch.py"
         kind = PurePosixPath(self.file).stem.removeprefix(f"{self.name}-")
         return f"{program} {self.name}" + ("" if self.source.files else f" --convert {kind}")
 

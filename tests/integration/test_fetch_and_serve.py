@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -18,9 +17,7 @@ import serving
 import tiny
 from hub_server import Hub
 from t5gguf import recipe
-from t5gguf.checkpoint import Checkpoint
 from t5gguf.reader import GGUFFile
-from t5gguf.reference import Reference
 
 ROOT = Path(__file__).parents[2]
 NAME = "t5-query-reformulation-rl"
@@ -83,14 +80,18 @@ def test_a_second_run_converts_only_what_is_missing(hub: Hub, tmp_path: Path) ->
     hub.commit(REPO, hub_server.of_directory(source))
     fetch(tmp_path, NAME, "--convert", "Q8_0")
     path = tmp_path / "models" / f"{NAME}-Q8_0.gguf"
-    written, before = path.stat(), len(hub.seen)
+    written, before = state(path), len(hub.seen)
     printed = fetch(tmp_path, REPO, "--convert", "Q8_0,F32")
     assert printed.count("verified") == 1
-    assert path.stat() == written
+    assert state(path) == written
     assert len(hub.seen) == before
     hub.commit(REPO, hub_server.of_directory(tiny.build("tied_relu", source, seed=1)))
     assert fetch(tmp_path, NAME, "--update", "--convert", "Q8_0").count("verified") == 1
-    assert path.stat().st_ino != written.st_ino
+    assert state(path) != written
+
+
+def state(path: Path) -> tuple[int, int]:
+    return path.stat().st_ino, path.stat().st_mtime_ns
 
 
 def test_a_repository_without_a_recipe(hub: Hub, tmp_path: Path) -> None:
@@ -129,13 +130,21 @@ def test_a_ready_made_file_without_our_mark_is_served_with_its_scale(
     assert (
         "t5serve.logits_calibrated" not in GGUFFile.open(recipe.load(model).model_path()).metadata
     )
-    running = serving.start(model=model)
+    hub.commit("someone/same", hub_server.of_directory(tiny.build("tied_relu", tmp_path / "s")))
+    ours = served(fetch(tmp_path, "someone/same", "--convert", "F32"))
+    expected = log_probabilities(ours)
+    np.testing.assert_allclose(log_probabilities(model), expected, atol=0.05)
+    unscaled = log_probabilities(model, logit_scale="1")
+    assert not np.allclose(unscaled, expected, atol=0.5), "the test would pass without scaling"
+
+
+def log_probabilities(model: str, **settings: str) -> list[float]:
+    """Of the tokens that a served model answers with."""
+    running = serving.start(model=model, **settings)
     running.wait_until_ready()
     with running.client() as client:
-        request = {"model": model, "prompt": "best boots", "temperature": 0, "logprobs": 5}
+        (listed,) = client.get("/v1/models").json()["data"]
+        request = {"model": listed["id"], "prompt": "best boots", "temperature": 0, "logprobs": 1}
         (choice,) = client.post("/v1/completions", json=request).json()["choices"]
-        reformulated = client.post("/v1/reformulate", json={"query": "best boots", "seed": 1})
-        assert reformulated.status_code == 200
     serving.stop(running)
-    source = Checkpoint.open(tiny.build("tied_relu", tmp_path / "source"))
-    assert choice and source and Reference and np and os
+    return [float(value) for value in choice["logprobs"]["token_logprobs"]]

@@ -519,6 +519,10 @@ def test_a_gguf_file_is_taken_by_name(hub: Hub, place: Place) -> None:
     assert place.fetch(REPO, "--file", "q8/a.gguf") == ""
     assert place.files() == {"a.gguf": b"a"}
     assert f"--model {place.model / 'a.gguf'}" in place.out
+    assert place.fetch(REPO, "--file", "b.gguf") == ""
+    assert place.files() == {"a.gguf": b"a", "b.gguf": b"b"}
+    assert place.fetch(REPO, "--file", "q8/a.gguf", "--offline") == ""
+    assert f"--model {place.model / 'a.gguf'}" in place.out
     assert "there is nothing to convert" in place.fetch(REPO, "--file", "b.gguf", "--convert")
 
 

@@ -96,7 +96,7 @@ def test_a_ready_made_file_has_a_directory_of_its_own(root: Path) -> None:
     write(root, GOOD.replace("[tasks]", 'files = ["q8/good-Q8_0.gguf"]\n[tasks]'))
     loaded = recipe.load("good")
     assert loaded.model_path() == root / "models" / "good" / "good-Q8_0.gguf"
-    assert loaded.fetch_command() == "python scripts/fetch.py good"
+    assert loaded.fetch_command() == ".venv/bin/python scripts/fetch.py good"
 
 
 def test_a_wheels_downloads_and_lock_go_to_the_users_data(

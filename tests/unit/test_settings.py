@@ -48,7 +48,10 @@ def test_a_path_is_a_file_without_recipe(tmp_path: Path) -> None:
         ("/", "is not a file"),
         ("x" * 300, "File name too long|no recipe"),
         ("no-such-recipe", "there are: .*tiny-t5"),
-        ("t5-small", "is not there yet: run python scripts/fetch.py t5-small --convert Q8_0"),
+        (
+            "t5-small",
+            "is not there yet: run .venv/bin/python scripts/fetch.py t5-small --convert Q8_0",
+        ),
         ("t5-query-reformulation-rl-gguf", "fetch.py t5-query-reformulation-rl-gguf$"),
     ],
 )

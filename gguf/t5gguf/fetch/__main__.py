@@ -16,7 +16,7 @@ from t5gguf.fetch.conversion import convert, file_types, out_path
 from t5gguf.fetch.fetcher import Fetcher, Wanted
 from t5gguf.fetch.files import local_name
 from t5gguf.fetch.hub import Hub
-from t5gguf.fetch.lock import Lock, Pin
+from t5gguf.fetch.lock import Lock
 from t5gguf.recipe import Recipe, RecipeError
 
 
@@ -54,10 +54,10 @@ def _run(options: argparse.Namespace) -> None:
             f"{written.figures.rms:.2g} of their deviation, "
             f"same best token at {written.figures.agreement:.1%} of positions"
         )
-    print(_next(wanted, pin, types, models))
+    print(_next(wanted, types, models))
 
 
-def _next(wanted: Wanted, pin: Pin, types: Sequence[str], models: Path) -> str:
+def _next(wanted: Wanted, types: Sequence[str], models: Path) -> str:
     """What to type now."""
     recipe = wanted.recipe
     if recipe and recipe.model_path().is_file():
@@ -65,7 +65,9 @@ def _next(wanted: Wanted, pin: Pin, types: Sequence[str], models: Path) -> str:
     if types:
         return f"serve it with: {_serve(str(out_path(models, wanted, types[0])))}"
     if wanted.files:
-        return f"serve it with: {_serve(str(models / wanted.directory / next(iter(pin.sha256))))}"
+        return (
+            f"serve it with: {_serve(str(models / wanted.directory / local_name(wanted.files[0])))}"
+        )
     return "convert it with: the same command and --convert Q8_0"
 
 
@@ -78,11 +80,13 @@ def _list(options: argparse.Namespace) -> None:
     fetcher = Fetcher(None, _lock(options), recipes.models())
     loaded = [recipes.load(name) for name in recipes.names()]
     width = max(len(recipe.name) for recipe in loaded)
+    licence = max(len(recipe.license) for recipe in loaded)
     for recipe in loaded:
         state = "fetched" if fetcher.is_there(_of_recipe(recipe)) else "-"
         if recipe.model_path().is_file():
             state = "ready"
-        print(f"{recipe.name:{width}}  {state:7}  {recipe.license}  {recipe.description}")
+        described = f"{recipe.license:{licence}}  {recipe.description}"
+        print(f"{recipe.name:{width}}  {state:7}  {described}")
 
 
 def _lock(options: argparse.Namespace) -> Lock:

@@ -115,7 +115,8 @@ class Fetcher:
             path.replace(directory / name)
         for leftover in directory.glob(".*.part"):
             leftover.unlink()
-        found = Pin(wanted.repo, listing.revision, {name: sha for name, (_, sha) in staged.items()})
+        hashes = {name: sha for name, (_, sha) in staged.items()}
+        found = Pin(wanted.repo, listing.revision, {**(pin.sha256 if pin else {}), **hashes})
         if found != pin:
             self._lock.save(wanted.name, found)
         return found

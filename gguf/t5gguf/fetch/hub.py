@@ -76,14 +76,14 @@ class Hub:
                 )
                 names = frozenset(file.rfilename for file in info.siblings or ())
                 return Listing(repo, str(info.sha), names)
-            except TRANSPORT as error:
-                patience.wait(error)
             except HFValidationError as error:
                 raise FetchError(f"{repo!r} can't be a repository's name: {error}") from error
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise FetchError(
                     f"{self.endpoint} does not answer as a hub does ({error!r}): check HF_ENDPOINT"
                 ) from error
+            except TRANSPORT as error:
+                patience.wait(error)
 
     def file(self, listing: Listing, name: str) -> RemoteFile:
         """Size and hash of one file.
@@ -161,7 +161,7 @@ def _stream(url: str, headers: dict[str, str]) -> Iterator[tuple[Any, Iterator[b
     """A response and its body; the session's kind depends on huggingface-hub's version."""
     session: Any = get_session()
     timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
-    if hasattr(session, "stream"):
+    if callable(getattr(session, "stream", None)):  # a flag of requests
         with session.stream("GET", url, headers=headers, timeout=timeout) as response:
             yield response, response.iter_bytes()  # as it comes: a cut loses nothing
     else:  # requests, before 1.0
