@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -23,6 +24,7 @@ import hub_server
 import tiny
 from hub_server import Fault, Hub
 from t5gguf import __main__ as t5gguf
+from t5gguf import recipe
 from t5gguf.fetch import hub as client
 
 REPO = "someone/a-t5"
@@ -109,6 +111,7 @@ def test_only_what_conversion_needs_is_fetched_and_pinned(
         "sha256": {
             name: hashlib.sha256(content).hexdigest() for name, content in place.files().items()
         },
+        "asked": "",
     }
     assert len(hub.downloads(MODEL)) == 1
     assert "--convert" in place.out
@@ -177,7 +180,10 @@ def test_a_second_run_takes_up_what_the_first_left(
     assert not place.parts()
 
 
-def test_a_killed_run_is_taken_up(hub: Hub, place: Place, checkpoint: dict[str, bytes]) -> None:
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_run_is_taken_up(
+    hub: Hub, place: Place, checkpoint: dict[str, bytes], how: signal.Signals
+) -> None:
     """Not even a process that had no time to clean up leaves half a file under a final name."""
     hub.commit(REPO, checkpoint)
     storage = f"/storage/{hashlib.sha256(checkpoint[MODEL]).hexdigest()}"
@@ -185,8 +191,8 @@ def test_a_killed_run_is_taken_up(hub: Hub, place: Place, checkpoint: dict[str, 
     command = [sys.executable, "-m", "t5gguf", "fetch", REPO, "--lock", str(place.lock)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     wait_for(lambda: size_of_part(place) > 0)
-    process.kill()
-    process.wait()
+    process.send_signal(how)
+    assert process.wait() == (130 if how == signal.SIGINT else -how)
     assert place.files() == {}
     left = size_of_part(place)
     before = len(hub.seen)
@@ -445,6 +451,24 @@ def test_the_pinned_revision_is_kept_until_an_update(
     assert place.pin()["revision"] == second
 
 
+@pytest.mark.parametrize("name", ["v1.0", "refs/pr/1"])
+def test_a_tag_is_pinned_to_its_commit(
+    hub: Hub, place: Place, checkpoint: dict[str, bytes], name: str
+) -> None:
+    """And is known without the hub from then on."""
+    first = hub.commit(REPO, checkpoint, name)
+    hub.commit(REPO, {"README.md": b"#"})
+    assert place.fetch(f"{REPO}@{name}") == ""
+    before = len(hub.seen)
+    assert place.fetch(f"{REPO}@{name}", "--offline") == ""
+    assert len(hub.seen) == before
+    hub.commit(REPO, checkpoint | {"config.json": b"{}"}, name)
+    shutil.rmtree(place.model)
+    assert place.fetch(f"{REPO}@{name}") == ""
+    assert place.files() == checkpoint
+    assert place.pin()["revision"] == first
+
+
 def test_other_content_at_the_pinned_revision_is_refused(
     hub: Hub, place: Place, checkpoint: dict[str, bytes]
 ) -> None:
@@ -549,3 +573,60 @@ def test_the_list_tells_what_is_there(hub: Hub, place: Place, checkpoint: dict[s
 def test_an_unknown_type_is_refused_before_anything_is_fetched(hub: Hub, place: Place) -> None:
     assert "type 'Q3_K' is not one of F32, " in place.fetch(REPO, "--convert", "Q8_0,Q3_K")
     assert not hub.seen
+
+
+RECIPE = """\
+name = "ours"
+description = "A model."
+license = "Apache-2.0"
+file = "ours-Q8_0.gguf"
+
+[source]
+repo = "someone/a-t5"
+
+[source.sha256]
+"config.json" = "{sha256}"
+
+[tasks]
+reformulate = ""
+"""
+
+
+@pytest.fixture
+def recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The directory of an installed wheel's recipes."""
+    bundled = tmp_path / "wheel"
+    (bundled / "recipes").mkdir(parents=True)
+    monkeypatch.setattr(recipe, "BUNDLED", bundled)
+    return bundled / "recipes"
+
+
+def test_a_recipes_own_hashes_are_held_to(
+    hub: Hub, place: Place, checkpoint: dict[str, bytes], recipes: Path
+) -> None:
+    """Even where nothing is pinned yet, and by an update too."""
+    hub.commit(REPO, checkpoint)
+    wrong = hashlib.sha256(b"another").hexdigest()
+    (recipes / "ours.toml").write_text(RECIPE.replace("{sha256}", wrong), encoding="utf-8")
+    for options in ((), ("--update",)):
+        assert "config.json with another sha256" in place.fetch("ours", *options)
+    right = hashlib.sha256(checkpoint["config.json"]).hexdigest()
+    (recipes / "ours.toml").write_text(RECIPE.replace("{sha256}", right), encoding="utf-8")
+    assert place.fetch("ours") == ""
+
+
+def test_the_lock_file_that_a_wheel_was_built_with_holds(
+    hub: Hub, place: Place, checkpoint: dict[str, bytes], recipes: Path
+) -> None:
+    right = hashlib.sha256(checkpoint["config.json"]).hexdigest()
+    (recipes / "ours.toml").write_text(RECIPE.replace("{sha256}", right), encoding="utf-8")
+    first = hub.commit(REPO, checkpoint)
+    assert place.fetch("ours") == ""
+    place.lock.rename(recipes / "lock.json")
+    shutil.rmtree(place.path / "models")
+    hub.commit(REPO, {"README.md": b"#"})
+    assert t5gguf.main(["fetch", "ours", "--quiet"]) == 0
+    assert f"{REPO} at {first}" in place.capsys.readouterr().out
+    assert t5gguf.main(["fetch", "ours", "--quiet", "--offline"]) == 0
+    assert t5gguf.main(["fetch", "--list"]) == 0
+    assert "ours  fetched  Apache-2.0" in place.capsys.readouterr().out

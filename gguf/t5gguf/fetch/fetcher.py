@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from t5gguf.checkpoint import sha256
 from t5gguf.errors import FetchError
 from t5gguf.fetch.files import local_name, needed
@@ -74,19 +76,15 @@ class Fetcher:
         pin = None if update else self._lock.pin(wanted.name)
         if pin is not None and pin.repo != wanted.repo:
             raise FetchError(self._differs(wanted, f"{pin.repo} instead of {wanted.repo}"))
-        if (
-            pin is not None
-            and wanted.revision in ("", pin.revision)
-            and self.is_there(wanted)
-            and self._intact(wanted, pin)
-        ):
+        held = pin is not None and wanted.revision in ("", pin.revision, pin.asked)
+        if pin is not None and held and self.is_there(wanted) and self._intact(wanted, pin):
             return pin
         if self._hub is None:
             raise FetchError(
                 f"{wanted.name} is not here as a whole, and nothing is downloaded offline: "
                 "run this without --offline and HF_HUB_OFFLINE"
             )
-        revision = wanted.revision or (pin.revision if pin else "main")
+        revision = pin.revision if pin and held else wanted.revision or "main"
         listing = self._hub.listing(wanted.repo, revision)
         if pin is not None and listing.revision != pin.revision:
             asked = f"revision {pin.revision} instead of {listing.revision}"
@@ -116,7 +114,10 @@ class Fetcher:
         for leftover in directory.glob(".*.part"):
             leftover.unlink()
         hashes = {name: sha for name, (_, sha) in staged.items()}
-        found = Pin(wanted.repo, listing.revision, {**(pin.sha256 if pin else {}), **hashes})
+        if pin is None:
+            found = Pin(wanted.repo, listing.revision, hashes, wanted.revision)
+        else:
+            found = msgspec.structs.replace(pin, sha256={**pin.sha256, **hashes})
         if found != pin:
             self._lock.save(wanted.name, found)
         return found

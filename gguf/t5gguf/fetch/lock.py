@@ -16,6 +16,8 @@ class Pin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     revision: str
     """The commit's full sha."""
     sha256: dict[str, str]
+    asked: str = ""
+    """The branch or tag by which that commit was found; empty: the main branch."""
 
 
 class Lock:
