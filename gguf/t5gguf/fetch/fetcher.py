@@ -87,8 +87,8 @@ class Fetcher:
         revision = pin.revision if pin and held else wanted.revision or "main"
         listing = self._hub.listing(wanted.repo, revision)
         if pin is not None and listing.revision != pin.revision:
-            asked = f"revision {pin.revision} instead of {listing.revision}"
-            raise FetchError(self._differs(wanted, asked))
+            other = f"revision {pin.revision} instead of {listing.revision}"
+            raise FetchError(self._differs(wanted, other))
         with _alone(self._models):
             return self._bring(self._hub, wanted, listing, pin)
 

@@ -112,7 +112,7 @@ class Hub:
     def download(self, remote: RemoteFile, part: Path) -> None:
         """Appends to `part` what it lacks, over as many connections as that takes.
 
-        Not huggingface-hub's own download, which since 1.0 starts anew when its process ended.
+        Not huggingface-hub's own download: of late, what a process leaves is never taken up.
 
         Raises:
             FetchError: as above; `part` keeps what came, for the next time.
@@ -215,7 +215,10 @@ class _Patience:
                     "check the name, or set HF_TOKEN to a token that may read it"
                 )
             case 404, "RevisionNotFound":
-                says = f"{self._repo} has no revision {self._revision}"
+                says = (
+                    f"{self._repo} has no revision {self._revision}: name another one with @, or "
+                    "pin what there is now with --update"
+                )
             case 404, "EntryNotFound":
                 says = f"{self._repo} has no file {self._name} at {self._revision}"
             case 404, _:
