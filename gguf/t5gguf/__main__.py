@@ -1,4 +1,4 @@
-"""Command line of the converter: `t5gguf SOURCE_DIR --out FILE.gguf --type Q8_0`."""
+"""Command line: `t5gguf SOURCE_DIR --out FILE.gguf --type Q8_0`, or `t5gguf fetch NAME`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ from t5gguf.writer import Provenance
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Converts and verifies; one line per fault and status 1 when that fails."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["fetch"]:  # a directory of that name is ./fetch
+        from t5gguf.fetch.__main__ import main as fetch  # noqa: PLC0415 - the hub's client is slow
+
+        return fetch(arguments[1:])
     options = _parser().parse_args(arguments)
     try:
         _run(options)
@@ -92,7 +97,9 @@ def _task(text: str) -> tuple[str, str]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="t5gguf", description="Convert a Hugging Face T5 checkpoint to a verified GGUF file."
+        prog="t5gguf",
+        description="Convert a Hugging Face T5 checkpoint to a verified GGUF file.",
+        epilog="`t5gguf fetch --help` tells how to get one.",
     )
     parser.add_argument("source", type=Path, help="directory with config.json and the weights")
     parser.add_argument("--out", type=Path, required=True, help="the file to write")

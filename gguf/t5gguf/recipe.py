@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
+import re
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
 import msgspec
@@ -10,7 +12,7 @@ from msgspec import Meta
 
 BUNDLED = Path(__file__).parent / "bundled"  # in an installed wheel
 CHECKOUT = Path(__file__).parents[1]  # the repository's gguf/
-
+REPO = re.compile(r"[\w.-]+/[\w.-]+")
 
 MAX_TOKENS = 128  # the service's most per sequence
 MAX_WIDTH = 20  # and of sequences per query
@@ -18,10 +20,15 @@ EmbeddingType = Literal["F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q
 
 
 class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the checkpoint comes from; sha256 by file name."""
+    """Where the model comes from; sha256 by file name."""
 
     repo: str
     revision: str = ""
+    """A commit, branch or tag; the main branch when there is none."""
+    files: list[str] = []
+    """Ready-made GGUF files of the repository; none: it has a checkpoint, to be converted."""
+    included: bool = False
+    """The GGUF file comes with this program."""
     sha256: dict[str, str] = {}
 
 
@@ -70,11 +77,40 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def model_path(self) -> Path:
         """Where the recipe's default GGUF file is, or would be."""
-        return _root() / "models" / self.file
+        # A ready-made file keeps its name, which another repository may use as well.
+        place = Path(self.name, self.file) if self.source.files else Path(self.file)
+        shipped = _root() / "models" / place
+        return shipped if shipped.is_file() else models() / place
+
+    def fetch_command(self) -> str:
+        """What to type for the file to be there."""
+        program = "t5gguf fetch" if _root() == BUNDLED else ".venv/bin/python scripts/fetch.py"
+        kind = PurePosixPath(self.file).stem.removeprefix(f"{self.name}-")
+        return f"{program} {self.name}" + ("" if self.source.files else f" --convert {kind}")
 
 
 class RecipeError(ValueError):
     """No such recipe, or one that does not read as a recipe."""
+
+
+def models() -> Path:
+    """Where downloads and conversions go: T5GGUF_MODELS, else beside the recipes in a checkout."""
+    if chosen := os.environ.get("T5GGUF_MODELS"):
+        return Path(chosen)
+    if _root() == CHECKOUT:
+        return CHECKOUT / "models"
+    home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share"
+    return Path(home) / "t5serve" / "models"
+
+
+def lock_path() -> Path:
+    """The lock file: beside the recipes in a checkout, beside the models otherwise."""
+    return (CHECKOUT / "recipes" if _root() == CHECKOUT else models()) / "lock.json"
+
+
+def shipped_lock_path() -> Path:
+    """The lock file that came with the recipes."""
+    return _root() / "recipes" / "lock.json"
 
 
 def names() -> list[str]:
@@ -102,6 +138,13 @@ def load(name: str) -> Recipe:
         raise RecipeError(
             f"{path}: needs the file's name, and at least one task, each named by a plain word"
         )
+    if not REPO.fullmatch(recipe.source.repo):
+        raise RecipeError(f"{path}: source.repo is {recipe.source.repo!r}, expected owner/name")
+    ready_made = [PurePosixPath(file).name for file in recipe.source.files]
+    if Path(recipe.file).name != recipe.file or not recipe.file.endswith(".gguf"):
+        raise RecipeError(f"{path}: file is {recipe.file!r}, expected the name of a GGUF file")
+    if ready_made and recipe.file not in ready_made:
+        raise RecipeError(f"{path}: file {recipe.file!r} is not one of source.files")
     return recipe
 
 

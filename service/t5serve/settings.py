@@ -96,5 +96,7 @@ class Settings(BaseSettings):
         except RecipeError as error:
             raise StartupError(str(error)) from error
         if not recipe.model_path().is_file():
-            raise StartupError(f"{recipe.model_path()} does not exist: fetch or convert it first")
+            raise StartupError(
+                f"{recipe.model_path()} is not there yet: run {recipe.fetch_command()}"
+            )
         return recipe.model_path(), recipe

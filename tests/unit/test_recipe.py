@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,7 @@ from gguf import GGMLQuantizationType as Type
 from t5gguf import recipe
 from t5gguf.quantize import POLICIES
 from t5gguf.recipe import RecipeError
+from t5serve.reformulation.options import ANYWHERE, BELONGS, Options, decoding_of
 
 GOOD = """\
 name = "good"
@@ -28,6 +30,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "recipes").mkdir()
     monkeypatch.setattr(recipe, "BUNDLED", tmp_path / "none")
     monkeypatch.setattr(recipe, "CHECKOUT", tmp_path)
+    monkeypatch.delenv("T5GGUF_MODELS", raising=False)
     return tmp_path
 
 
@@ -41,17 +44,75 @@ def test_there_are_recipes() -> None:
 
 
 @pytest.mark.parametrize("name", recipe.names())
-def test_every_recipe_loads(name: str) -> None:
+def test_every_recipe_is_whole(name: str) -> None:
     loaded = recipe.load(name)
     assert loaded.name == name
-    assert loaded.source.repo.count("/") == 1
-    assert loaded.license
-    assert loaded.model_path().suffix == ".gguf"
-    assert all(task.isidentifier() for task in loaded.tasks)
+    assert loaded.description.endswith((".", "!", "?"))
+    assert re.fullmatch(r"[A-Za-z0-9.-]+", loaded.license)
+    assert recipe.REPO.fullmatch(loaded.source.repo)
+    assert all(re.fullmatch(r"[0-9a-f]{64}", found) for found in loaded.source.sha256.values())
+    assert all(prefix == "" or prefix.endswith(": ") for prefix in loaded.tasks.values())
     assert set(loaded.quantisation.types) <= set(POLICIES)
     embedding = loaded.quantisation.token_embedding_type
     assert embedding is None or embedding in Type.__members__
-    assert loaded.generation.max_tokens > 0
+    if loaded.source.files:
+        assert loaded.file in loaded.source.files
+    else:
+        assert loaded.file in {f"{name}-{kind}.gguf" for kind in POLICIES}
+
+
+@pytest.mark.parametrize("name", recipe.names())
+def test_every_recipes_defaults_suit_the_service(name: str) -> None:
+    """For any number of reformulations; and none of them is without effect with its strategy."""
+    defaults = recipe.load(name).generation
+    for count in (1, 4, 16):
+        assert decoding_of(Options(n=count), defaults).max_tokens == defaults.max_tokens
+    given = defaults.given().keys() - {"max_tokens", "strategy"}
+    belongs = BELONGS["sample" if defaults.strategy == "auto" else defaults.strategy]
+    assert given <= {*belongs, *ANYWHERE}
+
+
+def test_the_main_target_decodes_as_its_card_says() -> None:
+    loaded = recipe.load("t5-query-reformulation-rl")
+    assert loaded.source.repo == "prhegde/t5-query-reformulation-RL"
+    assert (loaded.tasks, loaded.license) == ({"reformulate": ""}, "Apache-2.0")
+    decoding = decoding_of(Options(), loaded.generation)
+    assert decoding.do_sample
+    assert (decoding.max_tokens, decoding.repetition_penalty, decoding.top_k) == (34, 1.8, 50)
+
+
+def test_downloads_can_go_elsewhere(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But the files that came with the recipes are found first."""
+    write(root, GOOD)
+    monkeypatch.setenv("T5GGUF_MODELS", str(root / "elsewhere"))
+    assert recipe.load("good").model_path() == root / "elsewhere" / "good-Q8_0.gguf"
+    (root / "models").mkdir()
+    (root / "models" / "good-Q8_0.gguf").touch()
+    assert recipe.load("good").model_path() == root / "models" / "good-Q8_0.gguf"
+
+
+def test_a_ready_made_file_has_a_directory_of_its_own(root: Path) -> None:
+    """Another repository may call its file the same."""
+    write(root, GOOD.replace("[tasks]", 'files = ["q8/good-Q8_0.gguf"]\n[tasks]'))
+    loaded = recipe.load("good")
+    assert loaded.model_path() == root / "models" / "good" / "good-Q8_0.gguf"
+    assert loaded.fetch_command() == ".venv/bin/python scripts/fetch.py good"
+
+
+def test_a_wheels_downloads_and_lock_go_to_the_users_data(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wheel itself may be read-only; its own lock file still holds."""
+    bundled = root / "bundled"
+    (bundled / "recipes").mkdir(parents=True)
+    write(bundled, GOOD)
+    monkeypatch.setattr(recipe, "BUNDLED", bundled)
+    monkeypatch.setenv("XDG_DATA_HOME", str(root / "data"))
+    models = root / "data" / "t5serve" / "models"
+    assert recipe.load("good").model_path() == models / "good-Q8_0.gguf"
+    assert recipe.load("good").fetch_command() == "t5gguf fetch good --convert Q8_0"
+    assert recipe.lock_path() == models / "lock.json"
+    assert recipe.shipped_lock_path() == bundled / "recipes" / "lock.json"
 
 
 def test_what_a_recipe_leaves_out_has_defaults(root: Path) -> None:
@@ -76,6 +137,8 @@ def test_an_installed_wheels_recipes_win(root: Path, monkeypatch: pytest.MonkeyP
     write(root, GOOD)
     write(bundled, GOOD.replace("good", "other"), "other")
     assert recipe.names() == ["other"]
+    (bundled / "models").mkdir()
+    (bundled / "models" / "other-Q8_0.gguf").touch()
     assert recipe.load("other").model_path() == bundled / "models" / "other-Q8_0.gguf"
 
 
@@ -97,6 +160,10 @@ def test_an_unknown_name_lists_the_names(root: Path, name: str) -> None:
         ('license = "Apache-2.0"\n', "", "license"),
         ('repo = "owner/good"', 'repo = "owner/good"\nbranch = "main"', "branch"),
         ('paraphrase = ""', "paraphrase = 1", "paraphrase|tasks"),
+        ('repo = "owner/good"', 'repo = "good"', "expected owner/name"),
+        ('file = "good-Q8_0.gguf"', 'file = "../good.gguf"', "the name of a GGUF file"),
+        ('file = "good-Q8_0.gguf"', 'file = "good.bin"', "the name of a GGUF file"),
+        ("[tasks]", 'files = ["other.gguf"]\n[tasks]', "not one of source.files"),
         ("[tasks]", "[tasks", "good.toml"),
         ('paraphrase = ""', '"a,b" = ""', "each named by a plain word"),
         ('paraphrase = ""', '"" = ""', "each named by a plain word"),
@@ -111,6 +178,10 @@ def test_an_unknown_name_lists_the_names(root: Path, name: str) -> None:
         "no licence",
         "unknown field",
         "type",
+        "repository",
+        "file elsewhere",
+        "other file",
+        "file of another",
         "no TOML",
         "comma in a task",
         "nameless task",

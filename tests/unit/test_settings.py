@@ -47,11 +47,19 @@ def test_a_path_is_a_file_without_recipe(tmp_path: Path) -> None:
         ("m.gguf", "is not there"),
         ("/", "is not a file"),
         ("x" * 300, "File name too long|no recipe"),
-        ("no-such-recipe", "there are: tiny-t5"),
+        ("no-such-recipe", "there are: .*tiny-t5"),
+        (
+            "t5-small",
+            "is not there yet: run .venv/bin/python scripts/fetch.py t5-small --convert Q8_0",
+        ),
+        ("t5-query-reformulation-rl-gguf", "fetch.py t5-query-reformulation-rl-gguf$"),
     ],
 )
-def test_what_is_not_there_is_a_startup_error(model: str, message: str) -> None:
-    """The operator learns in one line which model is missing."""
+def test_what_is_not_there_is_a_startup_error(
+    model: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The operator learns in one line which model is missing, and how to get it."""
+    monkeypatch.setenv("T5GGUF_MODELS", str(tmp_path))
     with pytest.raises(StartupError, match=message):
         Settings(model=model).find_model()
 
