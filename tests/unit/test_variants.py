@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import subprocess
 from pathlib import Path
+from shutil import which
 
 import pytest
 
@@ -46,7 +47,7 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, linked_in: bool
     source, library = tmp_path / "registry.c", tmp_path / "registry.so"
     source.write_text(REGISTRY)
     flags = ["-shared", "-fPIC", f"-DLINKED_IN={int(linked_in)}"]
-    subprocess.run(["gcc", *flags, "-o", str(library), str(source)], check=True)
+    subprocess.run([which("gcc") or "cc", *flags, "-o", str(library), str(source)], check=True)
     monkeypatch.setattr(ggml, "libllama", lambda: ctypes.CDLL(str(library)))
 
 
