@@ -60,22 +60,43 @@ def physical_cores(allowed: Iterable[int], sysfs: Path = SYSFS) -> list[int]:
 
 
 def quota(cgroup: Path = CGROUP, membership: Path = MEMBERSHIP) -> int | None:
-    """Processors that the tightest `cpu.max` on the way to the root grants; None if unlimited.
+    """Processors that the tightest limit on the way to the root grants; None if unlimited.
 
-    Rounded down, at least one.
+    `cpu.max` of cgroup v2, or v1's `cpu.cfs_quota_us`. Rounded down, at least one.
+    """
+    limits = [
+        _limit(folder)
+        for root, group in _groups(cgroup, membership)
+        for folder in (group, *group.parents)
+        if folder.is_relative_to(root)
+    ]
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _groups(cgroup: Path, membership: Path) -> list[tuple[Path, Path]]:
+    """The roots of the hierarchies that may limit this process, and its group in each.
+
+    A container may see the host's path but have its own group at the root, which thus counts.
     """
     try:
-        path = membership.read_text().rpartition("0::")[2].strip().lstrip("/")
+        lines = [line.split(":", 2) for line in membership.read_text().splitlines()]
     except OSError:
-        path = ""
-    group = cgroup / path
-    limits = [_limit(folder) for folder in (group, *group.parents) if folder.is_relative_to(cgroup)]
-    return min((limit for limit in limits if limit is not None), default=None)
+        return [(cgroup, cgroup), (cgroup / "cpu", cgroup / "cpu")]
+    roots = [
+        (cgroup / "cpu" if controllers else cgroup, path)
+        for _, controllers, path in lines
+        if not controllers or "cpu" in controllers.split(",")
+    ]
+    return [(root, root / path.lstrip("/")) for root, path in roots]
 
 
 def _limit(folder: Path) -> int | None:
     try:
-        limit, period = (folder / "cpu.max").read_text().split()
-        return None if limit == "max" else max(1, int(limit) // int(period))
-    except (OSError, ValueError):
+        if (folder / "cpu.max").is_file():
+            limit, period = (folder / "cpu.max").read_text().split()
+        else:
+            limit = (folder / "cpu.cfs_quota_us").read_text()
+            period = (folder / "cpu.cfs_period_us").read_text()
+        return max(1, int(limit) // int(period)) if int(limit) > 0 else None
+    except (OSError, ValueError):  # "max", for one
         return None

@@ -62,6 +62,17 @@ def test_tightest_quota_of_the_ancestors_counts(tmp_path: Path) -> None:
     assert quota(tmp_path, membership) == 3
 
 
+@pytest.mark.parametrize(("limit", "expected"), [("-1", None), ("250000", 2), ("50000", 1)])
+def test_quota_of_version_1(tmp_path: Path, limit: str, expected: int | None) -> None:
+    """A container sees the host's path, and its own group at the root; version 2 has no limits."""
+    membership = tmp_path / "membership"
+    membership.write_text("3:cpuset:/\n2:cpu,cpuacct:/docker/0123\n0::/docker/0123\n")
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu/cpu.cfs_quota_us").write_text(f"{limit}\n")
+    (tmp_path / "cpu/cpu.cfs_period_us").write_text("100000\n")
+    assert quota(tmp_path, membership) == expected
+
+
 @linux_only
 @pytest.mark.parametrize(
     ("workers", "threads", "limit", "expected"),

@@ -42,6 +42,7 @@ def main() -> None:
                 logit_scale=config.logit_scale,
                 backend=config.backend,
                 rows=max(config.max_batch, MAX_WIDTH),
+                ggml_backends=Path(config.ggml_backends) if config.ggml_backends else None,
             )
             warm_up(model)
         except (LoadError, BackendError) as error:

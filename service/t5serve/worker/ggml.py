@@ -21,6 +21,8 @@ CPU_DEVICE = 0  # enum ggml_backend_dev_type
 STATUS_SUCCESS = 0
 WEIGHTS_USAGE = 1  # enum ggml_backend_buffer_usage
 
+LIBRARIES = Path(llama_cpp.__file__).parent / "lib"
+
 Tensor = int
 """Address of a ggml_tensor."""
 
@@ -106,7 +108,7 @@ def load() -> Any:  # noqa: ANN401 - functions as attributes
     Raises:
         GgmlError: a library or a symbol is missing, named.
     """
-    library = _libllama()
+    library = libllama()
     missing = [name for name in _FUNCTIONS if not hasattr(library, name)]
     if missing:
         raise GgmlError(f"another llama-cpp-python? its libraries lack {', '.join(missing)}")
@@ -118,17 +120,19 @@ def load() -> Any:  # noqa: ANN401 - functions as attributes
     return functions
 
 
-def _libllama() -> ctypes.CDLL:
+def libllama() -> ctypes.CDLL:
     """libllama, through which the symbols of the libraries that it was linked with are found.
 
     Not those libraries by their own names: the package has each in several files, and opening
     another one than libllama did would load a second copy, with a registry of its own.
+
+    Raises:
+        GgmlError: it is not there.
     """
-    directory = Path(llama_cpp.__file__).parent / "lib"
     for name in ("libllama.so", "libllama.dylib"):
-        if (directory / name).is_file():
-            return ctypes.CDLL(str(directory / name))
-    raise GgmlError(f"{directory} has no libllama")
+        if (LIBRARIES / name).is_file():
+            return ctypes.CDLL(str(LIBRARIES / name))
+    raise GgmlError(f"{LIBRARIES} has no libllama")
 
 
 class Cpu:

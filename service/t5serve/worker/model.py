@@ -19,6 +19,7 @@ from t5serve.worker.ggml import GgmlError
 from t5serve.worker.graph_backend import GraphBackend
 from t5serve.worker.llama import LlamaBackend
 from t5serve.worker.tied import head_is_tied
+from t5serve.worker.variants import load_variant
 from t5serve.worker.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ def load(
     logit_scale: float | None,
     backend: Literal["auto", "graph", "llama"],
     rows: int,
+    ggml_backends: Path | None = None,
 ) -> Model:
     """Maps the file and makes a backend for it.
 
@@ -61,11 +63,16 @@ def load(
         logit_scale: factor on the file's logits; None: as the file says.
         backend: which one; auto: graph, or llama for a file that graph refuses.
         rows: sequences that are decoded at once.
+        ggml_backends: directory of ggml's CPU backends, if none is linked in; None: by libllama.
 
     Raises:
         LoadError: missing, not GGUF, truncated, not a T5, or a T5 that the backend can't compute.
     """
     _check_magic(path)
+    try:
+        load_variant(ggml_backends)  # before llama.cpp looks for backends itself
+    except GgmlError as error:
+        raise LoadError(str(error)) from error
     if backend != "llama":
         try:
             file = _File(path, vocab_only=True)

@@ -1,0 +1,160 @@
+"""docker/grafana's dashboard and docker/prometheus.yaml against what a running service exports."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import promql_parser as promql
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from serving import Server
+
+DOCKER = Path(__file__).parents[2] / "docker"
+DASHBOARD = json.loads((DOCKER / "grafana/dashboards/t5serve.json").read_text(encoding="utf-8"))
+PANELS = DASHBOARD["panels"]
+EXPRESSIONS = [target["expr"] for panel in PANELS for target in panel["targets"]]
+Series = dict[str, list[dict[str, str]]]
+
+
+def provisioned(kind: str, name: str) -> Any:
+    return yaml.safe_load((DOCKER / f"grafana/provisioning/{kind}/{name}.yaml").read_text())
+
+
+def parse(expression: str) -> promql.Expr:
+    """With Grafana's variables filled in as Grafana does."""
+    for name, value in (("__rate_interval", "20s"), ("__range", "30m"), ("route", chosen_route())):
+        expression = expression.replace(f"${name}", value)
+    assert "$" not in expression
+    return promql.parse(expression)
+
+
+def chosen_route() -> str:
+    (variable,) = DASHBOARD["templating"]["list"]
+    assert variable["name"] == "route"
+    return str(variable["current"]["value"])
+
+
+def selectors(expression: promql.Expr) -> list[promql.VectorSelector]:
+    found: list[promql.VectorSelector] = []
+
+    def visit(node: promql.Expr) -> None:
+        if isinstance(node, promql.MatrixSelector):
+            found.append(node.vector_selector)
+        elif isinstance(node, promql.VectorSelector):
+            found.append(node)
+
+    promql.walk(expression, visit)
+    return list({str(one): one for one in found}.values())
+
+
+def groupings(expression: promql.Expr) -> list[tuple[list[str], promql.Expr]]:
+    """The labels that each aggregation keeps, and what it aggregates."""
+    found: list[tuple[list[str], promql.Expr]] = []
+
+    def visit(node: promql.Expr) -> None:
+        if isinstance(node, promql.AggregateExpr) and node.modifier:
+            found.append((node.modifier.labels, node.expr))
+
+    promql.walk(expression, visit)
+    return found
+
+
+def matches(selector: promql.VectorSelector, labels: dict[str, str]) -> bool:
+    for matcher in selector.matchers.matchers:
+        value = labels.get(matcher.name, "")
+        if matcher.op == promql.MatchOp.Equal:
+            found = value == matcher.value
+        else:
+            assert matcher.op == promql.MatchOp.Re
+            found = re.fullmatch(matcher.value, value) is not None
+        if not found:
+            return False
+    return True
+
+
+@pytest.fixture(scope="module")
+def series(server: Server) -> Series:
+    """What the service exports after an answer, an error and a fallback: labels by name."""
+    with server.client() as client:
+        query = {"query": "how do i learn python programming fast"}
+        assert client.post("/v1/reformulate", json=query).status_code == 200
+        late = client.post("/v1/reformulate", json={**query, "timeout_ms": 1}).json()
+        assert late["results"][0]["fallback"]
+        assert client.post("/v1/reformulate", json={"query": ""}).status_code == 400
+        text = client.get("/metrics").text
+    found: Series = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            found.setdefault(sample.name, []).append(sample.labels)
+    return found
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_expression(series: Series, expression: str) -> None:
+    """Each selector finds a series of the service, each grouping a label of what it groups."""
+    parsed = parse(expression)
+    for selector in selectors(parsed):
+        assert selector.name in series
+        assert any(matches(selector, labels) for labels in series[selector.name]), selector
+    for labels, aggregated in groupings(parsed):
+        for selector in selectors(aggregated):
+            assert set(labels) <= set(series[selector.name or ""][0])
+
+
+@pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])
+def test_legend(series: Series, panel: dict[str, Any]) -> None:
+    """Each label in a legend is one that the expression keeps."""
+    for target in panel["targets"]:
+        parsed = parse(target["expr"])
+        kept = {label for labels, _ in groupings(parsed) for label in labels}
+        if isinstance(parsed, promql.VectorSelector):
+            kept |= set(series[parsed.name or ""][0])
+        assert set(re.findall(r"{{(\w+)}}", target["legendFormat"])) <= kept
+
+
+def test_route_variable(series: Series) -> None:
+    """The routes to choose from are the values of a label that there is."""
+    (variable,) = DASHBOARD["templating"]["list"]
+    name, label = re.fullmatch(r"label_values\((\w+), (\w+)\)", variable["query"]["query"]).groups()  # type: ignore[union-attr]
+    assert chosen_route() in {labels[label] for labels in series[name]}
+
+
+def test_every_metric_is_shown(series: Series) -> None:
+    """None is exported that no panel has."""
+    shown = {selector.name for text in EXPRESSIONS for selector in selectors(parse(text))}
+    base = re.compile(r"_(bucket|sum|count|total|created)$")
+    assert {base.sub("", name or "") for name in shown} == {base.sub("", name) for name in series}
+
+
+def test_provisioning() -> None:
+    """The panels' data source and the dashboard's folder are those that Grafana is told of."""
+    (source,) = provisioned("datasources", "prometheus")["datasources"]
+    used = [target["datasource"] for panel in PANELS for target in panel["targets"]]
+    assert {one["uid"] for one in used} == {source["uid"]}
+    (provider,) = provisioned("dashboards", "t5serve")["providers"]
+    compose = yaml.safe_load((DOCKER / "compose.yaml").read_text(encoding="utf-8"))["services"]
+    assert f"./grafana/dashboards:{provider['options']['path']}:ro" in compose["grafana"]["volumes"]
+    host, port = source["url"].removeprefix("http://").split(":")
+    assert any(published.endswith(f":{port}") for published in compose[host]["ports"])
+    (job,) = yaml.safe_load((DOCKER / "prometheus.yaml").read_text())["scrape_configs"]
+    assert job["scrape_interval"] == source["jsonData"]["timeInterval"]
+    (target,) = job["static_configs"][0]["targets"]
+    host, port = target.split(":")
+    assert any(published.endswith(f":{port}") for published in compose[host]["ports"])
+
+
+def test_layout() -> None:
+    """No panel lies on another, or has another's id."""
+    taken: set[tuple[int, int]] = set()
+    for panel in PANELS:
+        at = panel["gridPos"]
+        cells = {(at["x"] + x, at["y"] + y) for x in range(at["w"]) for y in range(at["h"])}
+        assert not cells & taken
+        assert at["x"] + at["w"] <= 24
+        taken |= cells
+    assert len({panel["id"] for panel in PANELS}) == len(PANELS)
