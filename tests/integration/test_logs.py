@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,6 +56,13 @@ def test_a_request_is_one_line_with_its_phases(lines: list[dict[str, Any]]) -> N
     assert line["encode_ms"] > 0
     assert line["decode_ms"] > 0
     assert line["ms"] > 0
+
+
+def test_the_document_shows_such_a_line(lines: list[dict[str, Any]]) -> None:
+    """Field by field."""
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r'^{"event": "request".*}$', page, re.MULTILINE)
+    assert list(json.loads(shown)) == list(request(lines, "two"))
 
 
 def test_a_refusal_has_no_phases(lines: list[dict[str, Any]]) -> None:
