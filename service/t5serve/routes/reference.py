@@ -10,8 +10,7 @@ from starlette.routing import Route
 
 from t5serve.openapi import document
 from t5serve.reference import render
-
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+from t5serve.routes.page import SAFE
 
 
 def reference_routes() -> list[Route]:
@@ -25,7 +24,7 @@ def reference_routes() -> list[Route]:
         return JSONResponse(document())
 
     async def docs(_request: Request) -> Response:
-        return HTMLResponse(page(), headers={"content-security-policy": POLICY})
+        return HTMLResponse(page(), headers=SAFE)
 
     return [
         Route("/openapi.json", openapi, methods=["GET"]),
