@@ -28,8 +28,12 @@ const query = byId("query");
 const status = new ServiceStatus();
 let sides = [];
 let running = null;
+let troubled = false;
+let hiding = 0;
 
-async function start() {
+const prepared = prepare();
+
+async function prepare() {
   onKeyNeeded((wasRefused) => {
     byId("key").hidden = false;
     return askForKey(wasRefused);
@@ -39,18 +43,26 @@ async function start() {
   wireKeyButton();
   status.addEventListener("change", showState);
   status.watch();
-  const live = new Live(byId("live"), () => notice("A worker process ended and was started anew.", NOTICE_MS));
-  live.watch();
-  const schema = (await persist(() => getJson("openapi.json"))).components.schemas;
-  sides = ["A", "B"].map((name) => new Side(schema.ReformulateRequest.properties, name, status, { typed: () => query.value.trim(), retry: ask }));
+  const { components } = await persist(() => getJson("openapi.json"));
+  sides = ["A", "B"].map((name) => makeSide(name, components.schemas.ReformulateRequest.properties));
   byId("sides").append(...sides.map((side) => side.root));
   wireCompare();
+  watchService();
+}
+
+async function watchService() {
   const history = new History(byId("history"), restore);
+  const live = new Live(byId("live"), () => notice("A worker process ended and was started anew.", NOTICE_MS));
+  live.watch();
   byId("ask").addEventListener("answered", ({ detail }) => {
     history.add(detail);
     live.look();
   });
   describe(await persist(() => getJson("v1/models")));
+}
+
+function makeSide(name, schema) {
+  return new Side(schema, name, status, { typed: () => query.value.trim(), retry: ask });
 }
 
 /** Until the service answers; a key that is not given ends it. */
@@ -99,8 +111,9 @@ function wireQuery() {
 /** Asks every side that is shown, one after the other so that their times compare. */
 async function ask() {
   const typed = query.value.trim();
+  await prepared; // who types at once does not wait in vain
   const shown = sides.filter((side) => !side.root.hidden);
-  if (!typed || !shown.length) return query.focus();
+  if (!typed) return query.focus();
   if (shown.some((side) => side.settings.refuse())) return;
   running?.abort();
   const mine = (running = new AbortController());
@@ -169,14 +182,14 @@ function wireKeyButton() {
 }
 
 function showState() {
-  const [label, explanation] = STATES[status.state] ?? ["Not ready", status.message];
+  const [label, explanation] = STATES[status.state] ?? ["Not ready", status.message || "Connecting."];
   const state = byId("state");
   state.dataset.state = status.state;
   state.textContent = status.state === "ready" && status.model ? `${label}: ${status.model}` : label;
-  notice(explanation);
+  if (explanation) notice(explanation);
+  else if (troubled) notice("The service is ready again.", NOTICE_MS);
+  troubled = Boolean(explanation);
 }
-
-let hiding = 0;
 
 /** Says something to everybody; for a while, or until it is taken back. */
 function notice(text, milliseconds = 0) {
@@ -186,5 +199,3 @@ function notice(text, milliseconds = 0) {
   shown.hidden = !text;
   if (milliseconds) hiding = setTimeout(() => notice(""), milliseconds);
 }
-
-start();
