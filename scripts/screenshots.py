@@ -16,7 +16,7 @@ IMAGES = Path(__file__).parents[1] / "docs" / "images"
 QUERY = "how do i learn python programming fast"
 SIZES = {"desktop": (1280, 900, 1), "phone": (390, 844, 2)}
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
-COLOURS = 128  # enough for flat areas and smooth text
+COLOURS = 256
 
 
 def main() -> int:
@@ -69,6 +69,7 @@ def ask(page: Page) -> None:
     page.locator("#submit").click()
     page.locator(".results:not([aria-busy]) .latency:visible").wait_for()
     page.locator(".spark polyline[points]").wait_for(state="attached")
+    page.evaluate("document.querySelector('#examples').scrollLeft = 0")
     page.locator("h1").click()  # nothing is hovered over
 
 

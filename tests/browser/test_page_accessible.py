@@ -58,7 +58,7 @@ def test_the_page_is_accessible(
     assert violations(tab) == []
     assert fits(tab)
     tab.side("B").get_by_label("n", exact=True).fill("5")
-    tab.side("B").get_by_label("num beams").fill("2")
+    tab.side("B").get_by_label("num_beams").fill("2")
     tab.ask(QUERY)
     expect(tab.side("B").locator(".wrong")).to_be_visible()
     assert violations(tab) == []

@@ -101,7 +101,7 @@ def test_candidates(server: Server, tab: Tab) -> None:
     tab.page.goto(server.url)
     side = tab.side()
     open_parameters(side)
-    for label in ("numbers", "capitalised", "include original", "strict"):
+    for label in ("numbers", "capitalised", "include_original", "strict"):
         side.get_by_label(label).check()
     side.get_by_label("cache").uncheck()
     with tab.page.expect_request("**/v1/reformulate") as sent:
@@ -201,7 +201,7 @@ def test_code_runs_and_asks_the_same(
     side.get_by_label("strategy").select_option("beam")
     side.get_by_label("n", exact=True).fill("2")
     open_parameters(side)
-    side.get_by_label("include original").check()
+    side.get_by_label("include_original").check()
     side.get_by_text("Copy as code").click()
     body = {"query": query, "strategy": "beam", "n": 2, "include_original": True}
     with server.client() as client:

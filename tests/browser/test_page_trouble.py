@@ -156,7 +156,7 @@ def test_a_fallback_is_told(server: Server, tab: Tab) -> None:
     """A deadline that can't be met: the query itself, with the reason."""
     tab.page.goto(server.url)
     tab.side().locator("summary", has_text="Parameters").click()
-    tab.side().get_by_label("timeout ms").fill("1")
+    tab.side().get_by_label("timeout_ms").fill("1")
     tab.ask(QUERY)
     tab.outcome()
     assert tab.texts() == [QUERY]

@@ -36,7 +36,7 @@ export class History {
 
   #draw() {
     if (!this.#entries.length) {
-      this.#root.replaceChildren(element("p", { className: "muted" }, "What you ask stays here, in this browser."));
+      this.#root.replaceChildren(element("p", { className: "muted small" }, "What you ask stays here, in this browser."));
       return;
     }
     const note = this.#kept ? [] : [element("p", { className: "muted small" }, "This browser keeps nothing: gone when the page closes.")];

@@ -76,15 +76,16 @@ function milliseconds(found) {
   return `${found.isLeast ? "over " : ""}${number(1000 * found.seconds)} ms`;
 }
 
-/** Requests a second between neighbours, as a line across the window. */
+/** Requests a second between neighbours, as a line from the first look to the last. */
 function points(taken) {
   const rates = taken.slice(1).map((one, index) => ({
     at: one.at,
     rate: (1000 * (one.requests - taken[index].requests)) / (one.at - taken[index].at),
   }));
   const most = Math.max(...rates.map(({ rate }) => rate), 1);
-  const end = taken.at(-1).at;
+  const [begin, end] = [rates[0].at, rates.at(-1).at];
   return rates
-    .map(({ at, rate }) => `${(120 * (1 - (end - at) / WINDOW_MS)).toFixed(1)},${(26 - (24 * rate) / most).toFixed(1)}`)
+    .map(({ at, rate }) => [(120 * (at - begin)) / (end - begin || 1), 26 - (24 * rate) / most])
+    .map((point) => point.map((value) => value.toFixed(1)).join(","))
     .join(" ");
 }

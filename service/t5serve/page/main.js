@@ -23,6 +23,7 @@ const STATES = {
   down: ["Down", "The service does not answer. The page goes on by itself once it does."],
 };
 const NOTICE_MS = 10_000;
+const TALLEST = 240; // pixels of a long query
 
 const query = byId("query");
 const status = new ServiceStatus();
@@ -86,8 +87,11 @@ function describe({ data: [model] }) {
 
 function wireQuery() {
   const fit = () => {
+    query.style.overflowY = "hidden"; // a scroll bar would make lines shorter, and more of them
     query.style.height = "auto";
-    query.style.height = `${Math.min(query.scrollHeight + 2, 240)}px`;
+    const height = query.scrollHeight;
+    query.style.height = `${Math.min(height, TALLEST)}px`;
+    query.style.overflowY = height > TALLEST ? "auto" : "hidden";
   };
   query.addEventListener("input", () => {
     fit();

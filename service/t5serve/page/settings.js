@@ -25,7 +25,7 @@ export class Settings {
     this.#more = element(
       "details",
       { className: "more" },
-      element("summary", {}, "Parameters ", this.#summary),
+      element("summary", {}, "Parameters", this.#summary),
       element("div", { className: "sets" }, ...sets.map((set) => this.#fieldset(set))),
       element(
         "div",
@@ -164,7 +164,7 @@ export class Settings {
     const strategy = all.strategy === "auto" ? meant(all) : null;
     this.#means.textContent = strategy ? `With these parameters auto means ${strategy}.` : "";
     const given = Object.keys(this.values()).filter((name) => !["n", "strategy", "task"].includes(name));
-    this.#summary.textContent = given.map((name) => `${name} ${all[name]}`).join(", ");
+    this.#summary.textContent = given.map((name) => ` \u00b7 ${name} ${all[name]}`).join("");
     this.root.dispatchEvent(new Event("change"));
   }
 }
@@ -179,14 +179,13 @@ function makeField(name, property, id) {
   const type = property.anyOf?.find((one) => one.type !== "null") ?? property;
   const about = property.description ?? "";
   const help = element("p", { id: `${id}-help`, className: "help" }, about);
-  const label = name.replaceAll("_", " ");
   const made = makeControl(type, property.default, id, help.id);
   const row =
     type.type === "boolean"
-      ? element("div", { className: "field check" }, element("label", {}, made.input, ` ${label}`), help)
+      ? element("div", { className: "field check" }, element("label", {}, made.input, ` ${name}`), help)
       : type.type === "array"
-        ? element("div", { className: "field", role: "group", "aria-label": label }, element("span", { className: "label" }, label), made.input, help)
-        : element("div", { className: "field" }, element("label", { htmlFor: id }, label), made.input, help);
+        ? element("div", { className: "field", role: "group", "aria-label": name }, element("span", { className: "label" }, name), made.input, help)
+        : element("div", { className: "field" }, element("label", { htmlFor: id }, name), made.input, help);
   row.dataset.name = name;
   return { ...made, row, help, about };
 }
@@ -196,7 +195,7 @@ function makeControl(type, preset, id, describedBy) {
     const input = element(
       "select",
       { id, "aria-describedby": describedBy },
-      ...type.enum.map((value) => element("option", { value }, value.replaceAll("_", " "))),
+      ...type.enum.map((value) => element("option", { value }, value)),
     );
     return { input, read: () => input.value, write: (value) => (input.value = value) };
   }

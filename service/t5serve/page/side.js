@@ -100,6 +100,7 @@ export class Side {
 function sentence(error) {
   if (error.code === "queue_full") return "The service is overloaded, and was so each time.";
   if (error.code === "invalid_api_key") return "Without a right key the service does not answer.";
-  const text = error.message;
-  return `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
+  const text = `${error.message}${/[.!?]$/.test(error.message) ? "" : "."}`;
+  // The name of a field stays as it is.
+  return text.startsWith(error.param) ? text : `${text.charAt(0).toUpperCase()}${text.slice(1)}`;
 }
