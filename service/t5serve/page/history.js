@@ -16,8 +16,7 @@ export class History {
   constructor(root, restore) {
     this.#root = root;
     this.#restore = restore;
-    if (!Array.isArray(this.#entries)) this.#entries = [];
-    this.#entries = this.#entries.filter((one) => typeof one?.query === "string" && Array.isArray(one.sides));
+    this.#entries = Array.isArray(this.#entries) ? this.#entries.filter(isEntry) : [];
     this.#draw();
   }
 
@@ -67,6 +66,11 @@ export class History {
     this.#keep();
     this.#root.closest("section").querySelector("h2").focus();
   }
+}
+
+/** Whether it is one: older pages, or others at the same address, may have left something else. */
+function isEntry(one) {
+  return typeof one?.query === "string" && Array.isArray(one.sides) && one.sides.every((side) => side instanceof Object);
 }
 
 /** Settings in a few words; nothing for the defaults. */

@@ -9,6 +9,8 @@ export class Settings {
   #tasks = element("div", { className: "choices" });
   #means = element("p", { className: "means muted" });
   #summary = element("span", { className: "muted" });
+  #more;
+  #model = { tasks: {}, generation: {} };
 
   /** `schema` has the properties of the request's body, `name` tells two panels apart. */
   constructor(schema, name) {
@@ -54,9 +56,6 @@ export class Settings {
     this.#changed();
   }
 
-  #more;
-  #model = { tasks: {}, generation: {} };
-
   /** Offers the model's tasks, and shows its defaults. */
   describe(model) {
     const chosen = this.task;
@@ -70,7 +69,7 @@ export class Settings {
             type: "radio",
             name: `${this.name}-task`,
             value: task,
-            checked: task in model.tasks && chosen in model.tasks ? task === chosen : index === 0,
+            checked: chosen in model.tasks ? task === chosen : index === 0,
           }),
           element("span", {}, task),
         ),
