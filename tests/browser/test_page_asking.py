@@ -177,7 +177,7 @@ BROKEN_STORAGE = [
     "Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError'); };",
     "Object.defineProperty(window, 'localStorage', { get() { throw new DOMException('no'); } });",
     "localStorage.setItem('t5serve.history', '{not json');",
-    'localStorage.setItem(\'t5serve.history\', \'[1, {"query": 2}, {"query": "a", "sides": [null]}, null]\');',
+    """localStorage.setItem('t5serve.history', '[1, {"query": "a", "sides": [null]}, null]');""",
 ]
 
 
