@@ -104,6 +104,19 @@ def test_stopping(server: Server, tab: Tab) -> None:
     expect(tab.page.get_by_role("button", name="Stop")).to_be_hidden()
 
 
+def test_the_last_question_counts(server: Server, tab: Tab) -> None:
+    """One that is asked before another is answered takes its place."""
+    tab.page.goto(server.url)
+    expect(tab.page.locator("#state")).to_have_text(re.compile("Ready"))
+    tab.page.route("**/v1/reformulate", lambda _route: None, times=1)  # never answered
+    tab.ask("best running shoes")
+    expect(tab.side().locator(".outcome")).to_have_text("Asking")
+    tab.ask(QUERY)
+    tab.outcome()
+    expect(tab.page.locator(".asked")).to_have_text(QUERY)
+    assert tab.page.get_by_text("Stopped.").count() == 0
+
+
 @pytest.mark.parametrize("query", HOSTILE)
 def test_hostile_text_is_text(server: Server, tab: Tab, query: str) -> None:
     """In the answer, in the history, in code: nothing of it becomes an element, or runs."""

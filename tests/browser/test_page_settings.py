@@ -170,9 +170,10 @@ def code(tab: Tab, kind: str) -> str:
     """What the button copies."""
     side = tab.side()
     side.get_by_role("radio", name=kind).check()
-    side.get_by_role("button", name="Copy", exact=True).click()
-    expect(side.get_by_role("button", name="Copied", exact=True)).to_be_visible()
-    expect(side.get_by_role("button", name="Copy", exact=True)).to_be_visible()
+    tab.page.evaluate("navigator.clipboard.writeText('')")
+    side.locator(".code").get_by_role("button").click()
+    expect(side.locator(".code").get_by_role("button")).to_have_text("Copied")
+    expect(side.locator(".code").get_by_role("button")).to_have_text("Copy")
     copied = str(tab.page.evaluate("navigator.clipboard.readText()"))
     assert copied == side.locator("pre code").text_content()
     return copied

@@ -109,7 +109,8 @@ async function call(path, options) {
 async function attempt(path, options = {}) {
   const headers = { ...options.headers };
   // fetch takes one character for one byte; the service compares bytes.
-  if (key) headers.Authorization = `Bearer ${String.fromCharCode(...new TextEncoder().encode(key))}`;
+  if (key)
+    headers.Authorization = `Bearer ${String.fromCharCode(...new TextEncoder().encode(key))}`;
   try {
     return await fetch(path, { ...options, headers });
   } catch (error) {

@@ -32,5 +32,5 @@ export async function copyFor(button, text) {
   setTimeout(() => {
     button.textContent = label;
     delete button.dataset.busy;
-  }, 1200);
+  }, 2000);
 }

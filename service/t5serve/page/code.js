@@ -27,7 +27,11 @@ export class Code {
       element(
         "div",
         { className: "buttons" },
-        element("div", { className: "choices", role: "radiogroup", "aria-label": "Kind of code" }, ...choices),
+        element(
+          "div",
+          { className: "choices", role: "radiogroup", "aria-label": "Kind of code" },
+          ...choices,
+        ),
         button,
       ),
       element("pre", {}, this.#text),

@@ -12,7 +12,9 @@ export function segments(text) {
 
 /** The text of a reformulation in parts, {text, added}, and the runs of words that it lost. */
 export function difference(original, text) {
-  const before = segments(original).filter((one) => one.isWord).map((one) => one.text);
+  const before = segments(original)
+    .filter((one) => one.isWord)
+    .map((one) => one.text);
   const after = segments(text);
   const words = after.filter((one) => one.isWord).map((one) => one.text);
   const { keptBefore, keptAfter } = commonWords(before, words);
@@ -67,7 +69,7 @@ function commonWords(before, after) {
     }
   }
   let j = start;
-  for (let i = start; i < endBefore && j < endAfter; ) {
+  for (let i = start; i < endBefore && j < endAfter;) {
     if (before[i] === after[j]) keep(i++, j++);
     else if (lengths[at(i + 1, j)] >= lengths[at(i, j + 1)]) i++;
     else j++;

@@ -23,7 +23,8 @@ export class History {
   /** Puts an entry on top: {query, sides: [values], texts}. */
   add(entry) {
     if (entry.query.length > LONGEST) return;
-    const same = (one) => one.query === entry.query && JSON.stringify(one.sides) === JSON.stringify(entry.sides);
+    const same = (one) =>
+      one.query === entry.query && JSON.stringify(one.sides) === JSON.stringify(entry.sides);
     this.#entries = [entry, ...this.#entries.filter((one) => !same(one))].slice(0, MOST);
     this.#keep();
   }
@@ -35,14 +36,28 @@ export class History {
 
   #draw() {
     if (!this.#entries.length) {
-      this.#root.replaceChildren(element("p", { className: "muted small" }, "What you ask stays here, in this browser."));
+      this.#root.replaceChildren(
+        element("p", { className: "muted small" }, "What you ask stays here, in this browser."),
+      );
       return;
     }
-    const note = this.#kept ? [] : [element("p", { className: "muted small" }, "This browser keeps nothing: gone when the page closes.")];
+    const note = this.#kept
+      ? []
+      : [
+          element(
+            "p",
+            { className: "muted small" },
+            "This browser keeps nothing: gone when the page closes.",
+          ),
+        ];
     this.#root.replaceChildren(
       element("ul", { className: "entries" }, ...this.#entries.map((entry) => this.#row(entry))),
       ...note,
-      element("button", { type: "button", className: "quiet", onclick: () => this.#clear() }, "Clear history"),
+      element(
+        "button",
+        { type: "button", className: "quiet", onclick: () => this.#clear() },
+        "Clear history",
+      ),
     );
   }
 
@@ -70,7 +85,11 @@ export class History {
 
 /** Whether it is one: older pages, or others at the same address, may have left something else. */
 function isEntry(one) {
-  return typeof one?.query === "string" && Array.isArray(one.sides) && one.sides.every((side) => side instanceof Object);
+  return (
+    typeof one?.query === "string" &&
+    Array.isArray(one.sides) &&
+    one.sides.every((side) => side instanceof Object)
+  );
 }
 
 /** Settings in a few words; nothing for the defaults. */

@@ -24,7 +24,9 @@ export class Live {
     chart.setAttribute("class", "spark");
     chart.setAttribute("aria-hidden", "true");
     chart.append(this.#line);
-    const rows = NAMES.map((name) => element("div", {}, element("dt", {}, name), this.#figures[name]));
+    const rows = NAMES.map((name) =>
+      element("div", {}, element("dt", {}, name), this.#figures[name]),
+    );
     root.replaceChildren(chart, element("dl", { className: "figures" }, ...rows), this.#note);
   }
 
@@ -40,7 +42,10 @@ export class Live {
     try {
       text = await getQuietly("metrics");
     } catch (error) {
-      this.#note.textContent = error.status === 401 ? "Figures need the API key." : "No figures: the service does not answer.";
+      this.#note.textContent =
+        error.status === 401
+          ? "Figures need the API key."
+          : "No figures: the service does not answer.";
       return;
     }
     this.#take(snapshot(text, performance.now()));
@@ -49,7 +54,8 @@ export class Live {
 
   #take(now) {
     const last = this.#taken.at(-1);
-    if (last && now.requests < last.requests) this.#taken = []; // another process, from zero
+    if (last && now.requests < last.requests)
+      this.#taken = []; // another process, from zero
     else if (last && now.restarts > last.restarts) this.#onRestart();
     this.#taken.push(now);
     const recent = this.#taken.findIndex((one) => now.at - one.at <= WINDOW_MS);

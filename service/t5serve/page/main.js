@@ -17,7 +17,10 @@ const EXAMPLES = [
 const STATES = {
   ready: ["Ready", ""],
   loading: ["Loading", "The model is being loaded. The page goes on by itself."],
-  restarting: ["Restarting", "The model's process ended and is being started anew. The page goes on by itself."],
+  restarting: [
+    "Restarting",
+    "The model's process ended and is being started anew. The page goes on by itself.",
+  ],
   draining: ["Shutting down", "The service is shutting down and takes no more queries."],
   failed: ["Failed", "The service could not load its model. Its log says why."],
   down: ["Down", "The service does not answer. The page goes on by itself once it does."],
@@ -45,7 +48,9 @@ async function prepare() {
   status.addEventListener("change", showState);
   status.watch();
   const { components } = await persist(() => getJson("openapi.json"));
-  sides = ["A", "B"].map((name) => makeSide(name, components.schemas.ReformulateRequest.properties));
+  sides = ["A", "B"].map((name) =>
+    makeSide(name, components.schemas.ReformulateRequest.properties),
+  );
   byId("sides").append(...sides.map((side) => side.root));
   wireCompare();
   watchService();
@@ -53,7 +58,9 @@ async function prepare() {
 
 async function watchService() {
   const history = new History(byId("history"), restore);
-  const live = new Live(byId("live"), () => notice("A worker process ended and was started anew.", NOTICE_MS));
+  const live = new Live(byId("live"), () =>
+    notice("A worker process ended and was started anew.", NOTICE_MS),
+  );
   live.watch();
   byId("ask").addEventListener("answered", ({ detail }) => {
     history.add(detail);
@@ -66,14 +73,17 @@ function makeSide(name, schema) {
   return new Side(schema, name, status, { typed: () => query.value.trim(), retry: ask });
 }
 
-/** Until the service answers; a key that is not given ends it. */
+/** Waits for what is missing, the service or a key, as long as it takes. */
 async function persist(get) {
   for (;;) {
     try {
       return await get();
     } catch (error) {
       if (error.status !== 401) await status.whenReady();
-      else await new Promise((resolve) => byId("key").addEventListener("given", resolve, { once: true }));
+      else
+        await new Promise((resolve) =>
+          byId("key").addEventListener("given", resolve, { once: true }),
+        );
     }
   }
 }
@@ -160,7 +170,11 @@ function busy(isBusy) {
 function showExamples() {
   byId("examples").append(
     ...EXAMPLES.map((text) =>
-      element("button", { type: "button", className: "example", onclick: () => (type(text), ask()) }, text),
+      element(
+        "button",
+        { type: "button", className: "example", onclick: () => (type(text), ask()) },
+        text,
+      ),
     ),
   );
 }
@@ -186,10 +200,14 @@ function wireKeyButton() {
 }
 
 function showState() {
-  const [label, explanation] = STATES[status.state] ?? ["Not ready", status.message || "Connecting."];
+  const [label, explanation] = STATES[status.state] ?? [
+    "Not ready",
+    status.message || "Connecting.",
+  ];
   const state = byId("state");
   state.dataset.state = status.state;
-  state.textContent = status.state === "ready" && status.model ? `${label}: ${status.model}` : label;
+  state.textContent =
+    status.state === "ready" && status.model ? `${label}: ${status.model}` : label;
   if (explanation) notice(explanation);
   else if (troubled) notice("The service is ready again.", NOTICE_MS);
   troubled = Boolean(explanation);

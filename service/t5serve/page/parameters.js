@@ -52,5 +52,8 @@ export function applies(name, values) {
   const strategy = meant(values);
   if (strategy === null) return true;
   const names = BELONGS[strategy];
-  return names.includes(name) || (values.strategy === "auto" && strategy === "beam" && GROUPS.includes(name));
+  return (
+    names.includes(name) ||
+    (values.strategy === "auto" && strategy === "beam" && GROUPS.includes(name))
+  );
 }

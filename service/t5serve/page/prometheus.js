@@ -5,7 +5,15 @@ const LABEL = /(\w+)="((?:[^"\\]|\\.)*)"/g;
 
 /** What the page shows of /metrics: sums over the routes that generate. */
 export function snapshot(text, at) {
-  const taken = { at, ready: 0, restarts: 0, waiting: 0, running: 0, requests: 0, buckets: new Map() };
+  const taken = {
+    at,
+    ready: 0,
+    restarts: 0,
+    waiting: 0,
+    running: 0,
+    requests: 0,
+    buckets: new Map(),
+  };
   for (const line of text.split("\n")) {
     const [, name, labelled = "", number] = LINE.exec(line) ?? [];
     const value = Number(number);
@@ -14,7 +22,9 @@ export function snapshot(text, at) {
     if (name === "t5serve_queue_depth") taken.waiting = value;
     if (name === "t5serve_running") taken.running = value;
     if (name !== "t5serve_request_seconds_bucket") continue;
-    const labels = Object.fromEntries(Array.from(labelled.matchAll(LABEL), ([, key, of]) => [key, of]));
+    const labels = Object.fromEntries(
+      Array.from(labelled.matchAll(LABEL), ([, key, of]) => [key, of]),
+    );
     if (!GENERATING.has(labels.route)) continue;
     const bound = labels.le === "+Inf" ? Infinity : Number(labels.le);
     taken.buckets.set(bound, (taken.buckets.get(bound) ?? 0) + value);

@@ -20,7 +20,14 @@ export class Results {
   #latency = element("div", { className: "latency", hidden: true });
   #began = 0;
   #firstAfter = null;
-  root = element("div", { className: "results" }, this.#state, this.#fault, this.#list, this.#latency);
+  root = element(
+    "div",
+    { className: "results" },
+    this.#state,
+    this.#fault,
+    this.#list,
+    this.#latency,
+  );
 
   constructor() {
     this.#state.textContent = "Nothing asked yet.";
@@ -96,7 +103,9 @@ export class Results {
   #finish(rest) {
     this.#end();
     const count = this.#items.size;
-    this.say(`${count} ${count === 1 ? "reformulation" : "reformulations"} in ${number(rest.timings_ms.total)} ms`);
+    this.say(
+      `${count} ${count === 1 ? "reformulation" : "reformulations"} in ${number(rest.timings_ms.total)} ms`,
+    );
     this.#latency.replaceChildren(...latency(rest, this.#firstAfter));
     this.#latency.hidden = false;
   }
@@ -137,7 +146,14 @@ function about({ score, tokens, source }, removed) {
     const meter = element("span", { className: "meter", "aria-hidden": "true" }, element("span"));
     meter.firstChild.style.width = `${Math.round(100 * likely)}%`;
     const title = `Mean log-probability of its tokens: ${Math.round(100 * likely)} % for each`;
-    shown.push(element("span", { className: "score", title }, meter, `score ${score.toFixed(3).replace("-", "\u2212")}`));
+    shown.push(
+      element(
+        "span",
+        { className: "score", title },
+        meter,
+        `score ${score.toFixed(3).replace("-", "\u2212")}`,
+      ),
+    );
     shown.push(element("span", {}, `${tokens} ${tokens === 1 ? "token" : "tokens"}`));
   }
   if (removed.length) {
@@ -148,7 +164,11 @@ function about({ score, tokens, source }, removed) {
 }
 
 function copyButton({ text, rank }) {
-  const button = element("button", { type: "button", className: "quiet copy", "aria-label": `Copy reformulation ${rank}` }, "Copy");
+  const button = element(
+    "button",
+    { type: "button", className: "quiet copy", "aria-label": `Copy reformulation ${rank}` },
+    "Copy",
+  );
   button.dataset.copies = text;
   return button;
 }

@@ -32,7 +32,11 @@ export class Settings {
       element(
         "div",
         { className: "buttons" },
-        element("button", { type: "button", className: "quiet", onclick: () => this.set({}) }, "Reset"),
+        element(
+          "button",
+          { type: "button", className: "quiet", onclick: () => this.set({}) },
+          "Reset",
+        ),
       ),
     );
     this.root = element(
@@ -77,7 +81,8 @@ export class Settings {
     );
     this.#tasks.parentElement.hidden = false;
     for (const [field, { input, isNumber }] of this.#fields) {
-      if (isNumber) input.placeholder = model.generation[field] ?? this.#schema[field].default ?? "default";
+      if (isNumber)
+        input.placeholder = model.generation[field] ?? this.#schema[field].default ?? "default";
     }
     this.#fields.get("max_tokens").input.max = model.max_tokens;
     this.#changed();
@@ -102,7 +107,8 @@ export class Settings {
 
   /** Takes what `values` gave; the rest becomes the default. */
   set(values) {
-    for (const [field, one] of this.#fields) one.write(values[field] ?? this.#schema[field].default);
+    for (const [field, one] of this.#fields)
+      one.write(values[field] ?? this.#schema[field].default);
     const [first] = Object.keys(this.#model.tasks);
     for (const radio of this.#tasks.querySelectorAll("input")) {
       radio.checked = radio.value === (values.task ?? first);
@@ -137,7 +143,9 @@ export class Settings {
   }
 
   #fieldset({ title, names }) {
-    const rows = names.filter((name) => this.#fields.has(name)).map((name) => this.#fields.get(name).row);
+    const rows = names
+      .filter((name) => this.#fields.has(name))
+      .map((name) => this.#fields.get(name).row);
     return element("fieldset", { hidden: !rows.length }, element("legend", {}, title), ...rows);
   }
 
@@ -162,7 +170,9 @@ export class Settings {
     }
     const strategy = all.strategy === "auto" ? meant(all) : null;
     this.#means.textContent = strategy ? `With these parameters auto means ${strategy}.` : "";
-    const given = Object.keys(this.values()).filter((name) => !["n", "strategy", "task"].includes(name));
+    const given = Object.keys(this.values()).filter(
+      (name) => !["n", "strategy", "task"].includes(name),
+    );
     this.#summary.textContent = given.map((name) => ` \u00b7 ${name} ${all[name]}`).join("");
     this.root.dispatchEvent(new Event("change"));
   }
@@ -181,10 +191,27 @@ function makeField(name, property, id) {
   const made = makeControl(type, property.default, id, help.id);
   const row =
     type.type === "boolean"
-      ? element("div", { className: "field check" }, element("label", {}, made.input, ` ${name}`), help)
+      ? element(
+          "div",
+          { className: "field check" },
+          element("label", {}, made.input, ` ${name}`),
+          help,
+        )
       : type.type === "array"
-        ? element("div", { className: "field", role: "group", "aria-label": name }, element("span", { className: "label" }, name), made.input, help)
-        : element("div", { className: "field" }, element("label", { htmlFor: id }, name), made.input, help);
+        ? element(
+            "div",
+            { className: "field", role: "group", "aria-label": name },
+            element("span", { className: "label" }, name),
+            made.input,
+            help,
+          )
+        : element(
+            "div",
+            { className: "field" },
+            element("label", { htmlFor: id }, name),
+            made.input,
+            help,
+          );
   row.dataset.name = name;
   return { ...made, row, help, about };
 }
@@ -199,12 +226,19 @@ function makeControl(type, preset, id, describedBy) {
     return { input, read: () => input.value, write: (value) => (input.value = value) };
   }
   if (type.type === "boolean") {
-    const input = element("input", { id, type: "checkbox", checked: preset, "aria-describedby": describedBy });
+    const input = element("input", {
+      id,
+      type: "checkbox",
+      checked: preset,
+      "aria-describedby": describedBy,
+    });
     return { input, read: () => input.checked, write: (value) => (input.checked = value) };
   }
   if (type.type === "array") {
     const boxes = type.items.enum.map((value) => element("input", { type: "checkbox", value }));
-    const labels = boxes.map((box) => element("label", { className: "check" }, box, ` ${box.value}`));
+    const labels = boxes.map((box) =>
+      element("label", { className: "check" }, box, ` ${box.value}`),
+    );
     return {
       input: element("div", { className: "boxes" }, ...labels),
       read: () => boxes.filter((box) => box.checked).map((box) => box.value),

@@ -13,6 +13,7 @@ export class Side {
   #status;
   #retry;
   #query = "";
+  #signal = null;
 
   /** `typed` gives the query as it stands; `retry` asks again. */
   constructor(schema, name, status, { typed, retry }) {
@@ -38,11 +39,13 @@ export class Side {
   /** Asks, again where what is wrong will pass; whether it was answered. */
   async ask(query, signal) {
     this.#query = query;
+    this.#signal = signal;
     try {
       await this.#persist(signal);
       return true;
     } catch (error) {
-      this.#fail(error, signal);
+      const isReplaced = this.#signal !== signal; // by a newer question, which has the place now
+      if (!isReplaced) this.#fail(error, signal);
       return false;
     }
   }
@@ -78,7 +81,8 @@ export class Side {
       this.results.say(`The service is overloaded. Asking again in ${error.retryAfter} s.`);
       await pause(1000 * error.retryAfter, signal);
     } else {
-      const what = error instanceof Unreachable ? "The service does not answer." : "The service is not ready.";
+      const what =
+        error instanceof Unreachable ? "The service does not answer." : "The service is not ready.";
       this.results.say(`${what} Asking again as soon as it is.`);
       await pause(200, signal);
       await this.#status.whenReady(signal);

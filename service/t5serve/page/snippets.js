@@ -15,7 +15,9 @@ function curl({ base, body, withKey }) {
 }
 
 function python({ base, body, withKey }) {
-  const headers = withKey ? `headers = {"Authorization": "Bearer " + os.environ["${VARIABLE}"]}\n` : "";
+  const headers = withKey
+    ? `headers = {"Authorization": "Bearer " + os.environ["${VARIABLE}"]}\n`
+    : "";
   return `${withKey ? "import os\n\n" : ""}import httpx
 
 body = ${literal(body)}
@@ -29,7 +31,10 @@ for one in answer.json()["results"][0]["reformulations"]:
 function openai({ base, body, model, withKey }) {
   const { query, ...settings } = body;
   const left = Object.keys(settings).filter((name) => !CHAT.includes(name));
-  const given = [`model=${literal(model)}`, `messages=[{"role": "user", "content": ${literal(query)}}]`];
+  const given = [
+    `model=${literal(model)}`,
+    `messages=[{"role": "user", "content": ${literal(query)}}]`,
+  ];
   if (settings.n) given.push(`n=${settings.n}`);
   if (settings.max_tokens) given.push(`max_tokens=${settings.max_tokens}`);
   if (settings.task) given.push(`extra_body={"task": ${literal(settings.task)}}`);

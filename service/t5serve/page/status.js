@@ -34,11 +34,6 @@ export class ServiceStatus extends EventTarget {
     while (this.state !== "ready") await pause(100, signal);
   }
 
-  /** What someone else found out. */
-  heard(state) {
-    if (this.state !== state) this.check();
-  }
-
   async #look() {
     try {
       const { ready, message, model } = await readiness();
