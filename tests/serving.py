@@ -42,11 +42,15 @@ class Server:
         with self.log:
             return self.log.read().decode()
 
+    def is_ready(self) -> bool:
+        """What it says itself."""
+        return httpx.get(f"{self.url}/readyz").status_code == 200
+
     def wait_until_ready(self) -> None:
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline:
             try:
-                if httpx.get(f"{self.url}/readyz").status_code == 200:
+                if self.is_ready():
                     return
             except httpx.TransportError:
                 pass
@@ -54,11 +58,12 @@ class Server:
         pytest.fail(f"not ready after {READY_SECONDS} s")
 
 
-def start(**settings: str) -> Server:
-    """Starts the service as a user would; settings without their prefix."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+def start(port: int = 0, **settings: str) -> Server:
+    """Starts the service as a user would, at a free port; settings without their prefix."""
+    if not port:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
     environment = {f"T5SERVE_{name.upper()}": value for name, value in settings.items()}
     log = tempfile.TemporaryFile()  # noqa: SIM115 - a pipe that nobody reads would fill
     process = subprocess.Popen(

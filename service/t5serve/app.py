@@ -37,6 +37,7 @@ from t5serve.routes.chat import chat_routes
 from t5serve.routes.completions import completion_routes
 from t5serve.routes.health import health_routes
 from t5serve.routes.models import model_routes
+from t5serve.routes.page import page_routes
 from t5serve.routes.reference import reference_routes
 from t5serve.routes.reformulate import reformulate_routes
 from t5serve.settings import Settings
@@ -93,6 +94,7 @@ def create_app(
         *completion_routes(engine, settings, admission, fingerprint, recipe),
         *chat_routes(engine, settings, admission, fingerprint, recipe),
         *reference_routes(),
+        *page_routes(),
     ]
     app = Starlette(
         routes=routes,

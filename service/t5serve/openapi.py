@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from t5serve import __version__
 from t5serve.schemas.body import ErrorResponse
@@ -82,6 +82,13 @@ OPERATIONS = (
 )
 
 
+class _Untitled(GenerateJsonSchema):
+    """Without the titles that pydantic makes of the names of fields."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ANN401, ARG002 - pydantic's
+        return False
+
+
 @functools.cache
 def document() -> Json:
     """The whole document, made once."""
@@ -91,7 +98,9 @@ def document() -> Json:
     models.add(ErrorResponse)
     ordered = sorted(models, key=lambda model: model.__name__)
     _, schemas = models_json_schema(
-        [(model, "validation") for model in ordered], ref_template=REFERENCE
+        [(model, "validation") for model in ordered],
+        ref_template=REFERENCE,
+        schema_generator=_Untitled,
     )
     paths: Json = {}
     for operation in OPERATIONS:

@@ -1,26 +1,14 @@
-"""The API reference as a page, from the OpenAPI document: no script, nothing to fetch."""
+"""The API reference as a page, from the OpenAPI document; it looks like the web page."""
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
 Json = dict[str, Any]
-STYLE = """
-:root { color-scheme: light dark; --line: light-dark(#d8dce2, #3a3f47);
-  --soft: light-dark(#f5f6f8, #1d2025); --accent: light-dark(#0b57a4, #7db8f5); }
-body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 60rem; padding: 1rem; }
-h2 { border-top: 1px solid var(--line); margin-top: 2.5rem; padding-top: 1.5rem; }
-h2 span { color: var(--accent); text-transform: uppercase; }
-code, pre { font: 14px/1.5 ui-monospace, monospace; }
-pre { background: var(--soft); overflow-x: auto; padding: 0.8rem; border-radius: 6px; }
-table { border-collapse: collapse; width: 100%; }
-th, td { border-bottom: 1px solid var(--line); padding: 0.3rem 0.6rem; text-align: left;
-  vertical-align: top; }
-.scroll { overflow-x: auto; margin-top: 1rem; }
-a { color: var(--accent); }
-"""
 
 
 def render(document: Json) -> str:
@@ -32,21 +20,46 @@ def render(document: Json) -> str:
         for method, operation in methods.items()
     ]
     schemas = "".join(
-        f'<h3 id="{escape(name)}">{escape(name)}</h3>{_fields(schema)}'
+        f'<h3 id="{escape(name)}">{escape(name)}</h3>{_about(schema)}{_fields(schema)}'
         for name, schema in document["components"]["schemas"].items()
     )
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{escape(info["title"])} API</title>
-<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>
-<body><main><h1>{escape(info["title"])} {escape(info["version"])}</h1>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<link rel="icon" href="static/icon.svg" type="image/svg+xml">
+<link rel="stylesheet" href="static/page.css"><script src="static/theme.js"></script></head>
+<body><a class="skip" href="#reference">Skip to the reference</a>
+<header class="bar">
+<a class="brand" href="./"><img src="static/icon.svg" alt="" width="28" height="28">t5serve</a>
+<nav aria-label="Service"><a href="./">Try it</a>
+<button type="button" id="theme" class="quiet" hidden><span>Auto</span>
+<span class="wide">theme</span></button></nav></header>
+<main id="reference" class="reference">
+<h1>{escape(info["title"])} {escape(info["version"])}</h1>
 <p>{escape(info["description"])} The same for programs: <a href="openapi.json">openapi.json</a>.</p>
-{"".join(sections)}<h2>Bodies</h2>{schemas}</main></body></html>
+{_contents(document)}{"".join(sections)}<h2 id="bodies">Bodies</h2>{schemas}</main></body></html>
 """
+
+
+def _contents(document: Json) -> str:
+    lines = [
+        f'<li><a href="#{_anchor(path, method)}"><span>{escape(method)}</span> '
+        f"<code>{escape(path)}</code></a> {escape(operation['summary'])}</li>"
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    ]
+    return f'<nav aria-label="Routes"><ul class="contents">{"".join(lines)}</ul></nav>'
+
+
+def _anchor(path: str, method: str) -> str:
+    return escape(method + path.replace("/", "-").replace("{", "").replace("}", ""))
 
 
 def _operation(path: str, method: str, operation: Json, document: Json) -> str:
     parts = [
-        f"<section><h2><span>{escape(method)}</span> <code>{escape(path)}</code></h2>",
+        f'<section id="{_anchor(path, method)}">',
+        f"<h2><span>{escape(method)}</span> <code>{escape(path)}</code></h2>",
         f"<p>{escape(operation['summary'])}</p>",
     ]
     if "requestBody" in operation:
@@ -55,15 +68,30 @@ def _operation(path: str, method: str, operation: Json, document: Json) -> str:
         curl = f"curl -s http://127.0.0.1:8000{path} -d '{example}'"
         parts.append(f"<pre>{escape(curl)}</pre>")
         schema = document["components"]["schemas"][_target(body["schema"])]
-        parts.append(f"<p>{escape(schema.get('description', ''))}</p>{_fields(schema)}")
-    rows = "".join(
-        f"<tr><td><code>{escape(status)}</code></td><td>{escape(answer['description'])}</td>"
-        f"<td>{_answers(answer)}</td></tr>"
+        parts.append(f"{_about(schema)}{_fields(schema)}")
+    statuses = [
+        (f"<code>{escape(status)}</code>", escape(answer["description"]), _answers(answer))
         for status, answer in operation["responses"].items()
-    )
-    parts.append(f'<div class="scroll"><table><tr><th>status</th><th></th><th>body</th></tr>{rows}')
-    parts.append("</table></div></section>")
+    ]
+    parts.append(f"{_table(('status', 'meaning', 'body'), statuses)}</section>")
     return "".join(parts)
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Of cells that are markup already."""
+    first = "".join(f"<th>{head}</th>" for head in heads)
+    rest = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+    return f'<div class="scroll" tabindex="0"><table><tr>{first}</tr>{rest}</table></div>'
+
+
+def _about(schema: Json) -> str:
+    paragraphs = schema.get("description", "").split("\n\n")
+    return "".join(f"<p>{_text(one)}</p>" for one in paragraphs if one)
+
+
+def _text(description: str) -> str:
+    """Backticks mean code, as in the sources."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(description))
 
 
 def _answers(answer: Json) -> str:
@@ -84,16 +112,9 @@ def _fields(schema: Json) -> str:
         default = "" if field.get("default") is None else json.dumps(field["default"])
         if name in schema.get("required", ()):
             default = "needed"
-        rows.append(
-            f"<tr><td><code>{escape(name)}</code></td><td>{_kind(field)}</td>"
-            f"<td>{escape(default)}</td><td>{escape(field.get('description', ''))}</td></tr>"
-        )
-    if not rows:
-        return f"<p>{escape(schema.get('description', ''))}</p>"
-    return (
-        '<div class="scroll"><table><tr><th>field</th><th>type</th><th>default</th><th></th></tr>'
-        f"{''.join(rows)}</table></div>"
-    )
+        about = _text(field.get("description", ""))
+        rows.append((f"<code>{escape(name)}</code>", _kind(field), escape(default), about))
+    return _table(("field", "type", "default", "meaning"), rows) if rows else ""
 
 
 def _kind(field: Json) -> str:

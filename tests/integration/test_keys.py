@@ -18,10 +18,15 @@ from serving import Server, start, stop
 from t5serve.app import create_app
 from t5serve.engine.engine import Engine
 from t5serve.middleware import RequestContext
+from t5serve.routes.page import read_assets
 from t5serve.settings import Settings
 
 KEYS = ["first", "second-\u00e0", "a key with spaces"]
-OPEN = {"/", "/healthz", "/readyz", "/docs", "/openapi.json"}  # as the contract says
+# As the contract says: what tells of the service, the page and all that it is made of.
+OPEN = {"/", "/healthz", "/readyz", "/docs", "/openapi.json", "/static/nothing"} | {
+    f"/static/{name}" for name in read_assets()
+}
+MISSING = {"/v1/nothing", "/metrics/", "/static/nothing"}
 ORIGIN = "https://search.example"
 
 
@@ -35,12 +40,20 @@ def route_table() -> list[tuple[str, str]]:
     routes = [route for route in app._app.routes if isinstance(route, Route)]
     assert len(routes) == len(app._app.routes)
     found = {
-        (method, re.sub(r"{\w+(:\w+)?}", "tiny-t5", route.path))
+        (method, path)
         for route in routes
         for method in route.methods or ()
+        for path in paths(route.path)
     }
     assert len(found) >= 10
-    return sorted(found | {("GET", "/v1/nothing"), ("DELETE", "/v1/models"), ("GET", "/metrics/")})
+    return sorted(found | {("GET", path) for path in MISSING} | {("DELETE", "/v1/models")})
+
+
+def paths(path: str) -> list[str]:
+    """A route's path with its parameter filled in."""
+    if path == "/static/{name}":
+        return [f"/static/{name}" for name in read_assets()]
+    return [re.sub(r"{\w+(:\w+)?}", "tiny-t5", path)]
 
 
 ROUTES = route_table()
@@ -86,7 +99,7 @@ def test_with_each_right_key(http: httpx.Client, key: str) -> None:
     for method, path in ROUTES:
         status = ask(http, method, path, b"Bearer " + key.encode()).status_code
         expected = {"POST": 400, "DELETE": 405}.get(method, 200)
-        assert status == (404 if path in ("/v1/nothing", "/metrics/") else expected)
+        assert status == (404 if path in MISSING else expected)
 
 
 def test_the_sdk(guarded: Server) -> None:

@@ -19,10 +19,11 @@ from t5serve.errors import ANSWERS
 from t5serve.middleware import RequestContext
 from t5serve.openapi import OPERATIONS, document
 from t5serve.reference import render
+from t5serve.routes.page import read_assets
 from t5serve.schemas.body import RequestBody, parse
 from t5serve.settings import Settings
 
-ABOUT_ITSELF = {"/docs", "/openapi.json"}
+FOR_BROWSERS = {"/", "/static/{name}", "/docs", "/openapi.json"}
 EVERYWHERE = {405}  # of methods that the document does not have
 REQUESTS = [one for one in OPERATIONS if one.request is not None]
 
@@ -45,7 +46,7 @@ def test_every_route_is_in_it_and_no_other() -> None:
         if method != "HEAD"
     }
     described = {(path, method) for path, of in document()["paths"].items() for method in of}
-    assert {one for one in served if one[0] not in ABOUT_ITSELF} == described
+    assert {one for one in served if one[0] not in FOR_BROWSERS} == described
 
 
 def test_it_is_valid() -> None:
@@ -90,21 +91,39 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
-        if tag != "meta":
+        if tag not in {"meta", "link", "img"}:
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
 
 
-def test_the_page_is_whole_and_fetches_nothing() -> None:
-    """No script, no picture, no style from elsewhere; links lead to places that it has."""
+def test_the_page_is_whole_and_fetches_nothing_from_elsewhere() -> None:
+    """It has no script or style in it, only files of the page; links lead to places there are."""
     page = Page(render(document()))
     assert not page.open
-    assert {"script", "img", "link", "iframe"}.isdisjoint(tag for tag, _ in page.tags)
+    assert {"style", "iframe"}.isdisjoint(tag for tag, _ in page.tags)
+    sources = {given for _, all_given in page.tags if (given := all_given.get("src"))}
+    linked = {given["href"] for tag, given in page.tags if tag == "link"}
+    assert sources | linked == {f"static/{name}" for name in ("icon.svg", "page.css", "theme.js")}
+    assert sources | linked <= {f"static/{name}" for name in read_assets()}
     ids = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
-    links = {attributes["href"] for _, attributes in page.tags if "href" in attributes}
-    assert links <= {f"#{name}" for name in ids} | {"openapi.json"}
+    links = {given["href"] for tag, given in page.tags if tag == "a"}
+    assert links <= {f"#{name}" for name in ids} | {"openapi.json", "./"}
+    assert not any(name.startswith("on") for _, given in page.tags for name in given)
+
+
+def test_every_field_says_what_it_is() -> None:
+    """In every body, nested ones included."""
+    bodies = document()["components"]["schemas"]
+    nested = [one for body in bodies.values() for one in body.get("anyOf", ())]
+    silent = [
+        (body.get("title"), name)
+        for body in (*bodies.values(), *nested)
+        for name, field in body.get("properties", {}).items()
+        if not field.get("description")
+    ]
+    assert not silent
 
 
 def test_the_page_has_every_field() -> None:

@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import functools
+import json
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
+from t5serve.asset import Asset
 from t5serve.openapi import document
 from t5serve.reference import render
-
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
 def reference_routes() -> list[Route]:
     """The description of the service, for programs and for people."""
 
     @functools.cache
-    def page() -> str:
-        return render(document())
+    def described() -> Asset:
+        text = json.dumps(document(), separators=(",", ":"))
+        return Asset.of(text.encode(), "application/json")
 
-    async def openapi(_request: Request) -> Response:
-        return JSONResponse(document())
+    @functools.cache
+    def page() -> Asset:
+        return Asset.of(render(document()).encode(), "text/html")
 
-    async def docs(_request: Request) -> Response:
-        return HTMLResponse(page(), headers={"content-security-policy": POLICY})
+    async def openapi(request: Request) -> Response:
+        return described().answer(request)
+
+    async def docs(request: Request) -> Response:
+        return page().answer(request)
 
     return [
         Route("/openapi.json", openapi, methods=["GET"]),

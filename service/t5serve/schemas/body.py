@@ -16,33 +16,47 @@ MAX_LIST = 1024  # of anything: a setting has the finer bound, this one ends lon
 Body = TypeVar("Body", bound="RequestBody")
 
 
-class RequestBody(BaseModel):
+class Described(BaseModel):
+    """A body whose fields say in the API's description what they are."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class RequestBody(Described):
     """A body whose unknown fields are refused, and whose numbers are no booleans or strings."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class UsageBody(BaseModel):
+class UsageBody(Described):
     """Tokens: of the inputs with their `</s>`, of all decoded sequences without."""
 
     prompt_tokens: int
+    """Of all inputs, with their end mark."""
     completion_tokens: int
+    """Of all decoded sequences, also of dropped ones."""
     total_tokens: int
+    """Both."""
 
 
-class ErrorBody(BaseModel):
+class ErrorBody(Described):
     """What went wrong, and with which field."""
 
     message: str
+    """What to do about it, in a sentence."""
     type: str
+    """The kind of error, by the status."""
     param: str | None
+    """The field at fault."""
     code: str | None
+    """The error, for programs."""
 
 
-class ErrorResponse(BaseModel):
+class ErrorResponse(Described):
     """The one shape of every error."""
 
     error: ErrorBody
+    """What went wrong."""
 
 
 def parse(kind: type[Body], raw: bytes) -> Body:

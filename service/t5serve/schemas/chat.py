@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from t5serve.schemas.body import MAX_N, Number, UsageBody
+from t5serve.schemas.body import MAX_N, Described, Number, UsageBody
 from t5serve.schemas.completions import (
     NullableBody,
     Stop,
@@ -16,13 +16,15 @@ from t5serve.schemas.completions import (
 from t5serve.schemas.reformulate import require_text
 
 
-class ContentPart(BaseModel):
+class ContentPart(Described):
     """A part of a message; only text is read."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     type: Literal["text"]
+    """Only text is read."""
     text: str
+    """The part."""
 
 
 Content = Annotated[
@@ -30,13 +32,15 @@ Content = Annotated[
 ]
 
 
-class Message(BaseModel):
+class Message(Described):
     """One message; fields that say nothing here are let through."""
 
     model_config = ConfigDict(extra="ignore", strict=True)
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    """Who speaks; the last of the user counts."""
     content: Content = None
+    """A text, or parts of one."""
 
     @property
     def text(self) -> str:
@@ -46,13 +50,15 @@ class Message(BaseModel):
         return "\n".join(part.text for part in self.content or ())
 
 
-class ResponseFormat(BaseModel):
+class ResponseFormat(Described):
     """Lines of text, or {"queries": [...]}."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     type: Literal["text", "json_object", "json_schema"]
+    """text gives a line for each reformulation, the others {"queries": [...]}."""
     json_schema: dict[str, Any] | None = None
+    """Of the answer; it must have an array `queries`, whose bounds say how many."""
 
     @model_validator(mode="after")
     def _has_queries(self) -> Self:
@@ -85,28 +91,51 @@ class ChatRequest(NullableBody):
     """
 
     model: str
+    """Its name, as in /v1/models."""
     messages: Annotated[list[Message], Field(min_length=1)]
+    """The last of the user is the query, or an instruction that has it."""
     n: Annotated[int, Field(ge=1, le=MAX_N)] = 1
+    """Choices."""
     task: str | None = None
+    """One of the model's tasks; by default its first."""
     stream: bool = False
+    """Server-sent events instead of one body."""
     stream_options: StreamOptions | None = None
+    """Only with `stream`."""
     response_format: ResponseFormat | None = None
+    """Lines of text, or JSON."""
     max_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Most tokens of a line; more than the model gives is cut to that."""
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Another name for it."""
     temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
+    """Only for a model that samples by its recipe."""
     top_p: Annotated[Number, Field(ge=0, le=1)] | None = None
+    """Likewise."""
     seed: int | None = None
+    """Likewise."""
     presence_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
+    """Must be 0: /v1/completions has it."""
     frequency_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
+    """Likewise."""
     logit_bias: dict[str, Number] | None = None
+    """Must be empty: /v1/completions has it."""
     stop: Stop | None = None
+    """Likewise."""
     user: str | None = None
+    """Taken, without effect."""
     metadata: dict[str, Any] | None = None
+    """Likewise."""
     store: bool | None = None
+    """Likewise."""
     service_tier: str | None = None
+    """Likewise."""
     parallel_tool_calls: bool | None = None
+    """Likewise."""
     logprobs: Literal[False] | None = None
+    """Must be false: /v1/completions has them."""
     tools: Annotated[list[Any], Field(max_length=0)] | None = None
+    """Must be empty: there is nothing that could call one."""
 
     @field_validator("messages")
     @classmethod
@@ -132,51 +161,76 @@ class ChatRequest(NullableBody):
         return next(one.text for one in reversed(self.messages) if one.role == "user")
 
 
-class ChatMessageBody(BaseModel):
+class ChatMessageBody(Described):
     """What the model says."""
 
     role: Literal["assistant"] = "assistant"
+    """Who speaks."""
     content: str
+    """Reformulations, a line each or as JSON."""
     refusal: None = None
+    """Always null."""
 
 
-class ChatChoice(BaseModel):
+class ChatChoice(Described):
     """One answer."""
 
     index: int
+    """From 0."""
     message: ChatMessageBody
+    """The answer."""
     logprobs: None = None
+    """Always null."""
     finish_reason: Literal["stop"] = "stop"
+    """Lines always come to their end."""
 
 
-class ChatResponse(BaseModel):
+class ChatResponse(Described):
     """The answer to one request."""
 
     id: str
+    """Of this answer."""
     object: Literal["chat.completion"] = "chat.completion"
+    """What kind of object this is."""
     created: int
+    """Unix time in seconds."""
     model: str
+    """Its name."""
     choices: list[ChatChoice]
+    """As many as `n`."""
     system_fingerprint: str
+    """Changes when the model or the version does."""
     usage: UsageBody
+    """Tokens."""
 
 
-class ChatChunkChoice(BaseModel):
+class ChatChunkChoice(Described):
     """More of one answer; the first `delta` says who speaks."""
 
     index: int
+    """From 0."""
     delta: dict[Literal["role", "content"], str]
+    """What is new."""
     logprobs: None = None
+    """Always null."""
     finish_reason: Literal["stop"] | None = None
+    """Null until the last."""
 
 
-class ChatChunk(BaseModel):
+class ChatChunk(Described):
     """A part of a stream."""
 
     id: str
+    """Of this answer."""
     object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
+    """What kind of object this is."""
     created: int
+    """Unix time in seconds."""
     model: str
+    """Its name."""
     choices: list[ChatChunkChoice]
+    """One that has grown."""
     system_fingerprint: str
+    """Changes when the model or the version does."""
     usage: UsageBody | None = None
+    """In the last chunk, if it was asked for."""

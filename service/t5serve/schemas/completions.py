@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import (
-    BaseModel,
     Field,
     ValidatorFunctionWrapHandler,
     WrapValidator,
@@ -15,7 +14,7 @@ from pydantic_core import PydanticCustomError, ValidationError
 
 from t5serve.decoding.config import MAX_WIDTH, GenerationConfig
 from t5serve.errors import InvalidRequest
-from t5serve.schemas.body import MAX_LIST, MAX_N, Number, RequestBody, UsageBody
+from t5serve.schemas.body import MAX_LIST, MAX_N, Described, Number, RequestBody, UsageBody
 
 TokenId: TypeAlias = Annotated[int, Field(ge=0, lt=2**31)]
 MAX_IDS = 4096  # of a prompt: T5SERVE_MAX_INPUT_TOKENS can't be set higher
@@ -57,6 +56,7 @@ class StreamOptions(RequestBody):
     """What a stream has besides text."""
 
     include_usage: bool = False
+    """A last chunk with `usage` and no choices."""
 
 
 class NullableBody(RequestBody):
@@ -74,25 +74,45 @@ class CompletionRequest(NullableBody):
     """Raw text for the encoder, and how to decode it."""
 
     model: str
+    """Its name, as in /v1/models."""
     prompt: Prompt
+    """The encoder's input: a text, token ids, or a list of either. Nothing is put before it."""
     max_tokens: Annotated[int, Field(ge=1, lt=2**31)] = 16
+    """Most tokens of a completion; more than the model gives is cut to that."""
     temperature: Annotated[Number, Field(ge=0, le=2)] = 1.0
+    """Divides the logits before a token is drawn; 0 takes the most likely one."""
     top_p: Annotated[Number, Field(ge=0, le=1)] = 1.0
+    """Draws from the most likely tokens that have this probability together."""
     n: Annotated[int, Field(ge=1, le=MAX_N)] = 1
+    """Completions of each prompt."""
     best_of: Annotated[int, Field(ge=1, le=MAX_WIDTH)] | None = None
+    """Decodes this many and gives the n best; at least n, and not streamed."""
     stream: bool = False
+    """Server-sent events instead of one body."""
     stream_options: StreamOptions | None = None
+    """Only with `stream`."""
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
+    """Log-probabilities of the tokens, and of this many others at each place."""
     stop: Stop | None = None
+    """Where a completion ends; the string itself is left out."""
     seed: int | None = None
+    """The same request with the same seed gets the same answer."""
     presence_penalty: Annotated[Number, Field(ge=-2, le=2)] = 0.0
+    """Taken from the logits of tokens that were said."""
     frequency_penalty: Annotated[Number, Field(ge=-2, le=2)] = 0.0
+    """Taken from the logits of tokens, each time that they were said."""
     logit_bias: Biases | None = None
+    """Added to the logits, by token id."""
     echo: bool = False
+    """Puts the prompt before each completion."""
     user: str | None = None
+    """Taken, without effect."""
     top_k: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Draws from this many of the most likely tokens; 0: from all."""
     repetition_penalty: Annotated[Number, Field(ge=0.01, le=100)] = 1.0
+    """Above 1: tokens that were said are less likely to come again."""
     num_beams: Annotated[int, Field(ge=1, le=MAX_WIDTH)] = 1
+    """Above 1: beam search instead of drawing; at least n."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -152,31 +172,46 @@ class CompletionRequest(NullableBody):
             raise InvalidRequest(str(error)) from error
 
 
-class LogprobsBody(BaseModel):
+class LogprobsBody(Described):
     """Of the tokens of a choice; parallel lists, offsets in characters."""
 
     tokens: list[str]
+    """Their texts."""
     token_logprobs: list[float | None]
+    """Log-probability of each; null for an echoed prompt."""
     top_logprobs: list[dict[str, float] | None]
+    """The likeliest tokens at each place."""
     text_offset: list[int]
+    """Where each begins in the text, in characters."""
 
 
-class CompletionChoice(BaseModel):
+class CompletionChoice(Described):
     """One completion; `index` counts through all prompts, n for each."""
 
     text: str
+    """What was decoded."""
     index: int
+    """Through all prompts, n for each."""
     logprobs: LogprobsBody | None
+    """If they were asked for."""
     finish_reason: Literal["stop", "length"] | None
+    """stop: it came to an end; length: max_tokens ended it."""
 
 
-class CompletionResponse(BaseModel):
+class CompletionResponse(Described):
     """The answer to one request, and each part of a stream."""
 
     id: str
+    """Of this answer."""
     object: Literal["text_completion"] = "text_completion"
+    """What kind of object this is."""
     created: int
+    """Unix time in seconds."""
     model: str
+    """Its name."""
     choices: list[CompletionChoice]
+    """In the order of their indices."""
     system_fingerprint: str
+    """Changes when the model or the version does."""
     usage: UsageBody | None = None
+    """Tokens."""

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel
+from t5serve.schemas.body import Described
 
 
-class Alive(BaseModel):
+class Alive(Described):
     """The process lives."""
 
     status: Literal["ok"] = "ok"
+    """Other states are errors."""
 
 
-class ReadyState(BaseModel):
+class ReadyState(Described):
     """A model decodes."""
 
     status: Literal["ready"] = "ready"
+    """Other states are errors."""
     model: str
+    """Its name."""

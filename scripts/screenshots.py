@@ -1,0 +1,102 @@
+"""Takes the pictures of docs/page.md from a running service, with Debian's Chromium."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import shutil
+import sys
+from pathlib import Path
+from typing import Literal
+
+from PIL import Image
+from playwright.sync_api import Browser, Page, sync_playwright
+
+IMAGES = Path(__file__).parents[1] / "docs" / "images"
+QUERY = "how do i learn python programming fast"
+SIZES = {"desktop": (1280, 900, 1), "phone": (390, 844, 2)}
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+COLOURS = 256
+
+
+def main() -> int:
+    """Writes the pictures, each in a few tens of kilobytes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--url", default="http://127.0.0.1:8000", help="of the service")
+    url = parser.parse_args().url
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        print("needs chromium: apt-get install chromium", file=sys.stderr)  # noqa: T201 - a command
+        return 1
+    IMAGES.mkdir(exist_ok=True)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        for scheme in SCHEMES:
+            for size in SIZES:
+                page = visit(browser, url, scheme, size)
+                ask(page)
+                save(page, f"page-{scheme}-{size}")
+        compare(page := visit(browser, url, "light", "desktop"))
+        save(page, "page-compare")
+        page.goto(f"{url}/docs")
+        save(page, "reference")
+    return 0
+
+
+def visit(browser: Browser, url: str, scheme: Literal["light", "dark"], size: str) -> Page:
+    """The page, opened by somebody new."""
+    width, height, scale = SIZES[size]
+    context = browser.new_context(
+        color_scheme=scheme,
+        viewport={"width": width, "height": height},
+        device_scale_factor=scale,
+        reduced_motion="reduce",
+    )
+    page = context.new_page()
+    page.goto(url)
+    page.locator("#A-n").wait_for()
+    for example in range(1, 4):  # so that the history and the figures show something
+        page.locator(".example").nth(example).click()
+        page.locator(".results:not([aria-busy]) .latency:visible").wait_for()
+    page.locator(".spark polyline[points]").wait_for(state="attached")
+    return page
+
+
+def ask(page: Page) -> None:
+    """Three reformulations."""
+    page.locator("#A-n").fill("3")
+    page.locator("#query").fill(QUERY)
+    page.locator("#submit").click()
+    page.locator(".results:not([aria-busy]) .latency:visible").wait_for()
+    page.locator(".spark polyline[points]").wait_for(state="attached")
+    page.evaluate("document.querySelector('#examples').scrollLeft = 0")
+    page.locator("h1").click()  # nothing is hovered over
+
+
+def compare(page: Page) -> None:
+    """Diverse beams against samples."""
+    page.locator("#compare").check()
+    page.locator("#A-n").fill("3")
+    page.locator("#B-n").fill("3")
+    page.locator("#B-strategy").select_option("sample")
+    for side in ("A", "B"):
+        page.locator(f"[aria-label='Setting {side}'] summary").first.click()
+    page.locator("#B-temperature").fill("0.8")
+    page.locator("#B-seed").fill("1")
+    for side in ("A", "B"):
+        page.locator(f"[aria-label='Setting {side}'] summary").first.click()
+    page.locator("#query").fill(QUERY)
+    page.locator("#submit").click()
+    page.locator("[aria-label='Setting B'] .latency:visible").wait_for()
+    page.locator("h1").click()
+
+
+def save(page: Page, name: str) -> None:
+    """As it is seen without scrolling, in few colours."""
+    with Image.open(io.BytesIO(page.screenshot())) as shot:
+        few = shot.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    few.save(IMAGES / f"{name}.png", optimize=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

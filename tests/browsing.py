@@ -1,0 +1,88 @@
+"""A browser's tab on the real service, as a visitor would use it."""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+from playwright.sync_api import Locator, Page, Request, Route, expect
+
+PATIENCE_MS = 30_000  # of a busy machine
+expect.set_options(timeout=PATIENCE_MS)
+
+
+class Tab(NamedTuple):
+    """A page of the service, and what it must not do."""
+
+    page: Page
+    requests: list[Request]
+    faults: list[str]
+    """Of scripts, of the content policy, of the network."""
+
+    def ask(self, query: str) -> None:
+        """Types a query and sends it."""
+        self.page.get_by_label("Search query").fill(query)
+        self.page.get_by_role("button", name="Reformulate").click()
+
+    def side(self, name: str = "A") -> Locator:
+        """One setting with its answer."""
+        return self.page.get_by_label(f"Setting {name}", exact=True)
+
+    def outcome(self, side: str = "A") -> str:
+        """Waits for the answer; the line that tells of it."""
+        line = self.side(side).locator(".outcome")
+        expect(self.side(side).locator(".results")).not_to_have_attribute("aria-busy", "true")
+        expect(line).to_contain_text("reformulation")
+        return line.inner_text()
+
+    def texts(self, side: str = "A") -> list[str]:
+        """The reformulations that are shown."""
+        return self.side(side).locator(".text").all_inner_texts()
+
+
+def watch(page: Page) -> Tab:
+    """Notes what a page does."""
+    requests: list[Request] = []
+    faults: list[str] = []
+    page.on("request", lambda request: requests.append(request))  # noqa: PLW0108 - it is given an attribute
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("dialog", lambda dialog: faults.append(f"dialog: {dialog.message}"))
+    page.on(
+        "console",
+        lambda message: faults.append(message.text) if is_fault(message.text) else None,
+    )
+    return Tab(page, requests, faults)
+
+
+def is_fault(text: str) -> bool:
+    """The browser itself reports answers that are errors; those the page is to expect."""
+    return not text.startswith("Failed to load resource")
+
+
+def assert_blameless(tab: Tab) -> None:
+    """No fault, and no request that leaves the origin."""
+    assert tab.faults == []
+    origin = tab.page.url.split("/", 3)[:3]
+    assert [one.url for one in tab.requests if one.url.split("/", 3)[:3] != origin] == []
+
+
+def answer_with(route: Route, *, text: str) -> None:
+    """A stream with one reformulation."""
+    result = {
+        "original": "a",
+        "queries": [text],
+        "reformulations": [
+            {"text": text, "score": -0.5, "rank": 1, "tokens": 3, "source": "model"}
+        ],
+        "fallback": False,
+        "fallback_reason": None,
+        "cached": False,
+    }
+    phases = ("queue", "tokenize", "encode", "decode", "total")
+    rest = {
+        "timings_ms": dict.fromkeys(phases, 1.0),
+        "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+    }
+    events = (("result", result), ("done", rest))
+    body = "".join(f"event: {name}\ndata: {json.dumps(data)}\n\n" for name, data in events)
+    route.fulfill(content_type="text/event-stream", body=body)
