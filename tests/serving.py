@@ -58,7 +58,7 @@ class Server:
         pytest.fail(f"not ready after {READY_SECONDS} s")
 
 
-def start(port: int = 0, **settings: str) -> Server:
+def start(port: int | str = 0, **settings: str) -> Server:
     """Starts the service as a user would, at a free port; settings without their prefix."""
     if not port:
         with socket.socket() as free:
