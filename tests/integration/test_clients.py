@@ -275,4 +275,6 @@ def test_llama_index_fusion_retriever(url: str, http: httpx.Client) -> None:
     assert found[0] == QUERY
     assert len(found) == len(set(found)) == 4
     plain = OpenAILike(temperature=0, **given)
-    assert plain.complete(QUERY).text == "how do i learn Python programming quickly"
+    body = {"query": QUERY}
+    (result,) = http.post(f"{url}/reformulate", json=body).json()["results"]
+    assert [plain.complete(QUERY).text] == result["queries"]

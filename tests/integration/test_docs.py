@@ -40,12 +40,15 @@ def run(command: list[str]) -> str:
 
 
 def test_curl(server: Server) -> None:
-    """The command answers with a completion."""
+    """The command answers with what the native route says."""
     (command,) = [code for language, code in BLOCKS if language == "sh"]
     answer = json.loads(
         run(["/bin/sh", "-c", command.replace("http://127.0.0.1:8000", server.url)])
     )
-    assert answer["choices"][0]["text"] == "how do i learn Python programming quickly"
+    body = {"query": "how do i learn python programming fast"}
+    with server.client() as client:
+        (result,) = client.post("/v1/reformulate", json=body).json()["results"]
+    assert [answer["choices"][0]["text"]] == result["queries"]
 
 
 def test_every_example_is_run() -> None:
