@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from playwright.sync_api import Locator, Page, Request, Route, expect
 
-PATIENCE_MS = 30_000  # of a busy machine
+PATIENCE_MS = 60_000  # of a busy machine
+UNHURRIED_MS = "60000"  # deadline of a service that does not fall back on such a machine
 expect.set_options(timeout=PATIENCE_MS)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
-from browsing import PATIENCE_MS, Tab, assert_blameless, watch
+from browsing import PATIENCE_MS, UNHURRIED_MS, Tab, assert_blameless, watch
 from serving import Server, start, stop
 
 CHROMIUM = shutil.which("chromium")
@@ -17,7 +17,7 @@ CHROMIUM = shutil.which("chromium")
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     """One service for all tests that leave it as it was."""
-    running = start()
+    running = start(timeout_ms=UNHURRIED_MS)
     running.wait_until_ready()
     yield running
     stop(running)

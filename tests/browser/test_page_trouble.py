@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import BrowserContext, Route, expect
 
-from browsing import Tab, assert_blameless, watch
+from browsing import UNHURRIED_MS, Tab, assert_blameless, watch
 from serving import Server, start, stop
 
 QUERY = "how do i learn python programming fast"
@@ -21,7 +21,7 @@ KEY = "s\u00e9same \u30b4\u30de"
 @pytest.fixture
 def own() -> Iterator[Server]:
     """A service that a test may hurt."""
-    running = start()
+    running = start(timeout_ms=UNHURRIED_MS)
     running.wait_until_ready()
     yield running
     if running.process.poll() is None:
@@ -32,7 +32,7 @@ def own() -> Iterator[Server]:
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     file = tmp_path_factory.mktemp("keys") / "keys"
     file.write_text(KEY, encoding="utf-8")
-    running = start(api_keys_file=str(file))
+    running = start(api_keys_file=str(file), timeout_ms=UNHURRIED_MS)
     running.wait_until_ready()
     yield running
     stop(running)
@@ -226,7 +226,7 @@ def test_a_service_that_goes_and_comes_back(own: Server, tab: Tab) -> None:
     expect(tab.side().locator(".outcome")).to_contain_text("does not answer")
     expect(tab.page.locator("#state")).to_have_text("Down")
     expect(tab.page.locator("#notice")).to_contain_text("does not answer")
-    again = start(port=int(own.url.rsplit(":", 1)[1]))
+    again = start(port=int(own.url.rsplit(":", 1)[1]), timeout_ms=UNHURRIED_MS)
     try:
         tab.outcome()
         expect(tab.page.locator("#state")).to_have_text("Ready: tiny-t5")
