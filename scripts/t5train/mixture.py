@@ -14,9 +14,10 @@ from t5train.vocabulary import UNK, Vocabulary
 
 T = TypeVar("T")
 # Made of text; all else are names of tasks in the pairs.
-MEND, SPELL, DENOISE, SPAN = "mend", "spell", "denoise", "span"
-FROM_TEXT = (MEND, SPELL, DENOISE, SPAN)
-MEND_TASK = "fix"  # of SPELL as well
+MEND, SPELL, KEEP, DENOISE, SPAN = "mend", "spell", "keep", "denoise", "span"
+FROM_TEXT = (MEND, SPELL, KEEP, DENOISE, SPAN)
+MEND_TASK = "fix"  # of SPELL and KEEP as well
+TYPED = 0.5  # of the texts to mend or keep, those that are made to look as people type
 EXCERPTS = 0.5  # of the texts to mend, those of which a few words are taken
 
 
@@ -77,31 +78,37 @@ class Mixture:
                 return example
 
     def _make(self, name: str) -> Example:
-        encode = self._vocabulary.encode
-        if name not in FROM_TEXT:
-            if name not in self._pairs:
-                raise ValueError(f"no pairs of the task {name!r}")
-            pair = next(self._pairs[name])
-            if self._swap and name != MEND_TASK and self._rng.random() < self._swapped:
-                pair = self._swap(pair)
-            return Example(encode(prefix(pair.task) + pair.source), encode(pair.target))
-        if self._text is None:
-            raise ValueError(f"{name!r} needs text")
-        text = next(self._text)
-        if name == MEND:
-            if self._rng.random() < EXCERPTS:
-                text = noise.excerpt(text, self._rng)
-            faulty = noise.fault(text, self._rng)
-            return Example(encode(prefix(MEND_TASK) + faulty), encode(text))
-        if name == SPELL:
-            text = noise.excerpt(text, self._rng)
-            garbled = noise.garble(text, self._rng)
-            return Example(encode(prefix(MEND_TASK) + garbled), encode(text))
-        target = encode(text)
+        if name in FROM_TEXT:
+            if self._text is None:
+                raise ValueError(f"{name!r} needs text")
+            return self._of_text(name, next(self._text))
+        if name not in self._pairs:
+            raise ValueError(f"no pairs of the task {name!r}")
+        pair = next(self._pairs[name])
+        if self._swap and name != MEND_TASK and self._rng.random() < self._swapped:
+            pair = self._swap(pair)
+        return self._example(pair.task, pair.source, pair.target)
+
+    def _of_text(self, name: str, text: str) -> Example:
+        rng = self._rng
+        if name == SPAN:
+            encode = self._vocabulary.encode
+            target = encode(text)
+            masked = noise.corrupt(target[:-1], UNK, rng)
+            return Example([*encode(prefix(SPAN))[:-1], *masked, target[-1]], target)
         if name == DENOISE:
-            return Example(encode(prefix(DENOISE) + noise.scramble(text, self._rng)), target)
-        masked = noise.corrupt(target[:-1], UNK, self._rng)
-        return Example([*encode(prefix(SPAN))[:-1], *masked, target[-1]], target)
+            return self._example(DENOISE, noise.scramble(text, rng), text)
+        if rng.random() < TYPED:
+            text = noise.typed(text)
+        if name == SPELL or (name == MEND and rng.random() < EXCERPTS):
+            text = noise.excerpt(text, rng)
+        faults = {MEND: noise.fault, SPELL: noise.garble}
+        faulty = faults[name](text, rng) if name in faults else text
+        return self._example(MEND_TASK, faulty, text)
+
+    def _example(self, task: str, source: str, target: str) -> Example:
+        encode = self._vocabulary.encode
+        return Example(encode(prefix(task) + source), encode(target))
 
     def _endless(self, items: Sequence[T]) -> Iterator[T]:
         order = list(range(len(items)))

@@ -55,6 +55,11 @@ def mistype(text: str, rng: random.Random, *, count: int = 1) -> str:
     return " ".join(found)
 
 
+def typed(text: str) -> str:
+    """As people type into a search box: small letters, no mark at the end."""
+    return text.lower().rstrip("?. ") or text
+
+
 def garble(text: str, rng: random.Random) -> str:
     """A typo in about every second word: teaches spelling faster than one typo a query does."""
     return " ".join(

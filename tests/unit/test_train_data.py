@@ -106,7 +106,7 @@ def test_text_becomes_examples_whose_target_is_clean(words: Vocabulary, name: st
     drawn = Mixture([], TEXT, words, random.Random(0))
     for _ in range(20):
         example = drawn.draw({name: 1})
-        assert words.decode(example.target) in " / ".join(TEXT)
+        assert words.decode(example.target).lower() in " / ".join(TEXT).lower()
         assert example.source[-1] == example.target[-1] == EOS
 
 
@@ -209,6 +209,20 @@ def _public_sets(data: Path) -> None:
         "<top>\n<num> Number: 1\n<title> wild cats\n<desc> Description:\nWhere do wild cats live?\n"
         "<narr> Narrative:\nNone.\n</top>\n",
     )
+
+
+def test_what_is_kept_is_the_text_itself_as_written_or_as_typed(words: Vocabulary) -> None:
+    """Under the task that mends: most queries have nothing to mend."""
+    drawn = Mixture([], TEXT, words, random.Random(1))
+    examples = [drawn.draw({"keep": 1}) for _ in range(40)]
+    prefix = words.encode(pairs.prefix("fix"))[:-1]
+    texts = {words.decode(target) for _, target in examples}
+    assert texts <= set(TEXT) | {text.lower() for text in TEXT}
+    assert any(text != text.lower() for text in texts)
+    assert any(text == text.lower() for text in texts)
+    for source, target in examples:
+        assert words.decode(source) == f"fix: {words.decode(target)}"
+        assert source[: len(prefix)] == prefix
 
 
 def test_swapped_pairs_have_the_same_other_words_on_both_sides() -> None:
