@@ -17,7 +17,7 @@ from safetensors import TensorSpec, serialize_file
 
 Float32 = NDArray[np.float32]
 
-QUERIES = Path(__file__).parent / "golden" / "queries.txt"
+QUERIES = Path(__file__).parents[1] / "gguf" / "t5gguf" / "calibration.txt"
 
 # Ids below are pieces; by T5's convention the 100 above are sentinels, last one first.
 PIECES = 200

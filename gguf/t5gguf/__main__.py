@@ -37,10 +37,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> None:
     recipe = recipes.load(options.recipe) if options.recipe else None
     queries = options.queries.read_text(encoding="utf-8").splitlines() if options.queries else []
-    converter = Converter(options.source, _provenance(options, recipe), queries)
+    calibration = None
+    if options.no_calibration or (recipe and not recipe.quantisation.calibration):
+        calibration = []
+    if options.calibrate:
+        calibration = _calibration(options.calibrate)
+    converter = Converter(options.source, _provenance(options, recipe), queries, calibration)
     print(f"largest ffn_down input over the sample queries: {converter.max_ffn_down_input:.0f}")
     if converter.max_ffn_down_input > F16_INPUT_LIMIT:
         print("that is too much for F16: ffn_down stays BF16 in F16 files")
+    if options.imatrix_out:
+        converter.write_imatrix(
+            options.imatrix_out, force=options.force, progress=not options.quiet
+        )
     embedding = options.token_embedding_type or (
         recipe.quantisation.token_embedding_type if recipe else None
     )
@@ -57,6 +66,18 @@ def _run(options: argparse.Namespace) -> None:
         f"{figures.rms:.2g} of their deviation (rms, at most {figures.maximum:.2g}), "
         f"same best token at {figures.agreement:.1%} of positions"
     )
+
+
+def _calibration(path: Path) -> list[str]:
+    """The queries of a file, a line each.
+
+    Raises:
+        ConversionError: there are none.
+    """
+    queries = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if not queries:
+        raise ConversionError(f"{path} has no query: expected one a line")
+    return queries
 
 
 def _provenance(options: argparse.Namespace, recipe: Recipe | None) -> Provenance:
@@ -125,6 +146,22 @@ def _parser() -> argparse.ArgumentParser:
         "--max-tokens", type=_max_tokens, help="generation length when none is asked for"
     )
     parser.add_argument("--queries", type=Path, help="a query a line, to verify with")
+    calibration = parser.add_mutually_exclusive_group()
+    calibration.add_argument(
+        "--calibrate",
+        type=Path,
+        metavar="FILE",
+        help="a query a line, to calibrate types of 5 bits and fewer with; not those of --queries",
+    )
+    calibration.add_argument(
+        "--no-calibration", action="store_true", help="round each value by itself, which is faster"
+    )
+    parser.add_argument(
+        "--imatrix-out",
+        type=Path,
+        metavar="FILE",
+        help="also write an importance matrix for llama-quantize, from the calibration queries",
+    )
     parser.add_argument("--force", action="store_true", help="overwrite the file")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     return parser

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 from collections.abc import Iterator
@@ -10,20 +9,17 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
+from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 from gguf import GGML_QUANT_SIZES, LlamaFileType
 from gguf import GGMLQuantizationType as Type
 
+from t5gguf import feedback
 from t5gguf.checkpoint import F32, Config
 from t5gguf.errors import ConversionError
+from t5gguf.native import Bytes, quantize_rows
 from t5gguf.tensor_map import Entry, Role
-
-Bytes = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -56,6 +52,7 @@ NARROW = {Type.Q4_K: Type.Q5_0, Type.Q5_K: Type.Q5_1, Type.Q6_K: Type.Q8_0}
 # past half of that the tensor is kept as BF16, which has F32's range.
 F16_INPUT_LIMIT = 32_000.0
 CHUNK = 1 << 22  # values quantised in one call: 16 MB of F32
+FEEDBACK_ROWS = 256  # rows quantised with feedback in one call
 
 
 def tensor_type(
@@ -100,20 +97,21 @@ def _more_bits(entry: Entry, config: Config) -> bool:
     return layer < eighth or layer >= 7 * count // 8 or (layer - eighth) % 3 == 2
 
 
-def nbytes(shape: tuple[int, ...], kind: Type) -> int:
-    """Size of a tensor of that type in the file."""
-    block, size = GGML_QUANT_SIZES[kind]
-    return int(np.prod(shape)) // block * size
-
-
 class Quantizer:
     """Quantises with `ggml_quantize_chunk` in other processes, since a native call may abort."""
 
     def __init__(self, pool: ProcessPoolExecutor) -> None:
         self._pool = pool
 
-    def __call__(self, name: str, values: F32, kind: Type) -> Bytes:
+    def __call__(self, name: str, values: F32, kind: Type, moments: F32 | None = None) -> Bytes:
         """The tensor's bytes in the file.
+
+        Args:
+            name: the tensor's, for errors.
+            values: of the tensor, each row a row of the matrix.
+            kind: what to quantise to.
+            moments: of the matrix's inputs, (columns, columns), up to a factor; with them errors
+                are fed back. The same bytes come of any number of processes.
 
         Raises:
             ConversionError: values that are not finite, or that overflow F16.
@@ -125,10 +123,15 @@ class Quantizer:
         if kind is Type.F32:
             return np.ascontiguousarray(values, "<f4").reshape(-1).view(np.uint8)
         rows = values.reshape(-1, values.shape[-1])
-        step = max(1, CHUNK // rows.shape[1])
+        if moments is None:
+            step = max(1, CHUNK // rows.shape[1])
+            task = partial(quantize_rows, kind=kind)
+        else:
+            step = FEEDBACK_ROWS
+            task = partial(feedback.quantize, kind=kind, root=feedback.factor(moments))
         chunks = [rows[start : start + step] for start in range(0, len(rows), step)]
         try:
-            parts = list(self._pool.map(quantize_rows, chunks, [kind] * len(chunks)))
+            parts = list(self._pool.map(task, chunks))
         except BrokenProcessPool as error:
             raise ConversionError(
                 f"{name}: a process that quantised to {kind.name} ended: ggml aborted, or the "
@@ -144,41 +147,3 @@ def quantizer() -> Iterator[Quantizer]:
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         yield Quantizer(pool)
-
-
-def quantize_rows(rows: F32, kind: Type) -> Bytes:
-    """Quantises (rows, columns) F32 to ggml's bytes; runs in a quantiser's process."""
-    source = np.ascontiguousarray(rows, np.float32)
-    target = np.empty(nbytes(source.shape, kind), np.uint8)
-    written = _ggml_quantize_chunk()(
-        kind.value, source.ctypes.data, target.ctypes.data, 0, *source.shape, None
-    )
-    if written != target.nbytes:
-        raise ConversionError(
-            f"ggml wrote {written} bytes of {kind.name}, expected {target.nbytes}"
-        )
-    return target
-
-
-@cache
-def _ggml_quantize_chunk() -> ctypes._NamedFuncPointer:
-    spec = find_spec("llama_cpp")  # found, not imported: only its library is wanted
-    if spec is None or not spec.submodule_search_locations:
-        raise ConversionError("llama-cpp-python is not installed")
-    directory = Path(spec.submodule_search_locations[0]) / "lib"
-    names = ("libggml-base.so", "libggml-base.dylib")
-    found = [directory / name for name in names if (directory / name).is_file()]
-    if not found:
-        raise ConversionError(f"{directory} has no {' or '.join(names)}")
-    function = ctypes.CDLL(str(found[0])).ggml_quantize_chunk
-    function.restype = ctypes.c_size_t
-    function.argtypes = [
-        ctypes.c_int,  # type
-        ctypes.c_void_p,  # source
-        ctypes.c_void_p,  # target
-        ctypes.c_int64,  # first value
-        ctypes.c_int64,  # rows
-        ctypes.c_int64,  # values per row
-        ctypes.c_void_p,  # importance matrix
-    ]
-    return function

@@ -59,6 +59,7 @@ class Quantisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     types: list[str] = []
     token_embedding_type: EmbeddingType | None = None
+    calibration: bool = True
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

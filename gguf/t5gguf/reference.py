@@ -8,7 +8,7 @@ Source: Raffel et al. 2020, and transformers' `modeling_t5.py`, whose names the 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -41,11 +41,13 @@ class Reference:
         self.config = checkpoint.config
         entries = match(checkpoint)
         self._weights = {entry.source: checkpoint.tensors[entry.source].load() for entry in entries}
-        by_role = {entry.role: self._weights[entry.source] for entry in entries}
-        self._embedding = by_role[Role.EMBEDDING]
-        self._head = by_role.get(Role.HEAD, self._embedding)
+        by_role = {entry.role: entry.source for entry in entries}
+        self._embedding = self._weights[by_role[Role.EMBEDDING]]
+        self._head = by_role.get(Role.HEAD, by_role[Role.EMBEDDING])
         self.max_ffn_down_input = 0.0
         """Largest |input of a ffn_down| met so far: what F16 activations must hold."""
+        self.observe: Callable[[str, F32], None] | None = None
+        """Told of every matrix, by its name in the checkpoint, and its inputs, (rows, columns)."""
 
     def encode(self, ids: list[int]) -> F32:
         """Encoder output, shape (tokens, d_model)."""
@@ -94,7 +96,7 @@ class Reference:
         output = self._norm(hidden, "decoder.final_layer_norm") * np.float32(
             self.config.output_scale
         )
-        return np.asarray(output[0] @ self._head.T, np.float32)
+        return np.asarray(self._product(output, self._head)[0], np.float32)
 
     def logits(self, encoder_ids: list[int], decoder_ids: list[int]) -> F32:
         """Logits after each decoder input, shape (len(decoder_ids), vocab_size)."""
@@ -123,7 +125,7 @@ class Reference:
 
     def _heads(self, x: F32, name: str) -> F32:
         """(tokens, d_model) -> (heads, tokens, d_kv)."""
-        projected = x @ self._weights[f"{name}.weight"].T
+        projected = self._product(x, f"{name}.weight")
         return projected.reshape(len(x), self.config.num_heads, -1).swapaxes(0, 1)
 
     def _attend(self, x: F32, k: F32, v: F32, module: str, bias: F32 | None) -> F32:
@@ -133,7 +135,7 @@ class Reference:
         weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
         weights /= weights.sum(axis=-1, keepdims=True)
         merged = (weights @ v).swapaxes(0, 1).reshape(len(x), -1)
-        return np.asarray(merged @ self._weights[f"{module}.o.weight"].T, np.float32)
+        return self._product(merged, f"{module}.o.weight")
 
     def _bias(
         self, side: str, layer: int, distance: npt.NDArray[np.int64], *, bidirectional: bool
@@ -152,13 +154,15 @@ class Reference:
     def _feed_forward(self, x: F32, prefix: str) -> F32:
         normed = self._norm(x, f"{prefix}.layer_norm")
         dense = f"{prefix}.DenseReluDense"
-
-        def up(name: str) -> F32:
-            return np.asarray(normed @ self._weights[f"{dense}.{name}.weight"].T, np.float32)
-
         if self.config.is_gated:
-            inner = gelu_new(up("wi_0")) * up("wi_1")
+            gate = gelu_new(self._product(normed, f"{dense}.wi_0.weight"))
+            inner = gate * self._product(normed, f"{dense}.wi_1.weight")
         else:
-            inner = np.maximum(up("wi"), np.float32(0))
+            inner = np.maximum(self._product(normed, f"{dense}.wi.weight"), np.float32(0))
         self.max_ffn_down_input = max(self.max_ffn_down_input, float(np.abs(inner).max()))
-        return np.asarray(inner @ self._weights[f"{dense}.wo.weight"].T, np.float32)
+        return self._product(inner, f"{dense}.wo.weight")
+
+    def _product(self, x: F32, name: str) -> F32:
+        if self.observe is not None:
+            self.observe(name, x)
+        return np.asarray(x @ self._weights[name].T, np.float32)

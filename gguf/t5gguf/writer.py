@@ -12,8 +12,11 @@ from gguf import GGMLQuantizationType as Type
 from gguf import GGUFWriter
 from tqdm import tqdm
 
+from t5gguf import feedback
 from t5gguf.checkpoint import F32, Checkpoint
-from t5gguf.quantize import Policy, nbytes, quantizer
+from t5gguf.moments import Moments
+from t5gguf.native import nbytes
+from t5gguf.quantize import Policy, quantizer
 from t5gguf.tensor_map import Entry, Role
 from t5gguf.vocab import Vocabulary
 
@@ -63,14 +66,20 @@ def write(
     provenance: Provenance,
     *,
     max_ffn_down_input: float,
+    moments: Moments | None = None,
     progress: bool = True,
 ) -> None:
-    """Writes the file; reads one source tensor at a time, so memory holds the largest one only."""
+    """Writes the file; reads one source tensor at a time, so memory holds the largest one only.
+
+    With moments, the types that gain by it are quantised with error feedback.
+    """
     writer = GGUFWriter(path, ARCHITECTURE)
     try:
         _describe_model(writer, checkpoint, policy)
         _describe_vocabulary(writer, vocabulary, checkpoint)
         _describe_source(writer, checkpoint, vocabulary, provenance, max_ffn_down_input)
+        if moments is not None:
+            writer.add_uint32("t5serve.calibration.queries", moments.queries)
         for tensor in tensors:
             writer.add_tensor_info(
                 tensor.entry.name, tensor.shape, np.dtype(np.float32), tensor.nbytes, tensor.kind
@@ -87,7 +96,10 @@ def write(
         ):
             for tensor in tensors:
                 values = load(checkpoint, tensor, vocabulary)
-                writer.write_tensor_data(quantize(tensor.entry.name, values, tensor.kind))
+                known = None
+                if moments and tensor.kind in feedback.TYPES and tensor.entry.source in moments:
+                    known, _ = moments.sums(tensor.entry.source)
+                writer.write_tensor_data(quantize(tensor.entry.name, values, tensor.kind, known))
                 bar.update(tensor.nbytes)
     finally:
         writer.close()

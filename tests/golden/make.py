@@ -10,7 +10,7 @@ so that the versions it pins do not bind the product's (pip 25.1 or later knows 
 All files take a few minutes; `--only beams`, which may be repeated, writes one of them.
 
 `logits.json` holds the tiny random checkpoints of `tests/tiny.py`, `embedded.json` the embedded
-model's answers to `queries.txt`, `tokenizer.json` its tokenizer on awkward texts, `beams.json`
+model's answers to `tiny.QUERIES`, `tokenizer.json` its tokenizer on awkward texts, `beams.json`
 beam searches of both kinds of model (see `beams.py`), `sampling.json` the distributions that a
 tiny model's next token is drawn from (see `sampling.py`).
 """
@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import beams
 import sampling
-from reference import HERE, PAD, Json, draw, encode, load, load_tiny, suppressed, write
+from reference import PAD, Json, draw, encode, load, load_tiny, suppressed, write
 
 import tiny
 
@@ -168,7 +168,7 @@ def main() -> None:
 
 def document(name: str, checkpoint: Path, tokenizer: T5Tokenizer) -> Json:
     """Return what one file holds."""
-    queries = (HERE / "queries.txt").read_text(encoding="utf-8").splitlines()
+    queries = tiny.QUERIES.read_text(encoding="utf-8").splitlines()
     match name:
         case "tokenizer":
             return {"cases": [tokenize(tokenizer, text) for text in TEXTS]}

@@ -61,6 +61,7 @@ def test_one_command_from_a_recipes_name_to_a_served_model(hub: Hub, tmp_path: P
         assert metadata["t5serve.source.revision"] == revision
         assert metadata["t5serve.license"] == "Apache-2.0"
         assert metadata["t5serve.generation.strategy"] == "sample"
+        assert metadata.get("t5serve.calibration.queries") == {"Q8_0": None, "Q4_0": 200}[kind]
     assert json.loads((tmp_path / "lock.json").read_bytes())[NAME]["revision"] == revision
     for model in (served(printed), str(tmp_path / "models" / f"{NAME}-Q4_0.gguf")):
         running = serving.start(model=model)

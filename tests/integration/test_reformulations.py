@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from reformulations import STRATEGIES, check, faults, table
 
+import tiny
 from t5serve.reformulation.candidates import Reformulation, original
 from t5serve.reformulation.options import Options
 from t5serve.reformulation.reformulator import Reformulated
 
-QUERIES = (Path(__file__).parents[1] / "golden/queries.txt").read_text().splitlines()
+QUERIES = tiny.QUERIES.read_text().splitlines()
 QUERY = 'is "the end" by 3 Doors 1,500 words'
 EVERYTHING = Options(
     n=2,

@@ -21,7 +21,7 @@ from t5serve.decoding.config import GenerationConfig
 from t5serve.engine.config import WorkerConfig
 from t5serve.engine.engine import Engine
 
-QUERIES = (Path(__file__).parents[1] / "golden/queries.txt").read_text().splitlines()
+QUERIES = (Path(__file__).parents[2] / "gguf/t5gguf/calibration.txt").read_text().splitlines()
 TOGETHER = 48
 
 

@@ -1,7 +1,9 @@
+import os
 from pathlib import Path
 
 import pytest
 from gguf import GGMLQuantizationType as Type
+from gguf import GGUFReader
 
 import tiny
 from t5gguf import __main__ as cli
@@ -175,9 +177,13 @@ def test_faults_are_printed_one_a_line_without_a_traceback(
     [
         (("--recipe", "none"), "no recipe is named 'none'"),
         (("--queries", "none.txt"), "none.txt"),
+        (("--calibrate", "none.txt"), "none.txt"),
+        (("--calibrate", os.devnull), "has no query: expected one a line"),
+        (("--imatrix-out", "x", "--no-calibration"), "there are no queries to calibrate with"),
+        (("--imatrix-out", "."), "is a directory"),
         (("--out", "."), "is a directory"),
     ],
-    ids=["recipe", "queries", "directory"],
+    ids=["recipe", "queries", "none", "empty", "matrix", "matrix directory", "directory"],
 )
 def test_other_faults_are_one_line(
     source: Path,
@@ -238,3 +244,66 @@ def test_the_embeddings_type_can_be_chosen(chosen: str, source: Path, tmp_path: 
     assert run(source, out, "--type", "Q8_0", "--token-embedding-type", chosen) == 0
     assert kind(out, "token_embd.weight") == chosen
     assert kind(out, "enc.blk.0.attn_q.weight") == "Q8_0"
+
+
+def calibrated(source: Path, out: Path, *options: str) -> object:
+    """Converts; how many queries calibrated the file, None if it was not."""
+    assert run(source, out, "--force", *options) == 0
+    return metadata(out).get("t5serve.calibration.queries")
+
+
+def test_types_of_few_bits_are_calibrated_unless_it_is_refused(
+    source: Path, tmp_path: Path
+) -> None:
+    """By the queries that are included, or by those of a file, where empty lines are none."""
+    queries = tmp_path / "calibration.txt"
+    queries.write_text("how to boil rice\n\n \nwarm boots\n", encoding="utf-8")
+    chosen, out = ("--calibrate", str(queries)), tmp_path / "out.gguf"
+    assert calibrated(source, out, "--type", "Q4_0") == 200
+    assert calibrated(source, out, "--type", "Q4_0", *chosen) == 2
+    fed = out.read_bytes()
+    assert calibrated(source, out, "--type", "Q4_0", "--no-calibration") is None
+    assert out.read_bytes()[-50_000:] != fed[-50_000:]
+    assert calibrated(source, out, "--type", "Q8_0", *chosen) is None
+    embedding = ("--token-embedding-type", "Q4_0")
+    assert calibrated(source, out, "--type", "Q8_0", *embedding, *chosen) == 2
+
+
+def test_a_recipe_may_refuse_calibration(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is named on the command line counts all the same."""
+    (tmp_path / "recipes").mkdir()
+    refusing = f"{RECIPE}calibration = false\n"
+    (tmp_path / "recipes" / "small.toml").write_text(refusing, encoding="utf-8")
+    monkeypatch.setattr(recipe, "BUNDLED", tmp_path / "none")
+    monkeypatch.setattr(recipe, "CHECKOUT", tmp_path)
+    options = ("--type", "Q4_0", "--recipe", "small")
+    assert calibrated(source, tmp_path / "out.gguf", *options) is None
+    chosen = ("--calibrate", str(source / "queries.txt"))
+    assert calibrated(source, tmp_path / "out.gguf", *options, *chosen) == 2
+
+
+def test_an_importance_matrix_is_written_beside_any_type(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And not over a file that is there already."""
+    matrix = tmp_path / "imatrix.gguf"
+    options = ("--imatrix-out", str(matrix), "--calibrate", str(source / "queries.txt"))
+    assert run(source, tmp_path / "out.gguf", *options) == 0
+    fields = GGUFReader(matrix).fields
+    assert fields["imatrix.chunk_count"].contents() == 2
+    (tmp_path / "out.gguf").unlink()
+    capsys.readouterr()
+    assert run(source, tmp_path / "out.gguf", *options) == 1
+    assert f"{matrix} exists; --force overwrites it" in capsys.readouterr().err
+    assert not (tmp_path / "out.gguf").exists()
+
+
+def test_calibration_cannot_be_asked_for_and_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as error:
+        run(tmp_path, tmp_path / "out.gguf", "--calibrate", "x", "--no-calibration")
+    assert error.value.code == 2
+    assert "not allowed with argument" in capsys.readouterr().err

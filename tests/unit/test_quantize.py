@@ -14,13 +14,12 @@ import tiny
 from samples import T5_BASE
 from t5gguf.checkpoint import Config
 from t5gguf.errors import ConversionError
+from t5gguf.native import nbytes, quantize_rows
 from t5gguf.quantize import (
     F16_INPUT_LIMIT,
     POLICIES,
     Policy,
     Quantizer,
-    nbytes,
-    quantize_rows,
     quantizer,
     tensor_type,
 )

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tiny
-from t5gguf.quantize import quantize_rows
+from t5gguf.native import quantize_rows
 from t5gguf.reader import GGUFFile, ReadError
 
 KINDS = [Type.F32, Type.F16, Type.BF16, Type.Q8_0, Type.Q4_0, Type.Q6_K]

@@ -121,6 +121,7 @@ def test_what_a_recipe_leaves_out_has_defaults(root: Path) -> None:
     assert loaded.generation.max_tokens == 64
     assert (loaded.source.revision, loaded.source.sha256) == ("", {})
     assert (loaded.quantisation.types, loaded.quantisation.token_embedding_type) == ([], None)
+    assert loaded.quantisation.calibration
     assert loaded.model_path() == root / "models" / "good-Q8_0.gguf"
 
 

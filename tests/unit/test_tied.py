@@ -6,7 +6,7 @@ from gguf import GGMLQuantizationType as Type
 from gguf import GGUFWriter
 
 import tiny
-from t5gguf.quantize import quantize_rows
+from t5gguf.native import quantize_rows
 from t5gguf.reader import ReadError
 from t5serve.worker.tied import head_is_tied
 

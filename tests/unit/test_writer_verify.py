@@ -15,8 +15,10 @@ from samples import T5_BASE, read_proto, tokenizer_json, write_json
 from t5gguf.checkpoint import Checkpoint
 from t5gguf.convert import Converter, Written
 from t5gguf.errors import ConversionError, VerificationError
-from t5gguf.quantize import POLICIES, quantize_rows, tensor_type
+from t5gguf.native import quantize_rows
+from t5gguf.quantize import POLICIES, tensor_type
 from t5gguf.reader import GGUFFile, StoredTensor
+from t5gguf.reference import Reference
 from t5gguf.tensor_map import entries
 from t5gguf.verify import BOUNDS, GATED_BOUND, ROW_BOUNDS, _check_values, bound, compare, verify
 from t5gguf.writer import PlannedTensor, Provenance, padded_rows, write
@@ -116,6 +118,40 @@ def test_other_types_are_written_and_verified(
     converter = Converter(conversions["gated_untied"].directory, PROVENANCE, QUERIES)
     written = converter.convert(tmp_path / "out.gguf", file_type, progress=False)
     assert written.figures.rms <= bound(written.tensors, gated=True)
+
+
+@pytest.mark.parametrize("file_type", ["Q5_K_M", "Q4_K_M", "Q4_0"])
+def test_calibration_lowers_the_error_of_other_queries(
+    conversions: dict[str, Conversion], tmp_path: Path, file_type: str
+) -> None:
+    """And the engine takes the file."""
+    directory = conversions["gated_untied"].directory
+    rms = []
+    for calibration in ([], tiny.QUERIES.read_text(encoding="utf-8").splitlines()[:50]):
+        converter = Converter(directory, PROVENANCE, QUERIES, calibration)
+        out = tmp_path / f"{len(calibration)}.gguf"
+        rms.append(converter.convert(out, file_type, progress=False).figures.rms)
+    assert rms[1] < rms[0]
+
+
+def test_calibration_is_done_once_with_each_task_in_turn(
+    tied: Conversion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The queries reach the encoder as they would in the service."""
+    converter = Converter(tied.directory, PROVENANCE, QUERIES, ["a b", "c d", "e f"])
+    met: list[list[int]] = []
+    encode = Reference.encode
+
+    def listen(reference: Reference, ids: list[int]) -> tiny.Float32:
+        met.append(ids)
+        return encode(reference, ids)
+
+    monkeypatch.setattr(Reference, "encode", listen)
+    moments = converter.moments(progress=False)
+    assert converter.moments(progress=False) is moments
+    texts = ["rewrite: a b", "say it otherwise: c d", "rewrite: e f"]
+    assert met == [converter.vocabulary.encode(text) for text in texts]
+    assert moments.queries == 3
 
 
 @pytest.mark.parametrize("kind", ROW_BOUNDS, ids=lambda kind: kind.name)

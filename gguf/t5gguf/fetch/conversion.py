@@ -65,7 +65,10 @@ def convert(
         generation=recipe.generation.given() if recipe else {},
     )
     embedding = recipe.quantisation.token_embedding_type if recipe else None
-    converter = Converter(models / wanted.directory, provenance)
+    calibrated = recipe is None or recipe.quantisation.calibration
+    converter = Converter(
+        models / wanted.directory, provenance, calibration=None if calibrated else []
+    )
     return [
         converter.convert(
             path,

@@ -1,0 +1,110 @@
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import numpy as np
+import pytest
+from gguf import GGML_QUANT_SIZES
+from gguf import GGMLQuantizationType as Type
+from gguf.quants import dequantize
+
+import tiny
+from t5gguf import feedback
+from t5gguf.native import Bytes, quantize_rows
+from t5gguf.quantize import FEEDBACK_ROWS, Quantizer
+from t5gguf.verify import ROW_BOUNDS
+
+COLUMNS = 1024
+KINDS = sorted(feedback.TYPES)
+
+
+def noise(rows: int, seed: int = 0) -> tiny.Float32:
+    drawn = np.random.RandomState(seed).standard_normal((rows, COLUMNS))
+    return drawn.astype(np.float32)
+
+
+def inputs(count: int, seed: int) -> tiny.Float32:
+    """Inputs that depend on 64 things, a few columns much larger than others: as in a model."""
+    mixture = noise(64) * np.exp(noise(1, seed=1))
+    drawn = np.random.RandomState(seed).standard_normal((count, 64)).astype(np.float32)
+    return np.asarray(drawn @ mixture + 0.3 * noise(count, seed), np.float32)
+
+
+def moments(count: int = 2000) -> tiny.Float32:
+    x = inputs(count, seed=2)
+    return x.T @ x / np.float32(count)
+
+
+def values(data: Bytes, rows: int, kind: Type) -> tiny.Float32:
+    return np.asarray(dequantize(data.reshape(rows, -1), kind), np.float32)
+
+
+@pytest.fixture(scope="module", params=[1, 2])
+def pool(request: pytest.FixtureRequest) -> Iterator[ProcessPoolExecutor]:
+    with ProcessPoolExecutor(request.param, mp_context=get_context("spawn")) as started:
+        yield started
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_without_correlations_each_block_is_rounded_by_itself(kind: Type) -> None:
+    """No column says anything of another, so there is nothing to make up for."""
+    rows, block = noise(8), GGML_QUANT_SIZES[kind][0]
+    root = feedback.factor(np.eye(COLUMNS, dtype=np.float32))
+    data = feedback.quantize(rows, kind, root).reshape(len(rows), COLUMNS // block, -1)
+    weights = np.square(np.diag(root))
+    for index in range(COLUMNS // block):
+        here = slice(index * block, index * block + block)
+        alone = quantize_rows(rows[:, here], kind, weights[here])
+        np.testing.assert_array_equal(data[:, index].reshape(-1), alone)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_the_outputs_error_falls_on_inputs_that_were_not_seen(kind: Type) -> None:
+    """That is what counts: of the weights themselves the error may be larger."""
+    rows, others = noise(64), inputs(500, seed=3)
+    fed = values(feedback.quantize(rows, kind, feedback.factor(moments())), len(rows), kind)
+    plain = values(quantize_rows(rows, kind), len(rows), kind)
+    error, before = (np.linalg.norm((rows - found) @ others.T) for found in (fed, plain))
+    assert error < 0.75 * before
+
+
+def test_a_column_that_repeats_another_makes_up_for_its_error() -> None:
+    """Inputs are equal in columns 0 and 32, so that only the sum of their weights counts."""
+    together = np.eye(64, dtype=np.float32)
+    together[0, 32] = together[32, 0] = 1
+    rows = noise(200)[:, :64]
+    fed = values(feedback.quantize(rows, Type.Q4_0, feedback.factor(together)), 200, Type.Q4_0)
+    first, second = (fed - rows)[:, 0], (fed - rows)[:, 32]
+    assert np.corrcoef(first, second)[0, 1] < -0.5
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_few_inputs_leave_rows_that_verification_takes(kind: Type, count: int) -> None:
+    """Their moments are singular: an undamped factor would not exist, or feed back without end."""
+    rows = noise(16)
+    rows[3] = 0
+    rows[5, 7] = 30
+    x = inputs(count, seed=2)
+    fed = values(feedback.quantize(rows, kind, feedback.factor(x.T @ x)), len(rows), kind)
+    size = np.sqrt(np.mean(rows**2, axis=1))
+    assert np.all(np.sqrt(np.mean((fed - rows) ** 2, axis=1)) <= ROW_BOUNDS[kind] * size)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
+def test_the_factor_is_of_the_damped_moments_whatever_their_scale(scale: float) -> None:
+    small = moments()[:48, :48]
+    root = feedback.factor(small * np.float32(scale))
+    assert root.dtype == np.float32
+    np.testing.assert_array_equal(root, np.triu(root))
+    wanted = small / np.diag(small).mean() + feedback.DAMPING * np.eye(48)
+    np.testing.assert_allclose(root @ root.T, wanted, rtol=0, atol=1e-5)
+
+
+def test_bytes_do_not_depend_on_the_number_of_processes(pool: ProcessPoolExecutor) -> None:
+    """Rows are cut up at the same places, since BLAS may round other heights otherwise."""
+    rows, root = noise(2 * FEEDBACK_ROWS + 3), feedback.factor(moments())
+    found = Quantizer(pool)("x", rows, Type.Q4_0, moments())
+    starts = range(0, len(rows), FEEDBACK_ROWS)
+    chunks = [feedback.quantize(rows[at : at + FEEDBACK_ROWS], Type.Q4_0, root) for at in starts]
+    np.testing.assert_array_equal(found, np.concatenate(chunks))
