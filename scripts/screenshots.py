@@ -13,7 +13,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
-QUERY = "how do i learn python programming fast"
+QUERY = "which are the best python books for beginners"
 SIZES = {"desktop": (1280, 900, 1), "phone": (390, 844, 2)}
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 COLOURS = 256

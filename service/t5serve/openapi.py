@@ -49,7 +49,7 @@ OPERATIONS = (
         GENERATES,
         ReformulateResponse,
         ReformulateRequest,
-        {"query": "how do i learn python programming fast", "n": 3},
+        {"query": "which are the best python books for beginners", "n": 3},
         streams=True,
     ),
     Operation(

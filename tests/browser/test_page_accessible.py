@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, expect
 from browsing import PATIENCE_MS, Tab, answer_with, assert_blameless, watch
 from serving import Server
 
-QUERY = "how do i learn python programming fast"
+QUERY = "which are the best python books for beginners"
 SIZES = {"desktop": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
 Scheme = Literal["light", "dark"]
 

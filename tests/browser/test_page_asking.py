@@ -11,7 +11,7 @@ from playwright.sync_api import BrowserContext, expect
 from browsing import Tab, answer_with, assert_blameless, watch
 from serving import Server
 
-QUERY = "how do i learn python programming fast"
+QUERY = "which are the best python books for beginners"
 HOSTILE = [
     "<img src=x onerror=alert(1)> how to <b>learn</b>",
     "</script><script>alert(2)</script> best shoes",

@@ -17,7 +17,7 @@ from serving import Server
 from t5serve.reformulation.options import ANYWHERE, BELONGS, PARAMETERS
 from t5serve.schemas.reformulate import ReformulateRequest
 
-QUERY = "how do i learn python programming fast"
+QUERY = "which are the best python books for beginners"
 QUOTED = """it's "quoted" $HOME `date` \\n \u2028 #1"""
 CHOSEN: dict[str, dict[str, Any]] = {
     "greedy": {"repetition_penalty": 1.2, "max_tokens": 20},

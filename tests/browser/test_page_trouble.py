@@ -14,7 +14,7 @@ from playwright.sync_api import BrowserContext, Route, expect
 from browsing import UNHURRIED_MS, Tab, assert_blameless, watch
 from serving import Server, start, stop
 
-QUERY = "how do i learn python programming fast"
+QUERY = "which are the best python books for beginners"
 KEY = "s\u00e9same \u30b4\u30de"
 
 

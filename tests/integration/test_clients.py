@@ -18,7 +18,7 @@ from serving import start, stop
 
 pytestmark = pytest.mark.filterwarnings("default")  # the clients' own are not ours
 
-QUERY = "how do i learn python programming fast"
+QUERY = "which are the best python books for beginners"
 PROMPTS = [f"how do i cook {i} eggs for {i} people" for i in range(20)]
 GREEDY: dict[str, Any] = {"model": "tiny-t5", "temperature": 0, "max_tokens": 64}
 USER = {"role": "user", "content": QUERY}

@@ -45,7 +45,7 @@ def test_curl(server: Server) -> None:
     answer = json.loads(
         run(["/bin/sh", "-c", command.replace("http://127.0.0.1:8000", server.url)])
     )
-    body = {"query": "how do i learn python programming fast"}
+    body = {"query": "which are the best python books for beginners"}
     with server.client() as client:
         (result,) = client.post("/v1/reformulate", json=body).json()["results"]
     assert [answer["choices"][0]["text"]] == result["queries"]

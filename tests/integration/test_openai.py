@@ -25,7 +25,7 @@ from t5serve.decoding.logprobs import log_softmax
 from t5serve.engine.engine import Engine
 
 PROMPTS = [
-    "how do i learn python programming fast",
+    "which are the best python books for beginners",
     "best running shoes for flat feet 2024",
     "what is the best way to get to the airport from the station in the city",
 ]
