@@ -26,7 +26,7 @@ from t5serve.worker.model import LoadError, Model, load
 
 Logits = npt.NDArray[np.float32]
 LIMITS = {"threads": 2, "max_input_tokens": 512, "max_tokens": 128, "logit_scale": None}
-QUERIES = (Path(tiny.__file__).parent / "golden/queries.txt").read_text().splitlines()
+QUERIES = tiny.QUERIES.read_text().splitlines()
 # Two batches of different sizes sum in another order: a gap below this, in logits, is a tie.
 NEAR_TIE = 0.02
 
