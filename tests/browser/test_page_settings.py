@@ -107,9 +107,9 @@ def test_candidates(server: Server, tab: Tab) -> None:
         side.get_by_label(label).check()
     side.get_by_label("cache").uncheck()
     with tab.page.expect_request("**/v1/reformulate") as sent:
-        tab.ask("flights to London 2026")
+        tab.ask(QUERY)
     assert sent.value.post_data_json == {
-        "query": "flights to London 2026",
+        "query": QUERY,
         "stream": True,
         "include_original": True,
         "preserve": ["numbers", "capitalised"],
