@@ -67,7 +67,9 @@ def test_python(server: Server, marker: str) -> None:
         [sys.executable, "-c", code.replace("http://127.0.0.1:8000", server.url)]
     ).splitlines()
     assert len(lines) == LINES[marker]
-    assert all("python" in line.lower() or "shoes" in line.lower() for line in lines)
+    assert all(line.strip() for line in lines)
+    if marker != "seed=1":  # samples may say anything
+        assert all("python" in line.lower() or "shoes" in line.lower() for line in lines)
 
 
 def test_tables() -> None:
