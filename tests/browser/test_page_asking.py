@@ -133,8 +133,7 @@ def test_hostile_text_is_text(server: Server, tab: Tab, query: str) -> None:
     tab.outcome()
     assert tab.texts()[0] == query
     tab.side().get_by_text("Copy as code").click()
-    code = tab.page.locator("pre:visible").inner_text()
-    assert query[:8] in code
+    expect(tab.page.locator("pre:visible")).to_contain_text(query[:8])
     assert tab.page.evaluate(elements) == before
 
 
