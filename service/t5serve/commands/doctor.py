@@ -28,7 +28,6 @@ from t5serve.reformulation.reformulator import Reformulated
 from t5serve.settings import Settings
 
 BUDGET_MS = 100.0  # what a reformulation may take
-RUNS = 24
 LARGE = 400_000_000  # bytes; a t5-base is 238 MB in Q8_0 and 127 in Q4_0
 REBUILD = (
     "compile it for this machine: remove .venv and run scripts/install, or "
@@ -169,15 +168,14 @@ def _model(path: Path, running: Session) -> Finding:
         advice = (
             "a Q4_0 file of it reads a quarter to half of that per token: see scripts/convert.py"
         )
-    if running.engine.model is not None and "llama backend" in running.engine.model.description:
+    if "llama backend" in running.model.description:
         advice = (
             "served by llama.cpp's own graph, at half the speed: T5SERVE_BACKEND=graph says why"
         )
-    description = running.engine.model.description if running.engine.model else path.name
     return Finding(
         "model",
-        f"{description}, {sum(sizes.values()) / 1e6:.1f} M parameters, mostly {kind}; "
-        f"tasks: {', '.join(running.profile.tasks)}",
+        f"{running.model.description}, {sum(sizes.values()) / 1e6:.1f} M parameters, "
+        f"mostly {kind}; tasks: {', '.join(running.profile.tasks)}",
         advice,
     )
 
@@ -185,12 +183,12 @@ def _model(path: Path, running: Session) -> Finding:
 async def _measure(settings: Settings, running: Session) -> Finding:
     """One query at a time, as the first user of the day would."""
     queries = QUERIES.read_text(encoding="utf-8").splitlines()
-    wanted = Options(strategy="greedy", timeout_ms=settings.timeout_ms, strict=False)
+    wanted = Options(strategy="greedy", timeout_ms=settings.timeout_ms)
     taken: list[float] = []
     results: list[Reformulated] = []
-    for index in range(RUNS):
+    for query in queries:
         began = time.perf_counter()
-        results += await running.reformulator.reformulate([queries[index % len(queries)]], wanted)
+        results += await running.reformulator.reformulate([query], wanted)
         taken.append(1000 * (time.perf_counter() - began))
     median = statistics.median(taken)
     encode = statistics.median(result.timings.encode for result in results)
@@ -200,7 +198,7 @@ async def _measure(settings: Settings, running: Session) -> Finding:
     return Finding(
         "speed",
         f"{median:.1f} ms a query, 95 of 100 under {statistics.quantiles(taken, n=20)[-1]:.1f}; "
-        f"encode {encode:.1f}, token {token:.2f} (median of {RUNS})",
+        f"encode {encode:.1f}, token {token:.2f} (median of {len(queries)})",
         f"over {BUDGET_MS:.0f} ms: a smaller type (Q4_0), fewer tokens (max_tokens), more cores"
         if median > BUDGET_MS
         else None,

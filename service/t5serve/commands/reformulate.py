@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from typing import get_args
 
 from tqdm import tqdm
@@ -96,11 +95,11 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
 
 def _options(settings: Settings, options: argparse.Namespace) -> Options:
     """Checked as a request is."""
-    names = ("task", "strategy", "preserve", "include_original", *WHOLE, *REAL)
+    names = ("task", "strategy", "preserve", "include_original", "strict", *WHOLE, *REAL)
     given = {name: getattr(options, name) for name in names}
     body = {name: value for name, value in given.items() if value is not None}
     request = parse(ReformulateRequest, json.dumps({"query": "any", **body}).encode())
-    return replace(request.options(settings.timeout_ms), strict=options.strict)
+    return request.options(settings.timeout_ms)
 
 
 async def _in_order(

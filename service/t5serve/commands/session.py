@@ -11,6 +11,7 @@ from t5serve.reformulation.profile import Profile
 from t5serve.reformulation.reformulator import Reformulator
 from t5serve.server import build_engine
 from t5serve.settings import Settings
+from t5serve.wire import ModelInfo
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class Session:
     """A running engine with the model's tasks and defaults."""
 
     engine: Engine
+    model: ModelInfo
     profile: Profile
 
     @property
@@ -37,6 +39,7 @@ async def session(settings: Settings) -> AsyncIterator[Session]:
     _, recipe = settings.find_model()
     engine.start()
     try:
-        yield Session(engine, Profile.of(await engine.ready(), recipe))
+        model = await engine.ready()
+        yield Session(engine, model, Profile.of(model, recipe))
     finally:
         await engine.close()
