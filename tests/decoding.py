@@ -131,6 +131,13 @@ class ReferenceBackend:
         pairs = zip(rows, tokens, strict=True)
         return [self._reference.step(self._states[row], token) for row, token in pairs]
 
+    def extend(self, rows: Sequence[int], tokens: Sequence[Sequence[int]]) -> list[F32]:
+        steps = [self.step(rows, place) for place in zip(*tokens, strict=True)]
+        return [np.stack(logits) for logits in zip(*steps, strict=True)]
+
+    def rewind(self, row: int, position: int) -> None:
+        raise NotImplementedError  # nothing is drafted here
+
     def reorder(self, rows: Sequence[int], parents: Sequence[int]) -> None:
         states = [self._states[parent] for parent in parents]
         copies = [DecoderState(one.cross, list(one.past), one.length) for one in states]
@@ -164,13 +171,16 @@ class Answer:
         return "".join(part.text for part in parts), tokens
 
 
-def run(model: Model, requests: Iterable[Generate], joins: Sequence[int] = ()) -> list[Answer]:
+def run(
+    model: Model, requests: Iterable[Generate], joins: Sequence[int] = (), *, drafts: int = 0
+) -> list[Answer]:
     """The answers to jobs that start in this order, as soon as there is room.
 
     Args:
         model: is given back with every row free.
         requests: numbered from 0.
         joins: the step before which each joins at the earliest; all at once by default.
+        drafts: tokens that are drafted for a sequence that is alone.
     """
     waiting = list(requests)
     answers = [Answer() for _ in waiting]
@@ -185,7 +195,7 @@ def run(model: Model, requests: Iterable[Generate], joins: Sequence[int] = ()) -
             row = min(set(range(model.backend.rows)) - used)
             active.append(Generation(waiting.pop(0), model, row))
         _check_rows(active)
-        for message in advance(model, active):
+        for message in advance(model, active, drafts):
             assert isinstance(message, Progress | Generated | Failed)
             answer = answers[message.job]
             assert answer.outcome is None
@@ -198,9 +208,9 @@ def run(model: Model, requests: Iterable[Generate], joins: Sequence[int] = ()) -
     return answers
 
 
-def run_one(model: Model, request: Generate) -> Answer:
+def run_one(model: Model, request: Generate, *, drafts: int = 0) -> Answer:
     """The answer to job 0, alone."""
-    return run(model, [request])[0]
+    return run(model, [request], drafts=drafts)[0]
 
 
 def _floats(text: str) -> F32:

@@ -189,6 +189,21 @@ def build_config(config: Mapping[str, object], directory: Path, *, seed: int = 0
     return directory
 
 
+def build_poison(directory: Path, token: int) -> Path:
+    """Write one whose feed-forward overflows F16 after one token, in encoder and decoder."""
+    drawn = tensors("tied_relu", seed=3)
+    direction = np.random.RandomState(0).standard_normal(64).astype(np.float32)
+    direction /= np.linalg.norm(direction)
+    embedding = drawn["shared.weight"]
+    embedding -= np.outer(embedding @ direction, direction)
+    embedding[token] = 30 * direction
+    for place in ("encoder.block.0.layer.1", "decoder.block.0.layer.2"):
+        drawn[f"{place}.DenseReluDense.wi.weight"][0] = 1.2e4 * direction
+    _write_beside_weights(directory, FLAVOURS["tied_relu"])
+    _write_tensors(directory / "model.safetensors", drawn, "float32")
+    return directory
+
+
 def _write_beside_weights(directory: Path, config: Mapping[str, object]) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     _write_json(directory / "config.json", config)

@@ -61,6 +61,12 @@ class Metrics:
             buckets=SEQUENCES,
             registry=self._registry,
         )
+        self.drafts = Counter(
+            "t5serve_draft_tokens",
+            "Tokens looked up in the input and tried; kept where the model chose the same.",
+            ("outcome",),
+            registry=self._registry,
+        )
         self.fallbacks = Counter(
             "t5serve_fallbacks",
             "Queries for which the original stood in.",
@@ -98,6 +104,8 @@ class Metrics:
         self.tokens.labels("prompt").inc(generated.prompt_tokens)
         self.tokens.labels("completion").inc(generated.completion_tokens)
         self.batch.observe(generated.batch)
+        self.drafts.labels("kept").inc(generated.drafts_kept)
+        self.drafts.labels("dropped").inc(generated.drafted - generated.drafts_kept)
 
     def loaded(self, model: ModelInfo, version: str) -> None:
         """Says which model is there."""

@@ -32,6 +32,7 @@ def build_engine(settings: Settings) -> Engine:
             backend=settings.backend,
             max_batch=settings.max_batch,
             batch_window_ms=settings.batch_window_ms,
+            prompt_lookup_num_tokens=settings.prompt_lookup_num_tokens,
             ggml_backends=str(settings.ggml_backends) if settings.ggml_backends else None,
         )
         for share in plan(settings.workers, settings.threads)

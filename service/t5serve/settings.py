@@ -31,6 +31,8 @@ class Settings(BaseSettings):
     """Sequences that a worker decodes together; a request for more is decoded by itself."""
     batch_window_ms: Annotated[float, Field(ge=0, le=1000)] = 0.0
     """How long a worker waits for company when it begins anew, if there was some before."""
+    prompt_lookup_num_tokens: Annotated[int, Field(ge=0, le=15)] = 3
+    """Tokens of the input that a lone sequence tries in one step with its next one; 0: none."""
     ggml_backends: Path | None = None
     """Directory of ggml's CPU backends, of a build that has several; None: beside libllama."""
     logit_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None

@@ -138,6 +138,9 @@ class Generated(msgspec.Struct, tag=True, frozen=True):
     timings: Timings
     batch: int
     """Most sequences that were decoded in one step with this job's."""
+    drafted: int = 0
+    """Tokens that were looked up in the input and verified; and how many of them were right."""
+    drafts_kept: int = 0
 
     @property
     def completion_tokens(self) -> int:

@@ -15,10 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pytest
 from msgspec.structs import replace
-from safetensors.numpy import load_file, save_file
 from sentencepiece import sentencepiece_model_pb2
 
 import tiny
@@ -374,10 +372,17 @@ class CountingBackend:
         self.fed[row] = []
 
     def step(self, rows: Sequence[int], tokens: Sequence[int]) -> list[F32]:
+        return [logits[0] for logits in self.extend(rows, [[token] for token in tokens])]
+
+    def extend(self, rows: Sequence[int], tokens: Sequence[Sequence[int]]) -> list[F32]:
         self.steps.append(len(rows))
-        for row, token in zip(rows, tokens, strict=True):
-            self.fed[row].append(token)
-        return self._backend.step(rows, tokens)
+        for row, values in zip(rows, tokens, strict=True):
+            self.fed[row] += values
+        return self._backend.extend(rows, tokens)
+
+    def rewind(self, row: int, position: int) -> None:
+        self._backend.rewind(row, position)
+        del self.fed[row][position:]
 
     def reorder(self, rows: Sequence[int], parents: Sequence[int]) -> None:
         self._backend.reorder(rows, parents)
@@ -423,8 +428,8 @@ def test_nothing_is_computed_twice(model: Model, options: dict[str, Any]) -> Non
 class Witness(CountingBackend):
     """Looks at each sequence as it is fed: all of a job's begin at its input's start."""
 
-    def step(self, rows: Sequence[int], tokens: Sequence[int]) -> list[F32]:
-        logits = super().step(rows, tokens)
+    def extend(self, rows: Sequence[int], tokens: Sequence[Sequence[int]]) -> list[F32]:
+        logits = super().extend(rows, tokens)
         paths = [tuple(self.fed[row]) for row in rows]
         assert len({len(path) for path in paths}) == 1
         assert len(set(paths)) == len(paths)
@@ -443,16 +448,7 @@ def test_beams_are_fed_different_sequences(model: Model) -> None:
 @pytest.fixture(scope="session")
 def poison(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An F16 file whose feed-forward overflows after one token, in the encoder and the decoder."""
-    checkpoint = tiny.build("tied_relu", tmp_path_factory.mktemp("poison"), seed=3)
-    tensors = load_file(checkpoint / "model.safetensors")
-    direction = np.random.RandomState(0).standard_normal(64).astype(np.float32)
-    direction /= np.linalg.norm(direction)
-    embedding = tensors["shared.weight"]
-    embedding -= np.outer(embedding @ direction, direction)
-    embedding[POISON] = 30 * direction
-    for place in ("encoder.block.0.layer.1", "decoder.block.0.layer.2"):
-        tensors[f"{place}.DenseReluDense.wi.weight"][0] = 1.2e4 * direction
-    save_file(tensors, checkpoint / "model.safetensors", metadata={"format": "pt"})
+    checkpoint = tiny.build_poison(tmp_path_factory.mktemp("poison"), POISON)
     return convert(checkpoint, checkpoint / "x.gguf", "F16")
 
 

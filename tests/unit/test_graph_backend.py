@@ -231,11 +231,11 @@ def test_several_tokens_at_once(embedded: Model, backend: GraphBackend) -> None:
     expected = decode(backend, 0, ids, path)
     backend.encode(2, ids)
     backend.step([2], path[:1])
-    logits = backend.extend([2], [path[1:4]]).copy()
-    assert off(expected[1:4], logits[0]) < 0.05
+    (logits,) = backend.extend([2], [path[1:4]])
+    assert off(expected[1:4], logits) < 0.05
     backend.rewind(2, 2)
-    again = backend.extend([2], [path[2:]]).copy()
-    assert off(expected[2:], again[0]) < 0.05
+    (again,) = backend.extend([2], [path[2:]])
+    assert off(expected[2:], again) < 0.05
 
 
 def test_reorder_goes_on_from_the_parents(embedded: Model, backend: GraphBackend) -> None:

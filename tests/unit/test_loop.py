@@ -56,15 +56,21 @@ class FakeBackend:
         self.left[row] = len(ids)
 
     def step(self, rows: Sequence[int], tokens: Sequence[int]) -> list[F32]:
-        assert len(rows) == len(tokens)
+        return [logits[0] for logits in self.extend(rows, [[token] for token in tokens])]
+
+    def extend(self, rows: Sequence[int], tokens: Sequence[Sequence[int]]) -> list[F32]:
+        assert [len(values) for values in tokens] == [1] * len(rows)
         self.go_on.wait(10)
         self.calls.append(f"step {sorted(rows)}")
         for row in rows:
             self.left[row] -= 1
-        logits = np.zeros((len(rows), 10), np.float32)
+        logits = np.zeros((len(rows), 1, 10), np.float32)
         for place, row in enumerate(rows):
-            logits[place, 5 if self.left[row] > 0 else EOS] = 1
+            logits[place, 0, 5 if self.left[row] > 0 else EOS] = 1
         return list(logits)
+
+    def rewind(self, row: int, position: int) -> None:
+        raise NotImplementedError  # nothing is drafted here
 
     def reorder(self, rows: Sequence[int], parents: Sequence[int]) -> None:
         if list(rows) != list(parents):

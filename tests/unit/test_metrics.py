@@ -6,6 +6,7 @@ import asyncio
 
 import httpx
 import pytest
+from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -20,6 +21,7 @@ from t5serve.middleware import RequestContext
 from t5serve.wire import Generate
 
 GREEDY = GenerationConfig(max_tokens=4)
+GREEDY_JOB = Generate(1, GREEDY, text="a")
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:
@@ -37,7 +39,7 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 def test_a_generation() -> None:
     """Its phases in seconds, its tokens, and the most that were decoded beside."""
     metrics = Metrics()
-    metrics.generated(answer(Generate(1, GREEDY, text="a"), "x", "y"), 250.0)
+    metrics.generated(answer(GREEDY_JOB, "x", "y"), 250.0)
     for phase, seconds in (("queue", 0.25), ("tokenize", 1e-4), ("encode", 1e-3), ("decode", 2e-3)):
         assert value(metrics, "t5serve_phase_seconds_count", phase=phase) == 1
         assert value(metrics, "t5serve_phase_seconds_sum", phase=phase) == pytest.approx(seconds)
@@ -46,6 +48,9 @@ def test_a_generation() -> None:
     assert value(metrics, "t5serve_tokens_total", kind="prompt") == 5
     assert value(metrics, "t5serve_tokens_total", kind="completion") == 4
     assert value(metrics, "t5serve_batch_sequences_sum") == 1
+    metrics.generated(replace(answer(GREEDY_JOB, "x"), drafted=6, drafts_kept=4), 0.0)
+    assert value(metrics, "t5serve_draft_tokens_total", outcome="kept") == 4
+    assert value(metrics, "t5serve_draft_tokens_total", outcome="dropped") == 2
 
 
 def test_buckets() -> None:

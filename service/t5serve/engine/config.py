@@ -21,6 +21,7 @@ class WorkerConfig(msgspec.Struct, frozen=True):
     backend: Literal["auto", "graph", "llama"] = "auto"
     max_batch: int = 16
     batch_window_ms: float = 0.0
+    prompt_lookup_num_tokens: int = 0
     ggml_backends: str | None = None
 
     def environment(self) -> dict[str, str]:

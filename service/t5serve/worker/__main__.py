@@ -44,7 +44,9 @@ def main() -> None:
                 rows=max(config.max_batch, MAX_WIDTH),
                 ggml_backends=Path(config.ggml_backends) if config.ggml_backends else None,
             )
-            warm_up(model)
+            # llama.cpp's caches would keep what overflowed in a draft that came to nothing.
+            drafts = config.prompt_lookup_num_tokens if model.backend.name == "graph" else 0
+            warm_up(model, drafts)
         except (LoadError, BackendError) as error:
             connection.send(Unloadable(str(error)))
             return
@@ -54,7 +56,12 @@ def main() -> None:
                 model.info, config.threads, config.max_batch, backend.inputs, compiled_features()
             )
             connection.send(ready)
-            Loop(connection, model, config.batch_window_ms / 1000).run()
+            Loop(
+                connection,
+                model,
+                window=config.batch_window_ms / 1000,
+                drafts=drafts,
+            ).run()
 
 
 if __name__ == "__main__":

@@ -42,6 +42,18 @@ class Backend(Protocol):
         """
         ...
 
+    def extend(self, rows: Sequence[int], tokens: Sequence[Sequence[int]]) -> list[F32]:
+        """Feeds several decoder inputs to each row, as many to each.
+
+        Returns:
+            As `step`, after each of them: (tokens, n_vocab) of each row.
+        """
+        ...
+
+    def rewind(self, row: int, position: int) -> None:
+        """Forgets what a row decoded from a position on."""
+        ...
+
     def reorder(self, rows: Sequence[int], parents: Sequence[int]) -> None:
         """Makes each row go on from what its parent has decoded, over its parent's input.
 

@@ -99,20 +99,13 @@ class GraphBackend:
         self._position[row] = 0
 
     def step(self, rows: Sequence[int], tokens: Sequence[int]) -> list[F32]:
-        graph = self._run(rows, [[token] for token in tokens])
-        return [graph.logits[row, 0, : self.n_vocab] for row in rows]
+        return [logits[0] for logits in self.extend(rows, [[token] for token in tokens])]
 
-    def extend(self, rows: Sequence[int], tokens: Sequence[Sequence[int]]) -> F32:
-        """Feeds several decoder inputs to each row, as many to each.
-
-        Returns:
-            Logits after each of them, (rows, tokens, n_vocab); valid until the next call.
-        """
+    def extend(self, rows: Sequence[int], tokens: Sequence[Sequence[int]]) -> list[F32]:
         graph = self._run(rows, tokens)
-        return graph.logits[list(rows), :, : self.n_vocab]
+        return [graph.logits[row, :, : self.n_vocab] for row in rows]
 
     def rewind(self, row: int, position: int) -> None:
-        """Forgets what a row decoded from a position on."""
         if not 0 <= position <= self._position.get(row, -1):
             raise BackendError(f"row {row} can't go back to {position}")
         self._position[row] = position
@@ -164,16 +157,22 @@ class GraphBackend:
         self._mask(graph, members, count)
         graph.compute()
         for row in rows:
-            self._position[row] += count
             if not np.isfinite(graph.logits[row].sum()):
-                self._clean(row)
+                self._clean(row, whole=count == 1)
+            self._position[row] += count
         return graph
 
-    def _clean(self, row: int) -> None:
-        """Takes a row's NaN out of the caches: a mask does not keep them from those who come."""
+    def _clean(self, row: int, *, whole: bool) -> None:
+        """Takes NaN out of the caches: a mask does not keep them from those who come.
+
+        Of a row's own, what this step wrote. After one token its input's go as well, which may be
+        where they come from; after several they may come from any of these, and the row can go
+        back and be fed them one by one.
+        """
         for own, cross in zip(self._own, self._cross, strict=True):
-            own[row] = 0
-            cross[self._input[row]] = 0
+            own[row, self._position[row] :] = 0
+            if whole:
+                cross[self._input[row]] = 0
 
     def _mask(self, graph: DecoderGraph, members: dict[int, list[int]], count: int) -> None:
         """Says which row may look at which input; the graph remembers it from step to step."""

@@ -11,6 +11,7 @@ from t5serve.decoding.search import Branch, Hypothesis
 from t5serve.decoding.stops import Stops
 from t5serve.decoding.strategy import start_search
 from t5serve.wire import Generate, Generated, Output, Progress, Timings, Token
+from t5serve.worker import lookup
 from t5serve.worker.model import Model
 from t5serve.worker.vocabulary import SENTINEL
 
@@ -45,11 +46,13 @@ class Generation:
         check_config(request.config, model)
         tokenized = time.perf_counter()
         model.backend.encode(row, ids)
-        self._prompt_tokens = len(ids)
+        self._ids = ids
         self._tokenize = tokenized - started
         self._encode = time.perf_counter() - tokenized
         self._decode = 0.0
         self._batch = 0
+        self._drafted = 0
+        self._drafts_kept = 0
         self.rows = [row]
         self.tokens = [model.start_token]
         self._stops = Stops(request.stop)
@@ -68,6 +71,28 @@ class Generation:
         """Sequences that it may come to decode at once."""
         return self.request.config.width
 
+    @property
+    def decoded(self) -> int:
+        """Tokens of its first sequence so far."""
+        return len(self._search.settled[0].choices)
+
+    def draft(self, count: int) -> list[int]:
+        """What its only sequence may go on with after the next token.
+
+        Returns:
+            `count` ids, so that all steps with a draft have one shape; or none, if there is
+            nothing to go by, no room for all, or more than one sequence.
+        """
+        if not count or self.width > 1:
+            return []
+        room = self._model.backend.max_tokens - self.decoded - 1
+        left = self.request.config.max_tokens - self.decoded - 1
+        if count > room or not left:
+            return []
+        tokens = self._search.settled[0].tokens
+        found = lookup.draft(self._ids, tokens, count)
+        return [*found, *[self._model.vocabulary.eos] * (count - len(found))] if found else []
+
     def accept(self, logits: Sequence[F32], seconds: float, batch: int) -> list[Branch]:
         """Takes the logits of a step, in the order of the rows; how its sequences go on.
 
@@ -79,6 +104,11 @@ class Generation:
         self._decode += seconds
         self._batch = max(self._batch, batch)
         return self._search.advance(logits)
+
+    def verified(self, drafted: int, kept: int) -> None:
+        """Counts what became of a draft."""
+        self._drafted += drafted
+        self._drafts_kept += kept
 
     def progress(self) -> list[Progress]:
         """What has been settled since the last time, if it is streamed."""
@@ -92,9 +122,11 @@ class Generation:
         return Generated(
             job=self.request.job,
             outputs=[self._output(one) for one in self._search.settled],
-            prompt_tokens=self._prompt_tokens,
+            prompt_tokens=len(self._ids),
             timings=Timings(*(1000 * t for t in (self._tokenize, self._encode, self._decode))),
             batch=self._batch,
+            drafted=self._drafted,
+            drafts_kept=self._drafts_kept,
         )
 
     def _ends(self, tokens: Sequence[int]) -> bool:

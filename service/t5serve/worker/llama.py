@@ -59,7 +59,7 @@ class LlamaBackend:
         """Of each open row: tokens decoded so far."""
         self._clean = True
         """Whether all that is cached is finite: a mask does not keep NaN from those who come."""
-        batch = max(max_input_tokens, rows, MIN_CONTEXT)
+        batch = self._most = max(max_input_tokens, rows, MIN_CONTEXT)
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = max(batch, rows * max_tokens)
         params.n_batch = batch
@@ -103,30 +103,38 @@ class LlamaBackend:
         self._position[row] = 0
 
     def step(self, rows: Sequence[int], tokens: Sequence[int]) -> list[F32]:
-        if not rows or len(rows) != len(tokens) or len(set(rows)) != len(rows):
-            raise BackendError("expected distinct rows, with a token for each")
-        for row in rows:
-            if row not in self._position:
-                raise BackendError(f"row {row}: step before encode")
-            if self._position[row] >= self.max_tokens:
-                raise BackendError(f"row {row}: more than {self.max_tokens} tokens")
-        self._check_ids(tokens)
-        for index, (row, token) in enumerate(zip(rows, tokens, strict=True)):
-            self._batch.token[index] = token
-            self._batch.pos[index] = self._position[row]
-            self._batch.n_seq_id[index] = 1
-            self._batch.seq_id[index][0] = row
-        self._batch.n_tokens = len(rows)
+        return [logits[0] for logits in self.extend(rows, [[token] for token in tokens])]
+
+    def extend(self, rows: Sequence[int], tokens: Sequence[Sequence[int]]) -> list[F32]:
+        count = self._check_step(rows, tokens)
+        index = 0
+        for row, values in zip(rows, tokens, strict=True):
+            for place, token in enumerate(values):
+                self._batch.token[index] = token
+                self._batch.pos[index] = self._position[row] + place
+                self._batch.n_seq_id[index] = 1
+                self._batch.seq_id[index][0] = row
+                index += 1
+        self._batch.n_tokens = index
         status = llama_cpp.llama_decode(self._context, self._batch)
         if status != 0:
             for row in rows:
                 self.release(row)
             raise BackendError(f"llama_decode returned {status}")
         for row in rows:
-            self._position[row] += 1
-        logits = [self._logits(index) for index in range(len(rows))]
+            self._position[row] += count
+        logits = [
+            np.stack([self._logits(place * count + token) for token in range(count)])
+            for place in range(len(rows))
+        ]
         self._clean = self._clean and all(np.isfinite(row.sum()) for row in logits)
         return logits
+
+    def rewind(self, row: int, position: int) -> None:
+        if not 0 <= position <= self._position.get(row, -1):
+            raise BackendError(f"row {row} can't go back to {position}")
+        llama_cpp.llama_memory_seq_rm(self._memory, row, position, LAST)
+        self._position[row] = position
 
     def reorder(self, rows: Sequence[int], parents: Sequence[int]) -> None:
         if len(set(rows)) != len(rows) or len(rows) != len(parents):
@@ -162,6 +170,22 @@ class LlamaBackend:
         address = ctypes.cast(pointer, ctypes.POINTER(ctypes.c_float))
         logits = np.ctypeslib.as_array(address, (self.n_vocab,))
         return logits if self._scale == 1 else logits * self._scale
+
+    def _check_step(self, rows: Sequence[int], tokens: Sequence[Sequence[int]]) -> int:
+        """Refuses what llama.cpp can't compute; how many tokens each row gets."""
+        counts = {len(values) for values in tokens}
+        if not rows or len(rows) != len(tokens) or len(set(rows)) != len(rows) or len(counts) != 1:
+            raise BackendError("expected distinct rows, with as many tokens for each")
+        (count,) = counts
+        if not 1 <= count <= self._most // len(rows):
+            raise BackendError(f"expected 1 to {self._most} tokens in all")
+        for row, values in zip(rows, tokens, strict=True):
+            if row not in self._position:
+                raise BackendError(f"row {row}: step before encode")
+            if self._position[row] + count > self.max_tokens:
+                raise BackendError(f"row {row}: more than {self.max_tokens} tokens")
+            self._check_ids(values)
+        return count
 
     def _check_row(self, row: int) -> None:
         if not 0 <= row < self.rows:

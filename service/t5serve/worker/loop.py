@@ -27,7 +27,7 @@ from t5serve.wire import (
     pack,
     unpack_to_worker,
 )
-from t5serve.worker.backend import Backend, BackendError
+from t5serve.worker.backend import F32, Backend, BackendError
 from t5serve.worker.job import Generation, InputRefused, check_ids, check_input, tokenize
 from t5serve.worker.model import Model
 from t5serve.worker.rows import assign
@@ -71,10 +71,14 @@ class Loop:
         model: loaded.
         window: seconds that a job waits for company when there is no other, if the jobs
             before it had some.
+        drafts: tokens that are drafted for a sequence that is alone.
     """
 
-    def __init__(self, connection: Connection, model: Model, window: float = 0.0) -> None:
+    def __init__(
+        self, connection: Connection, model: Model, *, window: float = 0.0, drafts: int = 0
+    ) -> None:
         self._connection = connection
+        self._drafts = drafts
         self._model = model
         self._window = window
         self._had_company = False
@@ -157,7 +161,7 @@ class Loop:
         return Scored(message.job, np.stack(logits).astype("<f4").tobytes())
 
     def _advance(self) -> None:
-        for message in advance(self._model, list(self._active.values())):
+        for message in advance(self._model, list(self._active.values()), self._drafts):
             self._connection.send(message)
         for job in [job for job, one in self._active.items() if not one.rows]:
             del self._active[job]
@@ -167,33 +171,71 @@ class Loop:
             self._model.backend.release(row)
 
 
-def advance(model: Model, generations: Sequence[Generation]) -> list[FromWorker]:
+def advance(model: Model, generations: Sequence[Generation], drafts: int = 0) -> list[FromWorker]:
     """One step of all generations; what there is to tell of them.
 
     Those that are over have no rows afterwards.
+
+    Args:
+        model: that they are of.
+        generations: whose rows are all that is open.
+        drafts: tokens to draft for a sequence that is alone. A step over a few tokens of one row
+            costs little more than over one: the weights are read once.
     """
     rows = [row for one in generations for row in one.rows]
+    draft = generations[0].draft(drafts) if len(generations) == 1 else []
+    tokens = [token for one in generations for token in one.tokens]
     started = time.perf_counter()
     try:
-        logits = iter(model.backend.step(rows, [t for one in generations for t in one.tokens]))
+        logits = model.backend.extend(rows, [[token, *draft] for token in tokens])
+        if draft and not np.isfinite(logits[0].sum()):
+            # A drafted token may overflow, and its NaN be in the others': without it, then.
+            draft = []
+            model.backend.rewind(rows[0], generations[0].decoded)
+            logits = model.backend.extend(rows, [[token] for token in tokens])
     except BackendError as error:
         _place(model.backend, generations, [])
         return [Failed(one.request.job, str(error)) for one in generations]
     seconds = time.perf_counter() - started
     messages: list[FromWorker] = []
     running: list[tuple[Generation, Branch]] = []
+    rest = iter(logits)
     for one in generations:
-        own = [next(logits) for _ in one.rows]
-        if not all(np.isfinite(row.sum()) for row in own):
-            messages.append(Failed(one.request.job, "the model's numbers overflow on this input"))
-            continue
-        branches = one.accept(own, seconds, len(rows))
+        own = [next(rest) for _ in one.rows]
+        news, branches = _accept(one, own, draft, seconds, len(rows))
+        messages += news
         running += [(one, branch) for branch in branches]
-        messages += one.progress()
-        if not branches:
-            messages.append(one.outcome())
+    if draft and running:
+        model.backend.rewind(rows[0], generations[0].decoded)
     _place(model.backend, generations, running)
     return messages
+
+
+def _accept(
+    one: Generation, logits: Sequence[F32], draft: Sequence[int], seconds: float, batch: int
+) -> tuple[list[FromWorker], list[Branch]]:
+    """Hands a generation the logits of its next token, and of each drafted one that it chooses.
+
+    Args:
+        one: the generation.
+        logits: (1 + drafted tokens, n_vocab) of each of its rows.
+        draft: what was fed after the next token.
+        seconds: that the step took.
+        batch: sequences in that step.
+    """
+    messages: list[FromWorker] = []
+    for place in range(1 + len(draft)):
+        scores = [row[place] for row in logits]
+        if not all(np.isfinite(row.sum()) for row in scores):
+            return [Failed(one.request.job, "the model's numbers overflow on this input")], []
+        branches = one.accept(scores, seconds if place == 0 else 0.0, batch)
+        messages += one.progress()
+        if not branches or draft[place : place + 1] != [branches[0].token]:
+            break
+    one.verified(len(draft), place)
+    if not branches:
+        messages.append(one.outcome())
+    return messages, branches
 
 
 def _place(
@@ -215,9 +257,13 @@ def _place(
         one.tokens.append(branch.token)
 
 
-def warm_up(model: Model) -> None:
+def warm_up(model: Model, drafts: int = 0) -> None:
     """One encode and a few steps for real, so that the first request finds everything in place."""
-    ids = model.vocabulary.encode("warm up")[-model.backend.max_input_tokens :]
+    backend = model.backend
+    ids = model.vocabulary.encode("warm up")[-backend.max_input_tokens :]
+    if drafts < backend.max_tokens:
+        backend.encode(0, ids)
+        backend.extend([0], [[model.start_token] * (1 + drafts)])
     request = Generate(job=0, config=GenerationConfig(max_tokens=2), ids=ids)
     generation = Generation(request, model, 0)
     while generation.rows:
