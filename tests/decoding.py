@@ -88,7 +88,9 @@ def convert(checkpoint: Path, file: Path, file_type: str = "F32") -> Path:
     return converter.convert(file, file_type, progress=False).path
 
 
-def open_model(path: Path, backend: Literal["graph", "llama"], rows: int = 20) -> Model:
+def open_model(
+    path: Path, backend: Literal["graph", "llama"], rows: int = 20, *, own_kernels: bool = True
+) -> Model:
     return load(
         path,
         threads=1,
@@ -97,6 +99,7 @@ def open_model(path: Path, backend: Literal["graph", "llama"], rows: int = 20) -
         logit_scale=None,
         backend=backend,
         rows=rows,
+        own_kernels=own_kernels,
     )
 
 

@@ -16,7 +16,7 @@ import base64
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +48,7 @@ def with_model(
     backend: str = "auto",
     logit_scale: float | None = None,
     max_queue: int = 1,
+    kernels: Literal["auto", "ggml"] = "auto",
 ) -> Answer:
     """Loads a file in a real worker, and runs a coroutine on its engine."""
 
@@ -60,6 +61,7 @@ def with_model(
             512,
             logit_scale=logit_scale,
             backend=backend,  # type: ignore[arg-type]
+            kernels=kernels,
         )
         engine = Engine([config], max_queue=max_queue)
         engine.start()

@@ -34,6 +34,7 @@ def build_engine(settings: Settings) -> Engine:
             batch_window_ms=settings.batch_window_ms,
             prompt_lookup_num_tokens=settings.prompt_lookup_num_tokens,
             ggml_backends=str(settings.ggml_backends) if settings.ggml_backends else None,
+            kernels=settings.kernels,
         )
         for share in plan(settings.workers, settings.threads)
     ]

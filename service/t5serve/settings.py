@@ -27,6 +27,8 @@ class Settings(BaseSettings):
     """A GGUF file's path, or a recipe's name."""
     backend: Literal["auto", "graph", "llama"] = "auto"
     """auto: graph, or llama for a file that graph refuses."""
+    kernels: Literal["auto", "ggml"] = "auto"
+    """auto: our own matrix products where the processor has what they need, else ggml's."""
     max_batch: Annotated[int, Field(ge=1, le=64)] = 16
     """Sequences that a worker decodes together; a request for more is decoded by itself."""
     batch_window_ms: Annotated[float, Field(ge=0, le=1000)] = 0.0

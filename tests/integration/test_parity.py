@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -109,19 +109,25 @@ def test_embedded_model_on_real_queries(embedded: Path) -> None:
     assert max(gap for *_, gap in found.different) < NEAR_TIE
 
 
-def test_both_backends_say_the_same(embedded: Path) -> None:
-    """Greedy outputs of the graph, sixteen at a time, are llama.cpp's own, one at a time."""
+@pytest.mark.parametrize(("kernels", "share"), [("ggml", 0.005), ("auto", 0.04)])
+def test_both_backends_say_the_same(
+    embedded: Path, kernels: Literal["auto", "ggml"], share: float
+) -> None:
+    """Greedy outputs of the graph, sixteen at a time, are llama.cpp's own, one at a time.
+
+    But for near-ties, of which this Q8_0 file has a few more where sums are in another order.
+    """
     cases = golden("embedded")["cases"]
 
     async def use(engine: Engine) -> list[list[int]]:
         jobs = [engine.generate(GREEDY, text=c["query"], timeout=120) for c in cases]
         return [result.generated.best.tokens for result in await asyncio.gather(*jobs)]
 
-    graph = with_model(embedded, use, backend="graph", max_queue=len(cases))
+    graph = with_model(embedded, use, backend="graph", max_queue=len(cases), kernels=kernels)
     llama = with_model(embedded, use, backend="llama", max_queue=len(cases))
     different = [case["gap"] for case, a, b in zip(cases, graph, llama, strict=True) if a != b]
     assert all(gap < NEAR_TIE for gap in different)
-    assert len(different) <= 1
+    assert len(different) <= share * len(cases)
 
 
 def test_embedded_model_s_scores(embedded: Path) -> None:

@@ -23,6 +23,7 @@ class WorkerConfig(msgspec.Struct, frozen=True):
     batch_window_ms: float = 0.0
     prompt_lookup_num_tokens: int = 0
     ggml_backends: str | None = None
+    kernels: Literal["auto", "ggml"] = "auto"
 
     def environment(self) -> dict[str, str]:
         """OpenMP's variables, which libgomp reads once, when it is loaded."""

@@ -43,6 +43,7 @@ def main() -> None:
                 backend=config.backend,
                 rows=max(config.max_batch, MAX_WIDTH),
                 ggml_backends=Path(config.ggml_backends) if config.ggml_backends else None,
+                own_kernels=config.kernels == "auto",
             )
             # llama.cpp's caches would keep what overflowed in a draft that came to nothing.
             drafts = config.prompt_lookup_num_tokens if model.backend.name == "graph" else 0

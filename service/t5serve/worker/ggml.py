@@ -20,6 +20,7 @@ F32, I32, I64 = 0, 26, 27  # enum ggml_type
 CPU_DEVICE = 0  # enum ggml_backend_dev_type
 STATUS_SUCCESS = 0
 WEIGHTS_USAGE = 1  # enum ggml_backend_buffer_usage
+ALL_THREADS = -1  # GGML_N_TASKS_MAX
 
 LIBRARIES = Path(llama_cpp.__file__).parent / "lib"
 
@@ -75,6 +76,7 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "ggml_soft_max_ext": (_T, [_P, _T, _T, c_float, c_float]),
     "ggml_get_rows": (_T, [_P, _T, _T]),
     "ggml_set_rows": (_T, [_P, _T, _T, _T]),
+    "ggml_custom_4d": (_T, [_P, c_int, *[c_int64] * 4, _P, c_int, _P, c_int, _P]),
     "ggml_new_graph_custom": (_P, [_P, c_size_t, c_bool]),
     "ggml_build_forward_expand": (None, [_P, _T]),
     "ggml_gallocr_new": (_P, [_P]),

@@ -9,13 +9,14 @@ fastest first.
 from __future__ import annotations
 
 import ctypes
+from ctypes import c_void_p
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from t5serve.worker import ggml
+from t5serve.worker import ggml, kernel
 from t5serve.worker.ggml import Context, Cpu, GgmlError, Tensor
 from t5serve.worker.weights import Weights
 
@@ -52,6 +53,8 @@ class Graph:
         self._allocator = self._g.ggml_gallocr_new(cpu.buffer_type)
         self._weights = weights
         self._shape = weights.shape
+        self._products: list[tuple[kernel.ProductStruct, Tensor, Tensor]] = []
+        """Those by our own kernels, with their inputs and outputs."""
 
     def compute(self) -> None:
         """Runs the graph over what its inputs hold now."""
@@ -72,6 +75,8 @@ class Graph:
     def _allocate(self) -> None:
         if not self._g.ggml_gallocr_alloc_graph(self._allocator, self._graph):
             raise GgmlError("no memory for a graph")
+        for product, x, y in self._products:
+            product.input, product.output = (self._g.ggml_get_data(t) for t in (x, y))
 
     def _input(self, kind: int, *shape: int) -> Tensor:
         padded = (*shape, 1, 1, 1)[:4]
@@ -90,7 +95,30 @@ class Graph:
         return np.ctypeslib.as_array(memory).view(dtype).reshape(shape)
 
     def _mul_mat(self, weight: str, x: Tensor) -> Tensor:
+        """The matrix times each column of x, which is contiguous."""
+        matrix = self._weights.matrices.get(weight)
+        if matrix is not None:
+            return self._multiply(matrix, x)
         return int(self._g.ggml_mul_mat(self._ctx, self._weights[weight], x))
+
+    def _multiply(self, matrix: kernel.Matrix, x: Tensor) -> Tensor:
+        """The same by our own kernel, as an operation that ggml does not know."""
+        product = matrix.product()
+        product.count = self._g.ggml_nbytes(x) // (matrix.columns * BYTES)
+        y = int(
+            self._g.ggml_custom_4d(
+                self._ctx,
+                ggml.F32,
+                *(matrix.rows, product.count, 1, 1),
+                ctypes.byref(c_void_p(x)),
+                1,
+                kernel.function(),
+                ggml.ALL_THREADS,
+                ctypes.addressof(product),
+            )
+        )
+        self._products.append((product, x, y))
+        return y
 
     def _norm(self, x: Tensor, weight: str) -> Tensor:
         normed = self._g.ggml_rms_norm(self._ctx, x, self._shape.epsilon)
@@ -101,7 +129,7 @@ class Graph:
 
     def _project(self, name: str, x: Tensor, parts: int) -> list[tuple[Tensor, int, int]]:
         """The products of fused or separate matrices: (tensor, bytes to the next token, offset)."""
-        if self._weights.get(name) is not None:
+        if name in self._weights:
             fused = self._mul_mat(name, x)
             width = self._shape.inner * BYTES
             return [(fused, parts * width, part * width) for part in range(parts)]
@@ -197,7 +225,7 @@ class Graph:
         name = f"{layer}.ffn_up"
         if not self._weights.gated:
             inner = self._g.ggml_relu(self._ctx, self._mul_mat(name, normed))
-        elif self._weights.get(name) is not None:
+        elif name in self._weights:
             inner = self._g.ggml_geglu(self._ctx, self._mul_mat(name, normed))
         else:
             gate, up = (self._mul_mat(f"{name}.{part}", normed) for part in (0, 1))

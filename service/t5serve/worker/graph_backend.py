@@ -35,6 +35,7 @@ class GraphBackend:
         max_tokens: most decoder inputs of a row.
         threads: of every native call.
         rows: sequences at once, and inputs.
+        own_kernels: whether to multiply with our own kernels where they can be used.
     """
 
     name = "graph"
@@ -49,13 +50,14 @@ class GraphBackend:
         max_tokens: int,
         threads: int,
         rows: int,
+        own_kernels: bool = True,
     ) -> None:
         self.rows = self.inputs = rows
         self.n_vocab = n_vocab
         self.max_input_tokens = max_input_tokens
         self.max_tokens = max_tokens
         self._cpu = Cpu(threads)
-        self._weights = Weights(path, self._cpu, output_scale=logit_scale)
+        self._weights = Weights(path, self._cpu, output_scale=logit_scale, own_kernels=own_kernels)
         shape = self._weights.shape
         self._span = _bucket(max_input_tokens)
         self._cells = _power(max_tokens)

@@ -52,6 +52,7 @@ def load(
     backend: Literal["auto", "graph", "llama"],
     rows: int,
     ggml_backends: Path | None = None,
+    own_kernels: bool = True,
 ) -> Model:
     """Maps the file and makes a backend for it.
 
@@ -64,6 +65,7 @@ def load(
         backend: which one; auto: graph, or llama for a file that graph refuses.
         rows: sequences that are decoded at once.
         ggml_backends: directory of ggml's CPU backends, if none is linked in; None: by libllama.
+        own_kernels: whether the graph multiplies with our own kernels where they can be used.
 
     Raises:
         LoadError: missing, not GGUF, truncated, not a T5, or a T5 that the backend can't compute.
@@ -84,6 +86,7 @@ def load(
                 max_tokens=max_tokens,
                 threads=threads,
                 rows=rows,
+                own_kernels=own_kernels,
             )
             return file.model(made)
         except GgmlError as error:

@@ -1,7 +1,7 @@
 """The weights of a GGUF file as ggml tensors.
 
-In place where the kernels take the file's layout, repacked into private memory where that is
-faster.
+In place where the kernels take the file's layout, laid out anew in private memory where that is
+faster: by us for our kernels, by ggml for its own.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from t5gguf.reader import GGUFFile, ReadError, StoredTensor
-from t5serve.worker import ggml
+from t5serve.worker import ggml, kernel
 from t5serve.worker.ggml import Context, Cpu, Tensor
 
 MAX_TENSORS = 4096
@@ -52,16 +52,20 @@ class Weights:
     Attributes:
         shape: of the model.
         gated: whether the feed-forward has a gate.
+        matrices: those that our own kernel multiplies with, by name; the others are tensors.
         private_bytes: memory that this process does not share with others on the same file.
     """
 
-    def __init__(self, path: Path, cpu: Cpu, *, output_scale: float) -> None:
+    def __init__(
+        self, path: Path, cpu: Cpu, *, output_scale: float, own_kernels: bool = True
+    ) -> None:
         """Maps the file.
 
         Args:
             path: the GGUF file.
             cpu: device that the weights are for.
             output_scale: factor on the decoder's output (the file's logits over the model's).
+            own_kernels: whether to use them where they can be.
 
         Raises:
             GgmlError: the file has not the tensors of a T5 of the shape that it says.
@@ -87,15 +91,17 @@ class Weights:
         self._plain = Context(1)
         self._pending: list[tuple[Tensor, npt.NDArray[np.uint8]]] = []
         self._tensors: dict[str, Tensor] = {}
+        self._own_kernels = own_kernels
+        self.matrices: dict[str, kernel.Matrix] = {}
         self._collect(output_scale)
         self.private_bytes = self._place()
+        self.private_bytes += sum(matrix.private_bytes for matrix in self.matrices.values())
 
     def __getitem__(self, name: str) -> Tensor:
         return self._tensors[name]
 
-    def get(self, name: str) -> Tensor | None:
-        """The weight, or None where the model or the file has none of that name."""
-        return self._tensors.get(name)
+    def __contains__(self, name: str) -> bool:
+        return name in self._tensors or name in self.matrices
 
     def bias_tables(self, side: str, layers: int) -> list[npt.NDArray[np.float32]]:
         """Relative attention bias, (buckets, heads): one table, or one per layer (UMT5)."""
@@ -170,7 +176,7 @@ class Weights:
         same = len({(t.kind, t.shape[-1]) for t in tensors}) == 1
         ends = [t.offset + self._nbytes(t) for t in tensors]
         adjacent = same and [t.offset for t in tensors[1:]] == ends[:-1]
-        if adjacent or (same and self._can_repack(tensors)):
+        if adjacent or (same and (self._can_pack(tensors) or self._can_repack(tensors))):
             self._add(name, sources)
         else:
             for index, source in enumerate(sources):
@@ -179,9 +185,16 @@ class Weights:
     def _add(self, name: str, sources: list[str], *, repack: bool = True) -> None:
         tensors = [self._file.tensors[source] for source in sources]
         first = tensors[0]
+        data = [self._base[t.offset : t.offset + self._nbytes(t)] for t in tensors]
+        if repack and self._can_multiply(tensors):
+            rows = sum(t.shape[0] for t in tensors)
+            if first.kind == kernel.F16:  # one after another in the file
+                end = tensors[-1].offset + self._nbytes(tensors[-1])
+                data = [self._base[first.offset : end]]
+            self.matrices[name] = kernel.Matrix(int(first.kind), rows, first.shape[1], data)
+            return
         if repack and self._can_repack(tensors):
             tensor = self._new(self._repacked, tensors)
-            data = [self._base[t.offset : t.offset + self._nbytes(t)] for t in tensors]
             self._pending.append((tensor, data[0] if len(data) == 1 else np.concatenate(data)))
         else:
             tensor = self._new(self._mapped, tensors)
@@ -205,6 +218,17 @@ class Weights:
             return int(self._ggml.ggml_new_tensor_1d(context.address, kind, columns))
         rows = sum(t.shape[0] for t in tensors)
         return int(self._ggml.ggml_new_tensor_2d(context.address, kind, columns, rows))
+
+    def _can_multiply(self, tensors: Sequence[StoredTensor]) -> bool:
+        """Whether our own kernels take the matrix."""
+        rows = [t.shape[0] for t in tensors]
+        return self._own_kernels and kernel.can_multiply(
+            int(tensors[0].kind), rows, tensors[0].shape[1]
+        )
+
+    def _can_pack(self, tensors: Sequence[StoredTensor]) -> bool:
+        """Whether our own kernels take the matrix, and its parts can be anywhere in the file."""
+        return self._can_multiply(tensors) and tensors[0].kind != kernel.F16
 
     def _can_repack(self, tensors: Sequence[StoredTensor]) -> bool:
         """Whether this CPU has a kernel for the repacked matrix.

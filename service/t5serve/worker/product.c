@@ -1,0 +1,241 @@
+/* Matrix products for few columns, on x86 processors with AVX-512 and VNNI.
+ *
+ * Decoding multiplies every matrix by one column, or by a few: what counts is how fast the weights
+ * come in. ggml's kernels for that spend more time on arithmetic than the memory takes to deliver;
+ * these unpack 64 weights an instruction, keep the scales apart from the weights, and fetch ahead.
+ *
+ * Quantised types are laid out anew: groups of 8 rows, each group with all its blocks of 32
+ * columns one after another, then all their scales.
+ *   Q4_0: a block is two vectors of 64 bytes, of each row bytes 0 to 7 of its 16, then 8 to 15.
+ *   Q8_0: a block is four vectors of 64 bytes, of each row values 0 to 7 of its 32, and so on,
+ *         each plus 128: one operand of the instruction is unsigned.
+ * F16 is read as it is in the file.
+ *
+ * The columns are quantised in blocks of 32 as ggml's Q8_0 are, with scales of F32. A column's
+ * result does not depend on how many are multiplied at once.
+ */
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+enum { F16 = 1, Q4_0 = 2, Q8_0 = 8 }; /* enum ggml_type */
+enum { GROUP = 8, BLOCK = 32, SCALES = 2 * GROUP, TILE = 4, MOST_COLUMNS = 16384 };
+
+/* A matrix of rows x columns weights; row-major F16, or packed. */
+struct matrix {
+    int64_t type, rows, columns;
+    const uint8_t *data;
+};
+
+/* output (count, rows) = input (count, columns) times the matrix, both F32 and contiguous. */
+struct product {
+    const struct matrix *matrix;
+    const float *input;
+    float *output;
+    int64_t count;
+};
+
+int t5_can_multiply(int64_t type, int64_t rows, int64_t columns);
+size_t t5_block_size(int64_t type);
+void t5_pack(int64_t type, int64_t rows, int64_t columns, const uint8_t *source, uint8_t *target);
+void t5_multiply(void *tensor, int thread, int threads, void *product);
+
+/* Bytes of a group's block without its scales. */
+size_t t5_block_size(int64_t type) {
+    return (size_t)(type == Q4_0 ? GROUP * BLOCK / 2 : GROUP * BLOCK);
+}
+
+/* From ggml's row-major blocks, each a scale of F16 and then the weights. */
+void t5_pack(int64_t type, int64_t rows, int64_t columns, const uint8_t *source, uint8_t *target) {
+    const int64_t blocks = columns / BLOCK;
+    const size_t size = t5_block_size(type), weights = size / GROUP;
+    const uint64_t flipped = type == Q8_0 ? 0x8080808080808080u : 0; /* adds 128 to each of 8 */
+    for (int64_t row = 0; row < rows; row++) {
+        uint8_t *group = target + row / GROUP * blocks * (size + SCALES);
+        uint8_t *scales = group + blocks * size;
+        const size_t place = row % GROUP;
+        for (int64_t block = 0; block < blocks; block++) {
+            memcpy(scales + block * SCALES + 2 * place, source, 2);
+            for (size_t i = 0; i < weights; i += 8) {
+                uint64_t eight;
+                memcpy(&eight, source + 2 + i, 8);
+                eight ^= flipped;
+                memcpy(group + block * size + 8 * i + 8 * place, &eight, 8);
+            }
+            source += 2 + weights;
+        }
+    }
+}
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#define VECTORS __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
+#define INLINE static inline __attribute__((always_inline)) VECTORS
+enum { AHEAD = 4096 }; /* bytes: measured, 2048 to 8192 do as well */
+
+int t5_can_multiply(int64_t type, int64_t rows, int64_t columns) {
+    if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
+        !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl") ||
+        !__builtin_cpu_supports("avx512vnni")) {
+        return 0;
+    }
+    return (type == F16 || type == Q4_0 || type == Q8_0) && rows % GROUP == 0 &&
+           columns % BLOCK == 0 && columns > 0 && columns <= MOST_COLUMNS;
+}
+
+/* Columns in blocks of 32: values, scale, sum of the values. */
+struct columns {
+    int8_t values[TILE * MOST_COLUMNS];
+    float scales[TILE * MOST_COLUMNS / BLOCK];
+    int32_t sums[TILE * MOST_COLUMNS / BLOCK];
+};
+
+INLINE void quantise(const float *input, int64_t blocks, int64_t first, struct columns *to) {
+    for (int64_t block = 0; block < blocks; block++) {
+        const __m512 low = _mm512_loadu_ps(input + BLOCK * block);
+        const __m512 high = _mm512_loadu_ps(input + BLOCK * block + 16);
+        const float largest =
+            _mm512_reduce_max_ps(_mm512_max_ps(_mm512_abs_ps(low), _mm512_abs_ps(high)));
+        const __m512 inverse = _mm512_set1_ps(largest > 0 ? 127 / largest : 0);
+        const __m512i a = _mm512_cvtps_epi32(_mm512_mul_ps(low, inverse));
+        const __m512i b = _mm512_cvtps_epi32(_mm512_mul_ps(high, inverse));
+        int8_t *values = to->values + BLOCK * (first + block);
+        _mm_storeu_si128((__m128i *)values, _mm512_cvtsepi32_epi8(a));
+        _mm_storeu_si128((__m128i *)(values + 16), _mm512_cvtsepi32_epi8(b));
+        const int lost = _mm512_cmp_ps_mask(low, high, _CMP_UNORD_Q); /* the maximum drops NaN */
+        to->scales[first + block] = lost ? NAN : largest / 127;
+        to->sums[first + block] = _mm512_reduce_add_epi32(_mm512_add_epi32(a, b));
+    }
+}
+
+/* A group's 8 rows times `count` columns from the first one on; `next` columns are that far apart
+ * in the output. The weights count from 0 up: what that adds is taken off with the sums, half of
+ * it in each of the two lanes that a row has. */
+INLINE void multiply_group(int type, const uint8_t *group, int64_t blocks,
+                           const struct columns *columns, int64_t first, int count, float *output,
+                           int64_t next) {
+    const int64_t size = type == Q4_0 ? GROUP * BLOCK / 2 : GROUP * BLOCK;
+    const uint8_t *scales = group + blocks * size;
+    const __m512i nibble = _mm512_set1_epi8(15);
+    const __m256i twice = _mm256_setr_epi16(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+    __m512 sum[TILE];
+    for (int c = 0; c < count; c++) sum[c] = _mm512_setzero_ps();
+    for (int64_t block = 0; block < blocks; block++) {
+        const uint8_t *weights = group + block * size;
+        __m512i w[4];
+        for (int i = 0; i < size / 64; i++) {
+            _mm_prefetch((const char *)weights + 64 * i + AHEAD, _MM_HINT_T0);
+            w[i] = _mm512_loadu_si512(weights + 64 * i);
+        }
+        if (type == Q4_0) {
+            w[2] = _mm512_and_si512(_mm512_srli_epi16(w[0], 4), nibble);
+            w[3] = _mm512_and_si512(_mm512_srli_epi16(w[1], 4), nibble);
+            w[0] = _mm512_and_si512(w[0], nibble);
+            w[1] = _mm512_and_si512(w[1], nibble);
+        }
+        const __m256i halves =
+            _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(scales + SCALES * block)));
+        const __m512 scale = _mm512_cvtph_ps(_mm256_permutexvar_epi16(twice, halves));
+        for (int c = 0; c < count; c++) {
+            const int64_t at = (first + c) * blocks + block;
+            int64_t x[4];
+            memcpy(x, columns->values + BLOCK * at, BLOCK);
+            __m512i dot = _mm512_set1_epi32((type == Q4_0 ? -4 : -64) * columns->sums[at]);
+            for (int i = 0; i < 4; i++) {
+                dot = _mm512_dpbusd_epi32(dot, w[i], _mm512_set1_epi64(x[i]));
+            }
+            const __m512 factor = _mm512_mul_ps(scale, _mm512_set1_ps(columns->scales[at]));
+            sum[c] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), factor, sum[c]);
+        }
+    }
+    for (int c = 0; c < count; c++) {
+        const __m512 both = _mm512_add_ps(sum[c], _mm512_permute_ps(sum[c], 0xB1));
+        const __m512 rows = _mm512_maskz_compress_ps(0x5555, both);
+        _mm256_storeu_ps(output + c * next, _mm512_castps512_ps256(rows));
+    }
+}
+
+VECTORS static void multiply_packed(int type, const struct product *p, int64_t from, int64_t to) {
+    static __thread struct columns columns;
+    const int64_t blocks = p->matrix->columns / BLOCK, rows = p->matrix->rows;
+    const int64_t stride = blocks * ((int64_t)t5_block_size(type) + SCALES);
+    const int64_t room = MOST_COLUMNS / p->matrix->columns * TILE;
+    for (int64_t start = 0; start < p->count; start += room) {
+        const int64_t count = p->count - start < room ? p->count - start : room;
+        for (int64_t c = 0; c < count; c++) {
+            quantise(p->input + (start + c) * p->matrix->columns, blocks, c * blocks, &columns);
+        }
+        for (int64_t group = from; group < to; group++) {
+            const uint8_t *data = p->matrix->data + group * stride;
+            for (int64_t c = 0; c < count; c += TILE) {
+                float *output = p->output + (start + c) * rows + group * GROUP;
+                /* Constants, so that each case is compiled for itself. */
+                switch (count - c) {
+                case 1:
+                    multiply_group(type, data, blocks, &columns, c, 1, output, rows);
+                    break;
+                case 2:
+                    multiply_group(type, data, blocks, &columns, c, 2, output, rows);
+                    break;
+                case 3:
+                    multiply_group(type, data, blocks, &columns, c, 3, output, rows);
+                    break;
+                default:
+                    multiply_group(type, data, blocks, &columns, c, TILE, output, rows);
+                }
+            }
+        }
+    }
+}
+
+VECTORS static void multiply_halves(const struct product *p, int64_t from, int64_t to) {
+    const int64_t columns = p->matrix->columns;
+    for (int64_t row = GROUP * from; row < GROUP * to; row += 4) {
+        const uint8_t *weights = p->matrix->data + 2 * row * columns;
+        for (int64_t c = 0; c < p->count; c++) {
+            const float *input = p->input + c * columns;
+            __m512 sum[4];
+            for (int r = 0; r < 4; r++) sum[r] = _mm512_setzero_ps();
+            for (int64_t i = 0; i < columns; i += 16) {
+                const __m512 x = _mm512_loadu_ps(input + i);
+                for (int r = 0; r < 4; r++) {
+                    const uint8_t *at = weights + 2 * (r * columns + i);
+                    const __m512 w = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)at));
+                    sum[r] = _mm512_fmadd_ps(w, x, sum[r]);
+                }
+            }
+            for (int r = 0; r < 4; r++) {
+                p->output[c * p->matrix->rows + row + r] = _mm512_reduce_add_ps(sum[r]);
+            }
+        }
+    }
+}
+
+/* A ggml_custom_op_t: each thread takes a share of the rows. */
+void t5_multiply(void *tensor, int thread, int threads, void *product) {
+    (void)tensor;
+    const struct product *p = product;
+    const int64_t groups = p->matrix->rows / GROUP;
+    const int64_t from = groups * thread / threads, to = groups * (thread + 1) / threads;
+    switch (p->matrix->type) {
+    case Q4_0:
+        multiply_packed(Q4_0, p, from, to);
+        break;
+    case Q8_0:
+        multiply_packed(Q8_0, p, from, to);
+        break;
+    default:
+        multiply_halves(p, from, to);
+    }
+}
+#else
+int t5_can_multiply(int64_t type, int64_t rows, int64_t columns) {
+    (void)type, (void)rows, (void)columns;
+    return 0;
+}
+
+void t5_multiply(void *tensor, int thread, int threads, void *product) {
+    (void)tensor, (void)thread, (void)threads, (void)product;
+}
+#endif
