@@ -20,7 +20,7 @@
 #include <string.h>
 
 enum { F16 = 1, Q4_0 = 2, Q8_0 = 8 }; /* enum ggml_type */
-enum { GROUP = 8, BLOCK = 32, SCALES = 2 * GROUP, TILE = 4, MOST_COLUMNS = 16384 };
+enum { GROUP = 8, BLOCK = 32, SCALES = 2 * GROUP, TILE = 12, SHARED = 4, MOST_COLUMNS = 16384 };
 
 /* A matrix of rows x columns weights; row-major F16, or packed. */
 struct matrix {
@@ -86,9 +86,9 @@ int t5_can_multiply(int64_t type, int64_t rows, int64_t columns) {
 
 /* Columns in blocks of 32: values, scale, sum of the values. */
 struct columns {
-    int8_t values[TILE * MOST_COLUMNS];
-    float scales[TILE * MOST_COLUMNS / BLOCK];
-    int32_t sums[TILE * MOST_COLUMNS / BLOCK];
+    int8_t values[SHARED * MOST_COLUMNS];
+    float scales[SHARED * MOST_COLUMNS / BLOCK];
+    int32_t sums[SHARED * MOST_COLUMNS / BLOCK];
 };
 
 INLINE void quantise(const float *input, int64_t blocks, int64_t first, struct columns *to) {
@@ -156,11 +156,31 @@ INLINE void multiply_group(int type, const uint8_t *group, int64_t blocks,
     }
 }
 
+/* The same for as many of the columns that are left as one case takes, and how many those are:
+ * the more, the less often weights are unpacked. Each case is compiled for itself. */
+INLINE int multiply_tile(int type, const uint8_t *group, int64_t blocks,
+                         const struct columns *columns, int64_t first, int64_t left, float *output,
+                         int64_t next) {
+#define TAKE(count)                                                                       \
+    if (left >= (count)) {                                                                \
+        multiply_group(type, group, blocks, columns, first, (count), output, next);       \
+        return (count);                                                                   \
+    }
+    TAKE(TILE)
+    TAKE(8)
+    TAKE(4)
+    TAKE(3)
+    TAKE(2)
+#undef TAKE
+    multiply_group(type, group, blocks, columns, first, 1, output, next);
+    return 1;
+}
+
 VECTORS static void multiply_packed(int type, const struct product *p, int64_t from, int64_t to) {
     static __thread struct columns columns;
     const int64_t blocks = p->matrix->columns / BLOCK, rows = p->matrix->rows;
     const int64_t stride = blocks * ((int64_t)t5_block_size(type) + SCALES);
-    const int64_t room = MOST_COLUMNS / p->matrix->columns * TILE;
+    const int64_t room = SHARED * MOST_COLUMNS / p->matrix->columns;
     for (int64_t start = 0; start < p->count; start += room) {
         const int64_t count = p->count - start < room ? p->count - start : room;
         for (int64_t c = 0; c < count; c++) {
@@ -168,22 +188,9 @@ VECTORS static void multiply_packed(int type, const struct product *p, int64_t f
         }
         for (int64_t group = from; group < to; group++) {
             const uint8_t *data = p->matrix->data + group * stride;
-            for (int64_t c = 0; c < count; c += TILE) {
-                float *output = p->output + (start + c) * rows + group * GROUP;
-                /* Constants, so that each case is compiled for itself. */
-                switch (count - c) {
-                case 1:
-                    multiply_group(type, data, blocks, &columns, c, 1, output, rows);
-                    break;
-                case 2:
-                    multiply_group(type, data, blocks, &columns, c, 2, output, rows);
-                    break;
-                case 3:
-                    multiply_group(type, data, blocks, &columns, c, 3, output, rows);
-                    break;
-                default:
-                    multiply_group(type, data, blocks, &columns, c, TILE, output, rows);
-                }
+            for (int64_t c = 0; c < count;) {
+                c += multiply_tile(type, data, blocks, &columns, c, count - c,
+                                   p->output + (start + c) * rows + group * GROUP, rows);
             }
         }
     }
