@@ -25,9 +25,10 @@ pytestmark = pytest.mark.skipif(
 def quantised(x: F32) -> F32:
     """Blocks of 32 as the kernel rounds them, (count, columns), and back again."""
     blocks = x.reshape(len(x), -1, 32)
-    scale = np.abs(blocks).max(axis=-1, keepdims=True) / np.float32(127)
-    values = np.rint(np.divide(blocks, scale, out=np.zeros_like(blocks), where=scale > 0))
-    return np.asarray(values * scale, np.float32).reshape(x.shape)
+    largest = np.abs(blocks).max(axis=-1, keepdims=True)
+    inverse = np.divide(np.float32(127), largest, out=np.zeros_like(largest), where=largest > 0)
+    values = np.rint(blocks * inverse)
+    return np.asarray(values * (largest / np.float32(127)), np.float32).reshape(x.shape)
 
 
 def multiply(matrix: kernel.Matrix, x: F32, threads: int) -> F32:
