@@ -51,7 +51,8 @@ def matrix_of(kind: int, weights: F32, parts: int = 1) -> tuple[kernel.Matrix, F
     stored = quantize(weights, GGMLQuantizationType(kind))
     split = [np.ascontiguousarray(part).reshape(-1) for part in np.split(stored, parts)]
     rounded = dequantize(stored, GGMLQuantizationType(kind))
-    return kernel.Matrix(kind, *weights.shape, [part.view(np.uint8) for part in split]), rounded
+    rows, columns = weights.shape
+    return kernel.Matrix(kind, rows, columns, [part.view(np.uint8) for part in split]), rounded
 
 
 @given(
