@@ -38,7 +38,7 @@ def multiply(matrix: kernel.Matrix, x: F32, threads: int) -> F32:
     product.input, product.count = x.ctypes.data, len(x)
     product.output = y[1:].ctypes.data
     callback = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_void_p)(
-        kernel.function().value
+        kernel.function().value or 0
     )
     for thread in range(threads):
         callback(None, thread, threads, ctypes.addressof(product))
