@@ -49,6 +49,7 @@ class Generation:
         self._tokenize = tokenized - started
         self._encode = time.perf_counter() - tokenized
         self._decode = 0.0
+        self._choosing = 0.0
         self._batch = 0
         self.rows = [row]
         self.tokens = [model.start_token]
@@ -78,7 +79,10 @@ class Generation:
         """
         self._decode += seconds
         self._batch = max(self._batch, batch)
-        return self._search.advance(logits)
+        started = time.perf_counter()
+        branches = self._search.advance(logits)
+        self._choosing += time.perf_counter() - started
+        return branches
 
     def progress(self) -> list[Progress]:
         """What has been settled since the last time, if it is streamed."""
@@ -93,7 +97,12 @@ class Generation:
             job=self.request.job,
             outputs=[self._output(one) for one in self._search.settled],
             prompt_tokens=self._prompt_tokens,
-            timings=Timings(*(1000 * t for t in (self._tokenize, self._encode, self._decode))),
+            timings=Timings(
+                tokenize=1000 * self._tokenize,
+                encode=1000 * self._encode,
+                decode=1000 * self._decode,
+                search=1000 * self._choosing,
+            ),
             batch=self._batch,
         )
 
