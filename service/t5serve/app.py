@@ -20,7 +20,7 @@ from t5gguf.recipe import Recipe
 from t5serve import __version__, logs
 from t5serve.admission import Admission
 from t5serve.auth import ApiKeys, read_keys
-from t5serve.engine.engine import Engine
+from t5serve.engine.engine import Engine, Result
 from t5serve.errors import (
     InvalidRequest,
     MethodNotAllowed,
@@ -41,7 +41,6 @@ from t5serve.routes.page import page_routes
 from t5serve.routes.reference import reference_routes
 from t5serve.routes.reformulate import reformulate_routes
 from t5serve.settings import Settings
-from t5serve.wire import Generated
 
 logger = logging.getLogger(__name__)
 
@@ -68,9 +67,9 @@ def create_app(
     metrics = Metrics()
     metrics.watch_engine(engine)
 
-    def on_generated(generated: Generated, queue_ms: float) -> None:
-        metrics.generated(generated, queue_ms)
-        logs.generated(generated, queue_ms)
+    def on_generated(result: Result) -> None:
+        metrics.generated(result.generated, result.queue_ms)
+        logs.generated(result.generated, result.queue_ms, result.worker_ms)
 
     engine.on_generated = on_generated
     admission = Admission(engine, settings)

@@ -12,6 +12,7 @@ from t5serve.cpus import plan
 from t5serve.engine.config import WorkerConfig
 from t5serve.engine.engine import Engine
 from t5serve.errors import StartupError
+from t5serve.protocol import Protocol
 from t5serve.settings import Settings
 
 
@@ -60,6 +61,7 @@ def serve(settings: Settings) -> None:
             app,
             host=settings.host,
             port=settings.port,
+            http=Protocol,
             log_config=None,  # what uvicorn says goes the way of all else
             access_log=False,  # ours says more
             lifespan="on",

@@ -85,6 +85,8 @@ class Timings(msgspec.Struct, frozen=True):
     tokenize: float
     encode: float
     decode: float
+    search: float = 0.0
+    """Between the decoder's steps: choosing tokens."""
 
 
 class Token(msgspec.Struct, frozen=True, array_like=True):

@@ -75,7 +75,7 @@ def test_the_engine_s_gauges() -> None:
     async def test(engine: Engine, pool: FakePool) -> None:
         metrics = Metrics()
         metrics.watch_engine(engine)
-        engine.on_generated = metrics.generated
+        engine.on_generated = lambda one: metrics.generated(one.generated, one.queue_ms)
         calls = [engine.generate(GREEDY, text=text, timeout=9) for text in "ab"]
         tasks = [asyncio.create_task(call) for call in calls]
         await settle()

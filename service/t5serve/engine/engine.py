@@ -49,10 +49,11 @@ CHARACTERS_PER_TOKEN = 8  # twice as many as English has
 
 
 class Result(NamedTuple):
-    """A generation, and the milliseconds that it waited for a worker."""
+    """A generation, and the milliseconds that it waited for a worker and was with one."""
 
     generated: Generated
     queue_ms: float
+    worker_ms: float
 
 
 class Engine:
@@ -85,8 +86,8 @@ class Engine:
         self.features: list[str] = []
         """Of the processor, by ggml's names, that the workers' kernels were compiled for."""
         self.restarts = 0
-        self.on_generated: Callable[[Generated, float], None] = lambda _generated, _queue_ms: None
-        """Told of every generation, and the milliseconds that it waited."""
+        self.on_generated: Callable[[Result], None] = lambda _result: None
+        """Told of every generation."""
 
     def start(self) -> None:
         """Starts the workers; `ready` waits for them."""
@@ -141,11 +142,16 @@ class Engine:
         """
         stream = on_progress is not None
         message = Generate(next(self._numbers), config, text, ids, list(stop), stream)
-        outcome, queued = await self._run(message, timeout, on_progress)
+        outcome, job = await self._run(message, timeout, on_progress)
         if not isinstance(outcome, Generated):
             raise ServerFault("the engine gave an unexpected answer")
-        self.on_generated(outcome, queued)
-        return Result(outcome, queued)
+        result = Result(
+            outcome,
+            queue_ms=1000 * (job.dispatched - job.submitted),
+            worker_ms=1000 * (time.perf_counter() - job.dispatched),
+        )
+        self.on_generated(result)
+        return result
 
     async def score(
         self,
@@ -211,7 +217,7 @@ class Engine:
         message: JobMessage,
         timeout: float,  # noqa: ASYNC109
         on_progress: Callable[[Progress], None] | None = None,
-    ) -> tuple[Outcome, float]:
+    ) -> tuple[Outcome, Job]:
         if self.state != "ready":
             raise NotReady(f"the service is {self.state}")
         # Blanks count once: that is how they are tokenised, and looked through.
@@ -238,7 +244,7 @@ class Engine:
         if isinstance(outcome, Failed):
             logger.error("job failed in the worker: %s", outcome.message)
             raise ServerFault("the model could not decode this input")
-        return outcome, 1000 * (job.dispatched - job.submitted)
+        return outcome, job
 
     async def _supervise(self, config: WorkerConfig) -> None:
         """Keeps one worker running, until it turns out that none ever will."""

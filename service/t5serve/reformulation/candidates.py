@@ -41,29 +41,31 @@ def select(query: str, outputs: Sequence[Output], options: Options) -> list[Refo
         options: n, and what the candidates must fulfil.
     """
     taken: list[Output] = []
-    seen = {fold(query)}
+    asked = fold(query)
+    seen = {asked}
     echo: Output | None = None
     near = [words(query)]
-    may_repeat = repeats(query)
+    may_repeat = repeats(near[0])
     kept = Kept(query, options.preserve)
     for output in outputs:
         if len(taken) == options.n:
             break
         text = clean(output.text)
-        if not words(text) or SENTINEL in text or (repeats(text) and not may_repeat):
+        own = words(text)
+        if not own or SENTINEL in text or (repeats(own) and not may_repeat):
             continue
         if not kept.by(text):
             continue
-        if fold(text) in seen:
-            if fold(text) == fold(query) and echo is None:
+        folded = fold(text)
+        if folded in seen:
+            if folded == asked and echo is None:
                 echo = output
             continue
-        own = words(text)
         least = options.min_difference
         if least and any(difference(own, other) < least for other in near):
             continue
         taken.append(output)
-        seen.add(fold(text))
+        seen.add(folded)
         near.append(own)
     first = [original(query)] if options.include_original else []
     # Of a model that would rather leave a query alone, the one answer is the query.

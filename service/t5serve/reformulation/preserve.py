@@ -50,8 +50,10 @@ class Kept:
 
     def by(self, candidate: str) -> bool:
         """Whether a candidate has all of it; numbers as often."""
-        there = _spaced(candidate)
-        return self._numbers <= _numbers(candidate) and all(p in there for p in self._phrases)
+        if self._numbers and not self._numbers <= _numbers(candidate):
+            return False
+        there = _spaced(candidate) if self._phrases else ""
+        return all(phrase in there for phrase in self._phrases)
 
 
 def keeps(query: str, candidate: str, kinds: Collection[Kind]) -> bool:

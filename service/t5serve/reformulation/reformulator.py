@@ -81,10 +81,22 @@ class _Call:
 
 
 class Reformulator:
-    """Reformulates queries with one model."""
+    """Reformulates queries with one model.
 
-    def __init__(self, engine: Engine, profile: Profile) -> None:
+    Args:
+        engine: that has the model.
+        profile: how the model wants to be used.
+        admit: told how many queries are to be decoded in which way; raises what refuses them.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        profile: Profile,
+        admit: Callable[[int, GenerationConfig], None] = lambda _queries, _config: None,
+    ) -> None:
         self._engine = engine
+        self._admit = admit
         self.profile = profile
 
     async def reformulate(self, queries: Sequence[str], options: Options) -> list[Reformulated]:
@@ -118,11 +130,13 @@ class Reformulator:
         options: Options,
         tell: Callable[[Event], None] | None = None,
     ) -> _Call:
+        config = decoding_of(options, self.profile.generation)
+        self._admit(len(queries), config)
         return _Call(
             queries=queries,
             options=options,
             prefix=self.profile.prefix(options.task),
-            config=decoding_of(options, self.profile.generation),
+            config=config,
             deadline=time.monotonic() + options.timeout_ms / 1000,
             tell=tell,
         )

@@ -44,9 +44,9 @@ def difference(one: Sequence[str], other: Sequence[str]) -> float:
     return Levenshtein.normalized_distance(one, other)
 
 
-def repeats(text: str) -> bool:
-    """Whether a phrase stands twice in a row; one of a word or two, three times."""
-    found = words(text)[:LOOKED_THROUGH]
+def repeats(found: Sequence[str]) -> bool:
+    """Whether among words a phrase stands twice in a row; one of a word or two, three times."""
+    found = found[:LOOKED_THROUGH]
     for size in range(1, min(len(found) // 2, LONGEST_PHRASE) + 1):
         wanted = size * (2 if size <= 2 else 1)  # words that are the same as a phrase before
         same = 0

@@ -14,12 +14,13 @@ from starlette.routing import Route
 
 from t5gguf.recipe import Recipe
 from t5serve.admission import Admission
+from t5serve.decoding.config import GenerationConfig
 from t5serve.engine.engine import Engine
 from t5serve.errors import InvalidRequest, NoUsableOutput
 from t5serve.fingerprint import Fingerprint
 from t5serve.reformulation.candidates import original
 from t5serve.reformulation.instructions import Instruction, read_instruction
-from t5serve.reformulation.options import SAMPLING, Options, Strategy, decoding_of
+from t5serve.reformulation.options import SAMPLING, Options, Strategy
 from t5serve.reformulation.profile import Profile
 from t5serve.reformulation.reformulator import Reformulated, Reformulator
 from t5serve.routes.connection import read_body, while_connected
@@ -48,15 +49,16 @@ def chat_routes(
 ) -> list[Route]:
     """OpenAI's chat, as far as reformulations can be had by it."""
 
+    def admit(queries: int, config: GenerationConfig) -> None:
+        admission.check_budget(queries, config)
+        admission.check_room(queries, config)
+
     async def chat(request: Request) -> Response:
         body = parse(ChatRequest, await read_body(request, settings.timeout_ms / 1000))
         model = named(admission, body.model)
-        reformulator = Reformulator(engine, Profile.of(model, recipe))
+        reformulator = Reformulator(engine, Profile.of(model, recipe), admit)
         instruction = read_instruction(body.question, settings.chat_template)
         options = _options(body, instruction, reformulator.profile, settings.timeout_ms)
-        config = decoding_of(options, reformulator.profile.generation)
-        admission.check_budget(1, config)
-        admission.check_room(1, config)
         work = _reformulate(reformulator, instruction.query, options)
         result = await while_connected(request, work)
         as_json = instruction.as_json

@@ -34,19 +34,21 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, Answer]) -
     Raises:
         ClientDisconnect: the client left.
     """
-    working = asyncio.create_task(work)
-    leaving = asyncio.create_task(_disconnect(request))
     try:
-        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientDisconnect
-        return working.result()
-    finally:
-        for task in (working, leaving):
-            task.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
+        async with asyncio.timeout(None) as connected:
+            watching = asyncio.create_task(_end(connected, request))
+            try:
+                return await work
+            finally:
+                watching.cancel()
+    except TimeoutError:
+        if connected.expired():
+            raise ClientDisconnect from None
+        raise
 
 
-async def _disconnect(request: Request) -> None:
+async def _end(connected: asyncio.Timeout, request: Request) -> None:
+    """Lets the time be over when the client leaves: work has no task of its own to be cancelled."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
+    connected.reschedule(asyncio.get_running_loop().time())

@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -17,7 +18,6 @@ from t5serve.admission import Admission
 from t5serve.engine.engine import Engine
 from t5serve.errors import InvalidRequest
 from t5serve.metrics import Metrics
-from t5serve.reformulation.options import decoding_of
 from t5serve.reformulation.profile import Profile
 from t5serve.reformulation.reformulator import Event, Finished, Reformulated, Reformulator
 from t5serve.routes.connection import read_body, while_connected
@@ -43,6 +43,7 @@ def reformulate_routes(
     recipe: Recipe | None,
 ) -> list[Route]:
     """The native endpoint."""
+    admit = partial(admission.check_budget, param="queries")
 
     async def reformulate(request: Request) -> Response:
         started = time.perf_counter()
@@ -51,10 +52,8 @@ def reformulate_routes(
         if body.timeout_ms is not None and body.timeout_ms > settings.timeout_ms:
             raise InvalidRequest(f"at most {settings.timeout_ms}", param="timeout_ms")
         model = admission.model()
-        reformulator = Reformulator(engine, Profile.of(model, recipe))
+        reformulator = Reformulator(engine, Profile.of(model, recipe), admit)
         options = body.options(settings.timeout_ms)
-        config = decoding_of(options, reformulator.profile.generation)
-        admission.check_budget(len(items), config, param="queries")
         texts = [item.text for item in items]
         answer = _Answer(model.name, items, metrics, started)
         if body.stream:

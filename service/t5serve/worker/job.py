@@ -50,6 +50,7 @@ class Generation:
         self._tokenize = tokenized - started
         self._encode = time.perf_counter() - tokenized
         self._decode = 0.0
+        self._choosing = 0.0
         self._batch = 0
         self._drafted = 0
         self._drafts_kept = 0
@@ -103,7 +104,10 @@ class Generation:
         """
         self._decode += seconds
         self._batch = max(self._batch, batch)
-        return self._search.advance(logits)
+        started = time.perf_counter()
+        branches = self._search.advance(logits)
+        self._choosing += time.perf_counter() - started
+        return branches
 
     def verified(self, drafted: int, kept: int) -> None:
         """Counts what became of a draft."""
@@ -123,7 +127,12 @@ class Generation:
             job=self.request.job,
             outputs=[self._output(one) for one in self._search.settled],
             prompt_tokens=len(self._ids),
-            timings=Timings(*(1000 * t for t in (self._tokenize, self._encode, self._decode))),
+            timings=Timings(
+                tokenize=1000 * self._tokenize,
+                encode=1000 * self._encode,
+                decode=1000 * self._decode,
+                search=1000 * self._choosing,
+            ),
             batch=self._batch,
             drafted=self._drafted,
             drafts_kept=self._drafts_kept,
