@@ -11,11 +11,14 @@ from typing import get_args
 from gguf import GGMLQuantizationType as Type
 
 from t5gguf import recipe as recipes
-from t5gguf.convert import Converter
+from t5gguf import size
+from t5gguf.convert import Converter, Written
 from t5gguf.errors import ConversionError
 from t5gguf.quantize import F16_INPUT_LIMIT, POLICIES
 from t5gguf.recipe import MAX_TOKENS, EmbeddingType, Recipe, RecipeError
-from t5gguf.writer import Provenance
+from t5gguf.trimming import Loss
+from t5gguf.vocab import Trimming
+from t5gguf.writer import Provenance, padded_rows
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,7 +45,16 @@ def _run(options: argparse.Namespace) -> None:
         calibration = []
     if options.calibrate:
         calibration = _calibration(options.calibrate)
-    converter = Converter(options.source, _provenance(options, recipe), queries, calibration)
+    converter = Converter(
+        options.source,
+        _provenance(options, recipe),
+        queries,
+        calibration,
+        options.trim_vocabulary,
+    )
+    trimming = converter.vocabulary.trimming
+    if trimming and converter.loss:
+        print(_trimmed(trimming, converter.loss))
     print(f"largest ffn_down input over the sample queries: {converter.max_ffn_down_input:.0f}")
     if converter.max_ffn_down_input > F16_INPUT_LIMIT:
         print("that is too much for F16: ffn_down stays BF16 in F16 files")
@@ -65,6 +77,24 @@ def _run(options: argparse.Namespace) -> None:
         f"{written.path}: {written.size / 1e6:.1f} MB, verified; logits off by "
         f"{figures.rms:.2g} of their deviation (rms, at most {figures.maximum:.2g}), "
         f"same best token at {figures.agreement:.1%} of positions"
+    )
+    if trimming:
+        print(_saved(written, trimming))
+
+
+def _trimmed(trimming: Trimming, loss: Loss) -> str:
+    return (
+        f"{len(trimming.ids):,} of the vocabulary's {trimming.rows:,} rows stay; of "
+        f"{loss.queries} sample queries {loss.same_pieces} are cut as before, "
+        f"{loss.same_answers} are answered as before"
+    )
+
+
+def _saved(written: Written, trimming: Trimming) -> str:
+    before = size.with_rows(written.tensors, padded_rows(trimming.rows))
+    return (
+        f"weights: {size.total(written.tensors):,} bytes instead of {size.total(before):,}; "
+        f"a decode step reads {size.step(written.tensors):,} instead of {size.step(before):,}"
     )
 
 
@@ -161,6 +191,13 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="FILE",
         help="also write an importance matrix for llama-quantize, from the calibration queries",
+    )
+    parser.add_argument(
+        "--trim-vocabulary",
+        type=Path,
+        metavar="TEXT",
+        help="keep only the pieces that this file's lines, queries and answers, are cut into, "
+        "and what anything else can be spelled with",
     )
     parser.add_argument("--force", action="store_true", help="overwrite the file")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")

@@ -18,6 +18,7 @@ from t5gguf.moments import Moments, measure
 from t5gguf.quantize import POLICIES, Policy, tensor_type
 from t5gguf.reference import Reference
 from t5gguf.tensor_map import Entry, Role, match
+from t5gguf.trimming import Loss, loss, trim
 from t5gguf.verify import MAX_INPUT_TOKENS, Figures, Sample, sample, verify
 from t5gguf.vocab import Vocabulary
 from t5gguf.writer import PlannedTensor, Provenance, padded_rows, write
@@ -46,9 +47,11 @@ class Converter:
         queries: real inputs, to find the range of activations and to compare logits over.
         calibration: others, over which the coarser types are calibrated; by default 200 that are
             included, and an empty sequence for plain rounding.
+        domain: a text file, a line for each query or answer; only the rows of the vocabulary that
+            it uses are kept.
 
     Raises:
-        ConversionError: lists what is wrong with the checkpoint.
+        ConversionError: lists what is wrong with the checkpoint, or there is no text.
     """
 
     def __init__(
@@ -57,13 +60,19 @@ class Converter:
         provenance: Provenance,
         queries: Sequence[str] = (),
         calibration: Sequence[str] | None = None,
+        domain: Path | None = None,
     ) -> None:
-        self.checkpoint = Checkpoint.open(directory)
+        checkpoint = Checkpoint.open(directory)
+        self._entries = match(checkpoint)
+        rows = padded_rows(checkpoint.config.vocab_size)
+        vocabulary = Vocabulary.load(directory, checkpoint.config, rows)
+        self.checkpoint, self.vocabulary = checkpoint, vocabulary
+        if domain:
+            prefixes = provenance.tasks.values()
+            self.checkpoint, self.vocabulary = trim(checkpoint, vocabulary, domain, prefixes)
+            self._entries = match(self.checkpoint)
         self.provenance = provenance
-        self._entries = match(self.checkpoint)
-        config = self.checkpoint.config
-        self._rows = padded_rows(config.vocab_size)
-        self.vocabulary = Vocabulary.load(directory, config, self._rows)
+        self._rows = padded_rows(self.checkpoint.config.vocab_size)
         reference = Reference(self.checkpoint)
         prefix = next(iter(provenance.tasks.values()), "")
         texts = queries or _lines(QUERIES)
@@ -71,6 +80,11 @@ class Converter:
             reference, self.vocabulary, [prefix + text for text in texts]
         )
         self.max_ffn_down_input = reference.max_ffn_down_input
+        del reference  # all of the weights, in F32
+        self.loss: Loss | None = None
+        if self.vocabulary.trimming:
+            whole = Reference(checkpoint)
+            self.loss = loss(whole, vocabulary, self.vocabulary.trimming, self._samples)
         self._calibration = _lines(CALIBRATION) if calibration is None else calibration
         self._moments: Moments | None = None
 
