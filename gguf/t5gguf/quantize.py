@@ -142,8 +142,26 @@ class Quantizer:
 
 @contextmanager
 def quantizer() -> Iterator[Quantizer]:
-    """A quantiser with as many processes as there are cores."""
+    """A quantiser with as many processes as there are cores, of one thread each."""
     context = multiprocessing.get_context("spawn")
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with _one_thread(), ProcessPoolExecutor(workers, mp_context=context) as pool:
         yield Quantizer(pool)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Processes that start meanwhile have a BLAS without threads of its own.
+
+    Through the environment, since it reads it once, when a process imports numpy; the pool starts
+    processes as it needs them. OpenBLAS and MKL both know this variable.
+    """
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before

@@ -328,6 +328,29 @@ def test_a_row_larger_than_a_chunk_is_quantised_by_itself(
     np.testing.assert_array_equal(quantize("x", values, Type.Q8_0), whole)
 
 
+def blas_threads() -> int:
+    """Threads of this process after a product that is large enough for several."""
+    square = np.ones((512, 512), np.float32)
+    square @= square
+    return len(os.listdir("/proc/self/task"))  # noqa: PTH208 - names are enough
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="counts threads as Linux does")  # noqa: PTH112
+def test_processes_have_one_thread_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There are as many as cores; numpy's BLAS would start as many threads again in each.
+
+    The environment, through which they are told, is as it was afterwards.
+    """
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    for before in (None, "3"):
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        if before:
+            monkeypatch.setenv("OMP_NUM_THREADS", before)
+        with quantizer() as started:
+            assert started._pool.submit(blas_threads).result() == 1
+        assert os.environ.get("OMP_NUM_THREADS") == before
+
+
 def test_a_process_that_dies_is_a_conversion_error() -> None:
     """A native abort takes a child along, not the command that has to say what happened."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
