@@ -14,8 +14,9 @@ from t5gguf import recipe as recipes
 from t5gguf import size
 from t5gguf.convert import Converter, Written
 from t5gguf.errors import ConversionError
-from t5gguf.quantize import F16_INPUT_LIMIT, POLICIES
-from t5gguf.recipe import MAX_TOKENS, EmbeddingType, Recipe, RecipeError
+from t5gguf.quantize import F16_INPUT_LIMIT, GROUPS, POLICIES, group_types
+from t5gguf.recipe import MAX_TOKENS, Recipe, RecipeError, TensorType
+from t5gguf.tensor_map import Role
 from t5gguf.trimming import Loss
 from t5gguf.vocab import Trimming
 from t5gguf.writer import Provenance, padded_rows
@@ -62,14 +63,11 @@ def _run(options: argparse.Namespace) -> None:
         converter.write_imatrix(
             options.imatrix_out, force=options.force, progress=not options.quiet
         )
-    embedding = options.token_embedding_type or (
-        recipe.quantisation.token_embedding_type if recipe else None
-    )
     written = converter.convert(
         options.out,
         options.type,
         force=options.force,
-        embedding=Type[embedding] if embedding else None,
+        types=_types(options, recipe),
         progress=not options.quiet,
     )
     figures = written.figures
@@ -110,6 +108,17 @@ def _calibration(path: Path) -> list[str]:
     return queries
 
 
+def _types(options: argparse.Namespace, recipe: Recipe | None) -> dict[Role, Type]:
+    """Other types than the policy's: the recipe's, over it the command line's."""
+    embedding = options.token_embedding_type or (
+        recipe.quantisation.token_embedding_type if recipe else None
+    )
+    types = group_types("embedding", embedding) if embedding else {}
+    for given in options.tensor_type or []:
+        types |= given
+    return types
+
+
 def _provenance(options: argparse.Namespace, recipe: Recipe | None) -> Provenance:
     """What was said on the command line, else what the recipe says."""
     tasks = dict(options.prefix or [])
@@ -146,6 +155,14 @@ def _task(text: str) -> tuple[str, str]:
     return name, prefix
 
 
+def _group(text: str) -> dict[Role, Type]:
+    group, _, kind = text.partition("=")
+    try:
+        return group_types(group, kind)
+    except ConversionError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="t5gguf",
@@ -157,8 +174,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--type", choices=POLICIES, default="Q8_0")
     parser.add_argument(
         "--token-embedding-type",
-        choices=get_args(EmbeddingType),
+        choices=get_args(TensorType),
         help="type of the embedding and the head instead of the usual one",
+    )
+    parser.add_argument(
+        "--tensor-type",
+        type=_group,
+        action="append",
+        metavar="GROUP=TYPE",
+        help=f"likewise of a group of tensors: {', '.join(GROUPS)}",
     )
     parser.add_argument("--recipe", help="take source, licence, tasks and defaults from it")
     parser.add_argument("--name", help="the model's name")

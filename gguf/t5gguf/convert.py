@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from operator import add
@@ -88,15 +88,15 @@ class Converter:
         self._calibration = _lines(CALIBRATION) if calibration is None else calibration
         self._moments: Moments | None = None
 
-    def plan(self, file_type: str, embedding: Type | None = None) -> list[PlannedTensor]:
-        """Type and shape of every tensor in a file of that type.
+    def plan(self, file_type: str, types: Mapping[Role, Type] | None = None) -> list[PlannedTensor]:
+        """Type and shape of every tensor in a file of that type, but for other types by role.
 
         Raises:
             ConversionError: no such type.
         """
         if file_type not in POLICIES:
             raise ConversionError(f"type {file_type!r} is not one of {', '.join(POLICIES)}")
-        return [self._planned(entry, POLICIES[file_type], embedding) for entry in self._entries]
+        return [self._planned(entry, POLICIES[file_type], types) for entry in self._entries]
 
     def convert(
         self,
@@ -104,7 +104,7 @@ class Converter:
         file_type: str,
         *,
         force: bool = False,
-        embedding: Type | None = None,
+        types: Mapping[Role, Type] | None = None,
         progress: bool = True,
     ) -> Written:
         """Writes and verifies one file; `out` appears only when it is right.
@@ -114,7 +114,7 @@ class Converter:
             VerificationError: the written file is not what it should be.
         """
         _refuse(out, force=force)
-        planned = self.plan(file_type, embedding)
+        planned = self.plan(file_type, types)
         size = sum(tensor.nbytes for tensor in planned) + METADATA_ROOM
         out.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(out.parent).free
@@ -169,13 +169,15 @@ class Converter:
         _refuse(out, force=force)
         imatrix.write(out, self._entries, self.moments(progress=progress))
 
-    def _planned(self, entry: Entry, policy: Policy, embedding: Type | None) -> PlannedTensor:
+    def _planned(
+        self, entry: Entry, policy: Policy, types: Mapping[Role, Type] | None
+    ) -> PlannedTensor:
         kind = tensor_type(
             entry,
             policy,
             self.checkpoint.config,
             max_ffn_down_input=self.max_ffn_down_input,
-            embedding=embedding,
+            types=types,
         )
         shape = entry.shape
         if entry.role in (Role.EMBEDDING, Role.HEAD):

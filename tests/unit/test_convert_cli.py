@@ -258,6 +258,35 @@ def test_the_embeddings_type_can_be_chosen(chosen: str, source: Path, tmp_path: 
     assert kind(out, "enc.blk.0.attn_q.weight") == "Q8_0"
 
 
+def test_a_group_of_tensors_may_have_another_type(source: Path, tmp_path: Path) -> None:
+    """Several groups, each by itself; the embedding by either of its options."""
+    out = tmp_path / "out.gguf"
+    groups = ("--tensor-type", "attention=F16", "--tensor-type", "embedding=BF16")
+    assert run(source, out, "--type", "Q8_0", "--token-embedding-type", "F32", *groups) == 0
+    assert kind(out, "token_embd.weight") == "BF16"
+    for part in ("attn_q", "attn_o", "cross_attn_k"):
+        assert kind(out, f"dec.blk.0.{part}.weight") == "F16"
+    assert kind(out, "dec.blk.0.ffn_up.weight") == "Q8_0"
+    assert kind(out, "dec.blk.0.attn_norm.weight") == "F32"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("norm=F16", "group 'norm' is not one of embedding, attention, ffn"),
+        ("attention=Q3_K", "type 'Q3_K' is not one of F32, F16"),
+        ("attention", "type '' is not one of F32, F16"),
+    ],
+)
+def test_an_unknown_group_or_type_of_it_is_a_usage_error(
+    text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as error:
+        run(tmp_path, tmp_path / "out.gguf", "--tensor-type", text)
+    assert error.value.code == 2
+    assert f"--tensor-type: {message}" in capsys.readouterr().err
+
+
 def calibrated(source: Path, out: Path, *options: str) -> object:
     """Converts; how many queries calibrated the file, None if it was not."""
     assert run(source, out, "--force", *options) == 0

@@ -17,9 +17,11 @@ from t5gguf.errors import ConversionError
 from t5gguf.native import nbytes, quantize_rows
 from t5gguf.quantize import (
     F16_INPUT_LIMIT,
+    GROUPS,
     POLICIES,
     Policy,
     Quantizer,
+    group_types,
     quantizer,
     tensor_type,
 )
@@ -45,7 +47,7 @@ def types(
     config: Config = T5_V1_1_BASE,
     *,
     max_ffn_down_input: float = 10.0,
-    embedding: Type | None = None,
+    others: dict[Role, Type] | None = None,
 ) -> dict[str, Type]:
     """The type of every tensor of a model, by name."""
     return {
@@ -54,7 +56,7 @@ def types(
             POLICIES[policy],
             config,
             max_ffn_down_input=max_ffn_down_input,
-            embedding=embedding,
+            types=others,
         )
         for entry in entries(config)
     }
@@ -185,7 +187,7 @@ def test_ffn_down_is_bf16_in_f16_files_whose_inputs_are_large(policy: str) -> No
 @pytest.mark.parametrize("chosen", [Type.Q6_K, Type.F32], ids=lambda kind: kind.name)
 def test_the_embeddings_type_can_be_chosen(chosen: Type) -> None:
     """F32, ggml's type number 0, once counted as no choice."""
-    found = types("Q4_0", embedding=chosen)
+    found = types("Q4_0", others=group_types("embedding", chosen.name))
     other = types("Q4_0")
     assert {name for name, kind in found.items() if kind is not other[name]} == {
         "token_embd.weight",
@@ -194,9 +196,25 @@ def test_the_embeddings_type_can_be_chosen(chosen: Type) -> None:
     assert found["output.weight"] is chosen
 
 
+@pytest.mark.parametrize("policy", ["Q4_0", "Q4_K_M"])
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_groups_type_is_that_of_all_its_tensors(group: str, policy: str) -> None:
+    """In mixtures as well, of which some layers have more bits; of no other tensor."""
+    found, usual = types(policy, others=group_types(group, "Q8_0")), types(policy)
+    for name, role in roles().items():
+        assert found[name] is (Type.Q8_0 if role in GROUPS[group] else usual[name]), name
+
+
+def test_a_chosen_f16_keeps_to_its_range() -> None:
+    """ffn_down's large inputs overflow F16 in a file of any type."""
+    found = types("Q4_0", max_ffn_down_input=F16_INPUT_LIMIT + 1, others=group_types("ffn", "F16"))
+    assert found["enc.blk.0.ffn_down.weight"] is Type.BF16
+    assert found["enc.blk.0.ffn_up.weight"] is Type.F16
+
+
 def test_a_chosen_embedding_type_falls_back_too() -> None:
     config = dataclasses.replace(T5_V1_1_BASE, d_model=96)
-    assert types("Q4_0", config, embedding=Type.Q6_K)["output.weight"] is Type.Q8_0
+    assert types("Q4_0", config, others={Role.HEAD: Type.Q6_K})["output.weight"] is Type.Q8_0
 
 
 @pytest.mark.parametrize("name", POLICIES)
