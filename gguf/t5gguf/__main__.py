@@ -11,11 +11,15 @@ from typing import get_args
 from gguf import GGMLQuantizationType as Type
 
 from t5gguf import recipe as recipes
-from t5gguf.convert import Converter
+from t5gguf import size
+from t5gguf.convert import Converter, Written
 from t5gguf.errors import ConversionError
-from t5gguf.quantize import F16_INPUT_LIMIT, POLICIES
-from t5gguf.recipe import MAX_TOKENS, EmbeddingType, Recipe, RecipeError
-from t5gguf.writer import Provenance
+from t5gguf.quantize import F16_INPUT_LIMIT, GROUPS, POLICIES, group_types
+from t5gguf.recipe import MAX_TOKENS, Recipe, RecipeError, TensorType
+from t5gguf.tensor_map import Role
+from t5gguf.trimming import Loss
+from t5gguf.vocab import Trimming
+from t5gguf.writer import Provenance, padded_rows
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,7 +46,16 @@ def _run(options: argparse.Namespace) -> None:
         calibration = []
     if options.calibrate:
         calibration = _calibration(options.calibrate)
-    converter = Converter(options.source, _provenance(options, recipe), queries, calibration)
+    converter = Converter(
+        options.source,
+        _provenance(options, recipe),
+        queries,
+        calibration,
+        options.trim_vocabulary,
+    )
+    trimming = converter.vocabulary.trimming
+    if trimming and converter.loss:
+        print(_trimmed(trimming, converter.loss))
     print(f"largest ffn_down input over the sample queries: {converter.max_ffn_down_input:.0f}")
     if converter.max_ffn_down_input > F16_INPUT_LIMIT:
         print("that is too much for F16: ffn_down stays BF16 in F16 files")
@@ -50,14 +63,11 @@ def _run(options: argparse.Namespace) -> None:
         converter.write_imatrix(
             options.imatrix_out, force=options.force, progress=not options.quiet
         )
-    embedding = options.token_embedding_type or (
-        recipe.quantisation.token_embedding_type if recipe else None
-    )
     written = converter.convert(
         options.out,
         options.type,
         force=options.force,
-        embedding=Type[embedding] if embedding else None,
+        types=_types(options, recipe),
         progress=not options.quiet,
     )
     figures = written.figures
@@ -65,6 +75,24 @@ def _run(options: argparse.Namespace) -> None:
         f"{written.path}: {written.size / 1e6:.1f} MB, verified; logits off by "
         f"{figures.rms:.2g} of their deviation (rms, at most {figures.maximum:.2g}), "
         f"same best token at {figures.agreement:.1%} of positions"
+    )
+    if trimming:
+        print(_saved(written, trimming))
+
+
+def _trimmed(trimming: Trimming, loss: Loss) -> str:
+    return (
+        f"{len(trimming.ids):,} of the vocabulary's {trimming.rows:,} rows stay; of "
+        f"{loss.queries} sample queries {loss.same_pieces} are cut as before, "
+        f"{loss.same_answers} are answered as before"
+    )
+
+
+def _saved(written: Written, trimming: Trimming) -> str:
+    before = size.with_rows(written.tensors, padded_rows(trimming.rows))
+    return (
+        f"weights: {size.total(written.tensors):,} bytes instead of {size.total(before):,}; "
+        f"a decode step reads {size.step(written.tensors):,} instead of {size.step(before):,}"
     )
 
 
@@ -78,6 +106,17 @@ def _calibration(path: Path) -> list[str]:
     if not queries:
         raise ConversionError(f"{path} has no query: expected one a line")
     return queries
+
+
+def _types(options: argparse.Namespace, recipe: Recipe | None) -> dict[Role, Type]:
+    """Other types than the policy's: the recipe's, over it the command line's."""
+    embedding = options.token_embedding_type or (
+        recipe.quantisation.token_embedding_type if recipe else None
+    )
+    types = group_types("embedding", embedding) if embedding else {}
+    for given in options.tensor_type or []:
+        types |= given
+    return types
 
 
 def _provenance(options: argparse.Namespace, recipe: Recipe | None) -> Provenance:
@@ -116,6 +155,14 @@ def _task(text: str) -> tuple[str, str]:
     return name, prefix
 
 
+def _group(text: str) -> dict[Role, Type]:
+    group, _, kind = text.partition("=")
+    try:
+        return group_types(group, kind)
+    except ConversionError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="t5gguf",
@@ -127,8 +174,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--type", choices=POLICIES, default="Q8_0")
     parser.add_argument(
         "--token-embedding-type",
-        choices=get_args(EmbeddingType),
+        choices=get_args(TensorType),
         help="type of the embedding and the head instead of the usual one",
+    )
+    parser.add_argument(
+        "--tensor-type",
+        type=_group,
+        action="append",
+        metavar="GROUP=TYPE",
+        help=f"likewise of a group of tensors: {', '.join(GROUPS)}",
     )
     parser.add_argument("--recipe", help="take source, licence, tasks and defaults from it")
     parser.add_argument("--name", help="the model's name")
@@ -161,6 +215,13 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="FILE",
         help="also write an importance matrix for llama-quantize, from the calibration queries",
+    )
+    parser.add_argument(
+        "--trim-vocabulary",
+        type=Path,
+        metavar="TEXT",
+        help="keep only the pieces that this file's lines, queries and answers, are cut into, "
+        "and what anything else can be spelled with",
     )
     parser.add_argument("--force", action="store_true", help="overwrite the file")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from operator import add
@@ -18,6 +18,7 @@ from t5gguf.moments import Moments, measure
 from t5gguf.quantize import POLICIES, Policy, tensor_type
 from t5gguf.reference import Reference
 from t5gguf.tensor_map import Entry, Role, match
+from t5gguf.trimming import Loss, loss, trim
 from t5gguf.verify import MAX_INPUT_TOKENS, Figures, Sample, sample, verify
 from t5gguf.vocab import Vocabulary
 from t5gguf.writer import PlannedTensor, Provenance, padded_rows, write
@@ -46,9 +47,11 @@ class Converter:
         queries: real inputs, to find the range of activations and to compare logits over.
         calibration: others, over which the coarser types are calibrated; by default 200 that are
             included, and an empty sequence for plain rounding.
+        domain: a text file, a line for each query or answer; only the rows of the vocabulary that
+            it uses are kept.
 
     Raises:
-        ConversionError: lists what is wrong with the checkpoint.
+        ConversionError: lists what is wrong with the checkpoint, or there is no text.
     """
 
     def __init__(
@@ -57,13 +60,19 @@ class Converter:
         provenance: Provenance,
         queries: Sequence[str] = (),
         calibration: Sequence[str] | None = None,
+        domain: Path | None = None,
     ) -> None:
-        self.checkpoint = Checkpoint.open(directory)
+        checkpoint = Checkpoint.open(directory)
+        self._entries = match(checkpoint)
+        rows = padded_rows(checkpoint.config.vocab_size)
+        vocabulary = Vocabulary.load(directory, checkpoint.config, rows)
+        self.checkpoint, self.vocabulary = checkpoint, vocabulary
+        if domain:
+            prefixes = provenance.tasks.values()
+            self.checkpoint, self.vocabulary = trim(checkpoint, vocabulary, domain, prefixes)
+            self._entries = match(self.checkpoint)
         self.provenance = provenance
-        self._entries = match(self.checkpoint)
-        config = self.checkpoint.config
-        self._rows = padded_rows(config.vocab_size)
-        self.vocabulary = Vocabulary.load(directory, config, self._rows)
+        self._rows = padded_rows(self.checkpoint.config.vocab_size)
         reference = Reference(self.checkpoint)
         prefix = next(iter(provenance.tasks.values()), "")
         texts = queries or _lines(QUERIES)
@@ -71,18 +80,23 @@ class Converter:
             reference, self.vocabulary, [prefix + text for text in texts]
         )
         self.max_ffn_down_input = reference.max_ffn_down_input
+        del reference  # all of the weights, in F32
+        self.loss: Loss | None = None
+        if self.vocabulary.trimming:
+            whole = Reference(checkpoint)
+            self.loss = loss(whole, vocabulary, self.vocabulary.trimming, self._samples)
         self._calibration = _lines(CALIBRATION) if calibration is None else calibration
         self._moments: Moments | None = None
 
-    def plan(self, file_type: str, embedding: Type | None = None) -> list[PlannedTensor]:
-        """Type and shape of every tensor in a file of that type.
+    def plan(self, file_type: str, types: Mapping[Role, Type] | None = None) -> list[PlannedTensor]:
+        """Type and shape of every tensor in a file of that type, but for other types by role.
 
         Raises:
             ConversionError: no such type.
         """
         if file_type not in POLICIES:
             raise ConversionError(f"type {file_type!r} is not one of {', '.join(POLICIES)}")
-        return [self._planned(entry, POLICIES[file_type], embedding) for entry in self._entries]
+        return [self._planned(entry, POLICIES[file_type], types) for entry in self._entries]
 
     def convert(
         self,
@@ -90,7 +104,7 @@ class Converter:
         file_type: str,
         *,
         force: bool = False,
-        embedding: Type | None = None,
+        types: Mapping[Role, Type] | None = None,
         progress: bool = True,
     ) -> Written:
         """Writes and verifies one file; `out` appears only when it is right.
@@ -100,7 +114,7 @@ class Converter:
             VerificationError: the written file is not what it should be.
         """
         _refuse(out, force=force)
-        planned = self.plan(file_type, embedding)
+        planned = self.plan(file_type, types)
         size = sum(tensor.nbytes for tensor in planned) + METADATA_ROOM
         out.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(out.parent).free
@@ -155,13 +169,15 @@ class Converter:
         _refuse(out, force=force)
         imatrix.write(out, self._entries, self.moments(progress=progress))
 
-    def _planned(self, entry: Entry, policy: Policy, embedding: Type | None) -> PlannedTensor:
+    def _planned(
+        self, entry: Entry, policy: Policy, types: Mapping[Role, Type] | None
+    ) -> PlannedTensor:
         kind = tensor_type(
             entry,
             policy,
             self.checkpoint.config,
             max_ffn_down_input=self.max_ffn_down_input,
-            embedding=embedding,
+            types=types,
         )
         shape = entry.shape
         if entry.role in (Role.EMBEDDING, Role.HEAD):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import get_args
 
 import numpy as np
 from gguf import GGML_QUANT_SIZES, LlamaFileType
@@ -19,6 +20,7 @@ from t5gguf import feedback
 from t5gguf.checkpoint import F32, Config
 from t5gguf.errors import ConversionError
 from t5gguf.native import Bytes, quantize_rows
+from t5gguf.recipe import TensorType
 from t5gguf.tensor_map import Entry, Role
 
 
@@ -46,6 +48,12 @@ POLICIES = {
     "Q4_K_M": Policy(LlamaFileType.MOSTLY_Q4_K_M, Type.Q4_K, Type.Q6_K, Type.Q6_K),
     "Q4_0": Policy(LlamaFileType.MOSTLY_Q4_0, Type.Q4_0, Type.Q4_0),
 }
+# What a policy's type may be replaced for; the head goes with the embedding, which it may be.
+GROUPS = {
+    "embedding": (Role.EMBEDDING, Role.HEAD),
+    "attention": (Role.ATTENTION,),
+    "ffn": (Role.FFN, Role.FFN_DOWN),
+}
 # What a row that is no multiple of 256 gets instead; llama.cpp's quantiser falls back likewise.
 NARROW = {Type.Q4_K: Type.Q5_0, Type.Q5_K: Type.Q5_1, Type.Q6_K: Type.Q8_0}
 # ggml multiplies F16 weights with inputs rounded to F16, whose largest value is 65,504;
@@ -55,13 +63,26 @@ CHUNK = 1 << 22  # values quantised in one call: 16 MB of F32
 FEEDBACK_ROWS = 256  # rows quantised with feedback in one call
 
 
+def group_types(group: str, kind: str) -> dict[Role, Type]:
+    """A type for all tensors of a group, by their roles.
+
+    Raises:
+        ConversionError: no such group or type.
+    """
+    if group not in GROUPS:
+        raise ConversionError(f"group {group!r} is not one of {', '.join(GROUPS)}")
+    if kind not in get_args(TensorType):
+        raise ConversionError(f"type {kind!r} is not one of {', '.join(get_args(TensorType))}")
+    return dict.fromkeys(GROUPS[group], Type[kind])
+
+
 def tensor_type(
     entry: Entry,
     policy: Policy,
     config: Config,
     *,
     max_ffn_down_input: float,
-    embedding: Type | None = None,
+    types: Mapping[Role, Type] | None = None,
 ) -> Type:
     """The type of one tensor.
 
@@ -70,18 +91,19 @@ def tensor_type(
         policy: of the file.
         config: gives the number of layers.
         max_ffn_down_input: largest |input| of any ffn_down over real queries.
-        embedding: overrides the policy's type of the embedding and the head.
+        types: override the policy's, by role.
     """
     if entry.role in (Role.NORM, Role.OUTPUT_NORM, Role.BIAS):
         return Type.F32
     wanted = policy.base
     if entry.role in (Role.EMBEDDING, Role.HEAD):
-        wanted = policy.embedding if embedding is None else embedding
-    elif entry.role is Role.FFN_DOWN:
-        if policy.down_more and _more_bits(entry, config):
-            wanted = policy.down_more
-        if wanted is Type.F16 and max_ffn_down_input > F16_INPUT_LIMIT:
-            wanted = Type.BF16
+        wanted = policy.embedding
+    elif entry.role is Role.FFN_DOWN and policy.down_more and _more_bits(entry, config):
+        wanted = policy.down_more
+    wanted = (types or {}).get(entry.role, wanted)
+    too_large = entry.role is Role.FFN_DOWN and max_ffn_down_input > F16_INPUT_LIMIT
+    if wanted is Type.F16 and too_large:
+        wanted = Type.BF16
     columns = entry.shape[-1]
     if columns % GGML_QUANT_SIZES[wanted][0]:
         wanted = NARROW.get(wanted, Type.F16)
@@ -142,8 +164,26 @@ class Quantizer:
 
 @contextmanager
 def quantizer() -> Iterator[Quantizer]:
-    """A quantiser with as many processes as there are cores."""
+    """A quantiser with as many processes as there are cores, of one thread each."""
     context = multiprocessing.get_context("spawn")
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with _one_thread(), ProcessPoolExecutor(workers, mp_context=context) as pool:
         yield Quantizer(pool)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Processes that start meanwhile have a BLAS without threads of its own.
+
+    Through the environment, since it reads it once, when a process imports numpy; the pool starts
+    processes as it needs them. OpenBLAS and MKL both know this variable.
+    """
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before

@@ -16,7 +16,7 @@ REPO = re.compile(r"[\w.-]+/[\w.-]+")
 
 MAX_TOKENS = 128  # the service's most per sequence
 MAX_WIDTH = 20  # and of sequences per query
-EmbeddingType = Literal["F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q4_0"]
+TensorType = Literal["F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q4_0"]
 
 
 class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,7 +58,7 @@ class Quantisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The file types that are made of the model, and where they leave the usual policy."""
 
     types: list[str] = []
-    token_embedding_type: EmbeddingType | None = None
+    token_embedding_type: TensorType | None = None
     calibration: bool = True
 
 

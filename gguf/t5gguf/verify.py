@@ -22,6 +22,7 @@ from t5serve.engine.engine import Engine
 from t5serve.errors import RequestError, StartupError
 
 MAX_INPUT_TOKENS = 512
+TOKENS = 12  # decoder steps of a sample
 F16_STEP = 2.0**-24  # the smallest F16; a block's scale is rounded to it
 # The most that a file's logits may be off the reference's: root mean square of the difference
 # over the reference's standard deviation. gguf/README.md has the measurements behind them.
@@ -81,7 +82,7 @@ class Figures:
 
 
 def sample(
-    reference: Reference, vocabulary: Vocabulary, queries: Sequence[str], tokens: int = 12
+    reference: Reference, vocabulary: Vocabulary, queries: Sequence[str], tokens: int = TOKENS
 ) -> list[Sample]:
     """The reference's greedy path over each query, with its logits."""
     suppressed = vocabulary.suppressed(reference.config.vocab_size)

@@ -8,7 +8,8 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -36,6 +37,18 @@ TOKEN_TYPES = {
 
 
 @dataclass(frozen=True)
+class Trimming:
+    """What a vocabulary was before most of its rows were left out."""
+
+    ids: tuple[int, ...]
+    """The id in the source of each token that stayed, ascending."""
+    rows: int
+    """Of the source's embedding."""
+    sha256: str
+    """Of the text that decided what stays."""
+
+
+@dataclass(frozen=True)
 class Vocabulary:
     """One text, score and type per id, as many as the file's embedding has rows."""
 
@@ -49,23 +62,29 @@ class Vocabulary:
     unk_token_id: int
     source: Path
     _processor: SentencePieceProcessor
+    trimming: Trimming | None = None
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text by SentencePiece itself, with the closing `</s>`.
 
         Added tokens in the text are cut out first, as Hugging Face's slow tokenizer does.
         """
-        added = {
-            name: index
-            for index, (name, kind) in enumerate(zip(self.tokens, self.types, strict=True))
-            if kind is TokenType.USER_DEFINED
-        }
+        added = self._added
         longest_first = sorted(added, key=len, reverse=True)
         parts = re.split(f"({'|'.join(map(re.escape, longest_first))})", text) if added else [text]
         ids: list[int] = []
         for part in parts:
             ids += [added[part]] if part in added else self._processor.encode(part)
         return [*ids, self.eos_token_id]
+
+    @cached_property
+    def _added(self) -> dict[str, int]:
+        """The added tokens' ids by their texts."""
+        return {
+            name: index
+            for index, (name, kind) in enumerate(zip(self.tokens, self.types, strict=True))
+            if kind is TokenType.USER_DEFINED
+        }
 
     def suppressed(self, rows: int) -> list[int]:
         """The ids below rows that never come out: all but `</s>` that do not stand for text."""
@@ -97,10 +116,7 @@ class Vocabulary:
         tokens = [piece.piece for piece in proto.pieces]
         scores = [piece.score for piece in proto.pieces]
         types = [TOKEN_TYPES[piece.type] for piece in proto.pieces]
-        for index in range(pieces, rows):
-            tokens.append(f"[PAD{index}]")
-            scores.append(UNUSED_SCORE)
-            types.append(TokenType.UNUSED)
+        _pad(tokens, scores, types, rows)
         for index, name in _added_tokens(directory, tokens[:pieces], config.vocab_size):
             tokens[index] = name
             scores[index] = ADDED_SCORE
@@ -121,9 +137,41 @@ class Vocabulary:
             _processor=_processor(source, proto),
         )
 
+    def trimmed(self, trimming: Trimming, rows: int) -> Self:
+        """The vocabulary of the ids that stay, in their order, described up to rows."""
+        whole = sentencepiece_model_pb2.ModelProto()
+        whole.ParseFromString(self._processor.serialized_model_proto())
+        proto = sentencepiece_model_pb2.ModelProto()
+        proto.CopyFrom(whole)
+        del proto.pieces[:]
+        pieces = len(whole.pieces)  # the added tokens come after them
+        proto.pieces.extend(whole.pieces[index] for index in trimming.ids if index < pieces)
+        tokens = [self.tokens[index] for index in trimming.ids]
+        scores = [self.scores[index] for index in trimming.ids]
+        types = [self.types[index] for index in trimming.ids]
+        _pad(tokens, scores, types, rows)
+        return replace(
+            self,
+            tokens=tuple(tokens),
+            scores=tuple(scores),
+            types=tuple(types),
+            eos_token_id=trimming.ids.index(self.eos_token_id),
+            unk_token_id=trimming.ids.index(self.unk_token_id),
+            _processor=_processor(self.source, proto),
+            trimming=trimming,
+        )
+
     def sha256(self) -> dict[str, str]:
         """Hash of the vocabulary's file by its name."""
         return {self.source.name: sha256(self.source)}
+
+
+def _pad(tokens: list[str], scores: list[float], types: list[TokenType], rows: int) -> None:
+    """Unused tokens, named by their ids, up to so many rows."""
+    for index in range(len(tokens), rows):
+        tokens.append(f"[PAD{index}]")
+        scores.append(UNUSED_SCORE)
+        types.append(TokenType.UNUSED)
 
 
 def _check(source: Path, tokens: list[str], types: list[TokenType]) -> None:

@@ -149,6 +149,9 @@ def _describe_vocabulary(
 ) -> None:
     writer.add_tokenizer_model("t5")
     writer.add_tokenizer_pre("default")
+    if vocabulary.trimming:
+        writer.add_uint32("t5serve.trimming.rows", vocabulary.trimming.rows)
+        writer.add_string("t5serve.trimming.sha256", vocabulary.trimming.sha256)
     writer.add_token_list([token.encode() for token in vocabulary.tokens])
     writer.add_token_scores(vocabulary.scores)
     writer.add_token_types(vocabulary.types)

@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+import tiny
 from serving import Server
+from t5gguf.convert import Converter
+from t5gguf.writer import Provenance
 
 QUERIES = ["how do i learn python", "best laptop for students 2024", "what is a black hole"]
 
@@ -157,6 +160,21 @@ def test_doctor_finds_what_it_should() -> None:
     assert "2 x 3, not pinned" in found["threads"]["value"]
     assert "lower T5SERVE_THREADS" in found["threads"]["advice"]
     assert "tiny-t5-Q8_0.gguf, graph backend" in found["model"]["value"]
+
+
+def test_doctor_tells_of_a_trimmed_vocabulary(tmp_path: Path) -> None:
+    """From the file's metadata; llama.cpp's own graph takes such a file as well."""
+    source = tiny.build("tied_relu", tmp_path / "source")
+    text = tmp_path / "domain.txt"
+    text.write_text("\n".join(QUERIES), encoding="utf-8")
+    converter = Converter(source, Provenance("tiny"), QUERIES, domain=text)
+    converter.convert(tmp_path / "trimmed.gguf", "F16", progress=False)
+    rows = converter.checkpoint.config.vocab_size
+    ran = t5serve("doctor", "--json", "--model", str(tmp_path / "trimmed.gguf"), backend="llama")
+    assert ran.returncode == 0, ran.stderr
+    found = {one["name"]: one["value"] for one in json.loads(ran.stdout)}
+    assert "llama backend" in found["model"]
+    assert f"; vocabulary trimmed to {rows} of 320; tasks: " in found["model"]
 
 
 def test_doctor_says_so_when_a_model_is_none(tmp_path: Path) -> None:

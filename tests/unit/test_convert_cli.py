@@ -180,10 +180,22 @@ def test_faults_are_printed_one_a_line_without_a_traceback(
         (("--calibrate", "none.txt"), "none.txt"),
         (("--calibrate", os.devnull), "has no query: expected one a line"),
         (("--imatrix-out", "x", "--no-calibration"), "there are no queries to calibrate with"),
+        (("--trim-vocabulary", "none.txt"), "none.txt"),
+        (("--trim-vocabulary", os.devnull), "has no text: expected a line for each query"),
         (("--imatrix-out", "."), "is a directory"),
         (("--out", "."), "is a directory"),
     ],
-    ids=["recipe", "queries", "none", "empty", "matrix", "matrix directory", "directory"],
+    ids=[
+        "recipe",
+        "queries",
+        "none",
+        "empty",
+        "text",
+        "no text",
+        "matrix",
+        "matrix directory",
+        "directory",
+    ],
 )
 def test_other_faults_are_one_line(
     source: Path,
@@ -244,6 +256,35 @@ def test_the_embeddings_type_can_be_chosen(chosen: str, source: Path, tmp_path: 
     assert run(source, out, "--type", "Q8_0", "--token-embedding-type", chosen) == 0
     assert kind(out, "token_embd.weight") == chosen
     assert kind(out, "enc.blk.0.attn_q.weight") == "Q8_0"
+
+
+def test_a_group_of_tensors_may_have_another_type(source: Path, tmp_path: Path) -> None:
+    """Several groups, each by itself; the embedding by either of its options."""
+    out = tmp_path / "out.gguf"
+    groups = ("--tensor-type", "attention=F16", "--tensor-type", "embedding=BF16")
+    assert run(source, out, "--type", "Q8_0", "--token-embedding-type", "F32", *groups) == 0
+    assert kind(out, "token_embd.weight") == "BF16"
+    for part in ("attn_q", "attn_o", "cross_attn_k"):
+        assert kind(out, f"dec.blk.0.{part}.weight") == "F16"
+    assert kind(out, "dec.blk.0.ffn_up.weight") == "Q8_0"
+    assert kind(out, "dec.blk.0.attn_norm.weight") == "F32"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("norm=F16", "group 'norm' is not one of embedding, attention, ffn"),
+        ("attention=Q3_K", "type 'Q3_K' is not one of F32, F16"),
+        ("attention", "type '' is not one of F32, F16"),
+    ],
+)
+def test_an_unknown_group_or_type_of_it_is_a_usage_error(
+    text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as error:
+        run(tmp_path, tmp_path / "out.gguf", "--tensor-type", text)
+    assert error.value.code == 2
+    assert f"--tensor-type: {message}" in capsys.readouterr().err
 
 
 def calibrated(source: Path, out: Path, *options: str) -> object:
@@ -307,3 +348,27 @@ def test_calibration_cannot_be_asked_for_and_refused(
         run(tmp_path, tmp_path / "out.gguf", "--calibrate", "x", "--no-calibration")
     assert error.value.code == 2
     assert "not allowed with argument" in capsys.readouterr().err
+
+
+def test_trimming_says_what_it_left_out_and_what_that_saves(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the weights, in bytes: those of the rows that went are all that is missing."""
+    out = tmp_path / "out.gguf"
+    text = str(source / "queries.txt")
+    assert run(source, out, "--prefix", "ask=ask: ", "--trim-vocabulary", text) == 0
+    printed = capsys.readouterr().out
+    stored = GGUFFile.open(out).tensors
+    rows = metadata(out)["t5serve.vocab_size"]
+    left, *_ = printed.splitlines()
+    wanted = f"{rows} of the vocabulary's 320 rows stay; of 2 sample queries 2 are cut as before, "
+    assert left.startswith(wanted)
+    assert left.endswith(" are answered as before")
+    weights = sum(tensor.nbytes for tensor in stored.values())
+    missing = (320 - stored["token_embd.weight"].shape[0]) * 64 * 4
+    assert missing > 0
+    assert f"weights: {weights:,} bytes instead of {weights + missing:,}; " in printed
+    # Two layers: q, k, v, o and the cross-attention's q and o, ffn, norms; a bias, norm and head.
+    layer = 6 * 64 * 64 + 2 * 64 * 128 + 3 * 64
+    step = 4 * (2 * layer + 32 * 4 + 64) + stored["token_embd.weight"].nbytes
+    assert f"a decode step reads {step:,} instead of {step + missing:,}" in printed

@@ -17,9 +17,11 @@ from t5gguf.errors import ConversionError
 from t5gguf.native import nbytes, quantize_rows
 from t5gguf.quantize import (
     F16_INPUT_LIMIT,
+    GROUPS,
     POLICIES,
     Policy,
     Quantizer,
+    group_types,
     quantizer,
     tensor_type,
 )
@@ -45,7 +47,7 @@ def types(
     config: Config = T5_V1_1_BASE,
     *,
     max_ffn_down_input: float = 10.0,
-    embedding: Type | None = None,
+    others: dict[Role, Type] | None = None,
 ) -> dict[str, Type]:
     """The type of every tensor of a model, by name."""
     return {
@@ -54,7 +56,7 @@ def types(
             POLICIES[policy],
             config,
             max_ffn_down_input=max_ffn_down_input,
-            embedding=embedding,
+            types=others,
         )
         for entry in entries(config)
     }
@@ -185,7 +187,7 @@ def test_ffn_down_is_bf16_in_f16_files_whose_inputs_are_large(policy: str) -> No
 @pytest.mark.parametrize("chosen", [Type.Q6_K, Type.F32], ids=lambda kind: kind.name)
 def test_the_embeddings_type_can_be_chosen(chosen: Type) -> None:
     """F32, ggml's type number 0, once counted as no choice."""
-    found = types("Q4_0", embedding=chosen)
+    found = types("Q4_0", others=group_types("embedding", chosen.name))
     other = types("Q4_0")
     assert {name for name, kind in found.items() if kind is not other[name]} == {
         "token_embd.weight",
@@ -194,9 +196,25 @@ def test_the_embeddings_type_can_be_chosen(chosen: Type) -> None:
     assert found["output.weight"] is chosen
 
 
+@pytest.mark.parametrize("policy", ["Q4_0", "Q4_K_M"])
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_groups_type_is_that_of_all_its_tensors(group: str, policy: str) -> None:
+    """In mixtures as well, of which some layers have more bits; of no other tensor."""
+    found, usual = types(policy, others=group_types(group, "Q8_0")), types(policy)
+    for name, role in roles().items():
+        assert found[name] is (Type.Q8_0 if role in GROUPS[group] else usual[name]), name
+
+
+def test_a_chosen_f16_keeps_to_its_range() -> None:
+    """ffn_down's large inputs overflow F16 in a file of any type."""
+    found = types("Q4_0", max_ffn_down_input=F16_INPUT_LIMIT + 1, others=group_types("ffn", "F16"))
+    assert found["enc.blk.0.ffn_down.weight"] is Type.BF16
+    assert found["enc.blk.0.ffn_up.weight"] is Type.F16
+
+
 def test_a_chosen_embedding_type_falls_back_too() -> None:
     config = dataclasses.replace(T5_V1_1_BASE, d_model=96)
-    assert types("Q4_0", config, embedding=Type.Q6_K)["output.weight"] is Type.Q8_0
+    assert types("Q4_0", config, others={Role.HEAD: Type.Q6_K})["output.weight"] is Type.Q8_0
 
 
 @pytest.mark.parametrize("name", POLICIES)
@@ -326,6 +344,29 @@ def test_a_row_larger_than_a_chunk_is_quantised_by_itself(
     values = noise(2, 256)
     whole = quantize_rows(values, Type.Q8_0)
     np.testing.assert_array_equal(quantize("x", values, Type.Q8_0), whole)
+
+
+def blas_threads() -> int:
+    """Threads of this process after a product that is large enough for several."""
+    square = np.ones((512, 512), np.float32)
+    square @= square
+    return len(os.listdir("/proc/self/task"))  # noqa: PTH208 - names are enough
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="counts threads as Linux does")  # noqa: PTH112
+def test_processes_have_one_thread_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There are as many as cores; numpy's BLAS would start as many threads again in each.
+
+    The environment, through which they are told, is as it was afterwards.
+    """
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    for before in (None, "3"):
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        if before:
+            monkeypatch.setenv("OMP_NUM_THREADS", before)
+        with quantizer() as started:
+            assert started._pool.submit(blas_threads).result() == 1
+        assert os.environ.get("OMP_NUM_THREADS") == before
 
 
 def test_a_process_that_dies_is_a_conversion_error() -> None:

@@ -19,7 +19,7 @@ from t5gguf.native import quantize_rows
 from t5gguf.quantize import POLICIES, tensor_type
 from t5gguf.reader import GGUFFile, StoredTensor
 from t5gguf.reference import Reference
-from t5gguf.tensor_map import entries
+from t5gguf.tensor_map import Role, entries
 from t5gguf.verify import BOUNDS, GATED_BOUND, ROW_BOUNDS, _check_values, bound, compare, verify
 from t5gguf.writer import PlannedTensor, Provenance, padded_rows, write
 
@@ -172,8 +172,8 @@ def test_quantised_rows_are_told_from_wrong_ones(tmp_path: Path, kind: Type) -> 
 def test_the_bound_is_that_of_the_coarsest_type(tied: Conversion) -> None:
     """A gated model's F32 file is off by ggml's table of GELU values, a coarser one by its type."""
     converter = Converter(tied.directory, PROVENANCE, QUERIES)
-    for embedding, expected in ((None, 5e-2), (Type.F32, 5e-2), (Type.Q4_0, 0.5)):
-        planned = converter.plan("Q8_0", embedding)
+    for embedding, expected in ((Type.Q8_0, 5e-2), (Type.F32, 5e-2), (Type.Q4_0, 0.5)):
+        planned = converter.plan("Q8_0", {Role.EMBEDDING: embedding})
         assert bound(planned, gated=False) == bound(planned, gated=True) == expected
     assert bound(converter.plan("F32"), gated=False) == 1e-5
     assert bound(converter.plan("F32"), gated=True) == 1e-3
@@ -196,7 +196,7 @@ def test_a_coarser_embedding_is_verified_by_its_own_bound(tmp_path: Path, tied: 
     """The file's type once gave the bound, so that this file failed."""
     converter = Converter(tied.directory, PROVENANCE, QUERIES)
     out = tmp_path / "out.gguf"
-    written = converter.convert(out, "Q8_0", embedding=Type.Q4_0, progress=False)
+    written = converter.convert(out, "Q8_0", types={Role.EMBEDDING: Type.Q4_0}, progress=False)
     assert BOUNDS[Type.Q8_0] < written.figures.rms <= BOUNDS[Type.Q4_0]
 
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from gguf import GGMLQuantizationType as Type
-
 from t5gguf.convert import Converter, Written
 from t5gguf.errors import ConversionError, FetchError
 from t5gguf.fetch.fetcher import Wanted
 from t5gguf.fetch.lock import Pin
-from t5gguf.quantize import POLICIES
+from t5gguf.quantize import POLICIES, group_types
 from t5gguf.reader import GGUFFile, ReadError
 from t5gguf.writer import Provenance
 
@@ -74,7 +72,7 @@ def convert(
             path,
             kind,
             force=True,
-            embedding=Type[embedding] if embedding else None,
+            types=group_types("embedding", embedding) if embedding else None,
             progress=progress,
         )
         for kind, path in due.items()

@@ -172,10 +172,12 @@ def _model(path: Path, running: Session) -> Finding:
         advice = (
             "served by llama.cpp's own graph, at half the speed: T5SERVE_BACKEND=graph says why"
         )
+    whole = file.metadata.get("t5serve.trimming.rows")
+    trimmed = f"vocabulary trimmed to {running.model.n_vocab:,} of {whole:,}; " if whole else ""
     return Finding(
         "model",
         f"{running.model.description}, {sum(sizes.values()) / 1e6:.1f} M parameters, "
-        f"mostly {kind}; tasks: {', '.join(running.profile.tasks)}",
+        f"mostly {kind}; {trimmed}tasks: {', '.join(running.profile.tasks)}",
         advice,
     )
 
