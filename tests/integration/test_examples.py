@@ -28,6 +28,7 @@ EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["p
 ]
 NEED_AN_EXTRA = {"evaluate.py", "prepare.py", "reward.py", "train.py"}
 NEED_THE_HUB = {"fetch.py"}
+BENCH_WITH_PEERS = {"peers", "tables"}
 ELSEWHERE = {"docs/api.md", "docs/operations.md"}  # test_docs.py, test_operations.py
 
 
@@ -90,7 +91,7 @@ def test_commands(server: Server, place: Path, page: str, command: str) -> None:
     )
     if script is not None and script.suffix == ".py":
         assert (ROOT / script).is_file()
-        if script.name in NEED_AN_EXTRA | NEED_THE_HUB:
+        if script.name in NEED_AN_EXTRA | NEED_THE_HUB or BENCH_WITH_PEERS & set(words):
             assert_options_exist(words, script)
             return
     elif script is not None:

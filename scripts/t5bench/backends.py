@@ -1,0 +1,203 @@
+"""Compares the two backends on the same files.
+
+In one process, pinned, interleaved: every round runs each contestant once, and medians are
+printed. Inputs are random tokens, outputs of fixed length; `llama` decodes several rows as
+llama.cpp does, all inputs encoded in one call.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from msgspec import structs
+
+from t5bench import bandwidth
+from t5serve.cpus import plan
+from t5serve.engine.config import MAX_TOKENS
+
+
+def run(options: argparse.Namespace) -> None:
+    """Pins this process as a worker would be, then measures."""
+    share = plan(1, options.threads)[0]
+    if "OMP_NUM_THREADS" not in os.environ:  # read by OpenMP when it is loaded: start anew
+        environment = {**os.environ, **bandwidth.pinned_environment(share)}
+        os.execve(sys.executable, [sys.executable, *sys.argv], environment)  # noqa: S606
+    if share.cpus:
+        os.sched_setaffinity(0, share.cpus)
+    from t5serve.worker import model  # noqa: PLC0415 - loads OpenMP
+
+    for file in options.files:
+        models = {
+            name: model.load(
+                file,
+                backend=name,
+                threads=share.threads,
+                rows=max(options.rows),
+                max_input_tokens=512,
+                max_tokens=MAX_TOKENS,
+                logit_scale=1.0,
+            )
+            for name in ("graph", "llama")
+        }
+        contestants = {name: loaded.backend for name, loaded in models.items()}
+        print(f"\n{file.name}, {share.threads} threads, {options.tokens_out} tokens out")
+        speed = bandwidth.probe(share.threads)
+        print(f"bandwidth: {speed / 1e9:.1f} GB/s")
+        limit = 1000 * bandwidth.gguf_step_bytes(file) / speed
+        print(f"bandwidth limit, caches left out: {limit:.2f} ms a token")
+        for tokens_in in options.tokens_in:
+            _compare(contestants, tokens_in, options, limit)
+        _rows(contestants, options)
+        _n_best(models["graph"], options)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Few."""
+    parser.add_argument("files", nargs="+", type=Path, help="GGUF files")
+    parser.add_argument("--tokens-in", nargs="+", type=int, default=[8, 12, 32, 64])
+    parser.add_argument("--tokens-out", type=int, default=12)
+    parser.add_argument("--rows", nargs="+", type=int, default=[1, 4, 8, 16])
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--threads", type=int)
+
+
+def _compare(
+    contestants: dict[str, Any], tokens_in: int, options: argparse.Namespace, limit: float
+) -> None:
+    """One row at a time."""
+    encode, token, total = (defaultdict[str, list[float]](list) for _ in range(3))
+    ids = _ids(tokens_in)
+    for round_ in range(options.rounds + 1):
+        for name, backend in contestants.items():
+            started = time.perf_counter()
+            backend.encode(0, ids)
+            encoded = time.perf_counter()
+            best = 0
+            for _ in range(options.tokens_out):
+                best = int(backend.step([0], [best])[0].argmax())
+            ended = time.perf_counter()
+            backend.release(0)
+            if round_:  # the first one builds graphs
+                encode[name].append(1000 * (encoded - started))
+                token[name].append(1000 * (ended - encoded) / options.tokens_out)
+                total[name].append(1000 * (ended - started))
+    line = f"{tokens_in:4d} in:"
+    for name in contestants:
+        e, t, s = (statistics.median(values[name]) for values in (encode, token, total))
+        line += f"  {name} encode {e:6.2f}, token {t:5.2f} ({limit / t:4.0%}), total {s:6.1f} ms"
+    ratio = statistics.median(token["llama"]) / statistics.median(token["graph"])
+    whole = statistics.median(total["llama"]) / statistics.median(total["graph"])
+    print(f"{line}  graph faster: token {ratio:.2f}x, total {whole:.2f}x", flush=True)
+
+
+def _rows(contestants: dict[str, Any], options: argparse.Namespace) -> None:
+    """Several rows decoded together: tokens a second, encoding left out."""
+    graph = contestants["graph"]
+    speeds: dict[str, list[float]] = defaultdict(list)
+    for _ in range(max(3, options.rounds // 3)):
+        for rows in options.rows:
+            for row in range(rows):
+                graph.encode(row, _ids(12))
+            every = list(range(rows))
+            graph.step(every, [0] * rows)
+            started = time.perf_counter()
+            for _ in range(options.tokens_out - 1):
+                graph.step(every, [5] * rows)
+            seconds = time.perf_counter() - started
+            speeds[f"graph {rows}"].append(rows * (options.tokens_out - 1) / seconds)
+            for row in every:
+                graph.release(row)
+        rows = max(options.rows)
+        speeds[f"llama {rows}"].append(_llama_rows(contestants["llama"], rows, options.tokens_out))
+    for name, values in speeds.items():
+        print(f"  {name:>9} rows: {statistics.median(values):6.0f} tokens/s", flush=True)
+
+
+def _n_best(loaded: Any, options: argparse.Namespace) -> None:  # noqa: ANN401 - see there
+    """Several sequences of one query, against as many requests for one."""
+    from t5serve.decoding.config import GenerationConfig  # noqa: PLC0415
+    from t5serve.wire import Generate  # noqa: PLC0415
+    from t5serve.worker.job import Generation  # noqa: PLC0415
+    from t5serve.worker.loop import advance  # noqa: PLC0415
+
+    plain = GenerationConfig(
+        max_tokens=options.tokens_out,
+        logit_bias={loaded.vocabulary.eos: -100.0},  # all of one length
+    )
+    sampled = structs.replace(plain, do_sample=True, seed=1)
+    settings = {
+        "8 samples": structs.replace(sampled, num_return_sequences=8),
+        "4 beams": structs.replace(plain, num_beams=4, num_return_sequences=4),
+        "4 diverse beams": structs.replace(
+            plain, num_beams=4, num_beam_groups=4, diversity_penalty=1.0, num_return_sequences=4
+        ),
+        "one sample": sampled,
+        "one greedy": plain,
+    }
+    times: dict[str, list[float]] = defaultdict(list)
+    for _ in range(options.rounds + 1):
+        for name, config in settings.items():
+            started = time.perf_counter()
+            generation = Generation(Generate(0, config, ids=_ids(12)), loaded, 0)
+            while generation.rows:
+                advance(loaded, [generation])
+            times[name].append(1000 * (time.perf_counter() - started))
+    medians = {name: statistics.median(values[1:]) for name, values in times.items()}
+    for name, several, one in (
+        ("8 samples", 8, "one sample"),
+        ("4 beams", 4, "one greedy"),
+        ("4 diverse beams", 4, "one greedy"),
+    ):
+        share = medians[name] / (several * medians[one])
+        print(
+            f"  {name}: {medians[name]:.1f} ms, {share:.0%} of {several} requests"
+            f" ({medians[one]:.1f} ms each)",
+            flush=True,
+        )
+
+
+def _llama_rows(backend: Any, rows: int, tokens: int) -> float:  # noqa: ANN401 - see there
+    """llama.cpp's graph with several sequences in a context of its own."""
+    import llama_cpp  # noqa: PLC0415
+
+    params = llama_cpp.llama_context_default_params()
+    params.n_ctx = 32 * rows * ((tokens + 31) // 32) + 512
+    params.n_batch = params.n_ubatch = 512
+    params.n_seq_max = rows
+    params.kv_unified = True
+    params.n_threads = params.n_threads_batch = int(os.environ["OMP_NUM_THREADS"])
+    params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    context = llama_cpp.llama_init_from_model(backend.native, params)
+    batch = llama_cpp.llama_batch_init(512, 0, 1)
+
+    def fill(entries: Sequence[tuple[int, int, int]]) -> None:
+        for index, (token, position, sequence) in enumerate(entries):
+            batch.token[index], batch.pos[index] = token, position
+            batch.n_seq_id[index], batch.seq_id[index][0], batch.logits[index] = 1, sequence, 1
+        batch.n_tokens = len(entries)
+
+    fill([(t, p, row) for row in range(rows) for p, t in enumerate(_ids(12))])
+    llama_cpp.llama_encode(context, batch)
+    started = 0.0
+    for position in range(tokens):
+        if position == 1:
+            started = time.perf_counter()
+        fill([(5, position, row) for row in range(rows)])
+        llama_cpp.llama_decode(context, batch)
+    seconds = time.perf_counter() - started
+    llama_cpp.llama_batch_free(batch)
+    llama_cpp.llama_free(context)
+    return rows * (tokens - 1) / seconds
+
+
+def _ids(count: int) -> list[int]:
+    """The same `count` tokens every time, `</s>` last."""
+    return [5 + 37 * index % 7000 for index in range(count - 1)] + [1]

@@ -1,0 +1,1 @@
+"""The engines that are compared, each used in a process of its own (`t5bench.child`)."""

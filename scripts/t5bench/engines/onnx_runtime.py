@@ -1,0 +1,57 @@
+"""ONNX Runtime through optimum-onnx."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnxruntime
+from optimum.onnxruntime import ORTModelForSeq2SeqLM
+
+from t5bench.engine import Generated
+from t5bench.engines.pytorch import greedy
+
+
+class OnnxRuntime:
+    """A directory that optimum-cli exported, or quantised.
+
+    Args:
+        path: the directory.
+        threads: within an operator.
+        suffix: of the files' names: `_quantized`, or nothing.
+        merged: one decoder for the first step and the others, or two.
+        io_binding: outputs stay in ONNX Runtime's memory between the steps.
+        affinities: processors of the threads but the first, as ONNX Runtime writes them.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        threads: int,
+        *,
+        suffix: str = "",
+        merged: bool = True,
+        io_binding: bool = False,
+        affinities: str = "",
+    ) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        if affinities:
+            options.add_session_config_entry("session.intra_op_thread_affinities", affinities)
+        decoder = "decoder_model_merged" if merged else "decoder_model"
+        self._model = ORTModelForSeq2SeqLM.from_pretrained(
+            path,
+            encoder_file_name=f"encoder_model{suffix}.onnx",
+            decoder_file_name=f"{decoder}{suffix}.onnx",
+            decoder_with_past_file_name=None if merged else f"decoder_with_past_model{suffix}.onnx",
+            use_merged=merged,
+            use_io_binding=io_binding,
+            session_options=options,
+            provider="CPUExecutionProvider",
+        )
+
+    def generate(self, ids: Sequence[int], tokens: int, *, fixed: bool) -> Generated:
+        """Greedy."""
+        return Generated(greedy(self._model, ids, tokens, fixed=fixed))

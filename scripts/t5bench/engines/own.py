@@ -1,0 +1,41 @@
+"""This engine without the service around it: what a worker does for one request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from t5bench.engine import Generated
+from t5serve import wire
+from t5serve.decoding.config import MAX_WIDTH, GenerationConfig
+from t5serve.engine.config import WorkerConfig
+from t5serve.worker.job import Generation
+from t5serve.worker.loop import advance, warm_up
+from t5serve.worker.model import load
+
+
+class Own:
+    """A GGUF file, loaded as a worker does it."""
+
+    def __init__(self, path: str, threads: int) -> None:
+        config = WorkerConfig(path, threads, [], max_input_tokens=512)
+        self._model = load(
+            Path(path),
+            threads=threads,
+            max_input_tokens=config.max_input_tokens,
+            max_tokens=config.max_tokens,
+            logit_scale=config.logit_scale,
+            backend=config.backend,
+            rows=max(config.max_batch, MAX_WIDTH),
+        )
+        warm_up(self._model)
+
+    def generate(self, ids: Sequence[int], tokens: int, *, fixed: bool) -> Generated:
+        """Greedy."""
+        bias = {self._model.vocabulary.eos: -100.0} if fixed else {}
+        config = GenerationConfig(max_tokens=tokens, logit_bias=bias)
+        generation = Generation(wire.Generate(0, config, ids=list(ids)), self._model, 0)
+        while generation.rows:
+            advance(self._model, [generation])
+        outcome = generation.outcome()
+        return Generated(outcome.best.tokens, outcome.timings.encode + outcome.timings.decode)

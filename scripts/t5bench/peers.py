@@ -1,0 +1,163 @@
+"""Compares this engine with what else runs T5 on a processor, and writes the results.
+
+Files OUT.json, OUT.md and OUT.png. Peers come with the extra `bench`; one that is not installed
+is left out. Everything that is converted is kept in the work directory and used again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from t5bench import lineup, plot, tables
+from t5bench.contest import Plan, contest, say
+from t5bench.errors import BenchError
+from t5bench.files import Files
+from t5bench.shapes import SHAPES
+from t5gguf.convert import QUERIES
+from t5gguf.quantize import POLICIES
+from t5serve.commands import machine
+
+EMBEDDED = "embedded"
+MAIN = (12, 12)  # a search query, and its reformulation
+VERSIONS = (
+    *("t5serve", "llama-cpp-python", "numpy", "torch", "transformers"),
+    *("ctranslate2", "onnxruntime", "optimum-onnx"),
+)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Each shape in turn; files are written after each.
+
+    Raises:
+        BenchError: nothing to measure, or a contestant failed.
+    """
+    plan = _plan(options)
+    shapes = [_files(name, options) for name in options.shapes]
+    results: dict[str, Any] = {"machine": _machine(), "settings": _settings(options), "shapes": []}
+    for files in shapes:
+        say(f"\n{files.directory.name}")
+        prefix = "" if files.endless else options.prefix
+        if options.prepare:
+            lineup.prepare(plan.groups, plan.kinds, files, prefix)
+            continue
+        results["shapes"].append(contest(files, plan, prefix))
+        _write(results, options.out)
+    if results["shapes"]:
+        say(f"\n{tables.markdown(results)}")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Defaults are those of docs/performance.md."""
+    parser.add_argument(
+        "--shapes",
+        nargs="+",
+        choices=[EMBEDDED, *SHAPES],
+        default=["t5-base"],
+        help=f"{EMBEDDED}: the checkpoint of --embedded; the others have seeded random weights",
+    )
+    parser.add_argument("--work", type=Path, required=True, help="where converted files are kept")
+    parser.add_argument("--out", type=Path, default=Path("bench"), help="name of the results")
+    parser.add_argument("--tokenizer", type=Path, help="directory of T5's spiece.model")
+    parser.add_argument("--embedded", type=Path, help="checkpoint of the included model")
+    parser.add_argument("--prefix", default="", help=f"of the {EMBEDDED} model's inputs")
+    parser.add_argument("--contestants", nargs="+", choices=lineup.GROUPS, default=lineup.GROUPS)
+    parser.add_argument(
+        "--types", nargs="+", choices=POLICIES, default=["F16", "Q8_0", "Q4_0"], metavar="TYPE"
+    )
+    parser.add_argument("--tokens-in", nargs="+", type=int, default=[8, 12, 32, 64])
+    parser.add_argument("--tokens-out", nargs="+", type=int, default=[12, 32])
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument(
+        "--main-rounds", type=int, default=40, help="of {} tokens in, {} out".format(*MAIN)
+    )
+    parser.add_argument("--trial-rounds", type=int, default=5, help="to find a peer's settings")
+    parser.add_argument("--cold-starts", type=int, default=3)
+    parser.add_argument("--threads", type=int, help="of each contestant; default: the cores")
+    parser.add_argument("--queries", type=Path, default=QUERIES, help="real ones, a line each")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--prepare", action="store_true", help="convert only")
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    groups = []
+    for group in options.contestants:
+        missing = lineup.missing(group)
+        if missing:
+            say(f"{group} is left out: {', '.join(missing)} not installed (extra `bench`)")
+        else:
+            groups.append(group)
+    if not groups:
+        raise BenchError("no contestant is left")
+    pairs = list(product(options.tokens_in, options.tokens_out))
+    return Plan(
+        groups=groups,
+        kinds=options.types,
+        tokens_in=options.tokens_in,
+        tokens_out=options.tokens_out,
+        main=MAIN if MAIN in pairs else pairs[0],
+        rounds=options.rounds,
+        main_rounds=options.main_rounds,
+        trial_rounds=options.trial_rounds,
+        cold_starts=options.cold_starts,
+        threads=options.threads,
+        lines=options.queries.read_text(encoding="utf-8").splitlines(),
+        seed=options.seed,
+    )
+
+
+def _files(name: str, options: argparse.Namespace) -> Files:
+    if name == EMBEDDED:
+        if options.embedded is None:
+            raise BenchError(f"--shapes {EMBEDDED} needs --embedded, its checkpoint's directory")
+        return Files.of_checkpoint(name, options.work, options.embedded)
+    if options.tokenizer is None:
+        raise BenchError(f"--shapes {name} needs --tokenizer, a directory with T5's spiece.model")
+    return Files.of_shape(name, options.work, options.tokenizer)
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "processor": machine.processor(),
+        "features": machine.features(),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in VERSIONS},
+        "load": machine.load(),
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _settings(options: argparse.Namespace) -> dict[str, Any]:
+    """What was asked for, so that the figures can be had again; files by their names."""
+    given = {name: value for name, value in vars(options).items() if name not in {"out", "work"}}
+    return {name: value.name if isinstance(value, Path) else value for name, value in given.items()}
+
+
+def _write(results: dict[str, Any], out: Path) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    body = json.dumps(results, indent=1, ensure_ascii=False) + "\n"
+    _beside(out, ".json").write_text(body, encoding="utf-8")
+    _beside(out, ".md").write_text(tables.markdown(results), encoding="utf-8")
+    if find_spec("matplotlib") is None:
+        say("no picture: matplotlib is not installed (extra `bench`)")
+    else:
+        plot.save(results, _beside(out, ".png"))
+
+
+def _beside(out: Path, suffix: str) -> Path:
+    return out.with_name(out.name + suffix)  # "v1.1" has no suffix to replace

@@ -1,0 +1,83 @@
+"""Results as a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+WIDTH, ROW = 6.4, 0.34  # inches: of a panel, and of a contestant in it
+OURS, OTHERS = "tab:blue", "0.6"
+
+
+def save(results: dict[str, Any], path: Path) -> None:
+    """For each shape its main pair of lengths, and how times grow with the input, as PNG."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - of the extra
+
+    shapes = results["shapes"]
+    height = sum(1.6 + ROW * len(shape["contestants"]) for shape in shapes)
+    figure: Any = Figure(figsize=(2 * WIDTH, height), layout="constrained")
+    grid = figure.subplots(
+        len(shapes),
+        2,
+        squeeze=False,
+        height_ratios=[1.6 + ROW * len(shape["contestants"]) for shape in shapes],
+    )
+    for (left, right), shape in zip(grid, shapes, strict=True):
+        _bars(left, shape)
+        _lines(right, shape)
+    figure.savefig(path, dpi=120, format="png")
+
+
+def _bars(axis: Any, shape: dict[str, Any]) -> None:  # noqa: ANN401 - matplotlib's
+    """Medians of the main pair, whiskers to p95, the fastest on top."""
+    tokens_in, tokens_out = shape["main"]
+    cells = sorted(
+        (
+            cell
+            for cell in shape["cells"]
+            if (cell["tokens_in"], cell["tokens_out"]) == (tokens_in, tokens_out)
+        ),
+        key=lambda cell: -cell["median_ms"],
+    )
+    medians = [cell["median_ms"] for cell in cells]
+    above = [cell["p95_ms"] - cell["median_ms"] for cell in cells]
+    bars = axis.barh(
+        [cell["contestant"] for cell in cells],
+        medians,
+        xerr=[[0] * len(above), above],
+        color=[OURS if _ours(cell["contestant"]) else OTHERS for cell in cells],
+        error_kw={"ecolor": "0.25", "elinewidth": 1, "capsize": 2},
+    )
+    labels = [
+        f"{cell['median_ms']:.0f}" if cell["median_ms"] >= 10 else f"{cell['median_ms']:.1f}"
+        for cell in cells
+    ]
+    axis.bar_label(bars, labels, label_type="center", color="white", fontsize="small")
+    axis.set(
+        title=f"{shape['shape']}: {tokens_in} tokens in, {tokens_out} out",
+        xlabel="ms a request: median, whisker to p95",
+    )
+
+
+def _lines(axis: Any, shape: dict[str, Any]) -> None:  # noqa: ANN401 - matplotlib's
+    """Medians by tokens in, for the main number of tokens out."""
+    out = shape["main"][1]
+    for one in shape["contestants"]:
+        points = sorted(
+            (cell["tokens_in"], cell["median_ms"])
+            for cell in shape["cells"]
+            if cell["contestant"] == one["name"] and cell["tokens_out"] == out
+        )
+        style = ":" if one["inside"] else "-"
+        axis.plot(*zip(*points, strict=True), style, marker="o", markersize=3, label=one["name"])
+    axis.set(
+        yscale="log",
+        title=f"{shape['shape']}: by tokens in, {out} out",
+        xlabel="tokens in",
+        ylabel="ms a request, median",
+    )
+    axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize="small")
+
+
+def _ours(name: str) -> bool:
+    return name.startswith("t5serve")

@@ -1,0 +1,126 @@
+"""scripts/bench.py from its command line to its files, on a tiny random model."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import bench
+import tiny
+from t5bench import lineup, tables
+from t5bench.contestant import InProcess
+from t5bench.errors import BenchError
+from t5bench.queries import Query
+from t5bench.service import OverHttp
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
+    monkeypatch.setattr("sys.argv", ["bench.py", *map(str, arguments)])
+    return bench.main()
+
+
+def measure(
+    place: Path, monkeypatch: pytest.MonkeyPatch, types: list[str], *contestants: str
+) -> dict[str, Any]:
+    """Everything once; the results of the one shape, besides all of them."""
+    queries = place / "queries.txt"
+    queries.write_text("".join(tiny.QUERIES.read_text().splitlines(keepends=True)[:5]))
+    status = run(
+        monkeypatch,
+        *(
+            "peers",
+            "--shapes",
+            "embedded",
+            "--work",
+            place / "work",
+            "--out",
+            place / "out" / "v1.1",
+        ),
+        *("--embedded", tiny.build("tied_relu", place / "checkpoint"), "--queries", queries),
+        *("--types", *types, "--contestants", *contestants),
+        *("--tokens-in", "6", "12", "--tokens-out", "4", "12", "--cold-starts", "1"),
+        *("--rounds", "1", "--main-rounds", "2", "--trial-rounds", "1"),
+    )
+    assert status == 0
+    found: dict[str, Any] = json.loads((place / "out" / "v1.1.json").read_text())
+    return found
+
+
+def test_this_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In process and over HTTP, two types: the files are made, the figures fit together."""
+    results = measure(tmp_path, monkeypatch, ["F16", "Q8_0"], "t5serve")
+    (shape,) = results["shapes"]
+    names = ["t5serve F16", "t5serve F16, HTTP", "t5serve Q8_0", "t5serve Q8_0, HTTP"]
+    contestants = {one["name"]: one for one in shape["contestants"]}
+    assert list(contestants) == names
+    assert shape["baseline"] == names[-1]
+    assert shape["main"] == [12, 12]
+    cells = {(c["contestant"], c["tokens_in"], c["tokens_out"]): c for c in shape["cells"]}
+    assert cells.keys() == {(n, i, o) for n in names for i in (6, 12) for o in (4, 12)}
+    for (name, tokens_in, out), cell in cells.items():
+        samples = cell["samples_ms"]
+        assert len(samples) == cell["rounds"] == (2 if (tokens_in, out) == (12, 12) else 1)
+        assert cell["median_ms"] == pytest.approx(statistics.median(samples), abs=0.001)
+        assert cell["median_ms"] <= cell["p95_ms"] <= cell["p99_ms"] <= max(samples) + 0.001
+        assert 0 < cell["other_ms"] < cell["median_ms"]
+        baseline = cells[names[-1], tokens_in, out]["median_ms"]
+        assert cell["ratio"] == pytest.approx(cell["median_ms"] / baseline)
+        if name == names[0]:
+            assert contestants[name]["agreement"] == 1
+    for one in contestants.values():
+        assert len(one["cold_start_ms"]) == 1
+        assert one["cold_start_ms"][0] > cells[one["name"], 12, 12]["median_ms"]
+        assert one["peak_bytes"] > 1 << 20
+        assert [token["tokens_in"] for token in one["per_token"]] == [6, 12]
+        assert (one["http_adds_ms"] is None) == (one["inside"] is None)
+        assert one["logits"]["rms"] < 0.05
+    assert contestants[names[2]]["weight_bytes"] < contestants[names[0]]["weight_bytes"]
+    page = (tmp_path / "out" / "v1.1.md").read_text()
+    assert all(f"| {name} |" in page for name in names)
+
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*.gguf")}
+    assert len(made) == 2
+    capsys.readouterr()
+    assert run(monkeypatch, "tables", tmp_path / "out" / "v1.1.json") == 0
+    assert capsys.readouterr().out.strip() == page.strip()
+    other = tmp_path / "page.md"
+    other.write_text(f"{tables.BEGIN}{tables.END}")
+    assert run(monkeypatch, "tables", tmp_path / "out" / "v1.1.json", "--into", other) == 0
+    assert page.strip() in other.read_text()
+
+
+@pytest.mark.parametrize("group", ["pytorch", "ctranslate2", "onnxruntime"])
+def test_peers_say_the_same(group: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is measured is the same model: in full precision each token is that of this engine."""
+    for package in lineup.PACKAGES[group]:
+        pytest.importorskip(package)
+    results = measure(tmp_path, monkeypatch, ["F32"], "t5serve", group)
+    (shape,) = results["shapes"]
+    peers = [one for one in shape["contestants"] if not one["name"].startswith("t5serve")]
+    assert peers
+    for one in peers:
+        assert one["agreement"] == 1 or not one["name"].endswith("fp32")
+        assert one["agreement"] is not None
+    for tournament in shape["tournaments"]:
+        assert tournament["best"] == min(tournament["median_ms"], key=tournament["median_ms"].get)
+
+
+def test_contestants_that_fail(tmp_path: Path, embedded: Path) -> None:
+    """One that can't start says why; one that tokenises otherwise is refused."""
+    nothing = tmp_path / "nothing.gguf"
+    with pytest.raises(BenchError, match=r"Broken ended: .*nothing\.gguf"):
+        InProcess("Broken", "own", {"path": str(nothing), "threads": 1}).start()
+    with pytest.raises(BenchError, match=r"not ready: .*nothing\.gguf is not there"):
+        OverHttp("Broken", nothing, 1).start()
+    service = OverHttp("tiny", embedded, 1).start()
+    try:
+        with pytest.raises(BenchError, match=r"took 'a cat' for . tokens, not 9"):
+            service.ask(Query("a cat", [1] * 9), 4)
+    finally:
+        service.close()

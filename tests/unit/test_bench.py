@@ -1,0 +1,277 @@
+"""scripts/t5bench: what is read off the measurements, and how they are taken."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+import tiny
+from t5bench import bandwidth, derived, figures, lineup, peers, process, shapes, tables
+from t5bench.contestant import Answer, check_length
+from t5bench.errors import BenchError
+from t5bench.lineup import Entry, Tournament
+from t5bench.queries import Query, of_length
+from t5bench.rounds import interleave
+from t5bench.tournament import winner
+from t5gguf.checkpoint import Checkpoint, Config
+from t5gguf.convert import Converter
+from t5gguf.reader import GGUFFile
+from t5gguf.vocab import Vocabulary
+from t5gguf.writer import Provenance
+
+NO_PROCESS = 0  # has no directory in /proc, so that nobody waits for it
+
+
+@dataclass
+class Clockwork:
+    """Answers in a time of its own, and remembers what it was asked."""
+
+    total_ms: float
+    log: list[tuple[str, str, int]]
+    name: str
+    pid: int = NO_PROCESS
+    closed: bool = False
+
+    def ask(self, query: Query, tokens: int, *, fixed: bool = True) -> Answer:
+        assert fixed
+        self.log.append((self.name, query.text, tokens))
+        return Answer(self.total_ms * tokens)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@dataclass(frozen=True)
+class Scheduled:
+    """A contestant that takes a given time, or can't be started."""
+
+    name: str
+    total_ms: float | None
+    started: list[Clockwork] = field(default_factory=list)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return {}
+
+    def renamed(self, name: str) -> Scheduled:
+        return replace(self, name=name)
+
+    def start(self) -> Clockwork:
+        if self.total_ms is None:
+            raise BenchError("an illegal instruction")
+        self.started.append(Clockwork(self.total_ms, [], self.name))
+        return self.started[-1]
+
+
+QUERIES = [Query("one", [5, 1]), Query("two", [6, 1])]
+
+
+def test_a_cell() -> None:
+    """Median and percentiles of what requests took, and the median of what was not native."""
+    taken = [Answer(10.0, 9.0), Answer(30.0, 27.0), Answer(20.0, 18.0)]
+    cell = figures.cell(taken)
+    assert (cell["rounds"], cell["median_ms"], cell["other_ms"]) == (3, 20.0, 2.0)
+    assert (cell["p95_ms"], cell["p99_ms"]) == pytest.approx((29.0, 29.8))
+    assert cell["samples_ms"] == [10.0, 30.0, 20.0]
+    assert figures.cell([Answer(1.0)])["other_ms"] is None
+
+
+def test_the_time_of_a_token() -> None:
+    """The slope between the shortest and the longest output; none of one length."""
+    assert figures.token_ms({12: 50.0, 20: 70.0, 32: 130.0}) == 4.0
+    assert figures.token_ms({12: 50.0}) is None
+
+
+def test_agreement() -> None:
+    """Counts outputs that are equal to their end."""
+    assert figures.agreement([[1, 2], [3], []], [[1, 2], [4], []]) == pytest.approx(2 / 3)
+    assert figures.until([7, 8, 1, 9], 1) == [7, 8]
+    assert figures.until([7, 8], 1) == [7, 8]
+
+
+def contestant(name: str, inside: str | None = None) -> dict[str, Any]:
+    return {"name": name, "inside": inside, "weight_bytes": 780, "position_bytes": 10}
+
+
+def cell(name: str, out: int, median: float, other: float | None) -> dict[str, Any]:
+    lengths = {"tokens_in": 12, "tokens_out": out}
+    return {"contestant": name, **lengths, "median_ms": median, "other_ms": other}
+
+
+def test_what_follows() -> None:
+    """Ratios to the smallest file over HTTP, the share of the limit, and what HTTP adds."""
+    results = {
+        "main": (12, 12),
+        "bytes_per_second": 500_000.0,
+        "contestants": [
+            contestant("t5serve Q4_0"),
+            contestant("t5serve Q4_0, HTTP", "t5serve Q4_0"),
+            contestant("PyTorch fp32"),
+        ],
+        "cells": [
+            cell("t5serve Q4_0", 12, 40.0, 2.0),
+            cell("t5serve Q4_0", 32, 120.0, 3.0),
+            cell("t5serve Q4_0, HTTP", 12, 50.0, 3.5),
+            cell("t5serve Q4_0, HTTP", 32, 130.0, 9.0),
+            cell("PyTorch fp32", 12, 200.0, None),
+            cell("PyTorch fp32", 32, 520.0, None),
+        ],
+    }
+    derived.add(results)
+    inside, http, other = results["contestants"]
+    assert results["baseline"] == "t5serve Q4_0, HTTP"
+    assert [one["ratio"] for one in results["cells"]] == [0.8, 120 / 130, 1.0, 1.0, 4.0, 4.0]
+    assert (inside["http_adds_ms"], http["http_adds_ms"]) == (None, 1.5)
+    # 780 of weights, and 12 + 22 positions of 10 bytes: 1,120 bytes take 2.24 ms.
+    (token,) = inside["per_token"]
+    assert token == {"tokens_in": 12, "ms": 4.0, "limit_ms": 2.24, "share": 0.56}
+    assert other["per_token"][0]["ms"] == 16.0
+
+
+def test_rounds_are_interleaved() -> None:
+    """Each round has every contestant and length once, on one query; the first is not counted."""
+    log: list[tuple[str, str, int]] = []
+    running = {
+        name: Clockwork(milliseconds, log, name) for name, milliseconds in (("a", 1.0), ("b", 2.0))
+    }
+    answers = interleave(running, QUERIES, {3: 2, 5: 4}, Random(0))
+    assert {key: len(found) for key, found in answers.items()} == {
+        ("a", 3): 2,
+        ("b", 3): 2,
+        ("a", 5): 4,
+        ("b", 5): 4,
+    }
+    assert [answer.total_ms for answer in answers["b", 3]] == [6.0, 6.0]
+    rounds = [log[:4], log[4:8], log[8:12], log[12:14], log[14:]]
+    both = [("a", 3), ("a", 5), ("b", 3), ("b", 5)]
+    for number, entries in enumerate(rounds):
+        expected = both if number < 3 else [("a", 5), ("b", 5)]
+        assert sorted((name, tokens) for name, _, tokens in entries) == expected
+        assert len({text for _, text, _ in entries}) == 1
+    assert [entries[0][1] for entries in rounds] == ["two", "one", "two", "one", "two"]
+
+
+def test_lengths() -> None:
+    """A fixed length is met exactly, another one is not exceeded."""
+    check_length("x", 4, 4, fixed=True)
+    check_length("x", 3, 4, fixed=False)
+    with pytest.raises(BenchError, match="x answered with 3 tokens instead of 4"):
+        check_length("x", 3, 4, fixed=True)
+    with pytest.raises(BenchError, match="5 tokens instead of 4"):
+        check_length("x", 5, 4, fixed=False)
+
+
+def test_a_tournament() -> None:
+    """The fastest takes part under the peer's name; what can't start is listed; all are ended."""
+    contestants = [Scheduled("slow", 3.0), Scheduled("fast", 2.0), Scheduled("wide", None)]
+    entries = [Entry(one, weight_bytes=7, cache_item=4) for one in contestants]
+    results, best = winner(Tournament("Peer int8", entries), QUERIES, 12, 2, Random(0))
+    assert (best.name, best.weight_bytes) == ("Peer int8", 7)
+    assert best.contestant.start().ask(QUERIES[0], 1).total_ms == 2.0
+    assert results["best"] == "fast"
+    assert list(results["median_ms"].items()) == [("fast", 24.0), ("slow", 36.0)]
+    assert results["failed"] == {"wide": "an illegal instruction"}
+    assert all(running.closed for one in contestants[:1] for running in one.started)
+    with pytest.raises(BenchError, match="Peer int8: an illegal instruction"):
+        winner(Tournament("Peer int8", entries[2:]), QUERIES, 12, 2, Random(0))
+
+
+def test_queries_of_a_length(tmp_path: Path) -> None:
+    """Texts that are tokenised to exactly so many ids, the same for the same seed."""
+    directory = tiny.build("tied_relu", tmp_path)
+    config = Config.load(directory)
+    vocabulary = Vocabulary.load(directory, config, config.vocab_size)
+    found = of_length(vocabulary, 9, 4)
+    assert [len(query.ids) for query in found] == [9] * 4
+    assert [vocabulary.encode(query.text) for query in found] == [query.ids for query in found]
+    assert found == of_length(vocabulary, 9, 4)
+    assert found != of_length(vocabulary, 9, 4, seed=1)
+    assert len({query.text for query in found}) > 1
+
+
+def test_random_weights(tmp_path: Path) -> None:
+    """A checkpoint that the converter reads; the tokens that are no text are near nothing."""
+    tokenizer = tmp_path / "tokenizer"
+    tokenizer.mkdir()
+    tiny.vocabulary(tokenizer / "spiece.model")
+    shape = shapes.Shape(d_model=32, d_ff=64, heads=2, layers=1, d_kv=16)
+    shapes.write(shape, tokenizer, tmp_path / "one")
+    shapes.write(shape, tokenizer, tmp_path / "two")
+    shapes.write(shape, tokenizer, tmp_path / "other", seed=1)
+    read = [
+        (tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two", "other")
+    ]
+    assert read[0] == read[1] != read[2]
+    converter = Converter(tmp_path / "one", Provenance("random"), ["a query"], ())
+    assert len(converter.plan("Q8_0")) == len(converter.plan("F32"))
+    embedding = Checkpoint.open(tmp_path / "one").tensors["shared.weight"].load()
+    assert embedding.shape == (shapes.ROWS, 32)
+    silent = abs(embedding[[0, 1, 2, shapes.PIECES, -1]]).max()
+    assert silent < 0.1 * abs(embedding[3 : shapes.PIECES]).max(axis=1).min()
+    with pytest.raises(BenchError, match=r"has no spiece\.model"):
+        shapes.write(shape, tmp_path, tmp_path / "three")
+
+
+def test_bytes_of_a_step(tmp_path: Path) -> None:
+    """Counted from the shape they are those of the F32 file, but for norms and position bias."""
+    directory = tiny.build("unequal", tmp_path / "checkpoint")
+    file = tmp_path / "x.gguf"
+    Converter(directory, Provenance("x"), ["a"], ()).convert(file, "F32", progress=False)
+    left_out = sum(
+        tensor.nbytes
+        for name, tensor in GGUFFile.open(file).tensors.items()
+        if name.startswith("dec.") and ("norm" in name or "rel_b" in name)
+    )
+    config = Config.load(directory)
+    assert bandwidth.gguf_step_bytes(file) == bandwidth.step_bytes(config, 4) + left_out
+    # One decoder layer, keys and values, six heads of 16.
+    assert bandwidth.position_bytes(config, 2) == 2 * 1 * 96 * 2
+
+
+def test_a_tree_of_processes(tmp_path: Path) -> None:
+    """Peak memory and processor time of a process, its children and theirs, all threads."""
+    for pid, children, peak, busy in ((1, "2 3", 10, [1, 2]), (2, "4", 20, [4]), (4, "", 5, [8])):
+        for thread, nanoseconds in enumerate(busy):
+            task = tmp_path / f"{pid}" / "task" / f"{pid + thread}"
+            task.mkdir(parents=True)
+            (task / "schedstat").write_text(f"{nanoseconds}000000000 7 7\n")
+        (tmp_path / f"{pid}/task/{pid}/children").write_text(children)
+        (tmp_path / f"{pid}/status").write_text(f"VmPeak: 99 kB\nVmHWM:\t    {peak} kB\n")
+    assert process.tree(1, tmp_path) == [1, 2, 3, 4]  # 3 has ended
+    assert process.peak_bytes(1, tmp_path) == 35 * 1024
+    assert process.busy_seconds(1, tmp_path) == 15.0
+
+
+def test_a_page() -> None:
+    """Tables replace what stands between the marks, and nothing else."""
+    page = f"before\n{tables.BEGIN}\nold\n{tables.END}\nafter\n"
+    new = tables.insert(page, "| a |\n")
+    assert new == f"before\n{tables.BEGIN}\n\n| a |\n\n{tables.END}\nafter\n"
+    assert tables.insert(new, "| a |") == new
+    for wrong in ("", tables.BEGIN, f"{tables.END}{tables.BEGIN}", page + page):
+        with pytest.raises(BenchError, match="each once"):
+            tables.insert(wrong, "x")
+
+
+def test_what_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A peer without its package is left out, and named with what to install."""
+    monkeypatch.setitem(lineup.PACKAGES, "pytorch", ("no_such_package",))
+    options = bench_options(["--contestants", "pytorch", "--work", str(tmp_path)])
+    with pytest.raises(BenchError, match="no contestant is left"):
+        peers.run(options)
+    said = capsys.readouterr().out
+    assert said == "pytorch is left out: no_such_package not installed (extra `bench`)\n"
+
+
+def bench_options(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    peers.add_arguments(parser)
+    return parser.parse_args(arguments)
