@@ -1,4 +1,4 @@
-"""Compares the two backends on the same files.
+"""Compares the two backends on the same files, the graph with ggml's kernels as well.
 
 In one process, pinned, interleaved: every round runs each contestant once, and medians are
 printed. Inputs are random tokens, outputs of fixed length; `llama` decodes several rows as
@@ -15,7 +15,7 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import structs
 
@@ -23,33 +23,42 @@ from t5bench import bandwidth
 from t5serve.cpus import plan
 from t5serve.engine.config import MAX_TOKENS
 
+STARTED = "T5BENCH_THREADS"
+# Name: (backend, whether it multiplies with our own kernels).
+CONTESTANTS: dict[str, tuple[Literal["graph", "llama"], bool]] = {
+    "graph": ("graph", True),
+    "ggml's kernels": ("graph", False),
+    "llama": ("llama", False),
+}
+
 
 def run(options: argparse.Namespace) -> None:
     """Pins this process as a worker would be, then measures."""
-    share = plan(1, options.threads)[0]
-    if "OMP_NUM_THREADS" not in os.environ:  # read by OpenMP when it is loaded: start anew
+    if STARTED not in os.environ:  # OpenMP reads its variables when it is loaded: start anew
+        share = plan(1, options.threads)[0]
         environment = {**os.environ, **bandwidth.pinned_environment(share)}
+        environment[STARTED] = str(share.threads)
         os.execve(sys.executable, [sys.executable, *sys.argv], environment)  # noqa: S606
-    if share.cpus:
-        os.sched_setaffinity(0, share.cpus)
+    threads = int(os.environ[STARTED])  # by now OpenMP has bound this thread to one processor
     from t5serve.worker import model  # noqa: PLC0415 - loads OpenMP
 
     for file in options.files:
         models = {
             name: model.load(
                 file,
-                backend=name,
-                threads=share.threads,
+                backend=backend,
+                threads=threads,
                 rows=max(options.rows),
                 max_input_tokens=512,
                 max_tokens=MAX_TOKENS,
                 logit_scale=1.0,
+                own_kernels=own_kernels,
             )
-            for name in ("graph", "llama")
+            for name, (backend, own_kernels) in CONTESTANTS.items()
         }
         contestants = {name: loaded.backend for name, loaded in models.items()}
-        print(f"\n{file.name}, {share.threads} threads, {options.tokens_out} tokens out")
-        speed = bandwidth.probe(share.threads)
+        print(f"\n{file.name}, {threads} threads, {options.tokens_out} tokens out")
+        speed = bandwidth.probe(threads)
         print(f"bandwidth: {speed / 1e9:.1f} GB/s")
         limit = 1000 * bandwidth.gguf_step_bytes(file) / speed
         print(f"bandwidth limit, caches left out: {limit:.2f} ms a token")
@@ -93,9 +102,14 @@ def _compare(
     for name in contestants:
         e, t, s = (statistics.median(values[name]) for values in (encode, token, total))
         line += f"  {name} encode {e:6.2f}, token {t:5.2f} ({limit / t:4.0%}), total {s:6.1f} ms"
-    ratio = statistics.median(token["llama"]) / statistics.median(token["graph"])
-    whole = statistics.median(total["llama"]) / statistics.median(total["graph"])
-    print(f"{line}  graph faster: token {ratio:.2f}x, total {whole:.2f}x", flush=True)
+    print(line)
+    for name in contestants:
+        if name != "graph":
+            ratio = statistics.median(token[name]) / statistics.median(token["graph"])
+            whole = statistics.median(total[name]) / statistics.median(total["graph"])
+            print(
+                f"        graph against {name}: token {ratio:.2f}x, total {whole:.2f}x", flush=True
+            )
 
 
 def _rows(contestants: dict[str, Any], options: argparse.Namespace) -> None:
