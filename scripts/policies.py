@@ -92,7 +92,7 @@ def parse(policy: str) -> tuple[str, dict[Role, Type]]:
         ConversionError: no such group or type of a group.
     """
     file_type, *groups = policy.split(",")
-    types = {}
+    types: dict[Role, Type] = {}
     for group in groups:
         name, _, kind = group.partition("=")
         types |= group_types(name, kind)
