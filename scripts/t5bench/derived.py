@@ -39,7 +39,7 @@ def baseline(names: Sequence[str]) -> str:
 
 
 def _per_token(contestant: Results, cells: Cells, bytes_per_second: float) -> list[Results]:
-    """By input length; none where there is one output length only."""
+    """By input length; none where there is one output length only, or no slope to be seen."""
     medians: dict[int, dict[int, float]] = {}
     for (name, tokens_in, tokens_out), cell in cells.items():
         if name == contestant["name"]:
@@ -47,7 +47,7 @@ def _per_token(contestant: Results, cells: Cells, bytes_per_second: float) -> li
     found = []
     for tokens_in, by_output in medians.items():
         taken = figures.token_ms(by_output)
-        if taken is None:
+        if taken is None or taken <= 0:  # noise, of a run with few rounds
             continue
         positions = tokens_in + (min(by_output) + max(by_output)) / 2
         read = contestant["weight_bytes"] + positions * contestant["position_bytes"]

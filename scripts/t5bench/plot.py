@@ -48,11 +48,8 @@ def _bars(axis: Any, shape: dict[str, Any]) -> None:  # noqa: ANN401 - matplotli
         color=[OURS if _ours(cell["contestant"]) else OTHERS for cell in cells],
         error_kw={"ecolor": "0.25", "elinewidth": 1, "capsize": 2},
     )
-    labels = [
-        f"{cell['median_ms']:.0f}" if cell["median_ms"] >= 10 else f"{cell['median_ms']:.1f}"
-        for cell in cells
-    ]
-    axis.bar_label(bars, labels, label_type="center", color="white", fontsize="small")
+    axis.bar_label(bars, [f"{median:.3g}" for median in medians], padding=3, fontsize="small")
+    axis.margins(x=0.1)
     axis.set(
         title=f"{shape['shape']}: {tokens_in} tokens in, {tokens_out} out",
         xlabel="ms a request: median, whisker to p95",
@@ -60,19 +57,18 @@ def _bars(axis: Any, shape: dict[str, Any]) -> None:  # noqa: ANN401 - matplotli
 
 
 def _lines(axis: Any, shape: dict[str, Any]) -> None:  # noqa: ANN401 - matplotlib's
-    """Medians by tokens in, for the main number of tokens out."""
+    """Medians by tokens in, for the main number of tokens out, in process."""
     out = shape["main"][1]
-    for one in shape["contestants"]:
+    for name in (one["name"] for one in shape["contestants"] if one["inside"] is None):
         points = sorted(
             (cell["tokens_in"], cell["median_ms"])
             for cell in shape["cells"]
-            if cell["contestant"] == one["name"] and cell["tokens_out"] == out
+            if cell["contestant"] == name and cell["tokens_out"] == out
         )
-        style = ":" if one["inside"] else "-"
-        axis.plot(*zip(*points, strict=True), style, marker="o", markersize=3, label=one["name"])
+        axis.plot(*zip(*points, strict=True), marker="o", markersize=3, label=name)
     axis.set(
         yscale="log",
-        title=f"{shape['shape']}: by tokens in, {out} out",
+        title=f"{shape['shape']}: by tokens in, {out} out, in process",
         xlabel="tokens in",
         ylabel="ms a request, median",
     )

@@ -77,7 +77,8 @@ def test_this_engine(
         assert len(one["cold_start_ms"]) == 1
         assert one["cold_start_ms"][0] > cells[one["name"], 12, 12]["median_ms"]
         assert one["peak_bytes"] > 1 << 20
-        assert [token["tokens_in"] for token in one["per_token"]] == [6, 12]
+        assert {token["tokens_in"] for token in one["per_token"]} <= {6, 12}
+        assert all(token["ms"] > 0 for token in one["per_token"])
         assert (one["http_adds_ms"] is None) == (one["inside"] is None)
         assert one["logits"]["rms"] < 0.05
     assert contestants[names[2]]["weight_bytes"] < contestants[names[0]]["weight_bytes"]
