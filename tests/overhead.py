@@ -15,8 +15,9 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from io import BufferedRWPair
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import httpx
 from tqdm import tqdm
@@ -86,7 +87,7 @@ class Parts:
         }
 
 
-def post(stream: IO[bytes], path: str, body: object, request_id: str) -> float:
+def post(stream: BufferedRWPair, path: str, body: object, request_id: str) -> float:
     """Milliseconds until the answer is there, which must be a good one."""
     content = json.dumps(body).encode()
     head = (

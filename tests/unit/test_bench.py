@@ -106,7 +106,7 @@ def cell(name: str, out: int, median: float, other: float | None) -> dict[str, A
 
 def test_what_follows() -> None:
     """Ratios to the smallest file over HTTP, the share of the limit, and what HTTP adds."""
-    results = {
+    results: dict[str, Any] = {
         "main": (12, 12),
         "bytes_per_second": 500_000.0,
         "contestants": [
