@@ -119,6 +119,7 @@ class ReferenceBackend:
     """The converter's numpy model, which is exact: F32 throughout, and GELU from no table."""
 
     name = "reference"
+    kernels = "numpy's"
     rows = inputs = 20
     max_input_tokens = max_tokens = 64
 

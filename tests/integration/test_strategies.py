@@ -356,6 +356,7 @@ class CountingBackend:
 
     def __init__(self, backend: Backend) -> None:
         self.name = backend.name
+        self.kernels = backend.kernels
         self.rows = backend.rows
         self.inputs = backend.inputs
         self.n_vocab = backend.n_vocab

@@ -39,6 +39,7 @@ class FakeBackend:
     """Ends each row after as many steps as its input has tokens; notes what it was asked."""
 
     name = "fake"
+    kernels = "none"
     rows = 4
     inputs = 4
     n_vocab = 10

@@ -23,6 +23,8 @@ class Backend(Protocol):
     """
 
     name: str
+    kernels: str
+    """Whose multiply the weights: told to people."""
     rows: int
     inputs: int
     n_vocab: int

@@ -58,6 +58,7 @@ class GraphBackend:
         self.max_tokens = max_tokens
         self._cpu = Cpu(threads)
         self._weights = Weights(path, self._cpu, output_scale=logit_scale, own_kernels=own_kernels)
+        self.kernels = "own kernels" if self._weights.matrices else "ggml's kernels"
         shape = self._weights.shape
         self._span = _bucket(max_input_tokens)
         self._cells = _power(max_tokens)

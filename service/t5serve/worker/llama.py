@@ -36,6 +36,7 @@ class LlamaBackend:
     """
 
     name = "llama"
+    kernels = "ggml's kernels"
     inputs = 1
 
     def __init__(

@@ -151,7 +151,7 @@ class _File:
         ours = {key: text for key, text in self.metadata.items() if key.startswith("t5serve.")}
         info = ModelInfo(
             name=self.metadata.get("general.name", self._path.stem),
-            description=f"{self._path.name}, {backend.name} backend",
+            description=f"{self._path.name}, {backend.name} backend, {backend.kernels}",
             n_vocab=self.n_vocab,
             max_input_tokens=backend.max_input_tokens,
             max_tokens=backend.max_tokens,
