@@ -92,9 +92,9 @@ def contest(files: Files, plan: Plan, prefix: str) -> Results:
         for tokens, queries in inputs.items():
             say(f"{tokens} tokens in")
             answers[tokens] = interleave(running, queries, plan.rounds_of(tokens), random)
+            speeds.append(bandwidth.measure(plan.threads))
         agreeing = _agreement(entries, running, files, plan, prefix)
-        peaks = {name: process.peak_bytes(one.pid) for name, one in running.items()}
-    speeds.append(bandwidth.measure(plan.threads))
+        memory = {name: process.memory(one.pid) for name, one in running.items()}
     results = {
         "shape": files.directory.name,
         "threads": share.threads,
@@ -109,7 +109,7 @@ def contest(files: Files, plan: Plan, prefix: str) -> Results:
                 "weight_bytes": entry.weight_bytes,
                 "position_bytes": bandwidth.position_bytes(files.config, entry.cache_item),
                 "cold_start_ms": [1000 * seconds for seconds in cold[entry.name]],
-                "peak_bytes": peaks[entry.name],
+                **memory[entry.name],
                 "logits": files.figures(entry.kind) if entry.kind else None,
                 "agreement": agreeing.get(entry.name),
             }
@@ -160,7 +160,7 @@ def _agreement(
     queries = of_lines(files.vocabulary, plan.lines, prefix)
     outputs = {}
     for name in (entry.name for entry in entries if entry.inside is None):
-        taken = [running[name].ask(query, max(plan.tokens_out), fixed=False) for query in queries]
+        taken = [running[name].ask(query, plan.main[1], fixed=False) for query in queries]
         end = files.config.eos_token_id
         outputs[name] = [figures.until(answer.tokens or [], end) for answer in taken]
     reference = next(iter(outputs.values()))

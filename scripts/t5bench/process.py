@@ -22,17 +22,19 @@ def tree(pid: int, proc: Path = PROC) -> list[int]:
     return found
 
 
-def peak_bytes(pid: int, proc: Path = PROC) -> int:
-    """The sum of what each process of the tree had resident at its peak (VmHWM).
+def memory(pid: int, proc: Path = PROC) -> dict[str, int]:
+    """Sums over the processes of the tree, in bytes.
 
-    Pages of mapped files count, and those that several processes share count in each.
+    `peak_bytes` was resident at the peak of each (VmHWM): pages of mapped files count, as often as
+    they are mapped. `private_bytes` is what is resident now and no file's (RssAnon).
     """
-    total = 0
+    total = {"peak_bytes": 0, "private_bytes": 0}
     for one in tree(pid, proc):
         with suppress(OSError):
             status = (proc / f"{one}/status").read_text()
-            found = re.search(r"VmHWM:\s*(\d+) kB", status)
-            total += 1024 * int(found[1]) if found else 0
+            for name, field in (("peak_bytes", "VmHWM"), ("private_bytes", "RssAnon")):
+                found = re.search(rf"{field}:\s*(\d+) kB", status)
+                total[name] += 1024 * int(found[1]) if found else 0
     return total
 
 

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from sentencepiece import SentencePieceProcessor
 
 from t5bench.errors import BenchError
 
-PIECES = 32_000  # of T5's vocabulary; then 100 sentinels, and padding up to the embedding's rows
-ROWS = 32_128
+SENTINELS = 100  # after the vocabulary's pieces; then padding, up to a multiple of 128
 TOKENIZER_FILES = ("spiece.model", "tokenizer.json")
-TOKENIZER = {"tokenizer_class": "T5Tokenizer", "extra_ids": 100, "legacy": True}
+TOKENIZER = {"tokenizer_class": "T5Tokenizer", "extra_ids": SENTINELS, "legacy": True}
 
 # Found by trial, for answers that are more than one token repeated: with Hugging Face's scales
 # everywhere, the last token's embedding or the cross-attention decides alone.
@@ -42,8 +42,8 @@ class Shape:
     """Of the encoder, and of the decoder."""
     d_kv: int = 64
 
-    def config(self) -> dict[str, object]:
-        """Its config.json."""
+    def config(self, rows: int) -> dict[str, object]:
+        """Its config.json, for an embedding of so many rows."""
         return {
             "architectures": ["T5ForConditionalGeneration"],
             "model_type": "t5",
@@ -53,7 +53,7 @@ class Shape:
             "num_heads": self.heads,
             "num_layers": self.layers,
             "num_decoder_layers": self.layers,
-            "vocab_size": ROWS,
+            "vocab_size": rows,
             "n_positions": 512,
             "feed_forward_proj": "relu",
             "is_encoder_decoder": True,
@@ -83,33 +83,39 @@ def write(shape: Shape, tokenizer: Path, directory: Path, seed: int = 0) -> None
         if (tokenizer / name).is_file():
             shutil.copyfile(tokenizer / name, directory / name)
     _write_json(directory / "tokenizer_config.json", TOKENIZER)
-    _write_json(directory / "config.json", shape.config())
-    _write_weights(directory / "model.safetensors", shape, np.random.default_rng(seed))
+    pieces = SentencePieceProcessor(model_file=str(tokenizer / TOKENIZER_FILES[0])).get_piece_size()
+    rows = -(-(pieces + SENTINELS) // 128) * 128
+    silent = [0, 1, 2, *range(pieces, rows)]
+    _write_json(directory / "config.json", shape.config(rows))
+    _write_weights(directory / "model.safetensors", list(_plan(shape, rows)), silent, seed)
 
 
-def _write_weights(path: Path, shape: Shape, random: np.random.Generator) -> None:
+def _write_weights(
+    path: Path, plan: Sequence[tuple[str, tuple[int, ...], float]], silent: Sequence[int], seed: int
+) -> None:
     """Draws and writes one tensor after the other."""
+    random = np.random.default_rng(seed)
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     end = 0
-    for name, size, _ in _plan(shape):
+    for name, size, _ in plan:
         start, end = end, end + 4 * int(np.prod(size))
         header[name] = {"dtype": "F32", "shape": size, "data_offsets": [start, end]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
-        for name, size, scale in _plan(shape):
+        for name, size, scale in plan:
             values = random.standard_normal(size, np.float32) * np.float32(scale)
             if name == "shared.weight":
-                values[[0, 1, 2, *range(PIECES, ROWS)]] *= np.float32(SILENT_SCALE)
+                values[silent] *= np.float32(SILENT_SCALE)
             elif name.endswith("norm.weight"):
                 values += 1
             file.write(values.tobytes())
 
 
-def _plan(shape: Shape) -> Iterator[tuple[str, tuple[int, ...], float]]:
+def _plan(shape: Shape, rows: int) -> Iterator[tuple[str, tuple[int, ...], float]]:
     """Name, shape and standard deviation of each tensor, near Hugging Face's initialisation."""
-    yield "shared.weight", (ROWS, shape.d_model), EMBEDDING_SCALE
+    yield "shared.weight", (rows, shape.d_model), EMBEDDING_SCALE
     for stack, attentions in (
         ("encoder", ("SelfAttention",)),
         ("decoder", ("SelfAttention", "EncDecAttention")),

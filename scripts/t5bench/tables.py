@@ -76,7 +76,7 @@ def _main(shape: Results) -> str:
     cells = _by_lengths(shape)[tuple(shape["main"])]
     head = [
         *("", "median", "p95", "p99", "ratio", "a token", "of the limit", "HTTP adds"),
-        *("peak memory", "cold start", "logits off", "same answers"),
+        *("peak memory", "private", "cold start", "logits off", "same answers"),
     ]
     rows = []
     for one in shape["contestants"]:
@@ -93,6 +93,7 @@ def _main(shape: Results) -> str:
                 f"{token['share']:.0%}" if token else "",
                 _ms(one["http_adds_ms"], 2),
                 f"{one['peak_bytes'] / 1e6:.0f} MB",
+                f"{one['private_bytes'] / 1e6:.0f} MB",
                 f"{statistics.median(one['cold_start_ms']) / 1000:.2f} s",
                 f"{one['logits']['rms']:.2g}" if one["logits"] else "",
                 f"{one['agreement']:.0%}" if one["agreement"] is not None else "",

@@ -211,9 +211,9 @@ def test_random_weights(tmp_path: Path) -> None:
     converter = Converter(tmp_path / "one", Provenance("random"), ["a query"], ())
     assert len(converter.plan("Q8_0")) == len(converter.plan("F32"))
     embedding = Checkpoint.open(tmp_path / "one").tensors["shared.weight"].load()
-    assert embedding.shape == (shapes.ROWS, 32)
-    silent = abs(embedding[[0, 1, 2, shapes.PIECES, -1]]).max()
-    assert silent < 0.1 * abs(embedding[3 : shapes.PIECES]).max(axis=1).min()
+    assert embedding.shape == (384, 32)
+    silent = abs(embedding[[0, 1, 2, *range(tiny.PIECES, 384)]]).max()
+    assert silent < 0.1 * abs(embedding[3 : tiny.PIECES]).max(axis=1).min()
     with pytest.raises(BenchError, match=r"has no spiece\.model"):
         shapes.write(shape, tmp_path, tmp_path / "three")
 
@@ -235,16 +235,18 @@ def test_bytes_of_a_step(tmp_path: Path) -> None:
 
 
 def test_a_tree_of_processes(tmp_path: Path) -> None:
-    """Peak memory and processor time of a process, its children and theirs, all threads."""
+    """Memory and processor time of a process, its children and theirs, all threads."""
     for pid, children, peak, busy in ((1, "2 3", 10, [1, 2]), (2, "4", 20, [4]), (4, "", 5, [8])):
         for thread, nanoseconds in enumerate(busy):
             task = tmp_path / f"{pid}" / "task" / f"{pid + thread}"
             task.mkdir(parents=True)
             (task / "schedstat").write_text(f"{nanoseconds}000000000 7 7\n")
         (tmp_path / f"{pid}/task/{pid}/children").write_text(children)
-        (tmp_path / f"{pid}/status").write_text(f"VmPeak: 99 kB\nVmHWM:\t    {peak} kB\n")
+        (tmp_path / f"{pid}/status").write_text(
+            f"VmPeak: 99 kB\nVmHWM:\t    {peak} kB\nRssAnon:\t {peak - 1} kB\n"
+        )
     assert process.tree(1, tmp_path) == [1, 2, 3, 4]  # 3 has ended
-    assert process.peak_bytes(1, tmp_path) == 35 * 1024
+    assert process.memory(1, tmp_path) == {"peak_bytes": 35 * 1024, "private_bytes": 32 * 1024}
     assert process.busy_seconds(1, tmp_path) == 15.0
 
 
