@@ -19,7 +19,7 @@ from typing import Any
 
 from msgspec import structs
 
-from t5bench import bandwidth
+from t5bench import environment, probe
 from t5serve.cpus import plan
 from t5serve.engine.config import MAX_TOKENS
 
@@ -28,8 +28,8 @@ def run(options: argparse.Namespace) -> None:
     """Pins this process as a worker would be, then measures."""
     share = plan(1, options.threads)[0]
     if "OMP_NUM_THREADS" not in os.environ:  # read by OpenMP when it is loaded: start anew
-        environment = {**os.environ, **bandwidth.pinned_environment(share)}
-        os.execve(sys.executable, [sys.executable, *sys.argv], environment)  # noqa: S606
+        variables = {**os.environ, **environment.pinned(share)}
+        os.execve(sys.executable, [sys.executable, *sys.argv], variables)  # noqa: S606
     if share.cpus:
         os.sched_setaffinity(0, share.cpus)
     from t5serve.worker import model  # noqa: PLC0415 - loads OpenMP
@@ -49,14 +49,21 @@ def run(options: argparse.Namespace) -> None:
         }
         contestants = {name: loaded.backend for name, loaded in models.items()}
         print(f"\n{file.name}, {share.threads} threads, {options.tokens_out} tokens out")
-        speed = bandwidth.probe(share.threads)
+        speed = probe.bytes_per_second(share.threads)
         print(f"bandwidth: {speed / 1e9:.1f} GB/s")
-        limit = 1000 * bandwidth.gguf_step_bytes(file) / speed
+        limit = 1000 * _step_bytes(file) / speed
         print(f"bandwidth limit, caches left out: {limit:.2f} ms a token")
         for tokens_in in options.tokens_in:
             _compare(contestants, tokens_in, options, limit)
         _rows(contestants, options)
         _n_best(models["graph"], options)
+
+
+def _step_bytes(file: Path) -> int:
+    # Here and not above: `gguf` brings another OpenMP along, which must not be the first.
+    from t5bench.bandwidth import gguf_step_bytes  # noqa: PLC0415
+
+    return gguf_step_bytes(file)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
