@@ -236,10 +236,11 @@ def test_bytes_of_a_step(tmp_path: Path) -> None:
     assert bandwidth.position_bytes(config, 2) == 2 * 1 * 96 * 2
 
 
-@pytest.mark.parametrize("module", ["child", "probe", "backends"])
+@pytest.mark.parametrize("module", ["child", "engines.own", "probe", "backends"])
 def test_what_is_pinned_imports_little(module: str) -> None:
-    """gguf brings another OpenMP along, which would bind the thread to one processor, so that
-    every product of the ggml loaded afterwards runs on that one alone."""
+    """PyPI's gguf loads an OpenMP that binds the thread to one processor: ggml's, loaded later,
+    then had no other one, and the bandwidth was half.
+    """
     code = f"import sys, t5bench.{module}; sys.exit('gguf' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], env=environment.inherited({}), check=False)
     assert ran.returncode == 0
