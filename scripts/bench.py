@@ -8,33 +8,34 @@ Runtime; `python scripts/bench.py backends FILE.gguf ..`: its two backends again
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
+from importlib import import_module
 
-from t5bench import backends, peers, tables
 from t5bench.errors import BenchError
-from t5gguf.errors import ConversionError
 
-COMMANDS = {
-    "peers": (peers, "compare with PyTorch, CTranslate2 and ONNX Runtime"),
-    "backends": (backends, "compare the backends `graph` and `llama` on GGUF files"),
-    "tables": (tables, "print a comparison's results as Markdown, or put them into a page"),
-}
+COMMANDS = ("peers", "backends", "tables")
 
 
 def main() -> int:
     """Runs a command; one message and status 1 when it fails."""
-    parser = argparse.ArgumentParser(prog="bench.py", description="Measure how fast it is.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, (module, text) in COMMANDS.items():
-        module.add_arguments(commands.add_parser(name, help=text, description=module.__doc__))
-    options = parser.parse_args()
+    parser = argparse.ArgumentParser(prog="bench.py", description=__doc__)
+    parser.add_argument("command", choices=COMMANDS)
+    name = parser.parse_args(sys.argv[1:2]).command
+    # The others are not imported: some load an OpenMP, before `backends` has pinned itself.
+    command = import_module(f"t5bench.{name}")
+    parser = argparse.ArgumentParser(prog=f"bench.py {name}", description=command.__doc__)
+    command.add_arguments(parser)
+    options = parser.parse_args(sys.argv[2:])
     try:
-        COMMANDS[options.command][0].run(options)
-    except (BenchError, ConversionError, OSError) as error:
+        command.run(options)
+    except (BenchError, ValueError, OSError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     return 0
 
 
 if __name__ == "__main__":
+    # As Ctrl-C does, so that the contestants are ended as well.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     sys.exit(main())

@@ -19,11 +19,10 @@ from typing import Any, Literal
 
 from msgspec import structs
 
-from t5bench import bandwidth
+from t5bench import environment, probe
 from t5serve.cpus import plan
 from t5serve.engine.config import MAX_TOKENS
 
-STARTED = "T5BENCH_THREADS"
 # Name: (backend, whether it multiplies with our own kernels).
 CONTESTANTS: dict[str, tuple[Literal["graph", "llama"], bool]] = {
     "graph": ("graph", True),
@@ -34,12 +33,12 @@ CONTESTANTS: dict[str, tuple[Literal["graph", "llama"], bool]] = {
 
 def run(options: argparse.Namespace) -> None:
     """Pins this process as a worker would be, then measures."""
-    if STARTED not in os.environ:  # OpenMP reads its variables when it is loaded: start anew
-        share = plan(1, options.threads)[0]
-        environment = {**os.environ, **bandwidth.pinned_environment(share)}
-        environment[STARTED] = str(share.threads)
-        os.execve(sys.executable, [sys.executable, *sys.argv], environment)  # noqa: S606
-    threads = int(os.environ[STARTED])  # by now OpenMP has bound this thread to one processor
+    share = plan(1, options.threads)[0]
+    if "OMP_NUM_THREADS" not in os.environ:  # read by OpenMP when it is loaded: start anew
+        variables = {**os.environ, **environment.pinned(share)}
+        os.execve(sys.executable, [sys.executable, *sys.argv], variables)  # noqa: S606
+    if share.cpus:
+        os.sched_setaffinity(0, share.cpus)
     from t5serve.worker import model  # noqa: PLC0415 - loads OpenMP
 
     for file in options.files:
@@ -47,7 +46,7 @@ def run(options: argparse.Namespace) -> None:
             name: model.load(
                 file,
                 backend=backend,
-                threads=threads,
+                threads=share.threads,
                 rows=max(options.rows),
                 max_input_tokens=512,
                 max_tokens=MAX_TOKENS,
@@ -57,15 +56,22 @@ def run(options: argparse.Namespace) -> None:
             for name, (backend, own_kernels) in CONTESTANTS.items()
         }
         contestants = {name: loaded.backend for name, loaded in models.items()}
-        print(f"\n{file.name}, {threads} threads, {options.tokens_out} tokens out")
-        speed = bandwidth.probe(threads)
+        print(f"\n{file.name}, {share.threads} threads, {options.tokens_out} tokens out")
+        speed = probe.bytes_per_second(share.threads)
         print(f"bandwidth: {speed / 1e9:.1f} GB/s")
-        limit = 1000 * bandwidth.gguf_step_bytes(file) / speed
+        limit = 1000 * _step_bytes(file) / speed
         print(f"bandwidth limit, caches left out: {limit:.2f} ms a token")
         for tokens_in in options.tokens_in:
             _compare(contestants, tokens_in, options, limit)
         _rows(contestants, options)
         _n_best(models["graph"], options)
+
+
+def _step_bytes(file: Path) -> int:
+    # Here and not above: `gguf` brings another OpenMP along, which must not be the first.
+    from t5bench.bandwidth import gguf_step_bytes  # noqa: PLC0415
+
+    return gguf_step_bytes(file)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

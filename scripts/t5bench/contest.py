@@ -73,7 +73,7 @@ def contest(files: Files, plan: Plan, prefix: str) -> Results:
         tokens: of_length(files.vocabulary, tokens, INPUTS, plan.seed) for tokens in plan.tokens_in
     }
     entries, tournaments = lineup.of(plan.groups, plan.kinds, files, share, prefix)
-    speeds = [bandwidth.measure(plan.threads)]
+    speeds = [bandwidth.measure(share)]
     trials = []
     for one in tournaments:
         say(f"{one.name}: which of {len(one.entries)} settings is best")
@@ -92,7 +92,7 @@ def contest(files: Files, plan: Plan, prefix: str) -> Results:
         for tokens, queries in inputs.items():
             say(f"{tokens} tokens in")
             answers[tokens] = interleave(running, queries, plan.rounds_of(tokens), random)
-            speeds.append(bandwidth.measure(plan.threads))
+            speeds.append(bandwidth.measure(share))
         agreeing = _agreement(entries, running, files, plan, prefix)
         memory = {name: process.memory(one.pid) for name, one in running.items()}
     results = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -11,13 +10,11 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from t5bench import environment
 from t5bench.errors import BenchError
 from t5bench.queries import Query
-
-SCRIPTS = Path(__file__).parents[1]
 
 
 class Answer(NamedTuple):
@@ -124,7 +121,7 @@ class Child:
         }
         self._process = subprocess.Popen(
             [sys.executable, "-m", "t5bench.child", json.dumps(spec)],
-            env=environment(contestant.environment),
+            env=environment.inherited(contestant.environment),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -161,12 +158,6 @@ class Child:
             raise BenchError(f"{self._name} ended: {tail(self._log)}")
         answer: dict[str, Any] = json.loads(line)
         return answer
-
-
-def environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """This process's, with variables of a contestant's own, and with our modules to be found."""
-    path = os.pathsep.join([str(SCRIPTS), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return {**os.environ, "PYTHONPATH": path, **variables}
 
 
 def check_length(name: str, found: int, tokens: int, *, fixed: bool) -> None:

@@ -12,8 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from t5bench import shapes
-from t5bench.contestant import environment
+from t5bench import environment, shapes
 from t5bench.errors import BenchError
 from t5gguf.checkpoint import Config
 from t5gguf.convert import QUERIES, Converter
@@ -151,7 +150,7 @@ def _run(*arguments: str | Path) -> None:
     """A converter's own command line."""
     ran = subprocess.run(
         [sys.executable, *map(str, arguments)],
-        env=environment({}),
+        env=environment.inherited({}),
         check=False,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

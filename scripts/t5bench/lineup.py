@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from t5bench.bandwidth import gguf_step_bytes, pinned_environment, step_bytes
+from t5bench import environment
+from t5bench.bandwidth import gguf_step_bytes, step_bytes
 from t5bench.contestant import Contestant, InProcess
 from t5bench.files import Files
 from t5bench.service import OverHttp
@@ -102,7 +103,7 @@ def own(files: Files, kinds: Sequence[str], share: Share) -> list[Entry]:
             name,
             "own",
             {"path": str(path), "threads": share.threads},
-            pinned_environment(share),
+            environment.pinned(share),
             share.cpus,
         )
         over_http = OverHttp(f"{name}, HTTP", path, share.threads)

@@ -17,7 +17,8 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, Literal
 
-from t5bench.contestant import Answer, Running, check_length, environment, tail
+from t5bench import environment
+from t5bench.contestant import Answer, Running, check_length, tail
 from t5bench.errors import BenchError
 from t5bench.queries import Query
 
@@ -76,7 +77,7 @@ class Service:
         }
         self._process = subprocess.Popen(
             [sys.executable, "-m", "t5serve", "serve", "--port", str(port)],
-            env=environment(settings),
+            env=environment.inherited(settings),
             stderr=self._log,
         )
         self.pid = self._process.pid

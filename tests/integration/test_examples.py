@@ -65,6 +65,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (directory / "run" / "checkpoint").symlink_to(directory / "path" / "to" / "checkpoint")
     queries = "".join(f"{index}\thow many legs has a dog {index}\n" for index in range(20))
     (directory / "queries.tsv").write_text(queries)
+    (directory / "held-out.txt").write_text("\n".join(tiny.QUERIES.read_text().splitlines()[:8]))
+    (directory / "domain.txt").write_text(tiny.QUERIES.read_text())
     return directory
 
 

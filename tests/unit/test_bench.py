@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 
 import tiny
-from t5bench import bandwidth, derived, figures, lineup, peers, process, shapes, tables
+from t5bench import bandwidth, derived, environment, figures, lineup, peers, process, shapes, tables
 from t5bench.contestant import Answer, check_length
 from t5bench.errors import BenchError
 from t5bench.lineup import Entry, Tournament
@@ -232,6 +234,16 @@ def test_bytes_of_a_step(tmp_path: Path) -> None:
     assert bandwidth.gguf_step_bytes(file) == bandwidth.step_bytes(config, 4) + left_out
     # One decoder layer, keys and values, six heads of 16.
     assert bandwidth.position_bytes(config, 2) == 2 * 1 * 96 * 2
+
+
+@pytest.mark.parametrize("module", ["child", "engines.own", "probe", "backends"])
+def test_what_is_pinned_imports_little(module: str) -> None:
+    """PyPI's gguf loads an OpenMP that binds the thread to one processor: ggml's, loaded later,
+    then had no other one, and the bandwidth was half.
+    """
+    code = f"import sys, t5bench.{module}; sys.exit('gguf' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], env=environment.inherited({}), check=False)
+    assert ran.returncode == 0
 
 
 def test_a_tree_of_processes(tmp_path: Path) -> None:

@@ -20,7 +20,6 @@ class OnnxRuntime:
         suffix: of the files' names: `_quantized`, or nothing.
         merged: one decoder for the first step and the others, or two.
         io_binding: outputs stay in ONNX Runtime's memory between the steps.
-        affinities: processors of the threads but the first, as ONNX Runtime writes them.
     """
 
     def __init__(
@@ -31,15 +30,12 @@ class OnnxRuntime:
         suffix: str = "",
         merged: bool = True,
         io_binding: bool = False,
-        affinities: str = "",
     ) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        if affinities:
-            options.add_session_config_entry("session.intra_op_thread_affinities", affinities)
         decoder = "decoder_model_merged" if merged else "decoder_model"
         self._model = ORTModelForSeq2SeqLM.from_pretrained(
             path,
