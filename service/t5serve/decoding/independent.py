@@ -19,7 +19,8 @@ class Independent:
         self._rules = rules
         count = rules.config.num_return_sequences
         seed = secrets.randbits(63) if rules.config.seed is None else rules.config.seed
-        self._samplers = [Sampler(rules.config, seed, i) for i in range(count)]
+        sampled = range(count) if rules.config.do_sample else ()
+        self._samplers = [Sampler(rules.config, seed, i) for i in sampled]
         self._hypotheses = [Hypothesis(eos=rules.eos) for _ in range(count)]
         self._running = list(range(count))
 
@@ -50,8 +51,9 @@ class Independent:
 
     def _next(self, index: int, logits: F32, tokens: Sequence[int]) -> int:
         scores = self._rules.processors(logits, tokens)
-        if np.isneginf(scores.max()):
+        likeliest = int(scores.argmax())
+        if scores[likeliest] == -np.inf:
             return self._rules.eos  # nothing is allowed any more
-        if not self._rules.config.do_sample:
-            return int(scores.argmax())
+        if not self._samplers:
+            return likeliest
         return self._samplers[index].draw(scores)
