@@ -47,16 +47,16 @@ class Parts:
 
     Attributes:
         engine: tokenising, encoding and the decoder's steps, as the worker measures them.
-        search: choosing tokens.
-        worker: from sending the input to its outcome.
+        worker: all that it does for the request.
+        ipc: from the service to the worker and back.
         queue: before that.
         service: from the head of the request to the last byte of the answer.
         client: from the first byte of the request to the last of the answer.
     """
 
     engine: float
-    search: float
     worker: float
+    ipc: float
     queue: float
     service: float
     client: float
@@ -66,8 +66,8 @@ class Parts:
         """From the service's line about a request."""
         return cls(
             engine=line["tokenize_ms"] + line["encode_ms"] + line["decode_ms"],
-            search=line["search_ms"],
             worker=line["worker_ms"],
+            ipc=line["ipc_ms"],
             queue=line["queue_ms"],
             service=line["ms"],
             client=client,
@@ -75,14 +75,16 @@ class Parts:
 
     def rows(self) -> dict[str, float]:
         """What the table has; what begins with a dash sums to the difference."""
+        inside = self.queue + self.ipc + self.worker
         return {
             "client's total": self.client,
             "engine: tokenise, encode, decode": self.engine,
             "difference": self.client - self.engine,
-            "- choosing tokens": self.search,
-            "- to the worker and back": self.worker - self.engine - self.search,
+            "HTTP and IPC: all but the worker": self.client - self.worker,
+            "- worker: choose tokens, make text": self.worker - self.engine,
+            "- to the worker and back": self.ipc,
             "- queue": self.queue,
-            "- service: parse, select, serialise": self.service - self.worker - self.queue,
+            "- service: parse, select, serialise": self.service - inside,
             "- HTTP: uvicorn, sockets, client": self.client - self.service,
         }
 

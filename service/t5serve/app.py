@@ -69,7 +69,7 @@ def create_app(
 
     def on_generated(result: Result) -> None:
         metrics.generated(result.generated, result.queue_ms)
-        logs.generated(result.generated, result.queue_ms, result.worker_ms)
+        logs.generated(result.generated, result.queue_ms, result.ipc_ms)
 
     engine.on_generated = on_generated
     admission = Admission(engine, settings)

@@ -64,11 +64,11 @@ class Phases:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     queue_ms: float = 0.0
+    ipc_ms: float = 0.0
     worker_ms: float = 0.0
     tokenize_ms: float = 0.0
     encode_ms: float = 0.0
     decode_ms: float = 0.0
-    search_ms: float = 0.0
 
     def fields(self) -> dict[str, float]:
         """What a log line says of it: nothing where nothing was decoded."""
@@ -88,7 +88,7 @@ def begin(request_id: str) -> Phases:
     return phases
 
 
-def generated(generated: Generated, queue_ms: float, worker_ms: float) -> None:
+def generated(generated: Generated, queue_ms: float, ipc_ms: float) -> None:
     """Counts one decoded input for the request that asked for it."""
     phases = _current.get(None)
     if phases is not None:
@@ -96,8 +96,8 @@ def generated(generated: Generated, queue_ms: float, worker_ms: float) -> None:
         phases.prompt_tokens += generated.prompt_tokens
         phases.completion_tokens += generated.completion_tokens
         phases.queue_ms += queue_ms
-        phases.worker_ms += worker_ms
+        phases.ipc_ms += ipc_ms
+        phases.worker_ms += generated.timings.total
         phases.tokenize_ms += generated.timings.tokenize
         phases.encode_ms += generated.timings.encode
         phases.decode_ms += generated.timings.decode
-        phases.search_ms += generated.timings.search

@@ -85,8 +85,8 @@ class Timings(msgspec.Struct, frozen=True):
     tokenize: float
     encode: float
     decode: float
-    search: float = 0.0
-    """Between the decoder's steps: choosing tokens."""
+    total: float = 0.0
+    """From the input to its outcome: also choosing tokens, and waiting for the steps of others."""
 
 
 class Token(msgspec.Struct, frozen=True, array_like=True):

@@ -27,10 +27,10 @@ def test_one_time_is_inside_the_other(measured: dict[str, list[Parts]]) -> None:
     """What the worker measures is part of what the service measures, and that of the client's."""
     for one in [parts for route in measured.values() for parts in route]:
         assert one.engine > 0
-        assert one.search > 0
-        assert one.engine + one.search <= one.worker + ROUNDING
-        assert one.queue + one.worker <= one.service + ROUNDING
-        assert one.queue + one.worker <= one.client + ROUNDING
+        assert one.ipc > 0
+        assert one.engine <= one.worker + ROUNDING
+        assert one.queue + one.ipc + one.worker <= one.service + ROUNDING
+        assert one.queue + one.ipc + one.worker <= one.client + ROUNDING
 
 
 def test_the_parts_are_the_difference(measured: dict[str, list[Parts]]) -> None:

@@ -49,11 +49,11 @@ CHARACTERS_PER_TOKEN = 8  # twice as many as English has
 
 
 class Result(NamedTuple):
-    """A generation, and the milliseconds that it waited for a worker and was with one."""
+    """A generation, and the milliseconds that it waited for a worker and was on its way."""
 
     generated: Generated
     queue_ms: float
-    worker_ms: float
+    ipc_ms: float
 
 
 class Engine:
@@ -148,7 +148,7 @@ class Engine:
         result = Result(
             outcome,
             queue_ms=1000 * (job.dispatched - job.submitted),
-            worker_ms=1000 * (time.perf_counter() - job.dispatched),
+            ipc_ms=1000 * (time.perf_counter() - job.dispatched) - outcome.timings.total,
         )
         self.on_generated(result)
         return result

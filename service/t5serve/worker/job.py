@@ -40,17 +40,16 @@ class Generation:
         """
         self.request = request
         self._model = model
-        started = time.perf_counter()
+        self._started = time.perf_counter()
         ids = (request.ids or []) if request.text is None else tokenize(request.text, model)
         check_input(ids, model)
         check_config(request.config, model)
         tokenized = time.perf_counter()
         model.backend.encode(row, ids)
         self._ids = ids
-        self._tokenize = tokenized - started
+        self._tokenize = tokenized - self._started
         self._encode = time.perf_counter() - tokenized
         self._decode = 0.0
-        self._choosing = 0.0
         self._batch = 0
         self._drafted = 0
         self._drafts_kept = 0
@@ -104,10 +103,7 @@ class Generation:
         """
         self._decode += seconds
         self._batch = max(self._batch, batch)
-        started = time.perf_counter()
-        branches = self._search.advance(logits)
-        self._choosing += time.perf_counter() - started
-        return branches
+        return self._search.advance(logits)
 
     def verified(self, drafted: int, kept: int) -> None:
         """Counts what became of a draft."""
@@ -131,7 +127,7 @@ class Generation:
                 tokenize=1000 * self._tokenize,
                 encode=1000 * self._encode,
                 decode=1000 * self._decode,
-                search=1000 * self._choosing,
+                total=1000 * (time.perf_counter() - self._started),
             ),
             batch=self._batch,
             drafted=self._drafted,
