@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from t5gguf.tensor_map import Role
@@ -18,15 +18,19 @@ def total(tensors: Sequence[PlannedTensor]) -> int:
 
 
 def step(tensors: Sequence[PlannedTensor]) -> int:
-    """Bytes that a decode step reads: the decoder and the head, which may be the embedding.
+    """Bytes that a decode step reads."""
+    return step_of({tensor.entry.name: tensor.nbytes for tensor in tensors})
 
-    Of the embedding as such it reads a row a sequence, which is not counted.
+
+def step_of(sizes: Mapping[str, int]) -> int:
+    """The same, by the names of the file's tensors: the decoder and the head.
+
+    The head may be the embedding, of which a step reads a row a sequence besides; that is not
+    counted.
     """
-    heads = [tensor for tensor in tensors if tensor.entry.role is Role.HEAD]
-    heads = heads or [tensor for tensor in tensors if tensor.entry.role is Role.EMBEDDING]
-    names = [(tensor, tensor.entry.name) for tensor in tensors]
-    decoder = [one for one, name in names if name.startswith("dec.") and not name.endswith(ONCE)]
-    return total([*decoder, *heads])
+    head = "output.weight" if "output.weight" in sizes else "token_embd.weight"
+    decoder = (name for name in sizes if name.startswith("dec.") and not name.endswith(ONCE))
+    return sum(sizes[name] for name in (*decoder, head))
 
 
 def with_rows(tensors: Sequence[PlannedTensor], rows: int) -> list[PlannedTensor]:

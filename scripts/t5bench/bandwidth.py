@@ -12,6 +12,7 @@ from pathlib import Path
 
 from t5bench import environment
 from t5bench.errors import BenchError
+from t5gguf import size
 from t5gguf.checkpoint import Config
 from t5gguf.reader import GGUFFile
 from t5serve.cpus import Share
@@ -20,13 +21,7 @@ from t5serve.cpus import Share
 def gguf_step_bytes(file: Path) -> int:
     """Weights of a GGUF file that a step reads."""
     tensors = GGUFFile.open(file).tensors
-    head = "output.weight" if "output.weight" in tensors else "token_embd.weight"
-    return sum(
-        tensor.nbytes
-        for name, tensor in tensors.items()
-        if (name.startswith("dec.") and "cross_attn_k" not in name and "cross_attn_v" not in name)
-        or name == head
-    )
+    return size.step_of({name: tensor.nbytes for name, tensor in tensors.items()})
 
 
 def step_bytes(config: Config, item_size: int) -> int:

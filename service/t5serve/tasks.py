@@ -12,12 +12,12 @@ Item = TypeVar("Item")
 
 async def together(coroutines: Iterable[Coroutine[Any, Any, Answer]]) -> list[Answer]:
     """Their answers, in order; the first that fails ends the others, and its error is raised."""
-    first, *others = coroutines
-    if not others:
-        return [await first]  # needs no task of its own
+    every = list(coroutines)
+    if len(every) == 1:
+        return [await every[0]]  # needs no task of its own
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(coroutine) for coroutine in (first, *others)]
+            tasks = [group.create_task(coroutine) for coroutine in every]
     except BaseExceptionGroup as group:  # not except*: until 3.11.4 it wraps what it raises
         raise _first(group) from None
     return [task.result() for task in tasks]

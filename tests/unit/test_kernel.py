@@ -17,8 +17,10 @@ from t5serve.worker import kernel
 F32 = npt.NDArray[np.float32]
 KINDS = {kernel.F16: "F16", kernel.Q4_0: "Q4_0", kernel.Q8_0: "Q8_0"}
 
+# Where the library is missing they fail: whoever runs tests has a C compiler.
 pytestmark = pytest.mark.skipif(
-    not kernel.can_multiply(kernel.Q8_0, [8], 32), reason="this processor has no kernel"
+    kernel.load() is not None and not kernel.can_multiply(kernel.Q8_0, [8], 32),
+    reason="this processor has no kernel",
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -66,3 +66,46 @@ class Backend(Protocol):
     def release(self, row: int) -> None:
         """Frees what the row holds."""
         ...
+
+
+def check_step(
+    backend: Backend,
+    position: Mapping[int, int],
+    rows: Sequence[int],
+    tokens: Sequence[Sequence[int]],
+) -> int:
+    """Refuses a step that would end the process; how many tokens each row gets.
+
+    Args:
+        backend: that is asked.
+        position: of each open row: tokens decoded so far.
+        rows: of the step.
+        tokens: for each of them.
+
+    Raises:
+        BackendError: says what is wrong.
+    """
+    counts = {len(values) for values in tokens}
+    if not rows or len(rows) != len(tokens) or len(set(rows)) != len(rows) or len(counts) != 1:
+        raise BackendError("expected distinct rows, with as many tokens for each")
+    (count,) = counts
+    for row, values in zip(rows, tokens, strict=True):
+        if row not in position:
+            raise BackendError(f"row {row}: step before encode")
+        if count < 1 or position[row] + count > backend.max_tokens:
+            raise BackendError(f"row {row}: more than {backend.max_tokens} tokens")
+        check_ids(backend, values)
+    return count
+
+
+def check_row(backend: Backend, row: int) -> None:
+    """Refuses a row that there isn't."""
+    if not 0 <= row < backend.rows:
+        raise BackendError(f"row {row} is not in 0..{backend.rows - 1}")
+
+
+def check_ids(backend: Backend, ids: Sequence[int]) -> None:
+    """Refuses ids outside the vocabulary."""
+    for token in ids:
+        if not 0 <= token < backend.n_vocab:
+            raise BackendError(f"token id {token} is not in 0..{backend.n_vocab - 1}")

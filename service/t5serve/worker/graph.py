@@ -1,16 +1,13 @@
-"""T5 as static ggml graphs: the encoder for one input, the decoder for one step of many rows.
+"""A static ggml graph, and what T5's encoder and decoder are built of.
 
-The cross-attention keys and values of every decoder layer are computed once per input, by the
-encoder's graph, and kept; the decoder's graph adds its own to a cache. K and V stand side by side
-in both, one line per token: (2 * inner) values of F32. Axes are written as ggml counts them,
-fastest first.
+Keys and values stand side by side, one line per token: (2 * inner) values of F32. Axes are written
+as ggml counts them, fastest first.
 """
 
 from __future__ import annotations
 
 import ctypes
 from ctypes import c_void_p
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -24,20 +21,6 @@ Item = TypeVar("Item", np.float32, np.int32, np.int64)
 
 BYTES = 4  # of F32
 NODES_PER_LAYER = 48
-
-
-@dataclass(frozen=True)
-class Caches:
-    """Keys and values per decoder layer: of the rows' own tokens, and of the inputs'.
-
-    Each tensor is (2 * inner, lines); row r has its `cells` lines from r * cells, input s its
-    `span` lines from s * span.
-    """
-
-    own: list[Tensor]
-    cells: int
-    cross: list[Tensor]
-    span: int
 
 
 class Graph:
@@ -231,146 +214,3 @@ class Graph:
             gate, up = (self._mul_mat(f"{name}.{part}", normed) for part in (0, 1))
             inner = self._g.ggml_geglu_split(self._ctx, gate, up)
         return self._add(x, self._mul_mat(f"{layer}.ffn_down", inner))
-
-
-class EncoderGraph(Graph):
-    """Encodes one input of up to `tokens` tokens, and keeps its cross-attention K and V.
-
-    Attributes:
-        ids: I32 (tokens,).
-        bias: per table, F32 (heads, queries, keys); -inf at the keys of padding.
-        lines: I64 (tokens,), where in the cross cache the tokens' K and V go.
-    """
-
-    def __init__(
-        self, cpu: Cpu, weights: Weights, caches: Caches, tokens: int, tables: int
-    ) -> None:
-        shape = weights.shape
-        super().__init__(cpu, weights, shape.encoder_layers + shape.decoder_layers)
-        ids = self._input(ggml.I32, tokens)
-        biases = [self._input(ggml.F32, tokens, tokens, shape.heads) for _ in range(tables)]
-        lines = self._input(ggml.I64, tokens)
-        x = int(self._g.ggml_get_rows(self._ctx, weights["embedding"], ids))
-        for layer in range(shape.encoder_layers):
-            name = f"enc.{layer}"
-            parts = self._project(f"{name}.attn_qkv", self._norm(x, f"{name}.attn_norm"), 3)
-            q, k, v = (self._heads(part, tokens, 1) for part in parts)
-            mixed = self._attend(q, k, v, biases[min(layer, tables - 1)], tokens, 1)
-            x = self._add(x, self._mul_mat(f"{name}.attn_o", mixed))
-            x = self._feed_forward(x, name)
-        x = self._norm(x, "enc.norm")
-        for layer in range(shape.decoder_layers):
-            keys, values = self._project(f"dec.{layer}.cross_kv", x, 2)
-            self._expand(self._keep(caches.cross[layer], keys, values, lines, tokens))
-        self._allocate()
-        self.ids = self._view(ids, np.int32, (tokens,))
-        square = (shape.heads, tokens, tokens)
-        self.bias = [self._view(bias, np.float32, square) for bias in biases]
-        self.lines = self._view(lines, np.int64, (tokens,))
-
-
-@dataclass(frozen=True)
-class StepShape:
-    """What a decoder graph is built for.
-
-    Attributes:
-        rows: sequences, the first ones of the cache.
-        tokens: per row.
-        cells: of the rows' own cache that are attended to.
-        span: tokens of the inputs that are attended to.
-        inputs: that are attended to, the first ones of the cross cache.
-        group: rows per input; 0 if row and input have the same number, one each.
-    """
-
-    rows: int
-    tokens: int
-    cells: int
-    span: int
-    inputs: int
-    group: int
-
-
-class DecoderGraph(Graph):
-    """One step of the decoder.
-
-    Attributes:
-        ids: I32 (rows, tokens).
-        bias: per table, F32 (rows, heads, tokens, cells); -inf where a token may not look.
-        mask: F32 (inputs, queries, span); 0, or -inf past an input's end.
-        lines: I64 (rows, tokens), where in the own cache the tokens' K and V go.
-        groups: None, or I32 (inputs, queries), which of the rows' tokens ask each input, and
-            I32 (rows, tokens), where among those each one is.
-        company: which rows asked which inputs when mask and groups were filled last.
-        logits: F32 (rows, tokens, n_vocab).
-    """
-
-    def __init__(
-        self, cpu: Cpu, weights: Weights, caches: Caches, step: StepShape, tables: int
-    ) -> None:
-        shape = weights.shape
-        super().__init__(cpu, weights, shape.decoder_layers)
-        total = step.rows * step.tokens
-        queries = (step.group or 1) * step.tokens
-        ids = self._input(ggml.I32, total)
-        biases = [
-            self._input(ggml.F32, step.cells, step.tokens, shape.heads, step.rows)
-            for _ in range(tables)
-        ]
-        mask = self._input(ggml.F32, step.span, queries, 1, step.inputs)
-        lines = self._input(ggml.I64, total)
-        gather = self._input(ggml.I32, step.inputs * queries) if step.group else None
-        scatter = self._input(ggml.I32, total) if step.group else None
-        x = int(self._g.ggml_get_rows(self._ctx, weights["embedding"], ids))
-        for layer in range(shape.decoder_layers):
-            name = f"dec.{layer}"
-            normed = self._norm(x, f"{name}.attn_norm")
-            q, k, v = self._project(f"{name}.attn_qkv", normed, 3)
-            cache = self._keep(caches.own[layer], k, v, lines, total)
-            mixed = self._attend(
-                self._heads(q, step.tokens, step.rows),
-                self._cached(cache, 0, step.cells, step.rows, caches.cells),
-                self._cached(cache, 1, step.cells, step.rows, caches.cells),
-                biases[min(layer, tables - 1)],
-                step.tokens,
-                step.rows,
-            )
-            x = self._add(x, self._mul_mat(f"{name}.attn_o", mixed))
-            asked = self._mul_mat(f"{name}.cross_q", self._norm(x, f"{name}.cross_norm"))
-            if gather is not None:
-                asked = int(self._g.ggml_get_rows(self._ctx, asked, gather))
-            mixed = self._attend(
-                self._heads((asked, shape.inner * BYTES, 0), queries, step.inputs),
-                self._cached(caches.cross[layer], 0, step.span, step.inputs, caches.span),
-                self._cached(caches.cross[layer], 1, step.span, step.inputs, caches.span),
-                mask,
-                queries,
-                step.inputs,
-            )
-            if scatter is not None:
-                mixed = int(self._g.ggml_get_rows(self._ctx, mixed, scatter))
-            x = self._add(x, self._mul_mat(f"{name}.cross_o", mixed))
-            x = self._feed_forward(x, name)
-        logits = self._mul_mat("head", self._norm(x, "dec.norm"))
-        self._g.ggml_set_output(logits)
-        self._expand(logits)
-        self._allocate()
-        rows = (step.rows, step.tokens)
-        self.ids = self._view(ids, np.int32, rows)
-        self.bias = [
-            self._view(bias, np.float32, (step.rows, shape.heads, step.tokens, step.cells))
-            for bias in biases
-        ]
-        self.mask = self._view(mask, np.float32, (step.inputs, queries, step.span))
-        self.lines = self._view(lines, np.int64, rows)
-        self.groups = None
-        if gather is not None and scatter is not None:
-            self.groups = (
-                self._view(gather, np.int32, (step.inputs, queries)),
-                self._view(scatter, np.int32, rows),
-            )
-        self.logits = self._view(logits, np.float32, (*rows, shape.rows))
-        self.company: object = None
-        self.ids[:] = 0
-        for table in self.bias:
-            table[:] = -np.inf
-            table[..., 0] = 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,10 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from t5gguf.relative import relative_position_bucket
-from t5serve.worker import ggml
-from t5serve.worker.backend import F32, BackendError
-from t5serve.worker.ggml import Context, Cpu, Tensor
-from t5serve.worker.graph import Caches, DecoderGraph, EncoderGraph, Graph, StepShape
+from t5serve.worker.backend import F32, BackendError, check_ids, check_row, check_step
+from t5serve.worker.caches import Caches
+from t5serve.worker.decoder import DecoderGraph, StepShape
+from t5serve.worker.encoder import EncoderGraph
+from t5serve.worker.ggml import Cpu
+from t5serve.worker.graph import Graph
 from t5serve.worker.rows import height
 from t5serve.worker.weights import Weights
 
@@ -62,7 +63,7 @@ class GraphBackend:
         shape = self._weights.shape
         self._span = _bucket(max_input_tokens)
         self._cells = _power(max_tokens)
-        self._make_caches()
+        self._caches = Caches(self._cpu, shape, rows=rows, cells=self._cells, span=self._span)
         self._encoder_bias = self._weights.bias_tables("enc", shape.encoder_layers)
         self._decoder_bias = self._positions()
         self._encoders: OrderedDict[int, EncoderGraph] = OrderedDict()
@@ -75,10 +76,10 @@ class GraphBackend:
         """Of each input in the cross cache: its tokens."""
 
     def encode(self, row: int, ids: Sequence[int]) -> None:
-        self._check_row(row)
+        check_row(self, row)
         if not 1 <= len(ids) <= self.max_input_tokens:
             raise BackendError(f"{len(ids)} input tokens, expected 1 to {self.max_input_tokens}")
-        self._check_ids(ids)
+        check_ids(self, ids)
         self.release(row)
         number = self._free_input(row)
         count, tokens = len(ids), _bucket(len(ids))
@@ -117,7 +118,7 @@ class GraphBackend:
         if len(set(rows)) != len(rows) or len(rows) != len(parents):
             raise BackendError("expected one parent for each row")
         for row, parent in zip(rows, parents, strict=True):
-            self._check_row(row)
+            check_row(self, row)
             if parent not in self._position:
                 raise BackendError(f"row {parent} is not open")
         moves = [(row, parent) for row, parent in zip(rows, parents, strict=True) if row != parent]
@@ -126,7 +127,7 @@ class GraphBackend:
         targets, sources = ([move[end] for move in moves] for end in (0, 1))
         positions = [self._position[source] for source in sources]
         inputs = [self._input[source] for source in sources]
-        for own in self._own:
+        for own in self._caches.own_values:
             own[targets, : max(positions)] = own[sources, : max(positions)]
         self._position.update(zip(targets, positions, strict=True))
         self._input.update(zip(targets, inputs, strict=True))
@@ -137,7 +138,7 @@ class GraphBackend:
 
     def _run(self, rows: Sequence[int], tokens: Sequence[Sequence[int]]) -> DecoderGraph:
         """One step of the decoder; afterwards each row is so many tokens further."""
-        count = self._check_step(rows, tokens)
+        count = check_step(self, self._position, rows, tokens)
         step, members = self._step_shape(rows, count)
         tables = len(self._decoder_bias)
         graph = self._kept(
@@ -147,7 +148,7 @@ class GraphBackend:
         )
         # Rows between those given are computed as well: what they write goes to a line of its
         # own, and what comes out is nobody's.
-        graph.lines[:] = self._scratch
+        graph.lines[:] = self._caches.scratch
         for row, values in zip(rows, tokens, strict=True):
             position = self._position[row]
             graph.ids[row] = values
@@ -172,7 +173,7 @@ class GraphBackend:
         where they come from; after several they may come from any of these, and the row can go
         back and be fed them one by one.
         """
-        for own, cross in zip(self._own, self._cross, strict=True):
+        for own, cross in zip(self._caches.own_values, self._caches.cross_values, strict=True):
             own[row, self._position[row] :] = 0
             if whole:
                 cross[self._input[row]] = 0
@@ -212,39 +213,6 @@ class GraphBackend:
             members,
         )
 
-    def _make_caches(self) -> None:
-        """Caches in memory that is only taken when it is touched."""
-        shape = self._weights.shape
-        width = 2 * shape.inner
-        own, cross = self._cells * self.rows + 1, self._span * self.rows
-        self._scratch = own - 1
-        lines = shape.decoder_layers * (own + cross)
-        self._memory = mmap.mmap(-1, lines * width * 4)
-        if hasattr(mmap, "MADV_NOHUGEPAGE"):  # a touched line would take two megabytes
-            self._memory.madvise(mmap.MADV_NOHUGEPAGE)
-        values = np.frombuffer(self._memory, np.float32).reshape(lines, width)
-        g = self._cpu.ggml
-        buffer = g.ggml_backend_dev_buffer_from_host_ptr(
-            self._cpu.device, values.ctypes.data, values.nbytes, values.nbytes
-        )
-        self._context = Context(2 * shape.decoder_layers)
-        line = 0
-
-        def take(count: int) -> tuple[Tensor, F32]:
-            nonlocal line
-            tensor = g.ggml_new_tensor_2d(self._context.address, ggml.F32, width, count)
-            taken = values[line : line + count]
-            g.ggml_backend_tensor_alloc(buffer, tensor, taken.ctypes.data)
-            line += count
-            return int(tensor), taken
-
-        owns = [take(own) for _ in range(shape.decoder_layers)]
-        crosses = [take(cross) for _ in range(shape.decoder_layers)]
-        tensors = [[tensor for tensor, _ in part] for part in (owns, crosses)]
-        self._caches = Caches(tensors[0], self._cells, tensors[1], self._span)
-        self._own = [taken[:-1].reshape(self.rows, self._cells, width) for _, taken in owns]
-        self._cross = [taken.reshape(self.rows, self._span, width) for _, taken in crosses]
-
     def _positions(self) -> list[npt.NDArray[np.float32]]:
         """Per table the bias of every position, (positions, heads, cells); -inf past it."""
         cells = np.arange(self._cells)
@@ -279,29 +247,6 @@ class GraphBackend:
         while len(graphs) > 1 and sum(kept.nbytes for kept in graphs.values()) > GRAPH_MEMORY:
             graphs.popitem(last=False)[1].close()
         return graph
-
-    def _check_step(self, rows: Sequence[int], tokens: Sequence[Sequence[int]]) -> int:
-        """Refuses what the graph can't compute; how many tokens each row gets."""
-        counts = {len(values) for values in tokens}
-        if not rows or len(rows) != len(tokens) or len(set(rows)) != len(rows) or len(counts) != 1:
-            raise BackendError("expected distinct rows, with as many tokens for each")
-        (count,) = counts
-        for row, values in zip(rows, tokens, strict=True):
-            if row not in self._position:
-                raise BackendError(f"row {row}: step before encode")
-            if count < 1 or self._position[row] + count > self.max_tokens:
-                raise BackendError(f"row {row}: more than {self.max_tokens} tokens")
-            self._check_ids(values)
-        return count
-
-    def _check_row(self, row: int) -> None:
-        if not 0 <= row < self.rows:
-            raise BackendError(f"row {row} is not in 0..{self.rows - 1}")
-
-    def _check_ids(self, ids: Sequence[int]) -> None:
-        for token in ids:
-            if not 0 <= token < self.n_vocab:
-                raise BackendError(f"token id {token} is not in 0..{self.n_vocab - 1}")
 
 
 def _fill_groups(

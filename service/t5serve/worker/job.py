@@ -93,20 +93,21 @@ class Generation:
         found = lookup.draft(self._ids, tokens, count)
         return [*found, *[self._model.vocabulary.eos] * (count - len(found))] if found else []
 
-    def accept(self, logits: Sequence[F32], seconds: float, batch: int) -> list[Branch]:
-        """Takes the logits of a step, in the order of the rows; how its sequences go on.
+    def accept(self, logits: Sequence[F32]) -> list[Branch]:
+        """Takes the logits after a token, in the order of the rows; how its sequences go on."""
+        return self._search.advance(logits)
+
+    def stepped(self, seconds: float, batch: int, *, drafted: int, kept: int) -> None:
+        """Counts a step.
 
         Args:
-            logits: of its rows.
-            seconds: that the step took.
-            batch: sequences in that step.
+            seconds: that it took.
+            batch: sequences in it.
+            drafted: tokens that were fed besides the next one.
+            kept: of which so many were what the search chose.
         """
         self._decode += seconds
         self._batch = max(self._batch, batch)
-        return self._search.advance(logits)
-
-    def verified(self, drafted: int, kept: int) -> None:
-        """Counts what became of a draft."""
         self._drafted += drafted
         self._drafts_kept += kept
 

@@ -15,7 +15,7 @@ from typing import Any
 import llama_cpp
 import numpy as np
 
-from t5serve.worker.backend import F32, BackendError
+from t5serve.worker.backend import F32, BackendError, check_ids, check_row, check_step
 
 GGML_TYPE_F32 = 0
 MIN_CONTEXT = 256  # llama.cpp rounds up to this
@@ -82,12 +82,12 @@ class LlamaBackend:
             self._batch.logits[index] = 1
 
     def encode(self, row: int, ids: Sequence[int]) -> None:
-        self._check_row(row)
+        check_row(self, row)
         if any(other != row for other in self._position):
             raise BackendError("this backend has one input at a time, and other rows decode one")
         if not 1 <= len(ids) <= self.max_input_tokens:
             raise BackendError(f"{len(ids)} input tokens, expected 1 to {self.max_input_tokens}")
-        self._check_ids(ids)
+        check_ids(self, ids)
         self._position = {}
         llama_cpp.llama_memory_clear(self._memory, not self._clean)
         self._clean = True
@@ -107,7 +107,9 @@ class LlamaBackend:
         return [logits[0] for logits in self.extend(rows, [[token] for token in tokens])]
 
     def extend(self, rows: Sequence[int], tokens: Sequence[Sequence[int]]) -> list[F32]:
-        count = self._check_step(rows, tokens)
+        count = check_step(self, self._position, rows, tokens)
+        if count * len(rows) > self._most:
+            raise BackendError(f"expected at most {self._most} tokens in all")
         index = 0
         for row, values in zip(rows, tokens, strict=True):
             for place, token in enumerate(values):
@@ -141,7 +143,7 @@ class LlamaBackend:
         if len(set(rows)) != len(rows) or len(rows) != len(parents):
             raise BackendError("expected one parent for each row")
         for row, parent in zip(rows, parents, strict=True):
-            self._check_row(row)
+            check_row(self, row)
             if parent not in self._position:
                 raise BackendError(f"row {parent} is not open")
         moves = [(row, parent) for row, parent in zip(rows, parents, strict=True) if row != parent]
@@ -171,28 +173,3 @@ class LlamaBackend:
         address = ctypes.cast(pointer, ctypes.POINTER(ctypes.c_float))
         logits = np.ctypeslib.as_array(address, (self.n_vocab,))
         return logits if self._scale == 1 else logits * self._scale
-
-    def _check_step(self, rows: Sequence[int], tokens: Sequence[Sequence[int]]) -> int:
-        """Refuses what llama.cpp can't compute; how many tokens each row gets."""
-        counts = {len(values) for values in tokens}
-        if not rows or len(rows) != len(tokens) or len(set(rows)) != len(rows) or len(counts) != 1:
-            raise BackendError("expected distinct rows, with as many tokens for each")
-        (count,) = counts
-        if not 1 <= count <= self._most // len(rows):
-            raise BackendError(f"expected 1 to {self._most} tokens in all")
-        for row, values in zip(rows, tokens, strict=True):
-            if row not in self._position:
-                raise BackendError(f"row {row}: step before encode")
-            if self._position[row] + count > self.max_tokens:
-                raise BackendError(f"row {row}: more than {self.max_tokens} tokens")
-            self._check_ids(values)
-        return count
-
-    def _check_row(self, row: int) -> None:
-        if not 0 <= row < self.rows:
-            raise BackendError(f"row {row} is not in 0..{self.rows - 1}")
-
-    def _check_ids(self, ids: Sequence[int]) -> None:
-        for token in ids:
-            if not 0 <= token < self.n_vocab:
-                raise BackendError(f"token id {token} is not in 0..{self.n_vocab - 1}")

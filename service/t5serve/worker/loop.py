@@ -223,16 +223,15 @@ def _accept(
         seconds: that the step took.
         batch: sequences in that step.
     """
+    if not all(np.isfinite(row.sum()) for row in logits):
+        return [Failed(one.request.job, "the model's numbers overflow on this input")], []
     messages: list[FromWorker] = []
     for place in range(1 + len(draft)):
-        scores = [row[place] for row in logits]
-        if not all(np.isfinite(row.sum()) for row in scores):
-            return [Failed(one.request.job, "the model's numbers overflow on this input")], []
-        branches = one.accept(scores, seconds if place == 0 else 0.0, batch)
+        branches = one.accept([row[place] for row in logits])
         messages += one.progress()
         if not branches or draft[place : place + 1] != [branches[0].token]:
             break
-    one.verified(len(draft), place)
+    one.stepped(seconds, batch, drafted=len(draft), kept=place)
     if not branches:
         messages.append(one.outcome())
     return messages, branches
@@ -261,7 +260,7 @@ def warm_up(model: Model, drafts: int = 0) -> None:
     """One encode and a few steps for real, so that the first request finds everything in place."""
     backend = model.backend
     ids = model.vocabulary.encode("warm up")[-backend.max_input_tokens :]
-    if drafts < backend.max_tokens:
+    if 0 < drafts < backend.max_tokens:
         backend.encode(0, ids)
         backend.extend([0], [[model.start_token] * (1 + drafts)])
     request = Generate(job=0, config=GenerationConfig(max_tokens=2), ids=ids)

@@ -20,7 +20,8 @@
 #include <string.h>
 
 enum { F16 = 1, Q4_0 = 2, Q8_0 = 8 }; /* enum ggml_type */
-enum { GROUP = 8, BLOCK = 32, SCALES = 2 * GROUP, TILE = 12, SHARED = 4, MOST_COLUMNS = 16384 };
+enum { GROUP = 8, BLOCK = 32, SCALES = 2 * GROUP, TILE = 12, MOST_COLUMNS = 16384 };
+enum { ROOM = 4 * MOST_COLUMNS }; /* values that are quantised at once: of four columns or more */
 
 /* A matrix of rows x columns weights; row-major F16, or packed. */
 struct matrix {
@@ -86,9 +87,9 @@ int t5_can_multiply(int64_t type, int64_t rows, int64_t columns) {
 
 /* Columns in blocks of 32: values, scale, sum of the values. */
 struct columns {
-    int8_t values[SHARED * MOST_COLUMNS];
-    float scales[SHARED * MOST_COLUMNS / BLOCK];
-    int32_t sums[SHARED * MOST_COLUMNS / BLOCK];
+    int8_t values[ROOM];
+    float scales[ROOM / BLOCK];
+    int32_t sums[ROOM / BLOCK];
 };
 
 INLINE void quantise(const float *input, int64_t blocks, int64_t first, struct columns *to) {
@@ -180,7 +181,7 @@ VECTORS static void multiply_packed(int type, const struct product *p, int64_t f
     static __thread struct columns columns;
     const int64_t blocks = p->matrix->columns / BLOCK, rows = p->matrix->rows;
     const int64_t stride = blocks * ((int64_t)t5_block_size(type) + SCALES);
-    const int64_t room = SHARED * MOST_COLUMNS / p->matrix->columns;
+    const int64_t room = ROOM / p->matrix->columns;
     for (int64_t start = 0; start < p->count; start += room) {
         const int64_t count = p->count - start < room ? p->count - start : room;
         for (int64_t c = 0; c < count; c++) {

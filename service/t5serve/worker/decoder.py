@@ -1,0 +1,120 @@
+"""T5's decoder as a ggml graph, for one step of many rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from t5serve.worker import ggml
+from t5serve.worker.caches import Caches
+from t5serve.worker.ggml import Cpu
+from t5serve.worker.graph import BYTES, Graph
+from t5serve.worker.weights import Weights
+
+
+@dataclass(frozen=True)
+class StepShape:
+    """What a decoder graph is built for.
+
+    Attributes:
+        rows: sequences, the first ones of the cache.
+        tokens: per row.
+        cells: of the rows' own cache that are attended to.
+        span: tokens of the inputs that are attended to.
+        inputs: that are attended to, the first ones of the cross cache.
+        group: rows per input; 0 if row and input have the same number, one each.
+    """
+
+    rows: int
+    tokens: int
+    cells: int
+    span: int
+    inputs: int
+    group: int
+
+
+class DecoderGraph(Graph):
+    """One step of the decoder.
+
+    Attributes:
+        ids: I32 (rows, tokens).
+        bias: per table, F32 (rows, heads, tokens, cells); -inf where a token may not look.
+        mask: F32 (inputs, queries, span); 0, or -inf past an input's end.
+        lines: I64 (rows, tokens), where in the own cache the tokens' K and V go.
+        groups: None, or I32 (inputs, queries), which of the rows' tokens ask each input, and
+            I32 (rows, tokens), where among those each one is.
+        company: which rows asked which inputs when mask and groups were filled last.
+        logits: F32 (rows, tokens, n_vocab).
+    """
+
+    def __init__(
+        self, cpu: Cpu, weights: Weights, caches: Caches, step: StepShape, tables: int
+    ) -> None:
+        shape = weights.shape
+        super().__init__(cpu, weights, shape.decoder_layers)
+        total = step.rows * step.tokens
+        queries = (step.group or 1) * step.tokens
+        ids = self._input(ggml.I32, total)
+        biases = [
+            self._input(ggml.F32, step.cells, step.tokens, shape.heads, step.rows)
+            for _ in range(tables)
+        ]
+        mask = self._input(ggml.F32, step.span, queries, 1, step.inputs)
+        lines = self._input(ggml.I64, total)
+        gather = self._input(ggml.I32, step.inputs * queries) if step.group else None
+        scatter = self._input(ggml.I32, total) if step.group else None
+        x = int(self._g.ggml_get_rows(self._ctx, weights["embedding"], ids))
+        for layer in range(shape.decoder_layers):
+            name = f"dec.{layer}"
+            normed = self._norm(x, f"{name}.attn_norm")
+            q, k, v = self._project(f"{name}.attn_qkv", normed, 3)
+            cache = self._keep(caches.own[layer], k, v, lines, total)
+            mixed = self._attend(
+                self._heads(q, step.tokens, step.rows),
+                self._cached(cache, 0, step.cells, step.rows, caches.cells),
+                self._cached(cache, 1, step.cells, step.rows, caches.cells),
+                biases[min(layer, tables - 1)],
+                step.tokens,
+                step.rows,
+            )
+            x = self._add(x, self._mul_mat(f"{name}.attn_o", mixed))
+            asked = self._mul_mat(f"{name}.cross_q", self._norm(x, f"{name}.cross_norm"))
+            if gather is not None:
+                asked = int(self._g.ggml_get_rows(self._ctx, asked, gather))
+            mixed = self._attend(
+                self._heads((asked, shape.inner * BYTES, 0), queries, step.inputs),
+                self._cached(caches.cross[layer], 0, step.span, step.inputs, caches.span),
+                self._cached(caches.cross[layer], 1, step.span, step.inputs, caches.span),
+                mask,
+                queries,
+                step.inputs,
+            )
+            if scatter is not None:
+                mixed = int(self._g.ggml_get_rows(self._ctx, mixed, scatter))
+            x = self._add(x, self._mul_mat(f"{name}.cross_o", mixed))
+            x = self._feed_forward(x, name)
+        logits = self._mul_mat("head", self._norm(x, "dec.norm"))
+        self._g.ggml_set_output(logits)
+        self._expand(logits)
+        self._allocate()
+        rows = (step.rows, step.tokens)
+        self.ids = self._view(ids, np.int32, rows)
+        self.bias = [
+            self._view(bias, np.float32, (step.rows, shape.heads, step.tokens, step.cells))
+            for bias in biases
+        ]
+        self.mask = self._view(mask, np.float32, (step.inputs, queries, step.span))
+        self.lines = self._view(lines, np.int64, rows)
+        self.groups = None
+        if gather is not None and scatter is not None:
+            self.groups = (
+                self._view(gather, np.int32, (step.inputs, queries)),
+                self._view(scatter, np.int32, rows),
+            )
+        self.logits = self._view(logits, np.float32, (*rows, shape.rows))
+        self.company: object = None
+        self.ids[:] = 0
+        for table in self.bias:
+            table[:] = -np.inf
+            table[..., 0] = 0
