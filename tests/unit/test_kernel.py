@@ -19,7 +19,7 @@ KINDS = {kernel.F16: "F16", kernel.Q4_0: "Q4_0", kernel.Q8_0: "Q8_0"}
 
 # Where the library is missing they fail: whoever runs tests has a C compiler.
 pytestmark = pytest.mark.skipif(
-    kernel.load() is not None and not kernel.can_multiply(kernel.Q8_0, [8], 32),
+    kernel.load() is not None and not kernel.can_multiply(kernel.Q8_0, [16], 32),
     reason="this processor has no kernel",
 )
 
@@ -69,7 +69,7 @@ def matrix_of(kind: int, weights: F32, parts: int = 1) -> tuple[kernel.Matrix, F
 def test_products(kind: int, rows: int, columns: int, count: int, threads: int, seed: int) -> None:
     """Any shape, any number of columns, any number of threads, zeros and large values too."""
     rng = np.random.default_rng(seed)
-    weights = rng.standard_normal((8 * rows, 32 * columns)).astype(np.float32)
+    weights = rng.standard_normal((16 * rows, 32 * columns)).astype(np.float32)
     x = (rng.standard_normal((count, 32 * columns)) * rng.choice([1e-3, 1, 1e3])).astype(np.float32)
     x[rng.random(count) < 0.2] = 0
     matrix, rounded = matrix_of(kind, weights)
@@ -103,7 +103,7 @@ def test_parts_make_one_matrix(kind: int) -> None:
 @pytest.mark.parametrize("kind", KINDS, ids=KINDS.get)
 def test_numbers_that_are_none_stay_none(kind: int) -> None:
     """NaN and infinity in an input are seen in its result, not rounded away."""
-    matrix, _ = matrix_of(kind, np.ones((8, 64), np.float32))
+    matrix, _ = matrix_of(kind, np.ones((16, 64), np.float32))
     for bad in (np.nan, np.inf, -np.inf):
         x = np.ones((2, 64), np.float32)
         x[1, 40] = bad
@@ -115,13 +115,13 @@ def test_numbers_that_are_none_stay_none(kind: int) -> None:
 @pytest.mark.parametrize(
     ("kind", "rows", "columns"),
     [
-        (0, [8], 32),  # F32
-        (12, [8], 256),  # Q4_K
-        (kernel.Q8_0, [12], 32),
-        (kernel.Q8_0, [8, 4], 32),
-        (kernel.Q8_0, [8], 48),
-        (kernel.Q8_0, [8], 16416),
-        (kernel.Q8_0, [8], 0),
+        (0, [16], 32),  # F32
+        (12, [16], 256),  # Q4_K
+        (kernel.Q8_0, [24], 32),
+        (kernel.Q8_0, [16, 8], 32),
+        (kernel.Q8_0, [16], 48),
+        (kernel.Q8_0, [16], 16416),
+        (kernel.Q8_0, [16], 0),
     ],
 )
 def test_what_ggml_has_to_do(kind: int, rows: list[int], columns: int) -> None:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 LIBRARY = Path(__file__).with_name("product.so")
 F16, Q4_0, Q8_0 = 1, 2, 8  # enum ggml_type
-GROUP, BLOCK, LINE = 8, 32, 64  # rows, columns; bytes of a cache line
+GROUP, BLOCK, LINE = 16, 32, 64  # rows, columns; bytes of a cache line
 
 Bytes = npt.NDArray[np.uint8]
 

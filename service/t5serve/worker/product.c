@@ -4,10 +4,10 @@
  * come in. ggml's kernels for that spend more time on arithmetic than the memory takes to deliver;
  * these unpack 64 weights an instruction, keep the scales apart from the weights, and fetch ahead.
  *
- * Quantised types are laid out anew: groups of 8 rows, each group with all its blocks of 32
+ * Quantised types are laid out anew: groups of 16 rows, each group with all its blocks of 32
  * columns one after another, then all their scales.
- *   Q4_0: a block is two vectors of 64 bytes, of each row bytes 0 to 7 of its 16, then 8 to 15.
- *   Q8_0: a block is four vectors of 64 bytes, of each row values 0 to 7 of its 32, and so on,
+ *   Q4_0: a block is four vectors of 64 bytes, of each row bytes 0 to 3 of its 16, and so on.
+ *   Q8_0: a block is eight vectors of 64 bytes, of each row values 0 to 3 of its 32, and so on,
  *         each plus 128: one operand of the instruction is unsigned.
  * F16 is read as it is in the file.
  *
@@ -20,7 +20,7 @@
 #include <string.h>
 
 enum { F16 = 1, Q4_0 = 2, Q8_0 = 8 }; /* enum ggml_type */
-enum { GROUP = 8, BLOCK = 32, SCALES = 2 * GROUP, TILE = 12, MOST_COLUMNS = 16384 };
+enum { GROUP = 16, BLOCK = 32, SCALES = 2 * GROUP, TILE = 12, MOST_COLUMNS = 16384 };
 enum { ROOM = 4 * MOST_COLUMNS }; /* values that are quantised at once: of four columns or more */
 
 /* A matrix of rows x columns weights; row-major F16, or packed. */
@@ -51,18 +51,18 @@ size_t t5_block_size(int64_t type) {
 void t5_pack(int64_t type, int64_t rows, int64_t columns, const uint8_t *source, uint8_t *target) {
     const int64_t blocks = columns / BLOCK;
     const size_t size = t5_block_size(type), weights = size / GROUP;
-    const uint64_t flipped = type == Q8_0 ? 0x8080808080808080u : 0; /* adds 128 to each of 8 */
+    const uint32_t flipped = type == Q8_0 ? 0x80808080u : 0; /* adds 128 to each of 4 */
     for (int64_t row = 0; row < rows; row++) {
         uint8_t *group = target + row / GROUP * blocks * (size + SCALES);
         uint8_t *scales = group + blocks * size;
         const size_t place = row % GROUP;
         for (int64_t block = 0; block < blocks; block++) {
             memcpy(scales + block * SCALES + 2 * place, source, 2);
-            for (size_t i = 0; i < weights; i += 8) {
-                uint64_t eight;
-                memcpy(&eight, source + 2 + i, 8);
-                eight ^= flipped;
-                memcpy(group + block * size + 8 * i + 8 * place, &eight, 8);
+            for (size_t i = 0; i < weights; i += 4) {
+                uint32_t four;
+                memcpy(&four, source + 2 + i, 4);
+                four ^= flipped;
+                memcpy(group + block * size + GROUP * i + 4 * place, &four, 4);
             }
             source += 2 + weights;
         }
@@ -85,14 +85,15 @@ int t5_can_multiply(int64_t type, int64_t rows, int64_t columns) {
            columns % BLOCK == 0 && columns > 0 && columns <= MOST_COLUMNS;
 }
 
-/* Columns in blocks of 32: values, scale, sum of the values. */
+/* Columns in blocks of 32: values; scale; what `weights that count from 0 up` add, to be taken off. */
 struct columns {
     int8_t values[ROOM];
     float scales[ROOM / BLOCK];
-    int32_t sums[ROOM / BLOCK];
+    int32_t excess[ROOM / BLOCK];
 };
 
-INLINE void quantise(const float *input, int64_t blocks, int64_t first, struct columns *to) {
+INLINE void quantise(const float *input, int64_t blocks, int lowest, int64_t first,
+                     struct columns *to) {
     for (int64_t block = 0; block < blocks; block++) {
         const __m512 low = _mm512_loadu_ps(input + BLOCK * block);
         const __m512 high = _mm512_loadu_ps(input + BLOCK * block + 16);
@@ -106,55 +107,46 @@ INLINE void quantise(const float *input, int64_t blocks, int64_t first, struct c
         _mm_storeu_si128((__m128i *)(values + 16), _mm512_cvtsepi32_epi8(b));
         const int lost = _mm512_cmp_ps_mask(low, high, _CMP_UNORD_Q); /* the maximum drops NaN */
         to->scales[first + block] = lost ? NAN : largest / 127;
-        to->sums[first + block] = _mm512_reduce_add_epi32(_mm512_add_epi32(a, b));
+        to->excess[first + block] = lowest * _mm512_reduce_add_epi32(_mm512_add_epi32(a, b));
     }
 }
 
-/* A group's 8 rows times `count` columns from the first one on; `next` columns are that far apart
- * in the output. The weights count from 0 up: what that adds is taken off with the sums, half of
- * it in each of the two lanes that a row has. */
+/* A group's 16 rows times `count` columns from the first one on; `next` columns are that far apart
+ * in the output. */
 INLINE void multiply_group(int type, const uint8_t *group, int64_t blocks,
                            const struct columns *columns, int64_t first, int count, float *output,
                            int64_t next) {
-    const int64_t size = type == Q4_0 ? GROUP * BLOCK / 2 : GROUP * BLOCK;
-    const uint8_t *scales = group + blocks * size;
+    const int vectors = type == Q4_0 ? 4 : 8;
+    const uint8_t *scales = group + blocks * vectors * 64;
     const __m512i nibble = _mm512_set1_epi8(15);
-    const __m256i twice = _mm256_setr_epi16(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
     __m512 sum[TILE];
     for (int c = 0; c < count; c++) sum[c] = _mm512_setzero_ps();
     for (int64_t block = 0; block < blocks; block++) {
-        const uint8_t *weights = group + block * size;
-        __m512i w[4];
-        for (int i = 0; i < size / 64; i++) {
+        const uint8_t *weights = group + block * vectors * 64;
+        __m512i w[8];
+        for (int i = 0; i < vectors; i++) {
             _mm_prefetch((const char *)weights + 64 * i + AHEAD, _MM_HINT_T0);
             w[i] = _mm512_loadu_si512(weights + 64 * i);
         }
-        if (type == Q4_0) {
-            w[2] = _mm512_and_si512(_mm512_srli_epi16(w[0], 4), nibble);
-            w[3] = _mm512_and_si512(_mm512_srli_epi16(w[1], 4), nibble);
-            w[0] = _mm512_and_si512(w[0], nibble);
-            w[1] = _mm512_and_si512(w[1], nibble);
+        for (int i = 0; i < 4 && type == Q4_0; i++) {
+            w[4 + i] = _mm512_and_si512(_mm512_srli_epi16(w[i], 4), nibble);
+            w[i] = _mm512_and_si512(w[i], nibble);
         }
-        const __m256i halves =
-            _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(scales + SCALES * block)));
-        const __m512 scale = _mm512_cvtph_ps(_mm256_permutexvar_epi16(twice, halves));
+        const __m256i halves = _mm256_loadu_si256((const __m256i *)(scales + SCALES * block));
+        const __m512 scale = _mm512_cvtph_ps(halves);
         for (int c = 0; c < count; c++) {
             const int64_t at = (first + c) * blocks + block;
-            int64_t x[4];
+            int32_t x[8];
             memcpy(x, columns->values + BLOCK * at, BLOCK);
-            __m512i dot = _mm512_set1_epi32((type == Q4_0 ? -4 : -64) * columns->sums[at]);
-            for (int i = 0; i < 4; i++) {
-                dot = _mm512_dpbusd_epi32(dot, w[i], _mm512_set1_epi64(x[i]));
+            __m512i dot = _mm512_set1_epi32(columns->excess[at]);
+            for (int i = 0; i < 8; i++) {
+                dot = _mm512_dpbusd_epi32(dot, w[i], _mm512_set1_epi32(x[i]));
             }
             const __m512 factor = _mm512_mul_ps(scale, _mm512_set1_ps(columns->scales[at]));
             sum[c] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), factor, sum[c]);
         }
     }
-    for (int c = 0; c < count; c++) {
-        const __m512 both = _mm512_add_ps(sum[c], _mm512_permute_ps(sum[c], 0xB1));
-        const __m512 rows = _mm512_maskz_compress_ps(0x5555, both);
-        _mm256_storeu_ps(output + c * next, _mm512_castps512_ps256(rows));
-    }
+    for (int c = 0; c < count; c++) _mm512_storeu_ps(output + c * next, sum[c]);
 }
 
 /* The same for as many of the columns that are left as one case takes, and how many those are:
@@ -182,10 +174,12 @@ VECTORS static void multiply_packed(int type, const struct product *p, int64_t f
     const int64_t blocks = p->matrix->columns / BLOCK, rows = p->matrix->rows;
     const int64_t stride = blocks * ((int64_t)t5_block_size(type) + SCALES);
     const int64_t room = ROOM / p->matrix->columns;
+    const int lowest = type == Q4_0 ? -8 : -128;
     for (int64_t start = 0; start < p->count; start += room) {
         const int64_t count = p->count - start < room ? p->count - start : room;
         for (int64_t c = 0; c < count; c++) {
-            quantise(p->input + (start + c) * p->matrix->columns, blocks, c * blocks, &columns);
+            quantise(p->input + (start + c) * p->matrix->columns, blocks, lowest, c * blocks,
+                     &columns);
         }
         for (int64_t group = from; group < to; group++) {
             const uint8_t *data = p->matrix->data + group * stride;
