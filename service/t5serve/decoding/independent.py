@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from t5serve.decoding.logprobs import F32, log_softmax
+from t5serve.decoding.logprobs import F32, log_sum_exp
 from t5serve.decoding.sampler import Sampler
 from t5serve.decoding.search import Branch, Hypothesis, Rules, choose, finish_reason
 
@@ -33,13 +33,18 @@ class Independent:
         """Takes the logits after each running sequence; of the common start only once."""
         # All are the same before the first token.
         places = [0] * len(self._running) if len(logits) == 1 else range(len(logits))
-        log_probs = [log_softmax(row) for row in logits]
+        log_totals = [log_sum_exp(row) for row in logits]
         branches, running = [], []
         for index, place in zip(self._running, places, strict=True):
             hypothesis = self._hypotheses[index]
             token = self._next(index, logits[place], hypothesis.tokens)
             hypothesis.choices.append(
-                choose(log_probs[place], token, self._rules.config.top_logprobs)
+                choose(
+                    logits[place],
+                    token,
+                    self._rules.config.top_logprobs,
+                    log_total=log_totals[place],
+                )
             )
             hypothesis.score = hypothesis.logprob / len(hypothesis.choices)
             hypothesis.finish_reason = finish_reason(hypothesis, self._rules)

@@ -95,13 +95,20 @@ class Search(Protocol):
         ...
 
 
-def choose(log_probs: F32, token: int, top: int | None = None) -> Choice:
-    """A token with its log-probability, and so many of the most probable ones with theirs."""
-    alternatives = best(log_probs, top)[:top] if top else []
+def choose(scores: F32, token: int, top: int | None = None, *, log_total: float = 0.0) -> Choice:
+    """A token with its log-probability, and so many of the most probable ones with theirs.
+
+    Args:
+        scores: log-probabilities; or logits, (n_vocab,).
+        token: its id.
+        top: how many others.
+        log_total: natural log of the sum of the exponentials of logits.
+    """
+    alternatives = best(scores, top)[:top] if top else []
     return Choice(
         token,
-        float(log_probs[token]),
-        tuple((place, float(log_probs[place])) for place in alternatives),
+        float(scores[token]) - log_total,
+        tuple((place, float(scores[place]) - log_total) for place in alternatives),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -39,7 +40,7 @@ class Backend(Protocol):
         """Feeds one decoder input to each row.
 
         Returns:
-            Calibrated logits of each, (n_vocab,); valid until the next call. NaN where the
+            Calibrated logits of each, (n_vocab,); valid until the next call. All NaN where the
             model's numbers overflow on that row's input; others are not touched by that.
         """
         ...
@@ -109,3 +110,20 @@ def check_ids(backend: Backend, ids: Sequence[int]) -> None:
     for token in ids:
         if not 0 <= token < backend.n_vocab:
             raise BackendError(f"token id {token} is not in 0..{backend.n_vocab - 1}")
+
+
+def spoil(logits: F32) -> bool:
+    """Makes a row's logits NaN throughout if any of them is not finite, so that one look tells.
+
+    Returns:
+        Whether there was one.
+    """
+    if math.isfinite(logits.max()) and math.isfinite(logits.min()):  # a sum takes twice as long
+        return False
+    logits[:] = np.nan
+    return True
+
+
+def is_spoilt(logits: F32) -> bool:
+    """Whether a row's logits are NaN."""
+    return math.isnan(logits.flat[0])

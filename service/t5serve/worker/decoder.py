@@ -67,8 +67,7 @@ class DecoderGraph(Graph):
         x = int(self._g.ggml_get_rows(self._ctx, weights["embedding"], ids))
         for layer in range(shape.decoder_layers):
             name = f"dec.{layer}"
-            normed = self._norm(x, f"{name}.attn_norm")
-            q, k, v = self._project(f"{name}.attn_qkv", normed, 3)
+            q, k, v = self._project(f"{name}.attn_qkv", x, 3, norm=f"{name}.attn_norm")
             cache = self._keep(caches.own[layer], k, v, lines, total)
             mixed = self._attend(
                 self._heads(q, step.tokens, step.rows),
@@ -78,8 +77,8 @@ class DecoderGraph(Graph):
                 step.tokens,
                 step.rows,
             )
-            x = self._add(x, self._mul_mat(f"{name}.attn_o", mixed))
-            asked = self._mul_mat(f"{name}.cross_q", self._norm(x, f"{name}.cross_norm"))
+            x = self._mul_mat(f"{name}.attn_o", mixed, plus=x)
+            asked = self._mul_mat(f"{name}.cross_q", x, norm=f"{name}.cross_norm")
             if gather is not None:
                 asked = int(self._g.ggml_get_rows(self._ctx, asked, gather))
             mixed = self._attend(
@@ -92,9 +91,9 @@ class DecoderGraph(Graph):
             )
             if scatter is not None:
                 mixed = int(self._g.ggml_get_rows(self._ctx, mixed, scatter))
-            x = self._add(x, self._mul_mat(f"{name}.cross_o", mixed))
+            x = self._mul_mat(f"{name}.cross_o", mixed, plus=x)
             x = self._feed_forward(x, name)
-        logits = self._mul_mat("head", self._norm(x, "dec.norm"))
+        logits = self._mul_mat("head", x, norm="dec.norm")
         self._g.ggml_set_output(logits)
         self._expand(logits)
         self._allocate()

@@ -35,10 +35,10 @@ class EncoderGraph(Graph):
         x = int(self._g.ggml_get_rows(self._ctx, weights["embedding"], ids))
         for layer in range(shape.encoder_layers):
             name = f"enc.{layer}"
-            parts = self._project(f"{name}.attn_qkv", self._norm(x, f"{name}.attn_norm"), 3)
+            parts = self._project(f"{name}.attn_qkv", x, 3, norm=f"{name}.attn_norm")
             q, k, v = (self._heads(part, tokens, 1) for part in parts)
             mixed = self._attend(q, k, v, biases[min(layer, tables - 1)], tokens, 1)
-            x = self._add(x, self._mul_mat(f"{name}.attn_o", mixed))
+            x = self._mul_mat(f"{name}.attn_o", mixed, plus=x)
             x = self._feed_forward(x, name)
         x = self._norm(x, "enc.norm")
         for layer in range(shape.decoder_layers):

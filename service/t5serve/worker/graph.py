@@ -36,8 +36,8 @@ class Graph:
         self._allocator = self._g.ggml_gallocr_new(cpu.buffer_type)
         self._weights = weights
         self._shape = weights.shape
-        self._products: list[tuple[kernel.ProductStruct, Tensor, Tensor]] = []
-        """Those by our own kernels, with their inputs and outputs."""
+        self._products: list[tuple[kernel.ProductStruct, Tensor, Tensor, Tensor | None]] = []
+        """Those by our own kernels, with their inputs, outputs and what is added."""
 
     def compute(self) -> None:
         """Runs the graph over what its inputs hold now."""
@@ -58,8 +58,9 @@ class Graph:
     def _allocate(self) -> None:
         if not self._g.ggml_gallocr_alloc_graph(self._allocator, self._graph):
             raise GgmlError("no memory for a graph")
-        for product, x, y in self._products:
+        for product, x, y, plus in self._products:
             product.input, product.output = (self._g.ggml_get_data(t) for t in (x, y))
+            product.residual = None if plus is None else self._g.ggml_get_data(plus)
 
     def _input(self, kind: int, *shape: int) -> Tensor:
         padded = (*shape, 1, 1, 1)[:4]
@@ -77,47 +78,73 @@ class Graph:
         memory = (ctypes.c_byte * size).from_address(self._g.ggml_get_data(tensor))
         return np.ctypeslib.as_array(memory).view(dtype).reshape(shape)
 
-    def _mul_mat(self, weight: str, x: Tensor) -> Tensor:
-        """The matrix times each column of x, which is contiguous."""
+    def _mul_mat(
+        self,
+        weight: str,
+        x: Tensor,
+        *,
+        norm: str | None = None,
+        relu: bool = False,
+        plus: Tensor | None = None,
+    ) -> Tensor:
+        """The matrix times each column of x, which is contiguous.
+
+        Args:
+            weight: name of the matrix.
+            x: (columns, count).
+            norm: name of the norm that x goes through before.
+            relu: whether x goes through a ReLU before.
+            plus: what is added, (rows, count), contiguous.
+        """
         matrix = self._weights.matrices.get(weight)
         if matrix is not None:
-            return self._multiply(matrix, x)
-        return int(self._g.ggml_mul_mat(self._ctx, self._weights[weight], x))
+            return self._multiply(matrix, x, norm, relu=relu, plus=plus)
+        if norm is not None:
+            x = self._norm(x, norm)
+        if relu:
+            x = int(self._g.ggml_relu(self._ctx, x))
+        y = int(self._g.ggml_mul_mat(self._ctx, self._weights[weight], x))
+        return y if plus is None else int(self._g.ggml_add(self._ctx, plus, y))
 
-    def _multiply(self, matrix: kernel.Matrix, x: Tensor) -> Tensor:
-        """The same by our own kernel, as an operation that ggml does not know."""
+    def _multiply(
+        self, matrix: kernel.Matrix, x: Tensor, norm: str | None, *, relu: bool, plus: Tensor | None
+    ) -> Tensor:
+        """The same by our own kernel, all at once, as an operation that ggml does not know."""
         product = matrix.product()
         product.count = self._g.ggml_nbytes(x) // (matrix.columns * BYTES)
+        product.norm = None if norm is None else self._g.ggml_get_data(self._weights[norm])
+        product.epsilon = self._shape.epsilon
+        product.rectified = relu
+        sources = [x] if plus is None else [x, plus]
         y = int(
             self._g.ggml_custom_4d(
                 self._ctx,
                 ggml.F32,
                 *(matrix.rows, product.count, 1, 1),
-                ctypes.byref(c_void_p(x)),
-                1,
+                (c_void_p * len(sources))(*sources),
+                len(sources),
                 kernel.function(),
                 ggml.ALL_THREADS,
                 ctypes.addressof(product),
             )
         )
-        self._products.append((product, x, y))
+        self._products.append((product, x, y, plus))
         return y
 
     def _norm(self, x: Tensor, weight: str) -> Tensor:
         normed = self._g.ggml_rms_norm(self._ctx, x, self._shape.epsilon)
         return int(self._g.ggml_mul(self._ctx, normed, self._weights[weight]))
 
-    def _add(self, x: Tensor, y: Tensor) -> Tensor:
-        return int(self._g.ggml_add(self._ctx, x, y))
-
-    def _project(self, name: str, x: Tensor, parts: int) -> list[tuple[Tensor, int, int]]:
+    def _project(
+        self, name: str, x: Tensor, parts: int, norm: str | None = None
+    ) -> list[tuple[Tensor, int, int]]:
         """The products of fused or separate matrices: (tensor, bytes to the next token, offset)."""
         if name in self._weights:
-            fused = self._mul_mat(name, x)
+            fused = self._mul_mat(name, x, norm=norm)
             width = self._shape.inner * BYTES
             return [(fused, parts * width, part * width) for part in range(parts)]
         return [
-            (self._mul_mat(f"{name}.{part}", x), self._shape.inner * BYTES, 0)
+            (self._mul_mat(f"{name}.{part}", x, norm=norm), self._shape.inner * BYTES, 0)
             for part in range(parts)
         ]
 
@@ -204,13 +231,12 @@ class Graph:
         return int(self._g.ggml_cont_2d(self._ctx, merged, inner, tokens * rows))
 
     def _feed_forward(self, x: Tensor, layer: str) -> Tensor:
-        normed = self._norm(x, f"{layer}.ffn_norm")
-        name = f"{layer}.ffn_up"
+        up, down, norm = (f"{layer}.{part}" for part in ("ffn_up", "ffn_down", "ffn_norm"))
         if not self._weights.gated:
-            inner = self._g.ggml_relu(self._ctx, self._mul_mat(name, normed))
-        elif name in self._weights:
-            inner = self._g.ggml_geglu(self._ctx, self._mul_mat(name, normed))
+            return self._mul_mat(down, self._mul_mat(up, x, norm=norm), relu=True, plus=x)
+        if up in self._weights:
+            inner = self._g.ggml_geglu(self._ctx, self._mul_mat(up, x, norm=norm))
         else:
-            gate, up = (self._mul_mat(f"{name}.{part}", normed) for part in (0, 1))
-            inner = self._g.ggml_geglu_split(self._ctx, gate, up)
-        return self._add(x, self._mul_mat(f"{layer}.ffn_down", inner))
+            gate, value = (self._mul_mat(f"{up}.{part}", x, norm=norm) for part in (0, 1))
+            inner = self._g.ggml_geglu_split(self._ctx, gate, value)
+        return self._mul_mat(down, int(inner), plus=x)

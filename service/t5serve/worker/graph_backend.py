@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from t5gguf.relative import relative_position_bucket
-from t5serve.worker.backend import F32, BackendError, check_ids, check_row, check_step
+from t5serve.worker.backend import F32, BackendError, check_ids, check_row, check_step, spoil
 from t5serve.worker.caches import Caches
 from t5serve.worker.decoder import DecoderGraph, StepShape
 from t5serve.worker.encoder import EncoderGraph
@@ -161,7 +161,7 @@ class GraphBackend:
         self._mask(graph, members, count)
         graph.compute()
         for row in rows:
-            if not np.isfinite(graph.logits[row].sum()):
+            if spoil(graph.logits[row, :, : self.n_vocab]):
                 self._clean(row, whole=count == 1)
             self._position[row] += count
         return graph

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from ctypes import c_int, c_int64, c_size_t, c_void_p
+from ctypes import c_float, c_int, c_int32, c_int64, c_size_t, c_void_p
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,16 @@ class MatrixStruct(ctypes.Structure):
 class ProductStruct(ctypes.Structure):
     """struct product of product.c."""
 
-    _fields_ = (("matrix", c_void_p), ("input", c_void_p), ("output", c_void_p), ("count", c_int64))
+    _fields_ = (
+        ("matrix", c_void_p),
+        ("input", c_void_p),
+        ("output", c_void_p),
+        ("count", c_int64),
+        ("norm", c_void_p),
+        ("residual", c_void_p),
+        ("epsilon", c_float),
+        ("rectified", c_int32),
+    )
 
 
 class Matrix:
@@ -64,7 +73,7 @@ class Matrix:
         self._struct = MatrixStruct(kind, rows, columns, self._data.ctypes.data)
 
     def product(self) -> ProductStruct:
-        """What `function` takes; its input, output and count are still to be filled in."""
+        """What `function` takes; where its numbers are is still to be filled in."""
         return ProductStruct(matrix=ctypes.addressof(self._struct))
 
     def _pack(self, kind: int, parts: Sequence[Bytes]) -> Bytes:

@@ -15,7 +15,7 @@ from typing import Any
 import llama_cpp
 import numpy as np
 
-from t5serve.worker.backend import F32, BackendError, check_ids, check_row, check_step
+from t5serve.worker.backend import F32, BackendError, check_ids, check_row, check_step, spoil
 
 GGML_TYPE_F32 = 0
 MIN_CONTEXT = 256  # llama.cpp rounds up to this
@@ -130,7 +130,7 @@ class LlamaBackend:
             np.stack([self._logits(place * count + token) for token in range(count)])
             for place in range(len(rows))
         ]
-        self._clean = self._clean and all(np.isfinite(row.sum()) for row in logits)
+        self._clean &= not any([spoil(row) for row in logits])
         return logits
 
     def rewind(self, row: int, position: int) -> None:

@@ -27,7 +27,7 @@ from t5serve.wire import (
     pack,
     unpack_to_worker,
 )
-from t5serve.worker.backend import F32, Backend, BackendError
+from t5serve.worker.backend import F32, Backend, BackendError, is_spoilt
 from t5serve.worker.job import Generation, InputRefused, check_ids, check_input, tokenize
 from t5serve.worker.model import Model
 from t5serve.worker.rows import assign
@@ -188,7 +188,7 @@ def advance(model: Model, generations: Sequence[Generation], drafts: int = 0) ->
     started = time.perf_counter()
     try:
         logits = model.backend.extend(rows, [[token, *draft] for token in tokens])
-        if draft and not np.isfinite(logits[0].sum()):
+        if draft and is_spoilt(logits[0]):
             # A drafted token may overflow, and its NaN be in the others': without it, then.
             draft = []
             model.backend.rewind(rows[0], generations[0].decoded)
@@ -223,7 +223,7 @@ def _accept(
         seconds: that the step took.
         batch: sequences in that step.
     """
-    if not all(np.isfinite(row.sum()) for row in logits):
+    if any(map(is_spoilt, logits)):
         return [Failed(one.request.job, "the model's numbers overflow on this input")], []
     messages: list[FromWorker] = []
     for place in range(1 + len(draft)):

@@ -29,12 +29,19 @@ struct matrix {
     const uint8_t *data;
 };
 
-/* output (count, rows) = input (count, columns) times the matrix, both F32 and contiguous. */
+/* output (count, rows) = input (count, columns) times the matrix, all F32 and contiguous.
+ *
+ * What stands before and after a product in T5 is done with it, so that threads need not wait for
+ * each other in between: the input is normed (by its root mean square, and times `norm`) or
+ * rectified, `residual` (count, rows) is added to the output. NULL and 0: not. */
 struct product {
     const struct matrix *matrix;
     const float *input;
     float *output;
     int64_t count;
+    const float *norm, *residual;
+    float epsilon;
+    int32_t rectified;
 };
 
 int t5_can_multiply(int64_t type, int64_t rows, int64_t columns);
@@ -92,6 +99,31 @@ struct columns {
     int32_t excess[ROOM / BLOCK];
 };
 
+/* A column of the input as it is to be multiplied; in `room` if that differs from the input. */
+VECTORS static const float *prepare(const struct product *p, int64_t column, float *room) {
+    const int64_t size = p->matrix->columns;
+    const float *input = p->input + column * size;
+    if (!p->norm && !p->rectified) return input;
+    float scale = 1;
+    if (p->norm) {
+        __m512 squares = _mm512_setzero_ps();
+        for (int64_t i = 0; i < size; i += 16) {
+            const __m512 x = _mm512_loadu_ps(input + i);
+            squares = _mm512_fmadd_ps(x, x, squares);
+        }
+        scale = 1 / sqrtf(_mm512_reduce_add_ps(squares) / (float)size + p->epsilon);
+    }
+    for (int64_t i = 0; i < size; i += 16) {
+        __m512 x = _mm512_loadu_ps(input + i);
+        if (p->norm) {
+            x = _mm512_mul_ps(_mm512_mul_ps(x, _mm512_set1_ps(scale)), _mm512_loadu_ps(p->norm + i));
+        }
+        if (p->rectified) x = _mm512_max_ps(_mm512_setzero_ps(), x); /* in this order NaN stays */
+        _mm512_storeu_ps(room + i, x);
+    }
+    return room;
+}
+
 INLINE void quantise(const float *input, int64_t blocks, int lowest, int64_t first,
                      struct columns *to) {
     for (int64_t block = 0; block < blocks; block++) {
@@ -111,11 +143,22 @@ INLINE void quantise(const float *input, int64_t blocks, int lowest, int64_t fir
     }
 }
 
-/* A group's 16 rows times `count` columns from the first one on; `next` columns are that far apart
- * in the output. */
+/* Where results go, and what is added to them, if anything; columns are `next` apart. */
+struct place {
+    float *output;
+    const float *residual;
+    int64_t next;
+};
+
+INLINE struct place place_of(const struct product *p, int64_t column, int64_t row) {
+    const int64_t next = p->matrix->rows, at = column * next + row;
+    return (struct place){p->output + at, p->residual ? p->residual + at : NULL, next};
+}
+
+/* A group's 16 rows times `count` columns from the first one on. */
 INLINE void multiply_group(int type, const uint8_t *group, int64_t blocks,
-                           const struct columns *columns, int64_t first, int count, float *output,
-                           int64_t next) {
+                           const struct columns *columns, int64_t first, int count,
+                           struct place to) {
     const int vectors = type == Q4_0 ? 4 : 8;
     const uint8_t *scales = group + blocks * vectors * 64;
     const __m512i nibble = _mm512_set1_epi8(15);
@@ -146,18 +189,21 @@ INLINE void multiply_group(int type, const uint8_t *group, int64_t blocks,
             sum[c] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), factor, sum[c]);
         }
     }
-    for (int c = 0; c < count; c++) _mm512_storeu_ps(output + c * next, sum[c]);
+    for (int c = 0; c < count; c++) {
+        if (to.residual) sum[c] = _mm512_add_ps(sum[c], _mm512_loadu_ps(to.residual + c * to.next));
+        _mm512_storeu_ps(to.output + c * to.next, sum[c]);
+    }
 }
 
 /* The same for as many of the columns that are left as one case takes, and how many those are:
  * the more, the less often weights are unpacked. Each case is compiled for itself. */
 INLINE int multiply_tile(int type, const uint8_t *group, int64_t blocks,
-                         const struct columns *columns, int64_t first, int64_t left, float *output,
-                         int64_t next) {
-#define TAKE(count)                                                                       \
-    if (left >= (count)) {                                                                \
-        multiply_group(type, group, blocks, columns, first, (count), output, next);       \
-        return (count);                                                                   \
+                         const struct columns *columns, int64_t first, int64_t left,
+                         struct place to) {
+#define TAKE(count)                                                          \
+    if (left >= (count)) {                                                   \
+        multiply_group(type, group, blocks, columns, first, (count), to);    \
+        return (count);                                                      \
     }
     TAKE(TILE)
     TAKE(8)
@@ -165,50 +211,61 @@ INLINE int multiply_tile(int type, const uint8_t *group, int64_t blocks,
     TAKE(3)
     TAKE(2)
 #undef TAKE
-    multiply_group(type, group, blocks, columns, first, 1, output, next);
+    multiply_group(type, group, blocks, columns, first, 1, to);
     return 1;
 }
 
 VECTORS static void multiply_packed(int type, const struct product *p, int64_t from, int64_t to) {
     static __thread struct columns columns;
-    const int64_t blocks = p->matrix->columns / BLOCK, rows = p->matrix->rows;
+    static __thread float prepared[MOST_COLUMNS];
+    const int64_t blocks = p->matrix->columns / BLOCK;
     const int64_t stride = blocks * ((int64_t)t5_block_size(type) + SCALES);
     const int64_t room = ROOM / p->matrix->columns;
     const int lowest = type == Q4_0 ? -8 : -128;
     for (int64_t start = 0; start < p->count; start += room) {
         const int64_t count = p->count - start < room ? p->count - start : room;
         for (int64_t c = 0; c < count; c++) {
-            quantise(p->input + (start + c) * p->matrix->columns, blocks, lowest, c * blocks,
-                     &columns);
+            quantise(prepare(p, start + c, prepared), blocks, lowest, c * blocks, &columns);
         }
         for (int64_t group = from; group < to; group++) {
             const uint8_t *data = p->matrix->data + group * stride;
             for (int64_t c = 0; c < count;) {
                 c += multiply_tile(type, data, blocks, &columns, c, count - c,
-                                   p->output + (start + c) * rows + group * GROUP, rows);
+                                   place_of(p, start + c, group * GROUP));
             }
         }
     }
 }
 
+/* Four rows of F16 times one column. */
+INLINE void multiply_four(const uint8_t *weights, int64_t columns, const float *input,
+                          struct place to) {
+    __m512 sum[4];
+    for (int r = 0; r < 4; r++) sum[r] = _mm512_setzero_ps();
+    for (int64_t i = 0; i < columns; i += 16) {
+        const __m512 x = _mm512_loadu_ps(input + i);
+        for (int r = 0; r < 4; r++) {
+            const uint8_t *at = weights + 2 * (r * columns + i);
+            const __m512 w = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)at));
+            sum[r] = _mm512_fmadd_ps(w, x, sum[r]);
+        }
+    }
+    for (int r = 0; r < 4; r++) {
+        to.output[r] = _mm512_reduce_add_ps(sum[r]) + (to.residual ? to.residual[r] : 0);
+    }
+}
+
 VECTORS static void multiply_halves(const struct product *p, int64_t from, int64_t to) {
-    const int64_t columns = p->matrix->columns;
-    for (int64_t row = GROUP * from; row < GROUP * to; row += 4) {
-        const uint8_t *weights = p->matrix->data + 2 * row * columns;
-        for (int64_t c = 0; c < p->count; c++) {
-            const float *input = p->input + c * columns;
-            __m512 sum[4];
-            for (int r = 0; r < 4; r++) sum[r] = _mm512_setzero_ps();
-            for (int64_t i = 0; i < columns; i += 16) {
-                const __m512 x = _mm512_loadu_ps(input + i);
-                for (int r = 0; r < 4; r++) {
-                    const uint8_t *at = weights + 2 * (r * columns + i);
-                    const __m512 w = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)at));
-                    sum[r] = _mm512_fmadd_ps(w, x, sum[r]);
-                }
-            }
-            for (int r = 0; r < 4; r++) {
-                p->output[c * p->matrix->rows + row + r] = _mm512_reduce_add_ps(sum[r]);
+    static __thread float prepared[ROOM];
+    const int64_t columns = p->matrix->columns, room = ROOM / columns;
+    for (int64_t start = 0; start < p->count; start += room) {
+        const int64_t count = p->count - start < room ? p->count - start : room;
+        const float *input[ROOM / BLOCK];
+        for (int64_t c = 0; c < count; c++) input[c] = prepare(p, start + c, prepared + c * columns);
+        for (int64_t row = GROUP * from; row < GROUP * to; row += 4) {
+            const uint8_t *weights = p->matrix->data + 2 * row * columns;
+            for (int64_t c = 0; c < count; c++) {
+                multiply_four(weights, columns, input[c], place_of(p, start + c, row));
             }
         }
     }
