@@ -12,7 +12,8 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCE = "service/t5serve/worker/product.c"
+SOURCES = ("service/t5serve/worker/product.c", "service/t5serve/worker/attention.c")
+LIBRARY = "service/t5serve/worker/kernels.so"
 
 
 class CompileKernels(BuildHookInterface[Any]):
@@ -21,16 +22,16 @@ class CompileKernels(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compiles, and has the library and the platform's name go into the wheel."""
         del version
-        source = Path(self.root, SOURCE)
-        library = source.with_suffix(".so")
+        sources = [str(Path(self.root, source)) for source in SOURCES]
+        library = Path(self.root, LIBRARY)
         compiler = shlex.split(os.environ.get("CC", "cc"))
         if shutil.which(compiler[0]) is None:
             self.app.display_warning(f"no C compiler ({compiler[0]}): built without {library.name}")
             library.unlink(missing_ok=True)
             return
-        command = [*compiler, "-O3", "-shared", "-fPIC", str(source), "-o", str(library)]
+        command = [*compiler, "-O3", "-shared", "-fPIC", *sources, "-o", str(library)]
         subprocess.run(command, check=True)
-        build_data["artifacts"].append(f"/{library.relative_to(self.root)}")
+        build_data["artifacts"].append(f"/{LIBRARY}")
         build_data["pure_python"] = False
         platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
         build_data["tag"] = f"py3-none-{platform}"

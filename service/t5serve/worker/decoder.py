@@ -9,7 +9,7 @@ import numpy as np
 from t5serve.worker import ggml
 from t5serve.worker.caches import Caches
 from t5serve.worker.ggml import Cpu
-from t5serve.worker.graph import BYTES, Graph
+from t5serve.worker.graph import BYTES, Attended, Graph, Lines
 from t5serve.worker.weights import Weights
 
 
@@ -70,24 +70,22 @@ class DecoderGraph(Graph):
             q, k, v = self._project(f"{name}.attn_qkv", x, 3, norm=f"{name}.attn_norm")
             cache = self._keep(caches.own[layer], k, v, lines, total)
             mixed = self._attend(
-                self._heads(q, step.tokens, step.rows),
-                self._cached(cache, 0, step.cells, step.rows, caches.cells),
-                self._cached(cache, 1, step.cells, step.rows, caches.cells),
+                q,
+                *self._halves(cache),
                 biases[min(layer, tables - 1)],
-                step.tokens,
-                step.rows,
+                Attended(step.tokens, step.cells, step.rows, caches.cells),
+                biased_heads=True,
             )
             x = self._mul_mat(f"{name}.attn_o", mixed, plus=x)
             asked = self._mul_mat(f"{name}.cross_q", x, norm=f"{name}.cross_norm")
             if gather is not None:
                 asked = int(self._g.ggml_get_rows(self._ctx, asked, gather))
             mixed = self._attend(
-                self._heads((asked, shape.inner * BYTES, 0), queries, step.inputs),
-                self._cached(caches.cross[layer], 0, step.span, step.inputs, caches.span),
-                self._cached(caches.cross[layer], 1, step.span, step.inputs, caches.span),
+                Lines(asked, shape.inner * BYTES),
+                *self._halves(caches.cross[layer]),
                 mask,
-                queries,
-                step.inputs,
+                Attended(queries, step.span, step.inputs, caches.span),
+                biased_heads=False,
             )
             if scatter is not None:
                 mixed = int(self._g.ggml_get_rows(self._ctx, mixed, scatter))

@@ -11,7 +11,7 @@ import numpy as np
 from t5serve.worker import ggml
 from t5serve.worker.caches import Caches
 from t5serve.worker.ggml import Cpu
-from t5serve.worker.graph import Graph
+from t5serve.worker.graph import Attended, Graph
 from t5serve.worker.weights import Weights
 
 
@@ -35,9 +35,9 @@ class EncoderGraph(Graph):
         x = int(self._g.ggml_get_rows(self._ctx, weights["embedding"], ids))
         for layer in range(shape.encoder_layers):
             name = f"enc.{layer}"
-            parts = self._project(f"{name}.attn_qkv", x, 3, norm=f"{name}.attn_norm")
-            q, k, v = (self._heads(part, tokens, 1) for part in parts)
-            mixed = self._attend(q, k, v, biases[min(layer, tables - 1)], tokens, 1)
+            q, k, v = self._project(f"{name}.attn_qkv", x, 3, norm=f"{name}.attn_norm")
+            bias = biases[min(layer, tables - 1)]
+            mixed = self._attend(q, k, v, bias, Attended(tokens, tokens), biased_heads=True)
             x = self._mul_mat(f"{name}.attn_o", mixed, plus=x)
             x = self._feed_forward(x, name)
         x = self._norm(x, "enc.norm")

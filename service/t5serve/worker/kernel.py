@@ -1,4 +1,4 @@
-"""Our own matrix products, in product.c: for processors where they are faster than ggml's.
+"""Our own kernels, product.c and attention.c: for processors where they are faster than ggml's.
 
 The library is compiled when the package is built. Where it is missing, or the processor lacks what
 it needs, ggml's kernels do the same work.
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-LIBRARY = Path(__file__).with_name("product.so")
+LIBRARY = Path(__file__).with_name("kernels.so")
 F16, Q4_0, Q8_0 = 1, 2, 8  # enum ggml_type
 GROUP, BLOCK, LINE = 16, 32, 64  # rows, columns; bytes of a cache line
 
@@ -41,6 +41,16 @@ class ProductStruct(ctypes.Structure):
         ("residual", c_void_p),
         ("epsilon", c_float),
         ("rectified", c_int32),
+    )
+
+
+class AttentionStruct(ctypes.Structure):
+    """struct attention of attention.c."""
+
+    _fields_ = (
+        *((name, c_void_p) for name in ("q", "k", "v", "bias", "output")),
+        *((name, c_int64) for name in ("d_kv", "heads", "queries", "keys", "rows")),
+        *((name, c_int64) for name in ("q_line", "kv_line", "kv_row", "bias_head", "bias_row")),
     )
 
 
@@ -73,7 +83,7 @@ class Matrix:
         self._struct = MatrixStruct(kind, rows, columns, self._data.ctypes.data)
 
     def product(self) -> ProductStruct:
-        """What `function` takes; where its numbers are is still to be filled in."""
+        """What `multiply` takes; where its numbers are is still to be filled in."""
         return ProductStruct(matrix=ctypes.addressof(self._struct))
 
     def _pack(self, kind: int, parts: Sequence[Bytes]) -> Bytes:
@@ -98,9 +108,20 @@ def can_multiply(kind: int, rows: Sequence[int], columns: int) -> bool:
     )
 
 
-def function() -> c_void_p:
-    """The ggml_custom_op_t, which takes a ProductStruct."""
+def can_attend(d_kv: int, keys: int) -> bool:
+    """Whether there is a kernel for heads of this size over so many keys."""
+    library = load()
+    return library is not None and bool(library.t5_can_attend(d_kv, keys))
+
+
+def multiply() -> c_void_p:
+    """The ggml_custom_op_t that takes a ProductStruct."""
     return ctypes.cast(load().t5_multiply, c_void_p)
+
+
+def attend() -> c_void_p:
+    """The ggml_custom_op_t that takes an AttentionStruct."""
+    return ctypes.cast(load().t5_attend, c_void_p)
 
 
 @cache
@@ -112,6 +133,8 @@ def load() -> Any:  # noqa: ANN401 - functions as attributes
         return None
     library.t5_can_multiply.argtypes = [c_int64, c_int64, c_int64]
     library.t5_can_multiply.restype = c_int
+    library.t5_can_attend.argtypes = [c_int64, c_int64]
+    library.t5_can_attend.restype = c_int
     library.t5_block_size.argtypes = [c_int64]
     library.t5_block_size.restype = c_size_t
     library.t5_pack.argtypes = [c_int64, c_int64, c_int64, c_void_p, c_void_p]

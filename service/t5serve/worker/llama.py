@@ -130,7 +130,8 @@ class LlamaBackend:
             np.stack([self._logits(place * count + token) for token in range(count)])
             for place in range(len(rows))
         ]
-        self._clean &= not any([spoil(row) for row in logits])
+        spoilt = [spoil(row) for row in logits]  # each of them, not only up to the first
+        self._clean &= not any(spoilt)
         return logits
 
     def rewind(self, row: int, position: int) -> None:

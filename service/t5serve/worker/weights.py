@@ -91,7 +91,7 @@ class Weights:
         self._plain = Context(1)
         self._pending: list[tuple[Tensor, npt.NDArray[np.uint8]]] = []
         self._tensors: dict[str, Tensor] = {}
-        self._own_kernels = own_kernels
+        self.own_kernels = own_kernels
         self.matrices: dict[str, kernel.Matrix] = {}
         self._collect(output_scale)
         self.private_bytes = self._place()
@@ -222,7 +222,7 @@ class Weights:
     def _can_multiply(self, tensors: Sequence[StoredTensor]) -> bool:
         """Whether our own kernels take the matrix."""
         rows = [t.shape[0] for t in tensors]
-        return self._own_kernels and kernel.can_multiply(
+        return self.own_kernels and kernel.can_multiply(
             int(tensors[0].kind), rows, tensors[0].shape[1]
         )
 
