@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
 
 from t5train.words import STOP
@@ -22,6 +23,15 @@ NEIGHBOURS = {
 SMALL_WORDS = frozenset(
     "a an the is are was do does did to of in on for be i it has have".split()  # noqa: SIM905
 )
+OPENING = re.compile(
+    r"(?:How (?:(?:do|can|should|would) (?:I|you|we)|to)"
+    r"|(?:What|Which|Who) (?:is|are|was|were)(?: the)?|(?:Is|Are) there(?: an?)?"
+    r"|Can (?:I|you)|Should I|Why (?:do|does|is|are)) "
+)
+VERBS = frozenset(
+    "is are was were do does did can could should would will has have".split()  # noqa: SIM905
+)
+ARTICLES = frozenset("a an the my your his her our their".split())  # noqa: SIM905
 REPAIRS = ("no", "no wait", "sorry", "i mean", "or rather", "wait", "no make that", "er", "um no")
 
 
@@ -93,16 +103,39 @@ def stumble(text: str, rng: random.Random) -> str:
     return " ".join([*start, rng.choice(REPAIRS), *found[rng.choice((0, max(cut - 1, 0))) :]])
 
 
+def headline(text: str) -> str:
+    """A question as a title: what it opens with and its mark are gone, the capital stays."""
+    opening = OPENING.match(text)
+    rest = text[opening.end() if opening else 0 :].rstrip("?. ")
+    return rest[:1].upper() + rest[1:] or text
+
+
+def misplace(text: str) -> str:
+    """A question with its verb where a statement has it: "Why it is so?"."""
+    found = text.split()
+    if len(found) > 3 and found[1] in VERBS:
+        place = 3 if found[2] in ARTICLES and len(found) > 4 else 2
+        found.insert(place, found.pop(1))
+    return " ".join(found)
+
+
 def misform(text: str, rng: random.Random) -> str:
-    """A question with its mark, its capital or a small word missing, if it has them."""
-    faulty = text
-    if rng.random() < 0.5:
+    """A question without its mark, its capital, its opening or a small word, if it has them.
+
+    It keeps the mark or the capital: with neither it is a query as people type it, which stays.
+    """
+    kind = rng.random()
+    if kind < 0.3:
+        return headline(text)
+    faulty = misplace(text) if kind < 0.5 else text
+    bare = rng.random()
+    if bare < 0.5:
         faulty = faulty.rstrip("?").rstrip()
-    if rng.random() < 0.3:
+    elif bare < 0.7:
         faulty = faulty[:1].lower() + faulty[1:]
     found = faulty.split()
     small = [i for i, word in enumerate(found) if i and word in SMALL_WORDS]
-    if small and rng.random() < 0.6:
+    if small and kind > 0.5 and rng.random() < 0.6:
         del found[rng.choice(small)]
     return " ".join(found) or text
 
@@ -116,15 +149,11 @@ def fault(text: str, rng: random.Random, *, clean: float = 0.3) -> str:
     if rng.random() < clean:
         return text
     kind = rng.random()
-    if kind < 0.65:
-        return mistype(text, rng)
-    if kind < 0.78:
-        return mistype(text, rng, count=2)
-    if kind < 0.84:
+    if text.endswith("?") and kind > 0.55:
+        return misform(text, rng) if kind < 0.92 else stumble(text, rng)
+    if kind < 0.08:
         return respace(text, rng)
-    if not text.endswith("?"):
-        return mistype(text, rng)
-    return misform(text, rng) if kind < 0.94 else stumble(text, rng)
+    return mistype(text, rng, count=2 if kind < 0.2 else 1)
 
 
 def excerpt(text: str, rng: random.Random) -> str:
