@@ -1,7 +1,8 @@
-"""Makes pairs of a model's own best answers: `python scripts/reward.py CHECKPOINT --pairs TSV ..`.
+"""Makes pairs of a model's own answers: `python scripts/reward.py MODEL --pairs TSV --out TSV`.
 
-Samples answers to the sources of one task's pairs, rates them against the targets, and writes the
-best as new pairs, which `scripts/train.py --start CHECKPOINT` learns from.
+Asks a model (GGUF file, recipe or checkpoint) for the sources of one task's pairs. Where its greedy
+answer has a fault, the best of its beams becomes a new pair, which `scripts/train.py` learns from:
+copies and losses are what a model falls into by itself, and no pair of other people shows it.
 """
 
 from __future__ import annotations
@@ -13,35 +14,28 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-import torch
-from tqdm import tqdm
-
-from t5train import cores, pairs, reward, shape
-from t5train.generation import answer
+from t5eval.errors import EvaluationError
+from t5eval.systems import Request, answers
+from t5serve.reformulation.options import Options
+from t5train import pairs, reward
 from t5train.pairs import Pair
-from t5train.vocabulary import FILE, Vocabulary
 
 log = logging.getLogger("reward")
 
-CHUNK = 512  # sources between two writes
+MAX_TOKENS = 48
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Samples, rates, writes; says how many sources had an answer worth learning."""
+    """Asks, rates, writes; says how many answers had a fault, and how many sources a better one."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split(":", maxsplit=1)[0])
-    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("model", help="a GGUF file, a recipe's name or a checkpoint's directory")
     parser.add_argument("--pairs", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--task", default="paraphrase")
-    parser.add_argument("--sources", type=int, default=10_000)
-    parser.add_argument("--samples", type=int, default=8)
-    parser.add_argument("--temperature", type=float, default=0.8)
-    parser.add_argument("--best", type=int, default=1, help="answers kept for a source")
-    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--sources", type=int, default=20_000)
+    parser.add_argument("--beams", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
-    cores.adapt(options.threads)
-    torch.manual_seed(options.seed)
 
     references: defaultdict[str, list[str]] = defaultdict(list)
     for pair in pairs.read(options.pairs):
@@ -50,20 +44,33 @@ def main(arguments: list[str] | None = None) -> int:
     sources = list(references)
     random.Random(options.seed).shuffle(sources)  # noqa: S311 - repeatable on purpose
     sources = sources[: options.sources]
-    words = Vocabulary(options.checkpoint / FILE)
-    model = shape.load(options.checkpoint, dropout=0.0)
-    made: list[Pair] = []
-    for start in tqdm(range(0, len(sources), CHUNK), disable=None):
-        chunk = sources[start : start + CHUNK]
-        texts = [pairs.prefix(options.task) + source for source in chunk]
-        answers = answer(
-            model, words, texts, samples=options.samples, temperature=options.temperature
-        )
-        for source, candidates in zip(chunk, answers, strict=True):
-            chosen = reward.best(source, candidates, references[source], options.best)
-            made += [Pair(options.task, source, text) for text in chosen]
-        pairs.write(options.out, made)
-    log.info("%d pairs of %d sources", len(made), len(sources))
+
+    greedy = Options(task=options.task, strategy="greedy", max_tokens=MAX_TOKENS)
+    beams = Options(
+        task=options.task,
+        strategy="beam",
+        n=options.beams,
+        parameters={"num_beams": options.beams},
+        max_tokens=MAX_TOKENS,
+    )
+    prefixes = {options.task: pairs.prefix(options.task)}
+
+    def ask(texts: list[str], how: Options) -> list[list[str]]:
+        found = answers(options.model, [Request(text, how) for text in texts], prefixes)
+        return [one.texts for one in found]
+
+    try:
+        first = [texts[0] for texts in ask(sources, greedy)]
+        faulty = [s for s, text in zip(sources, first, strict=True) if reward.is_faulty(s, text)]
+        candidates = ask(faulty, beams)
+    except EvaluationError as error:
+        sys.exit(f"reward: {error}")
+    made = []
+    for source, texts in zip(faulty, candidates, strict=True):
+        chosen = reward.best(source, texts, references[source])
+        made += [Pair(options.task, source, chosen)] if chosen else []
+    pairs.write(options.out, made)
+    log.info("%d answers, %d with a fault, %d pairs", len(sources), len(faulty), len(made))
     return 0
 
 

@@ -7,7 +7,7 @@ import re
 from t5train.words import content, names, normal, numbers, similarity, words
 
 MAX_WORDS = 32
-TOO_NEAR = 0.7
+TOO_NEAR = 0.85
 # What a walk through a knowledge graph is called, and nobody types: "Field of study Part Of
 # Collective", "Paleocene Epoch Followed By GeologicalPeriod", "Country Country".
 PATH = re.compile(
@@ -16,13 +16,13 @@ PATH = re.compile(
 )
 
 
-def fault(source: str, target: str, *, too_near: float = TOO_NEAR) -> str | None:
+def fault(source: str, target: str) -> str | None:
     """Why a pair is no paraphrase to learn from, in that direction; None when it is one."""
     have, given = set(normal(target).split()), set(normal(source).split())
     sizes = len(words(source)), len(words(target))
     checks = {
         "length": min(sizes) < 2 or max(sizes) > MAX_WORDS,
-        "near-copy": normal(source) == normal(target) or similarity(source, target) > too_near,
+        "near-copy": normal(source) == normal(target) or similarity(source, target) > TOO_NEAR,
         "nothing shared": not set(content(source)) & set(content(target)),
         "numbers": numbers(source) != numbers(target),
         "name lost": any(name.casefold() not in have for name in names(source)),

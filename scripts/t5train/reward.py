@@ -1,8 +1,8 @@
-"""Which of several sampled answers to learn from.
+"""Which of a model's own answers to learn from.
 
-After prhegde/t5-query-reformulation-RL: the model's own answers are rated and the best are trained
-on. What must not happen (a number, a name or the subject lost, a copy, a stutter) rules an answer
-out; what is left is rated by how near it is to a reference and how far from the source.
+After prhegde/t5-query-reformulation-RL: the model's answers are rated and the best are trained on.
+What must not happen (a number, a name or the subject lost, a copy, a stutter) rules an answer out;
+what is left is rated by how near it is to a reference, how far from the source, and how likely.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from itertools import pairwise
 from t5train.filters import fault
 from t5train.words import content, normal
 
-TOO_NEAR = 0.65  # of a source, by shared words
-DISTANCE = 0.4  # weight of being unlike the source
-LEAST = 0.25  # rating under which nothing is learnt
+DISTANCE = 0.25  # weight of being like the source
+RANK = 0.06  # what a rating loses for each candidate that is likelier
 
 
 def overlap(left: str, right: str) -> float:
@@ -40,20 +39,23 @@ def stutters(text: str) -> bool:
     return twice or max(Counter(content(text)).values(), default=0) > 2
 
 
-def rate(source: str, candidate: str, references: Sequence[str]) -> float:
-    """Between 0 and 1; 0 for what must not be learnt."""
-    if fault(source, candidate, too_near=TOO_NEAR) or stutters(candidate):
-        return 0.0
-    if source.endswith("?") != candidate.endswith("?"):
-        return 0.0
-    near = max((overlap(candidate, reference) for reference in references), default=0.0)
-    return (1 - DISTANCE) * near + DISTANCE * (1 - overlap(candidate, source)) * (near > 0)
+def is_faulty(source: str, answer: str) -> bool:
+    """Whether an answer must not be learnt: a copy, or something is lost, made up or said twice."""
+    marked = source.endswith("?") == answer.endswith("?")
+    return fault(source, answer) is not None or stutters(answer) or not marked
 
 
-def best(
-    source: str, candidates: Sequence[str], references: Sequence[str], count: int = 1
-) -> list[str]:
-    """The highest rated of the candidates, without those that are rated too low."""
-    rated = {text: rate(source, text, references) for text in dict.fromkeys(candidates)}
-    ranked = sorted(rated, key=lambda text: rated[text], reverse=True)
-    return [text for text in ranked[:count] if rated[text] >= LEAST]
+def best(source: str, candidates: Sequence[str], references: Sequence[str]) -> str | None:
+    """The best of the candidates that have no fault.
+
+    Args:
+        source: that they answer.
+        candidates: the likeliest first.
+        references: that people wrote.
+    """
+    rated = {}
+    for rank, text in enumerate(dict.fromkeys(candidates)):
+        if not is_faulty(source, text):
+            near = max((overlap(text, reference) for reference in references), default=0.0)
+            rated[text] = near - DISTANCE * overlap(text, source) - RANK * rank
+    return max(rated, key=lambda text: rated[text], default=None)
