@@ -10,21 +10,25 @@ OURS, OTHERS = "tab:blue", "0.6"
 
 
 def save(results: dict[str, Any], path: Path) -> None:
-    """For each shape its main pair of lengths, and how times grow with the input, as PNG."""
+    """For each shape its main pair of lengths, and how times grow with the input, as PNG.
+
+    Where all shapes had one length of input, the second column is left out.
+    """
     from matplotlib.figure import Figure  # noqa: PLC0415 - of the extra
 
     shapes = results["shapes"]
     height = sum(1.6 + ROW * len(shape["contestants"]) for shape in shapes)
-    figure: Any = Figure(figsize=(2 * WIDTH, height), layout="constrained")
+    panels = [_bars, _lines] if any(len(_lengths(shape)) > 1 for shape in shapes) else [_bars]
+    figure: Any = Figure(figsize=(len(panels) * WIDTH, height), layout="constrained")
     grid = figure.subplots(
         len(shapes),
-        2,
+        len(panels),
         squeeze=False,
         height_ratios=[1.6 + ROW * len(shape["contestants"]) for shape in shapes],
     )
-    for (left, right), shape in zip(grid, shapes, strict=True):
-        _bars(left, shape)
-        _lines(right, shape)
+    for row, shape in zip(grid, shapes, strict=True):
+        for axis, panel in zip(row, panels, strict=True):
+            panel(axis, shape)
     figure.savefig(path, dpi=120, format="png")
 
 
@@ -73,6 +77,11 @@ def _lines(axis: Any, shape: dict[str, Any]) -> None:  # noqa: ANN401 - matplotl
         ylabel="ms a request, median",
     )
     axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize="small")
+
+
+def _lengths(shape: dict[str, Any]) -> set[int]:
+    """Of the inputs."""
+    return {cell["tokens_in"] for cell in shape["cells"]}
 
 
 def _ours(name: str) -> bool:
