@@ -340,7 +340,7 @@ def test_every_strategy(server: Server, body: dict[str, Any], least: int, most: 
         (BEAMS, {"length_penalty": 5.0}),
         (GROUPS, {"num_beam_groups": 2}),
         (GROUPS, {"diversity_penalty": 5.0}),
-        (GROUPS, {"num_beams": 12}),
+        (GROUPS, {"num_beams": 6}),
         (SAMPLES, {"seed": 2}),
         (SAMPLES, {"temperature": 0.5}),
         (SAMPLES, {"top_k": 2}),
@@ -473,7 +473,7 @@ def test_one_text_is_told_in_pieces(server: Server) -> None:
 
 def test_an_error_after_some_text_is_an_event(server: Server) -> None:
     """A text that turns out to be a loop, strictly, ends the stream; else the original counts."""
-    loop = {"query": QUERIES[0], "repetition_penalty": 0.3, "max_tokens": 20}
+    loop = {"query": QUERIES[0], "repetition_penalty": 0.1, "max_tokens": 20}
     events = stream(server, strict=True, **loop)
     assert told(events)
     assert [name for name, _ in events if name != "token"] == ["error"]
