@@ -17,7 +17,7 @@ from pathlib import Path
 
 from t5train import lexicon, sources
 from t5train.collection import Collection
-from t5train.filters import fault, forgets, is_path
+from t5train.filters import fault
 from t5train.pairs import Pair
 from t5train.wellformed import Judge
 from t5train.words import Frequencies, content, keywords, normal
@@ -28,7 +28,6 @@ HELD_SHARE = 0.1
 SPLITS = ("valid", "test")
 MIN_RATING = 0.35  # the Judge's; a quarter of quora's questions are below
 TO_KEYWORDS = 0.3  # of the questions, those that give a pair in either direction
-MOST_QUERIES = 3  # for one question
 MOST_VARIANTS = 3  # of one query
 WORDS = 60_000  # to learn spelling from; a seventh of what people mistype is in no training query
 
@@ -128,18 +127,11 @@ def fixes(made: Collection, data: Path) -> None:
 
 
 def expansions(made: Collection, data: Path, questions: list[str]) -> None:
-    """Questions to queries and keywords to questions."""
+    """Questions to search terms and back.
+
+    Not alexdong's queries: walks through a graph ("Country Country"), which lose what was asked.
+    """
     frequencies = Frequencies(questions)
-    for group, queries in sources.alexdong(data / "alexdong" / "full.jsonl"):
-        for question in group:
-            rarest = frequencies.rarest(question)
-            kept = [query for query in queries if rarest in normal(query).split()]
-            for query in kept[:MOST_QUERIES]:
-                reason = "no query" if is_path(query) else None
-                reason = "name or number lost" if forgets(question, query) else reason
-                made.add("alexdong", Pair("expand", question, query), reason)
-            if not kept:
-                made.add("alexdong", Pair("expand", question, queries[0]), "rarest word lost")
     for title, description in sources.topics(data / "trec-topics"):
         made.text("trec-topics", [title, description])
         reason = None if frequencies.rarest(description) in content(title) else "rarest word lost"

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 from t5train.words import content, names, normal, numbers, similarity, words
 
 MAX_WORDS = 32
 TOO_NEAR = 0.85
-# What a walk through a knowledge graph is called, and nobody types: "Field of study Part Of
-# Collective", "Paleocene Epoch Followed By GeologicalPeriod", "Country Country".
-PATH = re.compile(
-    r"\b(?:Has|Contains|Various|Forms)\b|\b(?:Part|Instance) Of\b|\bFollowed By\b"
-    r"|\bConnects To\b|\bLocated In\b|[a-z][A-Z]|\b(\w+) \1\b"
-)
 
 
 def fault(source: str, target: str) -> str | None:
@@ -30,15 +22,3 @@ def fault(source: str, target: str) -> str | None:
         "longer by far": sizes[1] > 2 * sizes[0] + 3,
     }
     return next((reason for reason, is_so in checks.items() if is_so), None)
-
-
-def forgets(source: str, query: str) -> bool:
-    """Whether a search query leaves out a number or a name of what it was made of."""
-    have = set(normal(query).split())
-    kept = {name.casefold() for name in names(source)} | numbers(source)
-    return not kept <= have
-
-
-def is_path(query: str) -> bool:
-    """Whether a query names edges of a graph instead of asking for something."""
-    return PATH.search(query) is not None

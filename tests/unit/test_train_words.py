@@ -47,14 +47,6 @@ def test_a_pair_that_would_teach_a_fault_is_refused(
     assert filters.fault(source, target) == reason
 
 
-def test_a_walk_through_a_graph_is_no_query() -> None:
-    for path in ("Field of study Part Of Collective", "Epoch Followed By GeologicalPeriod"):
-        assert filters.is_path(path)
-    assert filters.is_path("New Zealand team Country Country")
-    assert not filters.is_path("Lake Manapouri Max Depth")
-    assert not filters.is_path("what is part of a city")
-
-
 def test_the_judge_learns_what_people_rated() -> None:
     good = [(f"What is the price of {thing}?", 1.0) for thing in ("rice", "tea", "salt", "oil")]
     bad = [(f"{thing} price what", 0.0) for thing in ("rice", "tea", "salt", "oil")]
