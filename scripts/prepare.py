@@ -20,7 +20,7 @@ from t5train.collection import Collection
 from t5train.filters import fault
 from t5train.pairs import Pair
 from t5train.wellformed import Judge
-from t5train.words import Frequencies, content, keywords, normal
+from t5train.words import Frequencies, content, keywords
 
 log = logging.getLogger("prepare")
 
