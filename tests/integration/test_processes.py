@@ -17,7 +17,7 @@ from gguf import GGUFWriter
 
 from serving import Server, start, stop
 
-BUSY = {"queries": [f"question number {i} about something" for i in range(30)], "strict": True}
+BUSY = {"queries": [f"how do i learn python in {i} days" for i in range(30)], "strict": True}
 
 
 @pytest.fixture
