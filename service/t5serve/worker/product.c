@@ -92,7 +92,7 @@ int t5_can_multiply(int64_t type, int64_t rows, int64_t columns) {
            columns % BLOCK == 0 && columns > 0 && columns <= MOST_COLUMNS;
 }
 
-/* Columns in blocks of 32: values; scale; what `weights that count from 0 up` add, to be taken off. */
+/* Columns in blocks of 32: values; scale; what is added to take off that weights count from 0 up. */
 struct columns {
     int8_t values[ROOM];
     float scales[ROOM / BLOCK];
