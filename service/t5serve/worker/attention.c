@@ -84,16 +84,21 @@ INLINE void score(const struct attention *a, const float *q, const float *k, con
     }
 }
 
-/* Makes scores of them what is to be divided by their sum, which is returned. */
+/* Which of a vector's values are there, when so many are left. */
+INLINE __mmask16 first_of(int64_t left) {
+    return _cvtu32_mask16(left < WIDTH ? (1u << left) - 1 : 65535);
+}
+
+/* Makes of scores their exponentials, to be divided by the sum, which is returned. */
 INLINE float exponentiate(float *scores, int64_t keys) {
     __m512 top = _mm512_set1_ps(-INFINITY), sum = _mm512_setzero_ps();
     for (int64_t key = 0; key < keys; key += WIDTH) {
-        const __mmask16 part = _cvtu32_mask16(keys - key < WIDTH ? (1u << (keys - key)) - 1 : 65535);
+        const __mmask16 part = first_of(keys - key);
         top = _mm512_mask_max_ps(top, part, top, _mm512_maskz_loadu_ps(part, scores + key));
     }
     const __m512 largest = _mm512_set1_ps(_mm512_reduce_max_ps(top));
     for (int64_t key = 0; key < keys; key += WIDTH) {
-        const __mmask16 part = _cvtu32_mask16(keys - key < WIDTH ? (1u << (keys - key)) - 1 : 65535);
+        const __mmask16 part = first_of(keys - key);
         const __m512 x = _mm512_maskz_loadu_ps(part, scores + key);
         const __m512 share = _mm512_maskz_mov_ps(part, power(_mm512_sub_ps(x, largest)));
         sum = _mm512_add_ps(sum, share);
