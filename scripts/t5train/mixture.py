@@ -14,11 +14,14 @@ from t5train.vocabulary import UNK, Vocabulary
 
 T = TypeVar("T")
 # Made of text; all else are names of tasks in the pairs.
-MEND, SPELL, KEEP, DENOISE, SPAN = "mend", "spell", "keep", "denoise", "span"
-FROM_TEXT = (MEND, SPELL, KEEP, DENOISE, SPAN)
-MEND_TASK = "fix"  # of SPELL and KEEP as well
+MEND, FORM, SPELL, KEEP = "mend", "form", "spell", "keep"
+DENOISE, SPAN = "denoise", "span"
+FROM_TEXT = (MEND, FORM, SPELL, KEEP, DENOISE, SPAN)
+MEND_TASK = "fix"  # of FORM, SPELL and KEEP as well
 TYPED = 0.5  # of the texts to mend or keep, those that are made to look as people type
 EXCERPTS = 0.5  # of the texts to mend, those of which a few words are taken
+COINED = 0.4  # of the texts to keep or to form, those in which a word is one that nobody knows
+SAMPLED = 0.5  # of the texts to mend or keep, those that are cut into other pieces each time
 
 
 class Example(NamedTuple):
@@ -64,6 +67,8 @@ class Mixture:
             by_task[pair.task].append(pair)
         self._pairs = {task: self._endless(of_task) for task, of_task in by_task.items()}
         self._text = self._endless(text) if text else None
+        questions = [line for line in text if line.endswith("?")]
+        self._questions = self._endless(questions) if questions else None
 
     def draw(self, shares: Mapping[str, float]) -> Example:
         """One example that fits.
@@ -79,9 +84,10 @@ class Mixture:
 
     def _make(self, name: str) -> Example:
         if name in FROM_TEXT:
-            if self._text is None:
-                raise ValueError(f"{name!r} needs text")
-            return self._of_text(name, next(self._text))
+            lines = self._questions if name == FORM else self._text
+            if lines is None:
+                raise ValueError(f"{name!r} needs text, and {FORM!r} questions in it")
+            return self._of_text(name, next(lines))
         if name not in self._pairs:
             raise ValueError(f"no pairs of the task {name!r}")
         pair = next(self._pairs[name])
@@ -98,12 +104,18 @@ class Mixture:
             return Example([*encode(prefix(SPAN))[:-1], *masked, target[-1]], target)
         if name == DENOISE:
             return self._example(DENOISE, noise.scramble(text, rng), text)
-        if rng.random() < TYPED:
+        if self._swap and name in (FORM, KEEP) and rng.random() < COINED:
+            text = self._swap.coin(text)
+        if name != FORM and rng.random() < TYPED:
             text = noise.typed(text)
         if name == SPELL or (name == MEND and rng.random() < EXCERPTS):
             text = noise.excerpt(text, rng)
-        faults = {MEND: noise.fault, SPELL: noise.garble}
+        faults = {MEND: noise.fault, FORM: noise.misform, SPELL: noise.garble}
         faulty = faults[name](text, rng) if name in faults else text
+        if rng.random() < SAMPLED:
+            before = self._vocabulary.encode(prefix(MEND_TASK))[:-1]
+            cut = self._vocabulary.sample(faulty)
+            return Example([*before, *cut], self._vocabulary.encode(text))
         return self._example(MEND_TASK, faulty, text)
 
     def _example(self, task: str, source: str, target: str) -> Example:

@@ -28,6 +28,8 @@ OPENING = re.compile(
     r"|(?:What|Which|Who) (?:is|are|was|were)(?: the)?|(?:Is|Are) there(?: an?)?"
     r"|Can (?:I|you)|Should I|Why (?:do|does|is|are)) "
 )
+DOING = re.compile(r"How (?:(?:do|can|should|would) (?:I|you|we|one)|to) ([a-z]{2,})\b")
+VOWELS = "aeiou"
 VERBS = frozenset(
     "is are was were do does did can could should would will has have".split()  # noqa: SIM905
 )
@@ -39,26 +41,27 @@ def typo(word: str, rng: random.Random) -> str:
     """The word with one letter dropped, doubled, swapped, replaced or added."""
     at = rng.randrange(len(word))
     kind = rng.random()
-    if kind < 0.25:
+    if kind < 0.2:
         return word[:at] + word[at + 1 :]
-    if kind < 0.3:
+    if kind < 0.23:
         return word[:at] + word[at] + word[at:]
-    if kind < 0.5 and len(word) > 1:
+    if kind < 0.43 and len(word) > 1:
         at = min(at, len(word) - 2)
         return word[:at] + word[at + 1] + word[at] + word[at + 2 :]
     near = NEIGHBOURS.get(word[at].lower(), LETTERS)
     other = rng.choice(near if rng.random() < 0.5 else LETTERS)
     if word[at].isupper():
         other = other.upper()
-    rest = at if kind < 0.7 else at + 1
+    rest = at if kind < 0.62 else at + 1
     return word[:at] + other + word[rest:]
 
 
 def mistype(text: str, rng: random.Random, *, count: int = 1) -> str:
-    """Typos in words of four letters and more; a text without such words stays as it is."""
+    """Typos in words of three letters and more, not in BMW; without such words nothing changes."""
     found = text.split()
     for _ in range(count):
-        long = [i for i, word in enumerate(found) if len(word) > 3 and word.isalpha()]
+        long = [i for i, word in enumerate(found) if len(word) > 2 and word.isalpha()]
+        long = [i for i in long if not found[i].isupper()]
         if long:
             at = rng.choice(long)
             found[at] = typo(found[at], rng)
@@ -103,10 +106,31 @@ def stumble(text: str, rng: random.Random) -> str:
     return " ".join([*start, rng.choice(REPAIRS), *found[rng.choice((0, max(cut - 1, 0))) :]])
 
 
-def headline(text: str) -> str:
-    """A question as a title: what it opens with and its mark are gone, the capital stays."""
+def gerund(verb: str) -> str:
+    """A verb with -ing: make, making; get, getting; a rule of thumb, right for most."""
+    if verb.endswith("ie"):
+        return verb[:-2] + "ying"
+    if verb.endswith("e") and not verb.endswith(("ee", "oe", "ye")) and verb != "be":
+        return verb[:-1] + "ing"
+    before, vowel, last = f"  {verb}"[-3:]
+    doubled = len(verb) < 5 and vowel in VOWELS and before not in VOWELS and last not in "wxy"
+    return verb + (last if doubled and last not in VOWELS else "") + "ing"
+
+
+def headline(text: str, *, doing: bool = False) -> str:
+    """A question as a title: what it opens with and its mark are gone, the capital stays.
+
+    Args:
+        text: a question.
+        doing: "How can I trim edges?" becomes "Trimming edges", not "Trim edges".
+    """
+    verb = DOING.match(text) if doing else None
     opening = OPENING.match(text)
-    rest = text[opening.end() if opening else 0 :].rstrip("?. ")
+    if verb:
+        rest = gerund(verb[1]) + text[verb.end() :]
+    else:
+        rest = text[opening.end() if opening else 0 :]
+    rest = rest.rstrip("?. ")
     return rest[:1].upper() + rest[1:] or text
 
 
@@ -126,7 +150,7 @@ def misform(text: str, rng: random.Random) -> str:
     """
     kind = rng.random()
     if kind < 0.3:
-        return headline(text)
+        return headline(text, doing=rng.random() < 0.5)
     faulty = misplace(text) if kind < 0.5 else text
     bare = rng.random()
     if bare < 0.5:

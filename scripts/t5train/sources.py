@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections import defaultdict
@@ -18,9 +19,9 @@ DESCRIPTION = re.compile(
 
 
 def quora(path: Path) -> Iterator[tuple[str, str]]:
-    """Duplicate questions."""
+    """Duplicate questions; one that has quotation marks is quoted as a whole, as in CSV."""
     for line in path.read_text(encoding="utf-8").splitlines():
-        left, _, right = line.partition("\t")
+        left, right, *_ = [*next(csv.reader([line], delimiter="\t")), "", ""]
         if left.strip() and right.strip():
             yield left.strip(), right.strip()
 

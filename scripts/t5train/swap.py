@@ -15,6 +15,8 @@ from t5train.pairs import Pair
 from t5train.words import names, numbers, words
 
 RARE = 20  # times in the texts, at most
+COINED = 0.3  # of the names and rare words put in, those that no text has
+LONGEST = 12  # letters of a coined word, about
 
 
 class Swapper:
@@ -39,9 +41,34 @@ class Swapper:
         for word in dict.fromkeys(words(source)):
             kind = self._kind(word, named)
             if kind and word in words(target) and self._pools[kind] and self._rng.random() < 0.7:
-                other = self._rng.choice(self._pools[kind])
+                other = self._other(kind)
                 source, target = (_replace(text, word, other) for text in (source, target))
         return Pair(pair.task, source, target)
+
+    def coin(self, text: str) -> str:
+        """The text with one of its words, of three letters or more, exchanged for a new one.
+
+        A model that has seen every word of its texts takes an unknown one for a slip of the pen;
+        of these it learns that what looks like no word it knows is to be kept.
+        """
+        found = [word for word in words(text) if len(word) > 2 and word.isalpha()]
+        if not found or not self._pools["rare"]:
+            return text
+        word = self._rng.choice(found)
+        coined = self._coined()
+        return _replace(text, word, coined.capitalize() if word[0].isupper() else coined)
+
+    def _other(self, kind: str) -> str:
+        if kind != "number" and self._pools["rare"] and self._rng.random() < COINED:
+            coined = self._coined()
+            return coined.capitalize() if kind == "name" else coined
+        return self._rng.choice(self._pools[kind])
+
+    def _coined(self) -> str:
+        """The beginning of one rare word and the end of another."""
+        first, second = (self._rng.choice(self._pools["rare"]) for _ in range(2))
+        begin = first[: self._rng.randrange(1, min(len(first), LONGEST // 2) + 1)]
+        return begin + second[-self._rng.randrange(1, min(len(second), LONGEST // 2) + 1) :]
 
     def _kind(self, word: str, named: set[str]) -> str | None:
         if any(c.isdigit() for c in word):

@@ -10,6 +10,7 @@ import sentencepiece
 
 PAD, EOS, UNK = 0, 1, 2
 FILE = "spiece.model"
+SMOOTHING = 0.2  # of the probabilities of cuts: 0 is any, 1 is as likely as the pieces are
 
 
 def train(texts: Iterable[str], size: int, directory: Path) -> Path:
@@ -57,6 +58,15 @@ class Vocabulary:
     def encode(self, text: str) -> list[int]:
         """The ids of a text and `</s>`."""
         return [*self._processor.encode(text), EOS]
+
+    def sample(self, text: str) -> list[int]:
+        """Ids of one of the ways to cut a text into pieces, and `</s>`.
+
+        A word that is cut differently each time teaches what letters its pieces are made of
+        (subword regularisation, Kudo 2018, arXiv:1804.10959).
+        """
+        sampled = self._processor.encode(text, enable_sampling=True, alpha=SMOOTHING, nbest_size=-1)
+        return [*sampled, EOS]
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids up to the first `</s>`; padding and added ids are left out."""

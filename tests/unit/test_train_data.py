@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from t5train import mixture, pairs, plot, vocabulary
+from t5train import mixture, pairs, plot, sources, vocabulary
 from t5train.collection import Collection
 from t5train.mixture import Mixture
 from t5train.pairs import Pair, PairsError
@@ -19,7 +19,8 @@ from t5train.swap import Swapper
 from t5train.vocabulary import EOS, UNK, Vocabulary
 from t5train.words import normal
 
-TEXT = [f"how to cook {thing} in {place}" for thing in ("rice", "tea") for place in ("Rome", "May")]
+PLACES = ("Rome", "May")
+TEXT = [f"how to cook {thing} in {place}?" for thing in ("rice", "tea") for place in PLACES]
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +57,12 @@ def test_what_is_held_out_is_never_trained_on(tmp_path: Path) -> None:
     assert list(pairs.read(tmp_path / "train.tsv")) == [("fix", "teaa", "tea")]
     assert pairs.read_text(tmp_path / "text.txt") == ["tea"]
     assert "held out 1, ill-formed 1, seen before 1" in "\n".join(made.report())
+
+
+def test_quotation_marks_of_the_file_are_not_the_questions(tmp_path: Path) -> None:
+    path = tmp_path / "quora.tsv"
+    path.write_text('"Who is ""Q"", then?"\tWho is "Q"?\nWhat?\t\n', encoding="utf-8")
+    assert list(sources.quora(path)) == [('Who is "Q", then?', 'Who is "Q"?')]
 
 
 def test_a_query_is_drawn_once_whatever_its_case() -> None:
@@ -110,6 +117,32 @@ def test_text_becomes_examples_whose_target_is_clean(words: Vocabulary, name: st
         assert example.source[-1] == example.target[-1] == EOS
 
 
+def test_a_text_is_cut_into_other_pieces_each_time(words: Vocabulary) -> None:
+    text = "how it came to look more like a trick"
+    sampled = {tuple(words.sample(text)) for _ in range(60)}
+    assert len(sampled) > 1
+    assert {words.decode(ids) for ids in sampled} == {text}
+
+
+def test_a_question_without_its_form_is_given_it_back(words: Vocabulary) -> None:
+    drawn = Mixture([], ["Why is it so?", "rice"], words, random.Random(0))
+    made = [drawn.draw({"form": 1}) for _ in range(60)]
+    assert {words.decode(example.target) for example in made} == {"Why is it so?"}
+    sources = {words.decode(example.source).removeprefix("fix: ") for example in made}
+    assert sources > {"Why it is so?", "Why is it so", "why is it so?"}
+
+
+def test_unknown_words_are_to_be_kept(words: Vocabulary) -> None:
+    drawn = Mixture([], TEXT, words, random.Random(0), swapped=1)
+    known = {word for line in TEXT for word in normal(line).split()}
+    coined = set()
+    for _ in range(60):
+        source, target = map(words.decode, drawn.draw({"keep": 1}))
+        assert source == f"fix: {target}"
+        coined |= set(normal(target).split()) - known
+    assert len(coined) > 5
+
+
 def test_too_long_examples_are_left_out(words: Vocabulary) -> None:
     train = [Pair("fix", "rice " * 50, "rice"), Pair("fix", "tea", "tea")]
     drawn = Mixture(train, [], words, random.Random(0), longest=40)
@@ -122,6 +155,8 @@ def test_a_share_of_what_is_not_there_is_refused(words: Vocabulary) -> None:
         drawn.draw({"fix": 1})
     with pytest.raises(ValueError, match="'mend' needs text"):
         drawn.draw({"mend": 1})
+    with pytest.raises(ValueError, match="'form' questions"):
+        Mixture([], ["tea"], words, random.Random(0)).draw({"form": 1})
 
 
 def test_shares_are_parsed() -> None:
@@ -217,7 +252,7 @@ def test_what_is_kept_is_the_text_itself_as_written_or_as_typed(words: Vocabular
     examples = [drawn.draw({"keep": 1}) for _ in range(40)]
     prefix = words.encode(pairs.prefix("fix"))[:-1]
     texts = {words.decode(target) for _, target in examples}
-    assert texts <= set(TEXT) | {text.lower() for text in TEXT}
+    assert texts <= set(TEXT) | {text.lower().rstrip("?") for text in TEXT}
     assert any(text != text.lower() for text in texts)
     assert any(text == text.lower() for text in texts)
     for source, target in examples:

@@ -71,6 +71,20 @@ def test_a_typo_changes_one_word_by_one_letter() -> None:
         assert all(abs(len(word) - 8) <= 1 for word in faulty)
 
 
+@pytest.mark.parametrize(
+    ("verb", "doing"),
+    [
+        *(("make", "making"), ("get", "getting"), ("be", "being"), ("see", "seeing")),
+        *(("tie", "tying"), ("fix", "fixing"), ("play", "playing"), ("do", "doing")),
+    ],
+)
+def test_a_question_becomes_a_title(verb: str, doing: str) -> None:
+    question = f"How can I {verb} it at home?"
+    assert noise.headline(question) == f"{verb.capitalize()} it at home"
+    assert noise.headline(question, doing=True) == f"{doing.capitalize()} it at home"
+    assert noise.headline("Why is it so?", doing=True) == "It so"
+
+
 def test_heavy_noise_keeps_names_numbers_and_other_content() -> None:
     text = "what is the cost of a BMW 320 in India"
     for seed in range(50):
