@@ -29,7 +29,7 @@ OPENING = re.compile(
     r"|Can (?:I|you)|Should I|Why (?:do|does|is|are)) "
 )
 DOING = re.compile(r"How (?:(?:do|can|should|would) (?:I|you|we|one)|to) ([a-z]{2,})\b")
-VOWELS = "aeiou"
+CLOSED = re.compile(r"(?<![aeiou])[aeiou][^aeiouwxy]$")
 VERBS = frozenset(
     "is are was were do does did can could should would will has have".split()  # noqa: SIM905
 )
@@ -112,9 +112,8 @@ def gerund(verb: str) -> str:
         return verb[:-2] + "ying"
     if verb.endswith("e") and not verb.endswith(("ee", "oe", "ye")) and verb != "be":
         return verb[:-1] + "ing"
-    before, vowel, last = f"  {verb}"[-3:]
-    doubled = len(verb) < 5 and vowel in VOWELS and before not in VOWELS and last not in "wxy"
-    return verb + (last if doubled and last not in VOWELS else "") + "ing"
+    doubled = len(verb) < 5 and CLOSED.search(verb)
+    return verb + (verb[-1] if doubled else "") + "ing"
 
 
 def headline(text: str, *, doing: bool = False) -> str:
