@@ -2,7 +2,8 @@
 
 Asks a model (GGUF file, recipe or checkpoint) for the sources of one task's pairs. Where its greedy
 answer has a fault, the best of its beams becomes a new pair, which `scripts/train.py` learns from:
-copies and losses are what a model falls into by itself, and no pair of other people shows it.
+copies and losses are what a model falls into by itself, and no pair of other people shows it. Of
+the task `fix`, the pairs that the model gets wrong are written as they are.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from pathlib import Path
 from t5eval.errors import EvaluationError
 from t5eval.systems import Request, answers
 from t5serve.reformulation.options import Options
-from t5train import pairs, reward
+from t5train import pairs
 from t5train.pairs import Pair
+from t5train.reward import FIX, Review
+from t5train.words import Frequencies
 
 log = logging.getLogger("reward")
 
@@ -53,6 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
         parameters={"num_beams": options.beams},
         max_tokens=MAX_TOKENS,
     )
+    review = Review(options.task, Frequencies(references))
     prefixes = {options.task: pairs.prefix(options.task)}
 
     def ask(texts: list[str], how: Options) -> list[list[str]]:
@@ -61,13 +65,18 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         first = [texts[0] for texts in ask(sources, greedy)]
-        faulty = [s for s, text in zip(sources, first, strict=True) if reward.is_faulty(s, text)]
-        candidates = ask(faulty, beams)
+        faulty = [
+            source
+            for source, text in zip(sources, first, strict=True)
+            if review.is_faulty(source, text, references[source])
+        ]
+        right = [references[source] for source in faulty]
+        candidates = right if options.task == FIX else ask(faulty, beams)
     except EvaluationError as error:
         sys.exit(f"reward: {error}")
     made = []
     for source, texts in zip(faulty, candidates, strict=True):
-        chosen = reward.best(source, texts, references[source])
+        chosen = review.best(source, texts, references[source])
         made += [Pair(options.task, source, chosen)] if chosen else []
     pairs.write(options.out, made)
     log.info("%d answers, %d with a fault, %d pairs", len(sources), len(faulty), len(made))

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from t5train.filters import fault
-from t5train.words import content, normal
+from t5train.words import Frequencies, content, normal, numbers
 
-DISTANCE = 0.25  # weight of being like the source
+PARAPHRASE, FIX, EXPAND = "paraphrase", "fix", "expand"
+DISTANCE = 0.25  # weight of a paraphrase's being like its source
 RANK = 0.06  # what a rating loses for each candidate that is likelier
 
 
@@ -39,23 +40,42 @@ def stutters(text: str) -> bool:
     return twice or max(Counter(content(text)).values(), default=0) > 2
 
 
-def is_faulty(source: str, answer: str) -> bool:
-    """Whether an answer must not be learnt: a copy, or something is lost, made up or said twice."""
-    marked = source.endswith("?") == answer.endswith("?")
-    return fault(source, answer) is not None or stutters(answer) or not marked
-
-
-def best(source: str, candidates: Sequence[str], references: Sequence[str]) -> str | None:
-    """The best of the candidates that have no fault.
+class Review:
+    """Rates the answers to one task.
 
     Args:
-        source: that they answer.
-        candidates: the likeliest first.
-        references: that people wrote.
+        task: paraphrase; expand, whose answers must keep the rarest word and the numbers; or fix,
+            of which only the reference is right.
+        frequencies: that tell which word of a query is its rarest.
     """
-    rated = {}
-    for rank, text in enumerate(dict.fromkeys(candidates)):
-        if not is_faulty(source, text):
-            near = max((overlap(text, reference) for reference in references), default=0.0)
-            rated[text] = near - DISTANCE * overlap(text, source) - RANK * rank
-    return max(rated, key=lambda text: rated[text], default=None)
+
+    def __init__(self, task: str, frequencies: Frequencies) -> None:
+        self._task, self._frequencies = task, frequencies
+
+    def is_faulty(self, source: str, answer: str, references: Sequence[str]) -> bool:
+        """Whether an answer must not be learnt: a copy, or something lost, made up, said twice."""
+        if self._task == FIX:
+            return answer not in references
+        if stutters(answer) or all(answer.endswith("?") != r.endswith("?") for r in references):
+            return True
+        if self._task == EXPAND:
+            rarest = self._frequencies.rarest(source)
+            lost = rarest is not None and rarest not in content(answer)
+            return lost or numbers(source) != numbers(answer)
+        return fault(source, answer) is not None
+
+    def best(self, source: str, candidates: Sequence[str], references: Sequence[str]) -> str | None:
+        """The best of the candidates that have no fault.
+
+        Args:
+            source: that they answer.
+            candidates: the likeliest first.
+            references: that people wrote.
+        """
+        rated = {}
+        distance = DISTANCE if self._task == PARAPHRASE else 0.0
+        for rank, text in enumerate(dict.fromkeys(candidates)):
+            if not self.is_faulty(source, text, references):
+                near = max(overlap(text, reference) for reference in references)
+                rated[text] = near - distance * overlap(text, source) - RANK * rank
+        return max(rated, key=lambda text: rated[text], default=None)
