@@ -107,7 +107,7 @@ class Mixture:
         if self._swap and name in (FORM, KEEP) and rng.random() < COINED:
             text = self._swap.coin(text)
         if name != FORM and rng.random() < TYPED:
-            text = noise.typed(text)
+            text = noise.typed(text, rng)
         if name == SPELL or (name == MEND and rng.random() < EXCERPTS):
             text = noise.excerpt(text, rng)
         faults = {MEND: noise.fault, FORM: noise.misform, SPELL: noise.garble}

@@ -68,9 +68,10 @@ def mistype(text: str, rng: random.Random, *, count: int = 1) -> str:
     return " ".join(found)
 
 
-def typed(text: str) -> str:
-    """As people type into a search box: small letters, no mark at the end."""
-    return text.lower().rstrip("?. ") or text
+def typed(text: str, rng: random.Random) -> str:
+    """As people type into a search box: small letters, mostly no mark at the end."""
+    small = text.lower()
+    return (small.rstrip("?. ") if rng.random() < 0.7 else small) or text
 
 
 def garble(text: str, rng: random.Random) -> str:
@@ -143,19 +144,16 @@ def misplace(text: str) -> str:
 
 
 def misform(text: str, rng: random.Random) -> str:
-    """A question without its mark, its capital, its opening or a small word, if it has them.
+    """A question without its mark, its opening or a small word, if it has them.
 
-    It keeps the mark or the capital: with neither it is a query as people type it, which stays.
+    It keeps its capital: what begins with a small letter is a query as people type it.
     """
     kind = rng.random()
     if kind < 0.3:
         return headline(text, doing=rng.random() < 0.5)
     faulty = misplace(text) if kind < 0.5 else text
-    bare = rng.random()
-    if bare < 0.5:
+    if rng.random() < 0.6:
         faulty = faulty.rstrip("?").rstrip()
-    elif bare < 0.7:
-        faulty = faulty[:1].lower() + faulty[1:]
     found = faulty.split()
     small = [i for i, word in enumerate(found) if i and word in SMALL_WORDS]
     if small and kind > 0.5 and rng.random() < 0.6:

@@ -129,7 +129,8 @@ def test_a_question_without_its_form_is_given_it_back(words: Vocabulary) -> None
     made = [drawn.draw({"form": 1}) for _ in range(60)]
     assert {words.decode(example.target) for example in made} == {"Why is it so?"}
     sources = {words.decode(example.source).removeprefix("fix: ") for example in made}
-    assert sources > {"Why it is so?", "Why is it so", "why is it so?"}
+    assert sources >= {"Why it is so?", "Why is it so", "It so"}
+    assert not any(source.islower() for source in sources)
 
 
 def test_unknown_words_are_to_be_kept(words: Vocabulary) -> None:
@@ -252,7 +253,8 @@ def test_what_is_kept_is_the_text_itself_as_written_or_as_typed(words: Vocabular
     examples = [drawn.draw({"keep": 1}) for _ in range(40)]
     prefix = words.encode(pairs.prefix("fix"))[:-1]
     texts = {words.decode(target) for _, target in examples}
-    assert texts <= set(TEXT) | {text.lower().rstrip("?") for text in TEXT}
+    small = {text.lower() for text in TEXT}
+    assert texts <= set(TEXT) | small | {text.rstrip("?") for text in small}
     assert any(text != text.lower() for text in texts)
     assert any(text == text.lower() for text in texts)
     for source, target in examples:
