@@ -10,16 +10,17 @@ from __future__ import annotations
 import argparse
 import logging
 import math
-import os
 import random
 import sys
 from collections import defaultdict
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
+from transformers import T5ForConditionalGeneration
 
 from t5train import cores, mixture, pairs, plot, shape, vectors, vocabulary
-from t5train.averaging import averaged
+from t5train.averaging import holding
 from t5train.batches import cut
 from t5train.mixture import Example, Mixture
 from t5train.schedule import Schedule
@@ -30,6 +31,7 @@ log = logging.getLogger("train")
 
 EARLY = "denoise=4,span=1,mend=2,paraphrase=2,expand=1"
 LATE = "paraphrase=5,mend=2,fix=1,expand=1.5,denoise=0.5"
+RATE, TUNING_RATE = 2e-2, 2e-3  # of a new model, and of one that was trained before
 
 
 def parser() -> argparse.ArgumentParser:
@@ -40,8 +42,12 @@ def parser() -> argparse.ArgumentParser:
     data.add_argument("--text", type=Path, nargs="*", default=[])
     data.add_argument("--valid", type=Path, help="pairs for early stopping")
     data.add_argument("--out", type=Path, required=True)
-    data.add_argument("--early", default=EARLY, help="shares of tasks and noise until --turn")
-    data.add_argument("--late", default=LATE)
+    data.add_argument(
+        "--early",
+        help=f"shares of tasks and noise until --turn; {EARLY}, or, with --start, those of --late",
+    )
+    data.add_argument("--late", default=LATE, help="shares from there on; default: %(default)s")
+    data.add_argument("--longest", type=int, default=64, help="tokens a side; others are left out")
     data.add_argument("--turn", type=float, default=0.3)
     data.add_argument("--swapped", type=float, default=0.3, help="pairs given other names, numbers")
     model = made.add_argument_group("model")
@@ -53,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
     model.add_argument("--decoder-layers", type=int, default=2)
     model.add_argument("--heads", type=int, default=4)
     model.add_argument("--gated", action="store_true")
-    model.add_argument("--dropout", type=float, default=0.0)
+    model.add_argument("--dropout", type=float, help="0, or what the checkpoint has")
     model.add_argument("--vectors", type=Path, help="word vectors (GloVe's format) for a new one")
     model.add_argument("--vectors-share", type=float, default=0.5)
     how = made.add_argument_group("training")
@@ -61,9 +67,11 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("--steps", type=float, default=math.inf)
     how.add_argument("--hold", type=float, default=0.0, help="share before the cosine begins")
     how.add_argument("--batch", type=int, default=96)
-    how.add_argument("--rate", type=float, default=2e-2)
+    how.add_argument("--rate", type=float, help=f"{RATE:g}; with --start {TUNING_RATE:g}")
     how.add_argument("--smoothing", type=float, default=0.0)
-    how.add_argument("--patience", type=int, default=8)
+    how.add_argument(
+        "--patience", type=int, default=8, help="validations without a better one, then the best"
+    )
     how.add_argument("--bf16", action="store_true", help="autocast; measure, it can be slower")
     how.add_argument("--threads", type=int, default=0, help="0: what other work leaves free")
     how.add_argument("--seed", type=int, default=0)
@@ -73,21 +81,63 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Trains, or goes on training, and writes the checkpoint of the averaged weights."""
+    """Trains, or goes on training, and writes the checkpoint; 2 if something can't be used."""
     options = parser().parse_args(arguments)
-    if math.isinf(options.minutes) and math.isinf(options.steps):
-        log.error("say when to stop: --minutes or --steps")
+    try:
+        trainer, words, tasks = _prepared(options)
+    except (ValueError, OSError) as error:
+        tqdm.write(f"train: {error}", file=sys.stderr)
         return 2
     out: Path = options.out
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "pid").write_text(f"{os.getpid()}\n", encoding="utf-8")
+    trainer.run(quiet=options.quiet)
+    with holding(trainer.model, trainer.weights):
+        shape.save(trainer.model, words.path, out / "checkpoint", tasks=tasks)
+    plot.draw(out / HISTORY, out / "loss.png")
+    return 0
+
+
+def _prepared(options: argparse.Namespace) -> tuple[Trainer, Vocabulary, list[str]]:
+    """Everything made and checked, so that no mistake comes to light after hours; and the tasks."""
+    if math.isinf(options.minutes) and math.isinf(options.steps):
+        raise ValueError("say when to stop: --minutes or --steps")
+    options.out.mkdir(parents=True, exist_ok=True)
     cores.adapt(options.threads)
     torch.manual_seed(options.seed)
-    rng = random.Random(options.seed)  # noqa: S311 - repeatable on purpose
-
     examples = [pair for path in options.pairs for pair in pairs.read(path)]
     text = [line for path in options.text for line in pairs.read_text(path)]
     words = _vocabulary(options, examples, text)
+    rng = random.Random(options.seed)  # noqa: S311 - repeatable on purpose
+    late = mixture.parse(options.late)
+    early = mixture.parse(options.early or (options.late if options.start else EARLY))
+    longest, swapped = options.longest, options.swapped
+    drawn = Mixture(examples, text, words, rng, longest=longest, swapped=swapped)
+    for shares in (early, late):
+        drawn.check(shares)
+    if drawn.left_out:
+        log.info("%d pairs left out: over %d tokens", drawn.left_out, longest)
+    held: defaultdict[str, list[Example]] = defaultdict(list)
+    for pair in pairs.read(options.valid) if options.valid else ():
+        source = words.encode(pairs.prefix(pair.task) + pair.source)
+        held[pair.task].append(Example(source, words.encode(pair.target)))
+    plan = Plan(
+        early=early,
+        late=late,
+        turn=options.turn,
+        batch=options.batch,
+        rate=options.rate or (TUNING_RATE if options.start else RATE),
+        smoothing=options.smoothing,
+        bf16=options.bf16,
+        patience=options.patience,
+        threads=options.threads,
+        pause_file=options.pause_file,
+        schedule=Schedule(minutes=options.minutes, steps=options.steps, hold=options.hold),
+    )
+    valid = {task: cut(found, options.batch) for task, found in held.items()}
+    trainer = Trainer(_model(options, words), drawn, valid, plan, options.out, rng)
+    return trainer, words, list(dict.fromkeys(pair.task for pair in examples))
+
+
+def _model(options: argparse.Namespace, words: Vocabulary) -> T5ForConditionalGeneration:
     if options.start:
         model = shape.load(options.start, options.dropout)
     else:
@@ -97,32 +147,7 @@ def main(arguments: list[str] | None = None) -> int:
             count = vectors.start(model.shared.weight, words, known, options.vectors_share)
             log.info("%d of %d pieces start from word vectors", count, len(words))
     log.info("%.2f M parameters, %d pieces", model.num_parameters() / 1e6, len(words))
-
-    held: defaultdict[str, list[Example]] = defaultdict(list)
-    for pair in pairs.read(options.valid) if options.valid else ():
-        source = words.encode(pairs.prefix(pair.task) + pair.source)
-        held[pair.task].append(Example(source, words.encode(pair.target)))
-    plan = Plan(
-        early=mixture.parse(options.early),
-        late=mixture.parse(options.late),
-        turn=options.turn,
-        batch=options.batch,
-        rate=options.rate,
-        smoothing=options.smoothing,
-        bf16=options.bf16,
-        patience=options.patience,
-        threads=options.threads,
-        pause_file=options.pause_file,
-        schedule=Schedule(minutes=options.minutes, steps=options.steps, hold=options.hold),
-    )
-    drawn = Mixture(examples, text, words, rng, swapped=options.swapped)
-    valid = {task: cut(found, options.batch) for task, found in held.items()}
-    trainer = Trainer(model, drawn, valid, plan, out, rng)
-    trainer.run(quiet=options.quiet)
-    with averaged(model, trainer.average):
-        shape.save(model, words.path, out / "checkpoint")
-    plot.draw(out / HISTORY, out / "loss.png")
-    return 0
+    return model
 
 
 def _shape(options: argparse.Namespace) -> shape.Shape:
@@ -132,7 +157,7 @@ def _shape(options: argparse.Namespace) -> shape.Shape:
         layers=options.layers,
         decoder_layers=options.decoder_layers,
         heads=options.heads,
-        dropout=options.dropout,
+        dropout=options.dropout or 0.0,
         gated=options.gated,
     )
 
@@ -143,7 +168,10 @@ def _vocabulary(
     """The checkpoint's that is gone on from, else the one made before, else a new one."""
     path: Path = options.out / vocabulary.FILE
     if options.start:
-        return Vocabulary(options.start / vocabulary.FILE)
+        path = options.start / vocabulary.FILE
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is not there: text is cut into pieces by it")
+        return Vocabulary(path)
     if not path.is_file():
         targets = {pair.target for pair in examples}
         prefixes = {pairs.prefix(pair.task) + pair.source for pair in examples}

@@ -12,6 +12,7 @@ from gguf import GGMLQuantizationType as Type
 
 from t5gguf import recipe as recipes
 from t5gguf import size
+from t5gguf.checkpoint import Config
 from t5gguf.convert import Converter, Written
 from t5gguf.errors import ConversionError
 from t5gguf.quantize import F16_INPUT_LIMIT, GROUPS, POLICIES, group_types
@@ -120,7 +121,7 @@ def _types(options: argparse.Namespace, recipe: Recipe | None) -> dict[Role, Typ
 
 
 def _provenance(options: argparse.Namespace, recipe: Recipe | None) -> Provenance:
-    """What was said on the command line, else what the recipe says."""
+    """What was said on the command line, else what the recipe says, else the checkpoint."""
     tasks = dict(options.prefix or [])
     limit = {"max_tokens": options.max_tokens} if options.max_tokens else {}
     if recipe is None:
@@ -129,7 +130,7 @@ def _provenance(options: argparse.Namespace, recipe: Recipe | None) -> Provenanc
             repo=options.repo or "",
             revision=options.revision or "",
             license=options.license or "",
-            tasks=tasks,
+            tasks=tasks or Config.load(options.source).prefixes,
             generation=limit,
         )
     return Provenance(
@@ -194,7 +195,8 @@ def _parser() -> argparse.ArgumentParser:
         type=_task,
         action="append",
         metavar="TASK=PREFIX",
-        help="a task of the model and its prefix; the first is the default",
+        help="a task of the model and its prefix, the first is the default; "
+        "scripts/train.py's checkpoints tell theirs",
     )
     parser.add_argument(
         "--max-tokens", type=_max_tokens, help="generation length when none is asked for"

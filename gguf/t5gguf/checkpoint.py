@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -25,7 +26,8 @@ ARCHITECTURES = (
     "UMT5ForConditionalGeneration",
 )
 ACTIVATIONS = ("relu", "gated-gelu")
-
+PREFIXES = "t5serve_prefixes"
+"""In config.json, of a model that scripts/train.py made: each task's prefix, the default first."""
 
 ITEM_SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 
@@ -51,6 +53,7 @@ class Config:
     decoder_start_token_id: int
     pad_token_id: int
     eos_token_id: int
+    prefixes: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def d_inner(self) -> int:
@@ -102,6 +105,11 @@ class Config:
         vocab_size = field("vocab_size", int)
         layers = field("num_layers", int)
         pad = field("pad_token_id", int, 0)
+        prefixes = field(PREFIXES, dict, {})
+        if isinstance(prefixes, dict) and not all(
+            task.isidentifier() and isinstance(text, str) for task, text in prefixes.items()
+        ):
+            faults.append(f"{PREFIXES} is {prefixes!r}, expected texts by tasks, plain words")
         config = cls(
             architecture=str(architecture),
             vocab_size=vocab_size,
@@ -124,6 +132,7 @@ class Config:
             decoder_start_token_id=field("decoder_start_token_id", int, pad),
             pad_token_id=pad,
             eos_token_id=field("eos_token_id", int, 1),
+            prefixes=prefixes,
         )
         if not faults:
             faults += [

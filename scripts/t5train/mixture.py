@@ -20,6 +20,7 @@ FROM_TEXT = (MEND, FORM, SPELL, KEEP, DENOISE, SPAN)
 MEND_TASK = "fix"  # of FORM, SPELL and KEEP as well
 TYPED = 0.5  # of the texts to mend or keep, those that are made to look as people type
 EXCERPTS = 0.5  # of the texts to mend, those of which a few words are taken
+TRIES = 1000  # of an example that fits
 COINED = 0.4  # of the texts to keep or to form, those in which a word is one that nobody knows
 SAMPLED = 0.5  # of the texts to mend or keep, those that are cut into other pieces each time
 
@@ -47,7 +48,11 @@ def parse(shares: str) -> dict[str, float]:
 
 
 class Mixture:
-    """Draws examples without end: each source runs through in a random order, then again."""
+    """Draws examples without end: each source runs through in a random order, then again.
+
+    Attributes:
+        left_out: how many pairs are longer than `longest` tokens on a side.
+    """
 
     def __init__(
         self,
@@ -64,32 +69,44 @@ class Mixture:
         self._swapped = swapped
         by_task: defaultdict[str, list[Pair]] = defaultdict(list)
         for pair in pairs:
-            by_task[pair.task].append(pair)
+            if max(map(len, self._example(*pair))) <= longest:
+                by_task[pair.task].append(pair)
+        self.left_out = len(pairs) - sum(map(len, by_task.values()))
         self._pairs = {task: self._endless(of_task) for task, of_task in by_task.items()}
-        self._text = self._endless(text) if text else None
         questions = [line for line in text if line.endswith("?")]
-        self._questions = self._endless(questions) if questions else None
+        lines = {name: questions if name == FORM else text for name in FROM_TEXT}
+        self._lines = {name: self._endless(found) for name, found in lines.items() if found}
 
-    def draw(self, shares: Mapping[str, float]) -> Example:
-        """One example that fits.
+    def check(self, shares: Mapping[str, float]) -> None:
+        """Whether there is something of everything that has a share.
 
         Raises:
             ValueError: a share for a task without pairs, or for text when there is none.
         """
-        while True:
+        for name in (name for name, share in shares.items() if share):
+            if name in FROM_TEXT and name not in self._lines:
+                needed = "text with lines that end in a question mark" if name == FORM else "text"
+                raise ValueError(f"{name!r} needs {needed}: give some, or it no share")
+            if name not in FROM_TEXT and name not in self._pairs:
+                known = ", ".join([*self._pairs, *FROM_TEXT])
+                raise ValueError(f"no pairs of the task {name!r} that fit; there are {known}")
+
+    def draw(self, shares: Mapping[str, float]) -> Example:
+        """One example that fits, of shares that were checked.
+
+        Raises:
+            ValueError: everything is too long.
+        """
+        for _ in range(TRIES):
             name = self._rng.choices(list(shares), list(shares.values()))[0]
             example = self._make(name)
             if max(map(len, example)) <= self._longest:
                 return example
+        raise ValueError(f"no text is short enough: {self._longest} tokens")
 
     def _make(self, name: str) -> Example:
         if name in FROM_TEXT:
-            lines = self._questions if name == FORM else self._text
-            if lines is None:
-                raise ValueError(f"{name!r} needs text, and {FORM!r} questions in it")
-            return self._of_text(name, next(lines))
-        if name not in self._pairs:
-            raise ValueError(f"no pairs of the task {name!r}")
+            return self._of_text(name, next(self._lines[name]))
         pair = next(self._pairs[name])
         if self._swap and name != MEND_TASK and self._rng.random() < self._swapped:
             pair = self._swap(pair)

@@ -202,16 +202,18 @@ def scramble(text: str, rng: random.Random) -> str:
 
 
 def corrupt(tokens: Sequence[int], mask: int, rng: random.Random) -> list[int]:
-    """Token ids with spans of about three, 15 % in all, replaced by one mask each.
+    """Token ids with spans of one to four, a seventh in all, replaced by one mask each.
 
-    The target is the whole text, not T5's list of spans: a small vocabulary has no sentinels.
+    At least one, if there are two tokens. The target is the whole text, not T5's list of spans: a
+    small vocabulary has no sentinels.
     """
     kept: list[int] = []
     at = 0
+    sure = rng.randrange(len(tokens)) if len(tokens) > 1 else -1
     while at < len(tokens):
-        if rng.random() < 0.06:
+        if at == sure or rng.random() < 0.04:
             kept.append(mask)
-            at += rng.randrange(1, 5)
+            at += min(rng.randrange(1, 5), max(1, len(tokens) // 2))
         else:
             kept.append(tokens[at])
             at += 1

@@ -1,4 +1,4 @@
-"""AdamW whose steps are scaled by each tensor's size, as Adafactor's are.
+"""Adam whose steps are scaled by each tensor's size, as Adafactor's are.
 
 T5 starts with an embedding of standard deviation 1 and projections of 0.02: one learning rate for
 both is too large for these or too small for that.
@@ -14,7 +14,7 @@ import torch
 SMALLEST = 1e-3  # the scale of a tensor that is all but zero, as in Adafactor
 
 
-class ScaledAdamW(torch.optim.Optimizer):
+class ScaledAdam(torch.optim.Optimizer):
     """A step moves a tensor by about `lr` times its own root mean square."""
 
     def __init__(
@@ -23,11 +23,8 @@ class ScaledAdamW(torch.optim.Optimizer):
         lr: float = 2e-2,
         betas: tuple[float, float] = (0.9, 0.98),
         eps: float = 1e-8,
-        weight_decay: float = 0.0,
     ) -> None:
-        super().__init__(
-            params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        )
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
@@ -53,6 +50,4 @@ class ScaledAdamW(torch.optim.Optimizer):
         scale = max(float(tensor.norm()) / tensor.numel() ** 0.5, SMALLEST)
         size = group["lr"] * scale / (1 - first ** state["step"])
         spread = (state["square"] / (1 - second ** state["step"])).sqrt_().add_(group["eps"])
-        if group["weight_decay"]:
-            tensor.mul_(1 - group["lr"] * group["weight_decay"])
         tensor.addcdiv_(state["mean"], spread, value=-size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-LONGEST_STEP = 20.0  # seconds; a longer one was a pause, which does not count
+LONGEST_STEP = 5.0  # times what a step takes; a longer one was a pause, which does not count
 
 
 @dataclass
@@ -23,11 +23,15 @@ class Schedule:
     floor: float = 0.01
     step: int = 0
     seconds: float = 0.0
+    usual: float = math.inf  # seconds that a step takes, the average of the last ones
 
     def tick(self, seconds: float) -> None:
         """One step was made, in so many seconds."""
         self.step += 1
-        self.seconds += min(seconds, LONGEST_STEP)
+        if seconds > LONGEST_STEP * self.usual:
+            seconds = self.usual
+        self.usual = seconds if math.isinf(self.usual) else 0.9 * self.usual + 0.1 * seconds
+        self.seconds += seconds
 
     @property
     def progress(self) -> float:

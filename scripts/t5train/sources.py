@@ -7,7 +7,6 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from itertools import permutations
 from pathlib import Path
 
 TOPIC = re.compile(r"<top(?:ic)?\b[^>]*>(.*?)</top(?:ic)?>", re.DOTALL)
@@ -108,9 +107,11 @@ def _questions(path: Path) -> Iterator[str]:
 
 
 def ordered(texts: list[str], most: int) -> Iterator[tuple[str, str]]:
-    """Ordered pairs of different texts, at most so many for one source, near ones in the list."""
-    counts: defaultdict[str, int] = defaultdict(int)
-    for left, right in permutations(dict.fromkeys(texts), 2):
-        if counts[left] < most:
-            counts[left] += 1
-            yield left, right
+    """Ordered pairs of different texts: each with as many as that of those which follow it.
+
+    The list is a ring, so every text is a target as often as a source.
+    """
+    different = list(dict.fromkeys(texts))
+    for place, left in enumerate(different):
+        for step in range(1, min(most, len(different) - 1) + 1):
+            yield left, different[(place + step) % len(different)]

@@ -18,11 +18,11 @@ from tqdm import tqdm
 from transformers import T5ForConditionalGeneration
 
 from t5train import cores, store
-from t5train.averaging import Average, averaged
+from t5train.averaging import Average, holding
 from t5train.batches import Batch, stream
 from t5train.loss import loss
 from t5train.mixture import Example, Mixture
-from t5train.optimiser import ScaledAdamW
+from t5train.optimiser import ScaledAdam
 from t5train.schedule import Schedule
 
 log = logging.getLogger("train")
@@ -46,7 +46,7 @@ class Plan:
     bf16: bool = False
     save_minutes: float = 4.0
     validate_minutes: float = 6.0
-    patience: int = 8  # validations without a better one
+    patience: int = 8  # validations without a better one, then back to the best
     threads: int = 0  # 0: as many as other work leaves free
     pause_file: Path | None = None
     schedule: Schedule = field(default_factory=Schedule)
@@ -68,8 +68,9 @@ class Trainer:
         self._valid, self._mixture, self._rng = valid, mixture, rng
         self.schedule = plan.schedule
         self.average = Average(model)
-        self._optimiser = ScaledAdamW(model.parameters(), lr=plan.rate)
+        self._optimiser = ScaledAdam(model.parameters(), lr=plan.rate)
         self._best, self._worse = math.inf, 0
+        self._best_weights: dict[str, torch.Tensor] | None = None  # if the average is worse by now
         self._recent: list[float] = []
 
     def run(self, *, quiet: bool = False) -> None:
@@ -96,6 +97,12 @@ class Trainer:
                     self.save()
         self.validate()
         self.save()
+
+    @property
+    def weights(self) -> Mapping[str, torch.Tensor]:
+        """What the training comes to: the last average, or the best if it stopped for no better."""
+        stopped = self._worse >= self.plan.patience
+        return self._best_weights if stopped and self._best_weights else self.average.weights()
 
     def _batches(self) -> Iterator[Batch]:
         def draw() -> Example:
@@ -128,14 +135,11 @@ class Trainer:
     @torch.no_grad()
     def validate(self) -> None:
         """Measures the averaged weights on the validation pairs and writes a line of history."""
-        with averaged(self.model, self.average):
+        with holding(self.model, self.average.weights()):
             self.model.eval()
             by_task = {task: self._mean_loss(batches) for task, batches in self._valid.items()}
-        mean = sum(by_task.values()) / len(by_task) if by_task else math.nan
-        if mean < self._best or not by_task:
-            self._best, self._worse = mean, 0
-        else:
-            self._worse += 1
+        if by_task:
+            self._judge(sum(by_task.values()) / len(by_task))
         line = {
             "step": self.schedule.step,
             "minutes": round(self.schedule.seconds / 60, 2),
@@ -146,6 +150,13 @@ class Trainer:
         with (self.directory / HISTORY).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         log.info("%s", "  ".join(f"{k} {v:.4g}" for k, v in line.items()))
+
+    def _judge(self, mean: float) -> None:
+        if mean < self._best:
+            self._best, self._worse = mean, 0
+            self._best_weights = _copy(self.average.weights())
+        else:
+            self._worse += 1
 
     def _mean_loss(self, batches: Sequence[Batch]) -> float:
         total = tokens = 0.0
@@ -166,6 +177,7 @@ class Trainer:
             "seconds": self.schedule.seconds,
             "best": self._best,
             "worse": self._worse,
+            "best weights": self._best_weights if self._worse else None,  # else the average
         }
         store.save(self.directory, state)
 
@@ -179,5 +191,10 @@ class Trainer:
         self.average.restore(state["average"])
         self.schedule.step, self.schedule.seconds = state["step"], state["seconds"]
         self._best, self._worse = state["best"], state["worse"]
+        self._best_weights = state["best weights"] or _copy(self.average.weights())
         self._rng.seed(self.schedule.step)
         log.info("resumed at step %d, %.1f min", self.schedule.step, self.schedule.seconds / 60)
+
+
+def _copy(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in weights.items()}

@@ -21,7 +21,8 @@ def train(texts: Iterable[str], size: int, directory: Path) -> Path:
     """
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / FILE
-    with path.open("wb") as file:
+    beside = directory / f"{FILE}.new"  # an interrupted one is none
+    with beside.open("wb") as file:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(texts),
             model_writer=file,
@@ -38,7 +39,7 @@ def train(texts: Iterable[str], size: int, directory: Path) -> Path:
             hard_vocab_limit=False,
             minloglevel=2,
         )
-    return path
+    return beside.replace(path)
 
 
 class Vocabulary:

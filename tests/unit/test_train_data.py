@@ -14,7 +14,7 @@ from t5train import mixture, pairs, plot, sources, vocabulary
 from t5train.collection import Collection
 from t5train.mixture import Mixture
 from t5train.pairs import Pair, PairsError
-from t5train.schedule import LONGEST_STEP, Schedule
+from t5train.schedule import Schedule
 from t5train.swap import Swapper
 from t5train.vocabulary import EOS, UNK, Vocabulary
 from t5train.words import normal
@@ -63,6 +63,13 @@ def test_quotation_marks_of_the_file_are_not_the_questions(tmp_path: Path) -> No
     path = tmp_path / "quora.tsv"
     path.write_text('"Who is ""Q"", then?"\tWho is "Q"?\nWhat?\t\n', encoding="utf-8")
     assert list(sources.quora(path)) == [('Who is "Q", then?', 'Who is "Q"?')]
+
+
+def test_each_text_is_paired_with_those_that_follow() -> None:
+    made = list(sources.ordered(["a", "b", "a", "c", "d"], 2))
+    assert made == [tuple(pair) for pair in ("ab", "ac", "bc", "bd", "cd", "ca", "da", "db")]
+    assert list(sources.ordered(["a", "b"], 3)) == [("a", "b"), ("b", "a")]
+    assert not list(sources.ordered(["a"], 3))
 
 
 def test_a_query_is_drawn_once_whatever_its_case() -> None:
@@ -114,6 +121,7 @@ def test_text_becomes_examples_whose_target_is_clean(words: Vocabulary, name: st
     for _ in range(20):
         example = drawn.draw({name: 1})
         assert words.decode(example.target).lower() in " / ".join(TEXT).lower()
+        assert len(example.target) > 1
         assert example.source[-1] == example.target[-1] == EOS
 
 
@@ -148,16 +156,21 @@ def test_too_long_examples_are_left_out(words: Vocabulary) -> None:
     train = [Pair("fix", "rice " * 50, "rice"), Pair("fix", "tea", "tea")]
     drawn = Mixture(train, [], words, random.Random(0), longest=40)
     assert {words.decode(drawn.draw({"fix": 1}).target) for _ in range(20)} == {"tea"}
+    assert drawn.left_out == 1
+    endless = Mixture([], ["rice " * 50], words, random.Random(0), longest=40)
+    with pytest.raises(ValueError, match="short enough"):
+        endless.draw({"keep": 1})
 
 
 def test_a_share_of_what_is_not_there_is_refused(words: Vocabulary) -> None:
     drawn = Mixture([], [], words, random.Random(0))
     with pytest.raises(ValueError, match="no pairs of the task 'fix'"):
-        drawn.draw({"fix": 1})
+        drawn.check({"fix": 1})
     with pytest.raises(ValueError, match="'mend' needs text"):
-        drawn.draw({"mend": 1})
-    with pytest.raises(ValueError, match="'form' questions"):
-        Mixture([], ["tea"], words, random.Random(0)).draw({"form": 1})
+        drawn.check({"mend": 1, "fix": 0})
+    with pytest.raises(ValueError, match="question mark"):
+        Mixture([], ["tea"], words, random.Random(0)).check({"form": 1})
+    Mixture([], TEXT, words, random.Random(0)).check({"form": 1, "mend": 2, "fix": 0})
 
 
 def test_shares_are_parsed() -> None:
@@ -181,8 +194,11 @@ def test_the_rate_warms_up_holds_and_falls() -> None:
 
 def test_a_pause_does_not_count_as_training() -> None:
     schedule = Schedule(minutes=10)
+    for seconds in (30.0, 40.0, 30.0):  # slow steps are no pauses
+        schedule.tick(seconds)
+    assert schedule.seconds == 100
     schedule.tick(3600)
-    assert schedule.seconds == LONGEST_STEP
+    assert 130 < schedule.seconds < 140
 
 
 def test_a_history_is_read_as_curves(tmp_path: Path) -> None:

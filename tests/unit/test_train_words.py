@@ -115,3 +115,6 @@ def test_masked_spans_leave_the_rest_in_order() -> None:
     assert 2 in kept
     assert rest == sorted(rest)
     assert set(rest) < set(tokens)
+    for seed in range(50):
+        assert 2 in noise.corrupt([7, 8], 2, random.Random(seed))
+        assert noise.corrupt([7], 2, random.Random(seed))

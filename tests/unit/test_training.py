@@ -5,9 +5,11 @@ import json
 import random
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
+from gguf import GGUFReader
 
 from t5gguf import __main__ as converter
 from t5train import pairs, vocabulary
@@ -22,7 +24,7 @@ from t5train import cores, shape, store, vectors  # noqa: E402
 from t5train.averaging import Average  # noqa: E402
 from t5train.batches import collate, stream  # noqa: E402
 from t5train.loss import loss  # noqa: E402
-from t5train.optimiser import ScaledAdamW  # noqa: E402
+from t5train.optimiser import ScaledAdam  # noqa: E402
 
 THINGS = ("rice", "beans", "corn", "tea", "soup", "bread")
 TRAIN = [Pair("fix", f"how to coook {thing}", f"how to cook {thing}") for thing in THINGS]
@@ -64,11 +66,17 @@ def history(directory: Path) -> list[dict[str, float]]:
 
 
 @pytest.mark.filterwarnings("ignore")  # of torch and transformers, which pin each other
-def test_a_short_training_learns_resumes_and_converts(files: Path) -> None:
+def test_a_short_training_learns_resumes_and_converts(
+    files: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """From TSV to GGUF: the loss falls, a second call goes on, the converter takes the result."""
     pytest.importorskip("matplotlib", reason="needs the train extra")
     out = train(files, "run", "--steps", "30")
+    state = store.load(out)
+    assert state is not None
+    caplog.set_level("INFO")
     assert train(files, "run", "--steps", "60") == out
+    assert "resumed at step 30" in caplog.text
     first, second = history(out)
     assert (first["step"], second["step"]) == (30, 60)
     assert second["valid fix"] < first["valid fix"]
@@ -76,13 +84,16 @@ def test_a_short_training_learns_resumes_and_converts(files: Path) -> None:
 
     checkpoint = out / "checkpoint"
     words = Vocabulary(checkpoint / vocabulary.FILE)
-    model = shape.load(checkpoint, dropout=0.0)
+    model = shape.load(checkpoint)
     assert model.config.vocab_size % shape.ROWS == 0
 
     queries = files / "text.txt"
     target = files / "model.gguf"
     command = (checkpoint, "--out", target, "--type", "Q8_0", "--quiet", "--queries", queries)
     assert converter.main([str(part) for part in command]) == 0
+    prefix = GGUFReader(target).get_field("t5serve.prefix.fix")
+    assert prefix is not None
+    assert prefix.contents() == "fix: "
 
     tokenizer = transformers.T5Tokenizer.from_pretrained(checkpoint)
     assert len(tokenizer) == len(words)
@@ -90,19 +101,86 @@ def test_a_short_training_learns_resumes_and_converts(files: Path) -> None:
     assert tokenizer(text).input_ids == words.encode(text)
 
     tuned = train(files, "tuned", "--steps", "3", "--start", str(checkpoint))
-    other = shape.load(tuned / "checkpoint", dropout=0.0)
+    other = shape.load(tuned / "checkpoint")
     assert other.num_parameters() == model.num_parameters()
     assert (tuned / "checkpoint" / vocabulary.FILE).read_bytes() == words.path.read_bytes()
 
     best = files / "best.tsv"
     options = ("--pairs", files / "train.tsv", "--out", best, "--task", "fix", "--beams", "2")
     assert script("reward").main([str(part) for part in (checkpoint, *options)]) == 0
-    assert all(pair.task == "fix" for pair in pairs.read(best))
+    assert set(pairs.read(best)) <= set(TRAIN)
 
 
-def test_training_without_an_end_is_refused(files: Path) -> None:
-    arguments = ["--pairs", str(files / "train.tsv"), "--out", str(files / "endless")]
-    assert script("train").main(arguments) == 2
+@pytest.mark.filterwarnings("ignore")
+def test_a_training_goes_on_where_it_ended(files: Path) -> None:
+    """Weights, average, moments and step: of two steps and one more, as of three in a row."""
+    out = train(files, "run", "--steps", "2")
+    state = store.load(out)
+    assert state is not None
+    trainer = prepared(files, out)
+    trainer.resume()
+    assert trainer.schedule.step == 2
+    for name, value in trainer.model.state_dict().items():
+        assert torch.equal(value, state["model"][name]), name
+    for name, value in trainer.average.weights().items():
+        assert torch.equal(value, state["average"]["weights"][name]), name
+    moments = trainer._optimiser.state_dict()["state"]
+    assert moments.keys() == state["optimiser"]["state"].keys()
+    assert all(
+        torch.equal(moments[k]["mean"], state["optimiser"]["state"][k]["mean"]) for k in moments
+    )
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_training_that_gets_worse_ends_with_its_best_weights(files: Path) -> None:
+    """The validation pairs contradict what is learnt, so the first validation is the best."""
+    trainer = prepared(files, files / "worse", "--patience", "3")
+    losses = iter([2.0, 3.0, 2.5, 4.0, 5.0])
+    trainer._mean_loss = lambda _: next(losses)
+    kept = None
+    for _ in range(4):
+        trainer.average.update(trainer.model)
+        trainer.validate()
+        with torch.no_grad():
+            kept = kept or {n: v.clone() for n, v in trainer.average.weights().items()}
+            trainer.model.shared.weight.add_(1.0)
+    assert kept is not None
+    assert all(torch.equal(value, kept[name]) for name, value in trainer.weights.items())
+    trainer.save()
+    again = prepared(files, files / "worse", "--patience", "3")
+    again.resume()
+    assert all(torch.equal(value, kept[name]) for name, value in again.weights.items())
+
+
+def prepared(files: Path, out: Path, *options: str) -> Any:
+    """A trainer that has not begun."""
+    data = ("--pairs", str(files / "train.tsv"), "--valid", str(files / "valid.tsv"))
+    shares = ("--early", "fix=1", "--late", "fix=1", "--steps", "9")
+    arguments = [*data, *shares, "--out", str(out), *TINY, *options]
+    found = script("train")
+    return found._prepared(found.parser().parse_args(arguments))[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "--minutes or --steps"),
+        (("--steps", "9"), "'denoise' needs text"),
+        (("--steps", "9", "--early", "fix=1", "--late", "fxi=1"), "no pairs of the task 'fxi'"),
+        (("--steps", "9", "--late", "fix"), "float"),
+        (("--steps", "9", "--start", "nowhere"), "spiece.model is not there"),
+        (
+            ("--steps", "9", "--valid", "nowhere.tsv", "--early", "fix=1", "--late", "fix=1"),
+            "nowhere",
+        ),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_at_once(
+    files: Path, arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--pairs", str(files / "train.tsv"), "--out", str(files / "refused"), *TINY]
+    assert script("train").main([*given, *arguments]) == 2
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -144,7 +222,7 @@ def test_the_loss_is_transformers_own() -> None:
 
 def test_a_step_is_in_proportion_to_the_tensor() -> None:
     large, small = (torch.nn.Parameter(torch.full((4,), size)) for size in (10.0, 0.1))
-    optimiser = ScaledAdamW([large, small], lr=0.01)
+    optimiser = ScaledAdam([large, small], lr=0.01)
     (large.sum() + small.sum()).backward()
     optimiser.step()
     torch.testing.assert_close(large.data, torch.full((4,), 9.9))
