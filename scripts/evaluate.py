@@ -184,7 +184,7 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         type=_prefix,
         metavar="TASK=PREFIX",
-        help="a checkpoint's task and its prefix; a GGUF knows its own",
+        help="a task and its prefix, instead of those that the models tell",
     )
     shown = parser.add_argument_group("report")
     shown.add_argument("--examples", type=int, default=30, help="outputs to list, chosen at random")

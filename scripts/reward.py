@@ -17,11 +17,12 @@ from pathlib import Path
 
 from t5eval.errors import EvaluationError
 from t5eval.systems import Request, answers
+from t5serve.errors import RequestError
 from t5serve.reformulation.options import Options
 from t5train import pairs
 from t5train.pairs import Pair
-from t5train.reward import FIX, Review
-from t5train.words import Frequencies
+from t5train.reward import EXPAND, FIX, PARAPHRASE, Review
+from t5train.words import Frequencies, normal
 
 log = logging.getLogger("reward")
 
@@ -34,7 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("model", help="a GGUF file, a recipe's name or a checkpoint's directory")
     parser.add_argument("--pairs", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--task", default="paraphrase")
+    parser.add_argument("--heldout", type=Path, nargs="*", default=[], help="pairs to measure with")
+    parser.add_argument("--task", default="paraphrase", choices=(PARAPHRASE, FIX, EXPAND))
     parser.add_argument("--sources", type=int, default=20_000)
     parser.add_argument("--beams", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
@@ -44,6 +46,9 @@ def main(arguments: list[str] | None = None) -> int:
     for pair in pairs.read(options.pairs):
         if pair.task == options.task:
             references[pair.source].append(pair.target)
+    if not references:
+        sys.exit(f"reward: no pairs of the task {options.task!r}")
+    held = {normal(text) for path in options.heldout for p in pairs.read(path) for text in p[1:]}
     sources = list(references)
     random.Random(options.seed).shuffle(sources)  # noqa: S311 - repeatable on purpose
     sources = sources[: options.sources]
@@ -72,12 +77,13 @@ def main(arguments: list[str] | None = None) -> int:
         ]
         right = [references[source] for source in faulty]
         candidates = right if options.task == FIX else ask(faulty, beams)
-    except EvaluationError as error:
+    except (EvaluationError, RequestError) as error:
         sys.exit(f"reward: {error}")
     made = []
     for source, texts in zip(faulty, candidates, strict=True):
         chosen = review.best(source, texts, references[source])
-        made += [Pair(options.task, source, chosen)] if chosen else []
+        if chosen and normal(chosen) not in held:
+            made.append(Pair(options.task, source, chosen))
     pairs.write(options.out, made)
     log.info("%d answers, %d with a fault, %d pairs", len(sources), len(faulty), len(made))
     return 0

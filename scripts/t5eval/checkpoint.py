@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from t5eval.errors import EvaluationError
 from t5eval.systems import Answer, Request
+from t5gguf.checkpoint import PREFIXES
 from t5gguf.recipe import Generation
 from t5serve.decoding.config import GenerationConfig
 from t5serve.reformulation.candidates import select
@@ -50,8 +51,7 @@ def answers(
         tokenizer = transformers.AutoTokenizer.from_pretrained(directory)
     except (OSError, ValueError) as error:
         raise EvaluationError(f"{directory}: {error}") from error
-    given = getattr(model.config, "task_specific_params", None) or {}
-    own = {task: params.get("prefix", "") for task, params in given.items()}
+    own = getattr(model.config, PREFIXES, {})
     profile = Profile(dict(prefixes) or own or {DEFAULT_TASK: ""}, Generation())
     found: list[Answer] = []
     with tqdm(total=len(requests), desc="answers", unit="query", disable=None) as bar:

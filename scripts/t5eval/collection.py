@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,8 +53,9 @@ def read(directory: Path) -> Collection:
 def questions(files: Sequence[Path]) -> Collection:
     """Pairs of like questions: those of all files are the documents, the first file's are asked.
 
-    A query is the first of a pair, relevant is whatever it is paired with, and the query's own
-    question is no document for it. Pairs that a file does not list count as not relevant.
+    A query is the first of a pair, and its own question is no document for it. Relevant is what
+    it is paired with, and what that is paired with, and so on: what two questions ask alike, a
+    third that asks it too asks like both.
 
     Raises:
         EvaluationError: a line without two texts.
@@ -62,18 +63,27 @@ def questions(files: Sequence[Path]) -> Collection:
     every = [pairs.read(file) for file in files]
     texts = [text for found in every for pair in found for text in (pair.source, pair.target)]
     places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
-    like: dict[str, set[int]] = {}
-    for pair in every[0]:
-        if pair.source != pair.target:
-            like.setdefault(pair.source, set()).add(places[pair.target])
+    alike = _alike((places[pair.source], places[pair.target]) for found in every for pair in found)
+    own = {text: frozenset({places[text]}) for text in (pair.source for pair in every[0])}
     return Collection(
         name="+".join(file.stem for file in files),
         documents=list(places),
         queries=[
-            Query(text, frozenset(relevant), frozenset({places[text]}))
-            for text, relevant in like.items()
+            Query(text, alike[places[text]] - excluded, excluded)
+            for text, excluded in own.items()
+            if len(alike[places[text]]) > 1
         ],
     )
+
+
+def _alike(pairs: Iterable[tuple[int, int]]) -> dict[int, frozenset[int]]:
+    """By document, all that pairs link it with, itself too."""
+    groups: dict[int, set[int]] = {}
+    for left, right in pairs:
+        one, other = (groups.get(place, {place}) for place in (left, right))
+        one |= other
+        groups.update(dict.fromkeys(one, one))
+    return {place: frozenset(group) for place, group in groups.items()}
 
 
 Parts = tuple[dict[str, str], dict[str, str], Mapping[str, set[str]]]

@@ -52,6 +52,8 @@ def evaluate(models: Sequence[str], plan: Plan) -> Results:
         EvaluationError: a model can't be used.
         RequestError: it can't do what is asked.
     """
+    for model in models:
+        systems.check(model)
     batches = requests(plan, several_models=len(models) > 1)
     every = [request for batch in batches.values() for request in batch]
     answers: dict[str, dict[Key, list[Answer]]] = {}
@@ -70,7 +72,7 @@ def requests(plan: Plan, *, several_models: bool) -> Batches:
             greedy = Options(task=task, strategy="greedy", max_tokens=options.max_tokens)
             key = (name, task or "")
             batches["pairs", *key] = [Request(pair.source, options) for pair in pairs]
-            if several_models:
+            if several_models and not _is_greedy(options):
                 batches["greedy", *key] = [Request(pair.source, greedy) for pair in pairs]
     for collection in plan.collections:
         for kind, options in (("single", plan.single), ("several", plan.several)):
@@ -78,6 +80,11 @@ def requests(plan: Plan, *, several_models: bool) -> Batches:
                 Request(query.text, options) for query in collection.queries
             ]
     return batches
+
+
+def _is_greedy(options: Options) -> bool:
+    """Whether the answer is the greedy one, which then need not be asked for again."""
+    return options.strategy == "greedy" and not options.drops and {*options.parameters} <= {"seed"}
 
 
 def figures(
@@ -133,8 +140,12 @@ def _agreement(
     batches: Batches, answers: Mapping[str, Mapping[Key, list[Answer]]]
 ) -> list[Results]:
     """Of every two models, the share of pairs' sources that they answer alike, greedily."""
+    sets = [key[1:] for key in batches if key[0] == "pairs"]
+    if not sets:
+        return []
+    greedy = [key if (key := ("greedy", *one)) in batches else ("pairs", *one) for one in sets]
     texts = {
-        model: [answer.texts[0] for key in batches if key[0] == "greedy" for answer in own[key]]
+        model: [answer.texts[0] for key in greedy for answer in own[key]]
         for model, own in answers.items()
     }
     return [

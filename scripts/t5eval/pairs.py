@@ -33,14 +33,12 @@ def read(path: Path, task: str | None = None) -> list[Pair]:
         task: of all pairs, if the file tells none.
 
     Raises:
-        EvaluationError: a line that is neither, or a task where the file has them itself.
+        EvaluationError: a line that is neither.
     """
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
     first = 1 if rows and tuple(rows[0]) in (COLUMNS, COLUMNS[1:]) else 0
     width = len(rows[0]) if rows else 0
-    if width == len(COLUMNS) and task is not None:
-        raise EvaluationError(f"{path} has a column of tasks: --task is for files without")
     found = []
     for number, row in enumerate(rows[first:], first + 1):
         if len(row) != width or width not in (2, 3) or not row[-2].strip() or not row[-1].strip():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Never
 
@@ -22,7 +22,7 @@ TOGETHER = 32
 TIMEOUT_MS = 600_000
 
 
-def answers(model: str, requests: Sequence[Request]) -> list[Answer]:
+def answers(model: str, requests: Sequence[Request], prefixes: Mapping[str, str]) -> list[Answer]:
     """What the service would answer; its settings in the environment count here too.
 
     Raises:
@@ -31,18 +31,22 @@ def answers(model: str, requests: Sequence[Request]) -> list[Answer]:
     """
     settings = Settings(model=model, max_queue=TOGETHER)
     try:
-        return asyncio.run(_answers(settings, requests))
+        return asyncio.run(_answers(settings, requests, prefixes))
     except StartupError as error:
         raise EvaluationError(f"{model}: {error}") from error
 
 
-async def _answers(settings: Settings, requests: Sequence[Request]) -> list[Answer]:
+async def _answers(
+    settings: Settings, requests: Sequence[Request], prefixes: Mapping[str, str]
+) -> list[Answer]:
     _, recipe = settings.find_model()
     engine = build_engine(settings)
     engine.start()
     try:
-        reformulator = Reformulator(engine, Profile.of(await engine.ready(), recipe))
-        return await all_of(reformulator, requests)
+        profile = Profile.of(await engine.ready(), recipe)
+        if prefixes:
+            profile = replace(profile, tasks=dict(prefixes))
+        return await all_of(Reformulator(engine, profile), requests)
     finally:
         await engine.close()
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from t5eval.errors import EvaluationError
+from t5serve.errors import StartupError
 from t5serve.reformulation.options import Options
+from t5serve.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ def answers(model: str, requests: Sequence[Request], prefixes: Mapping[str, str]
     Args:
         model: a GGUF's path, a recipe's name or a checkpoint's directory.
         requests: their deadlines are not looked at.
-        prefixes: by task, for a checkpoint; a GGUF carries its own.
+        prefixes: by task, instead of those that the model tells.
 
     Raises:
         EvaluationError: the model can't be used.
@@ -44,7 +46,23 @@ def answers(model: str, requests: Sequence[Request], prefixes: Mapping[str, str]
         return checkpoint.answers(Path(model), requests, prefixes)
     from t5eval import served  # noqa: PLC0415 - nothing of it is needed for a checkpoint
 
-    return served.answers(model, requests)
+    return served.answers(model, requests, prefixes)
+
+
+def check(model: str) -> None:
+    """Whether there is such a model, before any is asked for hours.
+
+    Raises:
+        EvaluationError: there is none.
+    """
+    if Path(model).is_dir():
+        if not (Path(model) / "config.json").is_file():
+            raise EvaluationError(f"{model} holds no checkpoint: config.json is not there")
+        return
+    try:
+        Settings(model=model).find_model()
+    except StartupError as error:
+        raise EvaluationError(f"{model}: {error}") from error
 
 
 def names(models: Sequence[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import chain, pairwise
+from itertools import chain
 
 from t5serve.reformulation.preserve import Kind, keeps
 from t5serve.reformulation.text import clean, fold, plain_words
@@ -74,7 +74,7 @@ def distinct(texts: Iterable[str], size: int) -> float | None:
     grams: list[tuple[str, ...]] = []
     for text in texts:
         words = plain_words(text)
-        grams += pairwise(words) if size == 2 else ((word,) for word in words)
+        grams += zip(*(words[start:] for start in range(size)), strict=False)
     return len(set(grams)) / len(grams) if grams else None
 
 

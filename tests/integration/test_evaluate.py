@@ -71,4 +71,9 @@ def test_a_checkpoint_answers_like_its_file(options: Options, tmp_path: Path) ->
         warnings.simplefilter("ignore")  # transformers' own
         ours = answers(str(directory), requests, {})
     assert ours[-1].fell_back
-    assert ours == served.answers(str(file), requests)
+    assert ours == served.answers(str(file), requests, {})
+    prefixes = {"ask": "ask: "}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        prefixed = answers(str(directory), requests[:4], prefixes)
+    assert prefixed == served.answers(str(file), requests[:4], prefixes) != ours[:4]

@@ -66,11 +66,14 @@ def test_judged_but_not_there(tmp_path: Path) -> None:
 def test_questions_are_documents_for_one_another(tmp_path: Path) -> None:
     """The first file asks, all are searched, and none finds itself."""
     first, more = tmp_path / "valid.tsv", tmp_path / "test.tsv"
-    first.write_text("how old\twhat age\nhow old\thow many years\nsame\tsame\n")
+    first.write_text("how old\twhat age\nhow many years\thow old\nsame\tsame\n")
     more.write_text("which way\twhere to\n")
     found = collection.questions([first, more])
     assert found.name == "valid+test"
     assert found.documents == [
         "how old", "what age", "how many years", "same", "which way", "where to",
     ]  # fmt: skip
-    assert found.queries == [Query("how old", frozenset({1, 2}), frozenset({0}))]
+    assert found.queries == [
+        Query("how old", frozenset({1, 2}), frozenset({0})),
+        Query("how many years", frozenset({0, 1}), frozenset({2})),  # by way of the first
+    ]

@@ -170,4 +170,4 @@ def test_figures_of_a_collection() -> None:
     # 3: 1/62 + 1/61 + 1/61, 2: 1/61 + 1/62; and "green pears" finds 1 first.
     assert together["MRR"] == 1
     assert together["searched_by"] == "original + 2 fused"
-    assert 0 < together["MRR p"] <= 1
+    assert together["MRR p"] == pytest.approx(0.5, abs=0.02)  # of four exchanges, two are as good

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,25 @@ def test_requests_of_a_plan() -> None:
     more = evaluation.requests(plan, several_models=True)
     assert more.keys() - found.keys() == {("greedy", "set", "expand"), ("greedy", "set", "")}
     assert more["greedy", "set", "expand"][0].options.strategy == "greedy"
+    greedy = replace(plan, single=Options(strategy="greedy", parameters={"seed": 3}))
+    assert evaluation.requests(greedy, several_models=True).keys() == found.keys()
+
+
+def test_agreement_is_of_greedy_answers() -> None:
+    """Those asked for as such, or the pairs' own if these are greedy."""
+    key = ("set", "fix")
+    for plain in (True, False):
+        batches: evaluation.Batches = {("pairs", *key): [Request("a", Options())]}
+        answers: dict[str, dict[evaluation.Key, list[Answer]]] = {
+            name: {("pairs", *key): [Answer([name])]} for name in ("one", "other")
+        }
+        if not plain:
+            batches["greedy", *key] = [Request("a", Options(strategy="greedy"))]
+            for own in answers.values():
+                own["greedy", *key] = [Answer(["same"])]
+        found = evaluation._agreement(batches, answers)
+        assert found == [{"one": "one", "other": "other", "equal": 0.0 if plain else 1.0}]
+    assert evaluation._agreement({("single", "small"): []}, {"one": {}, "other": {}}) == []
 
 
 def test_tables() -> None:

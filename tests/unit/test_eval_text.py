@@ -23,6 +23,7 @@ AXES = {"old age": [1.0, 0.0], "years": [0.6, 0.8], "old years": [0.8, 0.6], "gr
         ("fix\ta\tb\nexpand\tc\td\n", None, [Pair("fix", "a", "b"), Pair("expand", "c", "d")]),
         ("task\tsource\ttarget\nfix\ta  a\tb\n", None, [Pair("fix", "a a", "b")]),
         ("a\tb\n", "fix", [Pair("fix", "a", "b")]),
+        ("fix\ta\tb\n", "expand", [Pair("fix", "a", "b")]),
         ("source\ttarget\na\tb\n", None, [Pair(None, "a", "b")]),
         ('"a" or b\tb "\n', None, [Pair(None, '"a" or b', 'b "')]),
     ],
@@ -35,14 +36,15 @@ def test_pairs(tmp_path: Path, text: str, task: str | None, read: list[Pair]) ->
 
 
 @pytest.mark.parametrize(
-    ("text", "task"), [("a\n", None), ("a\tb\nc\t\n", None), ("", None), ("fix\ta\tb\n", "fix")]
+    ("text", "message"),
+    [("a\n", ":1: expected"), ("a\tb\nc\t\n", ":2: expected"), ("", "no pairs")],
 )
-def test_no_pairs(tmp_path: Path, text: str, task: str | None) -> None:
-    """Other columns, an empty side, an empty file, a task twice."""
+def test_no_pairs(tmp_path: Path, text: str, message: str) -> None:
+    """Other columns, an empty side, an empty file."""
     path = tmp_path / "pairs.tsv"
     path.write_text(text)
-    with pytest.raises(EvaluationError):
-        pairs.read(path, task)
+    with pytest.raises(EvaluationError, match=message):
+        pairs.read(path)
 
 
 def test_samples() -> None:
