@@ -105,6 +105,10 @@ def _prepared(options: argparse.Namespace) -> tuple[Trainer, Vocabulary, list[st
     torch.manual_seed(options.seed)
     examples = [pair for path in options.pairs for pair in pairs.read(path)]
     text = [line for path in options.text for line in pairs.read_text(path)]
+    tasks = list(dict.fromkeys(pair.task for pair in examples))
+    for task in filter(None, tasks):
+        if not task.isidentifier():
+            raise ValueError(f"the task {task!r} must be a plain word: a GGUF file names it")
     words = _vocabulary(options, examples, text)
     rng = random.Random(options.seed)  # noqa: S311 - repeatable on purpose
     late = mixture.parse(options.late)
@@ -134,7 +138,7 @@ def _prepared(options: argparse.Namespace) -> tuple[Trainer, Vocabulary, list[st
     )
     valid = {task: cut(found, options.batch) for task, found in held.items()}
     trainer = Trainer(_model(options, words), drawn, valid, plan, options.out, rng)
-    return trainer, words, list(dict.fromkeys(pair.task for pair in examples))
+    return trainer, words, tasks
 
 
 def _model(options: argparse.Namespace, words: Vocabulary) -> T5ForConditionalGeneration:

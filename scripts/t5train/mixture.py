@@ -129,11 +129,11 @@ class Mixture:
             text = noise.excerpt(text, rng)
         faults = {MEND: noise.fault, FORM: noise.misform, SPELL: noise.garble}
         faulty = faults[name](text, rng) if name in faults else text
+        example = self._example(MEND_TASK, faulty, text)
         if rng.random() < SAMPLED:
             before = self._vocabulary.encode(prefix(MEND_TASK))[:-1]
-            cut = self._vocabulary.sample(faulty)
-            return Example([*before, *cut], self._vocabulary.encode(text))
-        return self._example(MEND_TASK, faulty, text)
+            example = example._replace(source=[*before, *self._vocabulary.sample(faulty)])
+        return example
 
     def _example(self, task: str, source: str, target: str) -> Example:
         encode = self._vocabulary.encode

@@ -55,20 +55,19 @@ class Swapper:
         if not found or not self._pools["rare"]:
             return text
         word = self._rng.choice(found)
-        coined = self._coined()
-        return _replace(text, word, coined.capitalize() if word[0].isupper() else coined)
+        return _replace(text, word, self._coined(capital=word[0].isupper()))
 
     def _other(self, kind: str) -> str:
         if kind != "number" and self._pools["rare"] and self._rng.random() < COINED:
-            coined = self._coined()
-            return coined.capitalize() if kind == "name" else coined
+            return self._coined(capital=kind == "name")
         return self._rng.choice(self._pools[kind])
 
-    def _coined(self) -> str:
+    def _coined(self, *, capital: bool) -> str:
         """The beginning of one rare word and the end of another."""
         first, second = (self._rng.choice(self._pools["rare"]) for _ in range(2))
         begin = first[: self._rng.randrange(1, min(len(first), LONGEST // 2) + 1)]
-        return begin + second[-self._rng.randrange(1, min(len(second), LONGEST // 2) + 1) :]
+        word = begin + second[-self._rng.randrange(1, min(len(second), LONGEST // 2) + 1) :]
+        return word.capitalize() if capital else word
 
     def _kind(self, word: str, named: set[str]) -> str | None:
         if any(c.isdigit() for c in word):

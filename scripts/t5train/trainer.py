@@ -191,7 +191,7 @@ class Trainer:
         self.average.restore(state["average"])
         self.schedule.step, self.schedule.seconds = state["step"], state["seconds"]
         self._best, self._worse = state["best"], state["worse"]
-        self._best_weights = state["best weights"] or _copy(self.average.weights())
+        self._best_weights = state.get("best weights") or _copy(self.average.weights())
         self._rng.seed(self.schedule.step)
         log.info("resumed at step %d, %.1f min", self.schedule.step, self.schedule.seconds / 60)
 

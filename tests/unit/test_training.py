@@ -152,6 +152,15 @@ def test_a_training_that_gets_worse_ends_with_its_best_weights(files: Path) -> N
     assert all(torch.equal(value, kept[name]) for name, value in again.weights.items())
 
 
+def test_a_task_that_no_file_can_name_is_refused_at_once(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pairs.write(files / "odd.tsv", [Pair("to keywords", "a", "b")])
+    arguments = ["--pairs", str(files / "odd.tsv"), "--out", str(files / "odd"), "--steps", "1"]
+    assert script("train").main(arguments) == 2
+    assert "'to keywords' must be a plain word" in capsys.readouterr().err
+
+
 def prepared(files: Path, out: Path, *options: str) -> Any:
     """A trainer that has not begun."""
     data = ("--pairs", str(files / "train.tsv"), "--valid", str(files / "valid.tsv"))
