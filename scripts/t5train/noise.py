@@ -204,8 +204,8 @@ def scramble(text: str, rng: random.Random) -> str:
 def corrupt(tokens: Sequence[int], mask: int, rng: random.Random) -> list[int]:
     """Token ids with spans of one to four replaced by one mask each: a fifth of twenty, say.
 
-    At least one span, if there are two tokens, so of eight it is a third. The target is the whole text, not T5's list of spans: a
-    small vocabulary has no sentinels.
+    At least one span, if there are two tokens, so of eight it is a third. The target is the whole
+    text, not T5's list of spans: a small vocabulary has no sentinels.
     """
     kept: list[int] = []
     at = 0
