@@ -86,6 +86,26 @@ def test_an_error_before_the_first_event_is_raised() -> None:
         asyncio.run(event_response(failing()))
 
 
+@pytest.mark.parametrize(
+    ("error", "message"), [(InvalidRequest("no"), "no"), (KeyError("x"), "internal error")]
+)
+def test_an_error_after_the_first_event_is_the_last_one(error: Exception, message: str) -> None:
+    """The status is sent by then; a defect is told as one, without what is inside."""
+
+    async def failing() -> AsyncIterator[ServerEvent]:
+        yield ServerEvent("token", 1)
+        raise error
+
+    async def run() -> list[bytes]:
+        return await sent(await event_response(failing(), error_name="error"))
+
+    first, last = asyncio.run(run())
+    assert first == b"event: token\ndata: 1\n\n"
+    name, data = last.decode().strip().split("\n")
+    assert name == "event: error"
+    assert json.loads(data.removeprefix("data: "))["error"]["message"] == message
+
+
 def test_events_are_sent_as_they_come() -> None:
     """A frame does not wait for the next event."""
 
