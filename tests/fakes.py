@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from t5serve.decoding.config import GenerationConfig
 from t5serve.engine.config import WorkerConfig
-from t5serve.engine.engine import Engine
+from t5serve.engine.engine import Engine, Result
 from t5serve.wire import (
     Cancel,
     FromWorker,
@@ -115,6 +116,12 @@ class FakePool:
     @property
     def newest(self) -> FakeProcess:
         return self.processes[-1]
+
+
+def submit(engine: Engine, text: str, seconds: float = 5.0) -> asyncio.Task[Result]:
+    """Asks for a greedy answer, which comes once the fake process replies."""
+    config = GenerationConfig(max_tokens=8)
+    return asyncio.create_task(engine.generate(config, text=text, timeout=seconds))
 
 
 async def settle() -> None:

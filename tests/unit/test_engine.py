@@ -1,4 +1,4 @@
-"""The engine's queueing, retries and quarantine, against fake worker processes."""
+"""The engine's queueing, deadlines and progress, against fake worker processes."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ import asyncio
 
 import pytest
 
-from fakes import CONFIG, MODEL, FakePool, FakeProcess, answer, settle, with_engine
+from fakes import CONFIG, FakePool, answer, settle, submit, with_engine
 from t5serve.decoding.config import GenerationConfig
-from t5serve.engine import dispatcher
 from t5serve.engine import engine as engine_module
-from t5serve.engine.config import WorkerConfig
 from t5serve.engine.engine import Engine, Result
 from t5serve.errors import (
     ContextLengthExceeded,
     DeadlineExceeded,
-    InputQuarantined,
     InvalidRequest,
     NotReady,
     QueueFull,
@@ -29,7 +26,6 @@ from t5serve.wire import (
     Generate,
     Outcome,
     Progress,
-    Ready,
     Refused,
     ToWorker,
 )
@@ -41,10 +37,6 @@ GREEDY = GenerationConfig(max_tokens=8)
 def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers start anew at once."""
     monkeypatch.setattr(engine_module, "MAX_BACKOFF_SECONDS", 0.0)
-
-
-def submit(engine: Engine, text: str, seconds: float = 5.0) -> asyncio.Task[Result]:
-    return asyncio.create_task(engine.generate(GREEDY, text=text, timeout=seconds))
 
 
 def test_outcome_reaches_its_caller() -> None:
@@ -144,69 +136,6 @@ def test_callers_that_left_are_not_served() -> None:
     with_engine(test)
 
 
-def test_hung_worker_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker that does not answer a cancellation is replaced."""
-    monkeypatch.setattr(dispatcher, "STALL_SECONDS", 0.01)
-
-    async def test(engine: Engine, pool: FakePool) -> None:
-        with pytest.raises(DeadlineExceeded):
-            await submit(engine, "a", seconds=0.01)
-        await asyncio.sleep(0.05)
-        assert len(pool.processes) == 2
-        task = submit(engine, "b")
-        await settle()
-        pool.newest.reply(answer(pool.newest.inbox[0]))
-        assert (await task).generated.best.text == "B"
-
-    with_engine(test)
-
-
-def test_a_death_is_blamed_on_the_job_that_the_worker_had() -> None:
-    """A poisonous input whose caller does not wait is still found, and no other one blamed."""
-
-    async def test(engine: Engine, pool: FakePool) -> None:
-        for _ in range(2):
-            with pytest.raises(DeadlineExceeded):
-                await submit(engine, "poison", seconds=0.01)
-            innocent = submit(engine, "innocent")
-            await settle()
-            pool.newest.die()
-            await settle()
-            pool.newest.reply(answer(pool.newest.inbox[0]))
-            assert (await innocent).generated.best.text == "INNOCENT"
-        with pytest.raises(InputQuarantined):
-            await submit(engine, "poison")
-
-    with_engine(test)
-
-
-def test_a_worker_that_can_not_be_started_is_tried_again() -> None:
-    """An error of the operating system at a restart does not end the supervision."""
-
-    async def run() -> None:
-        pool = FakePool()
-        failures = 0
-
-        async def start(config: WorkerConfig) -> FakeProcess:
-            nonlocal failures
-            if pool.processes and failures < 3:
-                failures += 1
-                raise OSError(24, "Too many open files")
-            return await pool.start(config)
-
-        engine = Engine([CONFIG], max_queue=1, start=start)
-        engine.start()
-        await engine.ready()
-        pool.newest.die()
-        while len(pool.processes) < 2:  # noqa: ASYNC110 - there is no event for a start
-            await asyncio.sleep(0)
-        await settle()
-        assert engine.state == "ready"
-        await engine.close()
-
-    asyncio.run(run())
-
-
 def test_deadline_in_the_queue() -> None:
     """A job that waits past its deadline never reaches a worker."""
 
@@ -231,125 +160,6 @@ def test_caller_that_leaves_cancels_its_job() -> None:
         task.cancel()
         await settle()
         assert pool.newest.cancelled == [1]
-
-    with_engine(test)
-
-
-def test_death_retries_the_job() -> None:
-    """A job whose worker died is decoded by the next worker, and nobody is told."""
-
-    async def test(engine: Engine, pool: FakePool) -> None:
-        task = submit(engine, "a")
-        await settle()
-        pool.newest.die()
-        await settle()
-        assert len(pool.processes) == 2
-        assert engine.restarts == 1
-        pool.newest.reply(answer(pool.newest.inbox[0]))
-        assert (await task).generated.best.text == "A"
-
-    with_engine(test)
-
-
-def test_two_deaths_alone_quarantine_the_input() -> None:
-    """An input that ended two workers is refused, now and when it is sent again."""
-
-    async def test(engine: Engine, pool: FakePool) -> None:
-        task = submit(engine, "poison")
-        for _ in range(2):
-            await settle()
-            pool.newest.die()
-        with pytest.raises(InputQuarantined):
-            await task
-        await settle()
-        assert engine.state == "ready"
-        with pytest.raises(InputQuarantined):
-            await submit(engine, "poison")
-        harmless = submit(engine, "harmless")
-        await settle()
-        pool.newest.reply(answer(pool.newest.inbox[0]))
-        assert (await harmless).generated.best.text == "HARMLESS"
-
-    with_engine(test)
-
-
-def test_batch_mates_of_a_poisonous_input_are_not_blamed() -> None:
-    """After a death in a batch each job is retried alone: only the guilty one is quarantined."""
-
-    async def test(engine: Engine, pool: FakePool) -> None:
-        tasks = {text: submit(engine, text) for text in ("good", "poison", "fine")}
-        await settle()
-        pool.newest.die()
-        await settle()
-        while not all(task.done() for task in tasks.values()):
-            (message,) = pool.newest.inbox[-1:]
-            assert len(pool.newest.inbox) == 1 or message is not pool.newest.inbox[-2]
-            generated = answer(message)
-            if generated.best.text == "POISON":
-                pool.newest.die()
-            else:
-                pool.newest.reply(generated)
-            await settle()
-        assert (await tasks["good"]).generated.best.text == "GOOD"
-        assert (await tasks["fine"]).generated.best.text == "FINE"
-        with pytest.raises(ServerFault):
-            await tasks["poison"]  # died in company once and alone once: not yet quarantined
-        again = submit(engine, "poison")
-        await settle()
-        pool.newest.die()
-        with pytest.raises(InputQuarantined):
-            await again
-
-    with_engine(test, capacity=4)
-
-
-def test_retried_job_runs_alone() -> None:
-    """Nothing joins a worker that retries a job, though it has room."""
-
-    async def test(engine: Engine, pool: FakePool) -> None:
-        first, second = submit(engine, "a"), submit(engine, "b")
-        await settle()
-        pool.newest.die()
-        await settle()
-        third = submit(engine, "c")
-        await settle()
-        assert len(pool.newest.inbox) == 1
-        for index in range(3):
-            pool.newest.reply(answer(pool.newest.inbox[index]))
-            await settle()
-        for task, text in ((first, "A"), (second, "B"), (third, "C")):
-            assert (await task).generated.best.text == text
-
-    with_engine(test, capacity=4)
-
-
-def test_success_clears_the_blame() -> None:
-    """A death that was not the input's fault does not count for ever."""
-
-    async def test(engine: Engine, pool: FakePool) -> None:
-        for _ in range(3):
-            task = submit(engine, "popular")
-            await settle()
-            pool.newest.die()
-            await settle()
-            pool.newest.reply(answer(pool.newest.inbox[0]))
-            assert (await task).generated.best.text == "POPULAR"
-
-    with_engine(test)
-
-
-def test_not_ready_while_every_worker_is_dead() -> None:
-    """With no worker alive new jobs are refused at once, not queued."""
-
-    async def test(engine: Engine, pool: FakePool) -> None:
-        pool.newest.die()
-        while engine.state == "ready":  # noqa: ASYNC110 - there is no event for a death
-            await asyncio.sleep(0)
-        assert engine.state == "restarting"
-        with pytest.raises(NotReady):
-            await submit(engine, "a")
-        await settle()
-        assert engine.state == "ready"
 
     with_engine(test)
 
@@ -426,16 +236,6 @@ def test_close_answers_what_it_can_not_finish() -> None:
     with_engine(test)
 
 
-def submit_wide(engine: Engine, text: str, width: int) -> asyncio.Task[Result]:
-    config = GenerationConfig(max_tokens=8, num_beams=width, num_return_sequences=width)
-    return asyncio.create_task(engine.generate(config, text=text, timeout=5))
-
-
-def sent(process: FakeProcess) -> list[str | None]:
-    """The texts of the jobs that a worker got, in order."""
-    return [message.text for message in process.inbox if isinstance(message, Generate)]
-
-
 def test_progress_reaches_its_caller() -> None:
     """Each caller hears of its own job only, in order, and before the outcome."""
 
@@ -480,138 +280,6 @@ def test_nobody_hears_of_a_job_that_is_over() -> None:
         assert not heard
 
     with_engine(test)
-
-
-def test_a_job_that_was_heard_of_is_not_begun_again() -> None:
-    """Its caller would hear the beginning twice; one that was only to be heard of is retried."""
-
-    async def test(engine: Engine, pool: FakePool) -> None:
-        heard: list[Progress] = []
-        for told in (True, False):
-            task = asyncio.create_task(
-                engine.generate(GREEDY, text=f"{told}", timeout=5, on_progress=heard.append)
-            )
-            await settle()
-            if told:
-                pool.newest.reply(Progress(pool.newest.inbox[0].job, 0, "begun"))
-                await settle()
-            pool.newest.die()
-            await settle()
-            if told:
-                with pytest.raises(ServerFault):
-                    await task
-                assert not pool.newest.inbox
-            else:
-                pool.newest.reply(answer(pool.newest.inbox[0]))
-                assert (await task).generated.best.text == "FALSE"
-
-    with_engine(test)
-
-
-def test_a_streamed_input_is_quarantined_like_any_other() -> None:
-    """An input that ends its worker twice, each time after some text, is found and refused."""
-
-    async def test(engine: Engine, pool: FakePool) -> None:
-        for error in (ServerFault, InputQuarantined):
-            task = asyncio.create_task(
-                engine.generate(GREEDY, text="poison", timeout=5, on_progress=lambda _: None)
-            )
-            await settle()
-            pool.newest.reply(Progress(pool.newest.inbox[0].job, 0, "begun"))
-            pool.newest.die()
-            with pytest.raises(error):
-                await task
-            await settle()
-        with pytest.raises(InputQuarantined):
-            await submit(engine, "poison")
-
-    with_engine(test)
-
-
-def test_wide_jobs_wait_until_they_fit() -> None:
-    """A worker is never given more sequences than it takes, and nobody overtakes."""
-
-    async def test(engine: Engine, pool: FakePool) -> None:
-        tasks = [
-            submit_wide(engine, text, width)
-            for text, width in (("a", 5), ("b", 2), ("c", 4), ("d", 1))
-        ]
-        await settle()
-        assert sent(pool.newest) == ["a", "b"]
-        pool.newest.reply(answer(pool.newest.inbox[1]))  # 5 + 4 do not fit into 8 either
-        await settle()
-        assert sent(pool.newest) == ["a", "b"]
-        pool.newest.reply(answer(pool.newest.inbox[0]))
-        await settle()
-        assert sent(pool.newest) == ["a", "b", "c", "d"]
-        for message in pool.newest.inbox[2:]:
-            pool.newest.reply(answer(message))
-        await asyncio.gather(*tasks)
-
-    with_engine(test, capacity=8)
-
-
-def test_a_job_wider_than_a_worker_has_it_for_itself() -> None:
-    """It runs when the worker is empty, and nothing joins it."""
-
-    async def test(engine: Engine, pool: FakePool) -> None:
-        tasks = [
-            submit_wide(engine, "narrow", 1),
-            submit_wide(engine, "wide", 20),
-            submit_wide(engine, "next", 1),
-        ]
-        for count, names in enumerate((["narrow"], ["narrow", "wide"], ["narrow", "wide", "next"])):
-            await settle()
-            assert sent(pool.newest) == names
-            pool.newest.reply(answer(pool.newest.inbox[count]))
-        await asyncio.gather(*tasks)
-
-    with_engine(test, capacity=4)
-
-
-def test_the_widest_room_is_taken() -> None:
-    """Of two workers the one with fewer sequences gets the next job, however many jobs it has."""
-
-    async def test(engine: Engine, pool: FakePool) -> None:
-        tasks = [
-            submit_wide(engine, text, width)
-            for text, width in (("a", 6), ("b", 2), ("c", 3), ("d", 1))
-        ]
-        await settle()
-        assert [sent(process) for process in pool.processes] == [["a"], ["b", "c", "d"]]
-        for process in pool.processes:
-            for message in process.inbox:
-                process.reply(answer(message))
-        await asyncio.gather(*tasks)
-
-    with_engine(test, capacity=8, workers=2)
-
-
-def test_inputs_bound_the_jobs() -> None:
-    """A worker that holds two inputs gets no third, though it has room for its sequence."""
-
-    class NarrowPool(FakePool):
-        async def start(self, _config: WorkerConfig) -> FakeProcess:
-            process = FakeProcess(8)
-            process.reply(Ready(MODEL, threads=1, sequences=8, inputs=2))
-            self.processes.append(process)
-            return process
-
-    async def run() -> None:
-        pool = NarrowPool()
-        engine = Engine([CONFIG], max_queue=8, start=pool.start)
-        engine.start()
-        await engine.ready()
-        tasks = [submit(engine, text) for text in "abc"]
-        await settle()
-        assert sent(pool.newest) == ["a", "b"]
-        for place in range(3):
-            pool.newest.reply(answer(pool.newest.inbox[place]))
-            await settle()
-        assert [(await task).generated.best.text for task in tasks] == ["A", "B", "C"]
-        await engine.close()
-
-    asyncio.run(run())
 
 
 def test_a_job_that_can_not_be_sent_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,257 @@
+"""What the engine does when workers die, hang or do not start, against fake worker processes."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from fakes import CONFIG, FakePool, FakeProcess, answer, settle, submit, with_engine
+from t5serve.decoding.config import GenerationConfig
+from t5serve.engine import dispatcher
+from t5serve.engine import engine as engine_module
+from t5serve.engine.config import WorkerConfig
+from t5serve.engine.engine import Engine
+from t5serve.errors import (
+    DeadlineExceeded,
+    InputQuarantined,
+    NotReady,
+    ServerFault,
+)
+from t5serve.wire import Progress
+
+GREEDY = GenerationConfig(max_tokens=8)
+
+
+@pytest.fixture(autouse=True)
+def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers start anew at once."""
+    monkeypatch.setattr(engine_module, "MAX_BACKOFF_SECONDS", 0.0)
+
+
+def test_hung_worker_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that does not answer a cancellation is replaced."""
+    monkeypatch.setattr(dispatcher, "STALL_SECONDS", 0.01)
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        with pytest.raises(DeadlineExceeded):
+            await submit(engine, "a", seconds=0.01)
+        await asyncio.sleep(0.05)
+        assert len(pool.processes) == 2
+        task = submit(engine, "b")
+        await settle()
+        pool.newest.reply(answer(pool.newest.inbox[0]))
+        assert (await task).generated.best.text == "B"
+
+    with_engine(test)
+
+
+def test_a_death_is_blamed_on_the_job_that_the_worker_had() -> None:
+    """A poisonous input whose caller does not wait is still found, and no other one blamed."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        for _ in range(2):
+            with pytest.raises(DeadlineExceeded):
+                await submit(engine, "poison", seconds=0.01)
+            innocent = submit(engine, "innocent")
+            await settle()
+            pool.newest.die()
+            await settle()
+            pool.newest.reply(answer(pool.newest.inbox[0]))
+            assert (await innocent).generated.best.text == "INNOCENT"
+        with pytest.raises(InputQuarantined):
+            await submit(engine, "poison")
+
+    with_engine(test)
+
+
+def test_a_worker_that_can_not_be_started_is_tried_again() -> None:
+    """An error of the operating system at a restart does not end the supervision."""
+
+    async def run() -> None:
+        pool = FakePool()
+        failures = 0
+
+        async def start(config: WorkerConfig) -> FakeProcess:
+            nonlocal failures
+            if pool.processes and failures < 3:
+                failures += 1
+                raise OSError(24, "Too many open files")
+            return await pool.start(config)
+
+        engine = Engine([CONFIG], max_queue=1, start=start)
+        engine.start()
+        await engine.ready()
+        pool.newest.die()
+        while len(pool.processes) < 2:  # noqa: ASYNC110 - there is no event for a start
+            await asyncio.sleep(0)
+        await settle()
+        assert engine.state == "ready"
+        await engine.close()
+
+    asyncio.run(run())
+
+
+def test_death_retries_the_job() -> None:
+    """A job whose worker died is decoded by the next worker, and nobody is told."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        task = submit(engine, "a")
+        await settle()
+        pool.newest.die()
+        await settle()
+        assert len(pool.processes) == 2
+        assert engine.restarts == 1
+        pool.newest.reply(answer(pool.newest.inbox[0]))
+        assert (await task).generated.best.text == "A"
+
+    with_engine(test)
+
+
+def test_two_deaths_alone_quarantine_the_input() -> None:
+    """An input that ended two workers is refused, now and when it is sent again."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        task = submit(engine, "poison")
+        for _ in range(2):
+            await settle()
+            pool.newest.die()
+        with pytest.raises(InputQuarantined):
+            await task
+        await settle()
+        assert engine.state == "ready"
+        with pytest.raises(InputQuarantined):
+            await submit(engine, "poison")
+        harmless = submit(engine, "harmless")
+        await settle()
+        pool.newest.reply(answer(pool.newest.inbox[0]))
+        assert (await harmless).generated.best.text == "HARMLESS"
+
+    with_engine(test)
+
+
+def test_batch_mates_of_a_poisonous_input_are_not_blamed() -> None:
+    """After a death in a batch each job is retried alone: only the guilty one is quarantined."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        tasks = {text: submit(engine, text) for text in ("good", "poison", "fine")}
+        await settle()
+        pool.newest.die()
+        await settle()
+        while not all(task.done() for task in tasks.values()):
+            (message,) = pool.newest.inbox[-1:]
+            assert len(pool.newest.inbox) == 1 or message is not pool.newest.inbox[-2]
+            generated = answer(message)
+            if generated.best.text == "POISON":
+                pool.newest.die()
+            else:
+                pool.newest.reply(generated)
+            await settle()
+        assert (await tasks["good"]).generated.best.text == "GOOD"
+        assert (await tasks["fine"]).generated.best.text == "FINE"
+        with pytest.raises(ServerFault):
+            await tasks["poison"]  # died in company once and alone once: not yet quarantined
+        again = submit(engine, "poison")
+        await settle()
+        pool.newest.die()
+        with pytest.raises(InputQuarantined):
+            await again
+
+    with_engine(test, capacity=4)
+
+
+def test_retried_job_runs_alone() -> None:
+    """Nothing joins a worker that retries a job, though it has room."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        first, second = submit(engine, "a"), submit(engine, "b")
+        await settle()
+        pool.newest.die()
+        await settle()
+        third = submit(engine, "c")
+        await settle()
+        assert len(pool.newest.inbox) == 1
+        for index in range(3):
+            pool.newest.reply(answer(pool.newest.inbox[index]))
+            await settle()
+        for task, text in ((first, "A"), (second, "B"), (third, "C")):
+            assert (await task).generated.best.text == text
+
+    with_engine(test, capacity=4)
+
+
+def test_success_clears_the_blame() -> None:
+    """A death that was not the input's fault does not count for ever."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        for _ in range(3):
+            task = submit(engine, "popular")
+            await settle()
+            pool.newest.die()
+            await settle()
+            pool.newest.reply(answer(pool.newest.inbox[0]))
+            assert (await task).generated.best.text == "POPULAR"
+
+    with_engine(test)
+
+
+def test_not_ready_while_every_worker_is_dead() -> None:
+    """With no worker alive new jobs are refused at once, not queued."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        pool.newest.die()
+        while engine.state == "ready":  # noqa: ASYNC110 - there is no event for a death
+            await asyncio.sleep(0)
+        assert engine.state == "restarting"
+        with pytest.raises(NotReady):
+            await submit(engine, "a")
+        await settle()
+        assert engine.state == "ready"
+
+    with_engine(test)
+
+
+def test_a_job_that_was_heard_of_is_not_begun_again() -> None:
+    """Its caller would hear the beginning twice; one that was only to be heard of is retried."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        heard: list[Progress] = []
+        for told in (True, False):
+            task = asyncio.create_task(
+                engine.generate(GREEDY, text=f"{told}", timeout=5, on_progress=heard.append)
+            )
+            await settle()
+            if told:
+                pool.newest.reply(Progress(pool.newest.inbox[0].job, 0, "begun"))
+                await settle()
+            pool.newest.die()
+            await settle()
+            if told:
+                with pytest.raises(ServerFault):
+                    await task
+                assert not pool.newest.inbox
+            else:
+                pool.newest.reply(answer(pool.newest.inbox[0]))
+                assert (await task).generated.best.text == "FALSE"
+
+    with_engine(test)
+
+
+def test_a_streamed_input_is_quarantined_like_any_other() -> None:
+    """An input that ends its worker twice, each time after some text, is found and refused."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        for error in (ServerFault, InputQuarantined):
+            task = asyncio.create_task(
+                engine.generate(GREEDY, text="poison", timeout=5, on_progress=lambda _: None)
+            )
+            await settle()
+            pool.newest.reply(Progress(pool.newest.inbox[0].job, 0, "begun"))
+            pool.newest.die()
+            with pytest.raises(error):
+                await task
+            await settle()
+        with pytest.raises(InputQuarantined):
+            await submit(engine, "poison")
+
+    with_engine(test)

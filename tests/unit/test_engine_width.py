@@ -1,0 +1,107 @@
+"""How the engine fills workers with jobs of several sequences, against fake worker processes."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fakes import CONFIG, MODEL, FakePool, FakeProcess, answer, settle, submit, with_engine
+from t5serve.decoding.config import GenerationConfig
+from t5serve.engine.config import WorkerConfig
+from t5serve.engine.engine import Engine, Result
+from t5serve.wire import Generate, Ready
+
+
+def submit_wide(engine: Engine, text: str, width: int) -> asyncio.Task[Result]:
+    config = GenerationConfig(max_tokens=8, num_beams=width, num_return_sequences=width)
+    return asyncio.create_task(engine.generate(config, text=text, timeout=5))
+
+
+def sent(process: FakeProcess) -> list[str | None]:
+    """The texts of the jobs that a worker got, in order."""
+    return [message.text for message in process.inbox if isinstance(message, Generate)]
+
+
+def test_wide_jobs_wait_until_they_fit() -> None:
+    """A worker is never given more sequences than it takes, and nobody overtakes."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        tasks = [
+            submit_wide(engine, text, width)
+            for text, width in (("a", 5), ("b", 2), ("c", 4), ("d", 1))
+        ]
+        await settle()
+        assert sent(pool.newest) == ["a", "b"]
+        pool.newest.reply(answer(pool.newest.inbox[1]))  # 5 + 4 do not fit into 8 either
+        await settle()
+        assert sent(pool.newest) == ["a", "b"]
+        pool.newest.reply(answer(pool.newest.inbox[0]))
+        await settle()
+        assert sent(pool.newest) == ["a", "b", "c", "d"]
+        for message in pool.newest.inbox[2:]:
+            pool.newest.reply(answer(message))
+        await asyncio.gather(*tasks)
+
+    with_engine(test, capacity=8)
+
+
+def test_a_job_wider_than_a_worker_has_it_for_itself() -> None:
+    """It runs when the worker is empty, and nothing joins it."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        tasks = [
+            submit_wide(engine, "narrow", 1),
+            submit_wide(engine, "wide", 20),
+            submit_wide(engine, "next", 1),
+        ]
+        for count, names in enumerate((["narrow"], ["narrow", "wide"], ["narrow", "wide", "next"])):
+            await settle()
+            assert sent(pool.newest) == names
+            pool.newest.reply(answer(pool.newest.inbox[count]))
+        await asyncio.gather(*tasks)
+
+    with_engine(test, capacity=4)
+
+
+def test_the_widest_room_is_taken() -> None:
+    """Of two workers the one with fewer sequences gets the next job, however many jobs it has."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        tasks = [
+            submit_wide(engine, text, width)
+            for text, width in (("a", 6), ("b", 2), ("c", 3), ("d", 1))
+        ]
+        await settle()
+        assert [sent(process) for process in pool.processes] == [["a"], ["b", "c", "d"]]
+        for process in pool.processes:
+            for message in process.inbox:
+                process.reply(answer(message))
+        await asyncio.gather(*tasks)
+
+    with_engine(test, capacity=8, workers=2)
+
+
+def test_inputs_bound_the_jobs() -> None:
+    """A worker that holds two inputs gets no third, though it has room for its sequence."""
+
+    class NarrowPool(FakePool):
+        async def start(self, _config: WorkerConfig) -> FakeProcess:
+            process = FakeProcess(8)
+            process.reply(Ready(MODEL, threads=1, sequences=8, inputs=2))
+            self.processes.append(process)
+            return process
+
+    async def run() -> None:
+        pool = NarrowPool()
+        engine = Engine([CONFIG], max_queue=8, start=pool.start)
+        engine.start()
+        await engine.ready()
+        tasks = [submit(engine, text) for text in "abc"]
+        await settle()
+        assert sent(pool.newest) == ["a", "b"]
+        for place in range(3):
+            pool.newest.reply(answer(pool.newest.inbox[place]))
+            await settle()
+        assert [(await task).generated.best.text for task in tasks] == ["A", "B", "C"]
+        await engine.close()
+
+    asyncio.run(run())
