@@ -28,6 +28,7 @@ T5_BASE = Config(
     layer_norm_epsilon=1e-6,
     is_gated=False,
     tie_word_embeddings=True,
+    scale_decoder_outputs=True,
     n_positions=512,
     decoder_start_token_id=0,
     pad_token_id=0,

@@ -26,6 +26,7 @@ ARCHITECTURES = (
     "UMT5ForConditionalGeneration",
 )
 ACTIVATIONS = ("relu", "gated-gelu")
+HEAD = "lm_head.weight"
 PREFIXES = "t5serve_prefixes"
 """In config.json, of a model that scripts/train.py made: each task's prefix, the default first."""
 
@@ -49,11 +50,13 @@ class Config:
     layer_norm_epsilon: float
     is_gated: bool
     tie_word_embeddings: bool
+    scale_decoder_outputs: bool
     n_positions: int
     decoder_start_token_id: int
     pad_token_id: int
     eos_token_id: int
     prefixes: dict[str, str] = dataclasses.field(default_factory=dict)
+    of_transformers_5: bool = False
 
     @property
     def d_inner(self) -> int:
@@ -62,8 +65,8 @@ class Config:
 
     @property
     def output_scale(self) -> float:
-        """Factor on the decoder's output before a tied head (T5 v1.0), else 1."""
-        return float(self.d_model**-0.5) if self.tie_word_embeddings else 1.0
+        """Factor on the decoder's output before the head: of T5 v1.0, which ties it; else 1."""
+        return float(self.d_model**-0.5) if self.scale_decoder_outputs else 1.0
 
     @property
     def bias_in_every_layer(self) -> bool:
@@ -110,6 +113,14 @@ class Config:
             task.isidentifier() and isinstance(text, str) for task, text in prefixes.items()
         ):
             faults.append(f"{PREFIXES} is {prefixes!r}, expected texts by tasks, plain words")
+        tied = field(
+            "tie_word_embeddings", bool, default=architecture != "MT5ForConditionalGeneration"
+        )
+        # transformers 5 writes tie_word_embeddings as true whatever the head is; it says of T5
+        # whether outputs are scaled, and never scales mT5's (configuration_t5.py, modeling_mt5.py).
+        version = str(raw.get("transformers_version")).partition(".")[0]
+        of_5 = version.isdecimal() and int(version) >= 5
+        scaled = tied and not (of_5 and architecture == "MT5ForConditionalGeneration")
         config = cls(
             architecture=str(architecture),
             vocab_size=vocab_size,
@@ -125,14 +136,14 @@ class Config:
             relative_attention_max_distance=field("relative_attention_max_distance", int, 128),
             layer_norm_epsilon=field("layer_norm_epsilon", float, 1e-6),
             is_gated=activation == "gated-gelu",
-            tie_word_embeddings=field(
-                "tie_word_embeddings", bool, default=architecture != "MT5ForConditionalGeneration"
-            ),
+            tie_word_embeddings=tied,
+            scale_decoder_outputs=field("scale_decoder_outputs", bool, scaled),
             n_positions=field("n_positions", int, 512),
             decoder_start_token_id=field("decoder_start_token_id", int, pad),
             pad_token_id=pad,
             eos_token_id=field("eos_token_id", int, 1),
             prefixes=prefixes,
+            of_transformers_5=of_5,
         )
         if not faults:
             faults += [
@@ -185,6 +196,8 @@ class Checkpoint:
                 if tensor.name in tensors:
                     raise ConversionError(f"{file}: {tensor.name} is also in another shard")
                 tensors[tensor.name] = tensor
+        if config.of_transformers_5 and HEAD in tensors:
+            config = dataclasses.replace(config, tie_word_embeddings=False)
         return cls(directory, config, tensors, files)
 
     def sha256(self) -> dict[str, str]:

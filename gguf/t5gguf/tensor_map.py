@@ -9,7 +9,7 @@ from enum import Enum
 
 import numpy as np
 
-from t5gguf.checkpoint import Checkpoint, Config
+from t5gguf.checkpoint import HEAD, Checkpoint, Config
 from t5gguf.errors import ConversionError
 
 
@@ -39,7 +39,6 @@ class Entry:
 
 # Written by some versions of Hugging Face's code beside the tensor that they equal.
 EMBEDDINGS = ("shared.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
-HEAD = "lm_head.weight"
 # In Google's checkpoints; transformers names it in T5's `_keys_to_ignore_on_load_unexpected`.
 IGNORED = re.compile(
     r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight"

@@ -15,10 +15,10 @@ import numpy as np
 from gguf import GGMLQuantizationType as Type
 from gguf import TokenType
 
-from t5gguf.checkpoint import F32, Checkpoint, LazyTensor, sha256
+from t5gguf.checkpoint import F32, HEAD, Checkpoint, LazyTensor, sha256
 from t5gguf.errors import ConversionError, VerificationError
 from t5gguf.reference import Reference
-from t5gguf.tensor_map import EMBEDDINGS, HEAD
+from t5gguf.tensor_map import EMBEDDINGS
 from t5gguf.verify import BOUNDS, MAX_INPUT_TOKENS, TOKENS, Sample, compare
 from t5gguf.vocab import SENTINEL, Trimming, Vocabulary
 from t5gguf.writer import padded_rows

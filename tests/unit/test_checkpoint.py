@@ -158,6 +158,43 @@ def test_defaults_follow_the_architecture(
     assert config.bias_in_every_layer is bias_in_every_layer
 
 
+@pytest.mark.parametrize(
+    ("architecture", "scaled", "own_head", "tied", "output_scale"),
+    [
+        ("T5ForConditionalGeneration", True, False, True, 64**-0.5),
+        ("T5ForConditionalGeneration", False, True, False, 1.0),
+        ("T5ForConditionalGeneration", False, False, True, 1.0),
+        ("MT5ForConditionalGeneration", None, True, False, 1.0),
+        ("MT5ForConditionalGeneration", None, False, True, 1.0),
+        ("UMT5ForConditionalGeneration", None, True, False, 64**-0.5),
+    ],
+)
+def test_what_transformers_5_saves_is_read_as_it_computes(
+    tmp_path: Path,
+    architecture: str,
+    *,
+    scaled: bool | None,
+    own_head: bool,
+    tied: bool,
+    output_scale: float,
+) -> None:
+    """It writes tie_word_embeddings as true of any model; the weights tell whether it is so."""
+    load_config(
+        tmp_path,
+        architectures=[architecture],
+        d_model=64,
+        tie_word_embeddings=True,
+        scale_decoder_outputs=scaled,
+        transformers_version="5.23.0",
+    )
+    names = ["shared.weight", *(["lm_head.weight"] if own_head else [])]
+    rows = np.ones((8, 64), np.float32)
+    write_safetensors(tmp_path / "model.safetensors", dict.fromkeys(names, ("F32", rows)))
+    found = Checkpoint.open(tmp_path).config
+    assert found.tie_word_embeddings is tied
+    assert found.output_scale == pytest.approx(output_scale)
+
+
 def test_an_untied_head_is_not_scaled(tmp_path: Path) -> None:
     config = load_config(tmp_path, tie_word_embeddings=False)
     assert config.output_scale == 1.0

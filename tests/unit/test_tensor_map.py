@@ -155,6 +155,7 @@ def test_names_are_unique_and_q_k_v_adjacent(
         num_decoder_layers=decoder_layers,
         is_gated=gated,
         tie_word_embeddings=tied,
+        scale_decoder_outputs=tied,
     )
     planned = list(entries(config))
     names = [entry.name for entry in planned]

@@ -1,5 +1,6 @@
 import dataclasses
 import hashlib
+import json
 import math
 import shutil
 from pathlib import Path
@@ -255,6 +256,23 @@ def test_the_decoders_last_norm_carries_the_output_scale_of_tied_models_only(
                 found.values(f"{name}.output_norm.weight"),
                 norms[f"{side}.final_layer_norm.weight"] * np.float32(factor),
             )
+
+
+def test_a_head_of_its_own_is_one_whichever_transformers_saved_it(
+    tmp_path: Path, conversions: dict[str, Conversion]
+) -> None:
+    """Transformers 5 calls every head tied; the file is the one that version 4 leads to."""
+    directory = tiny.build("gated_untied", tmp_path / "checkpoint")
+    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    of_5 = {"tie_word_embeddings": True, "scale_decoder_outputs": False}
+    write_json(directory / "config.json", config | of_5 | {"transformers_version": "5.23.0"})
+    target = tmp_path / "new.gguf"
+    Converter(directory, PROVENANCE, QUERIES).convert(target, "F32", progress=False)
+    old, new = conversions["gated_untied"].file.tensors, GGUFFile.open(target).tensors
+    assert "output.weight" in new
+    assert old.keys() == new.keys()
+    for name, tensor in old.items():
+        np.testing.assert_array_equal(tensor.rows(), new[name].rows(), err_msg=name)
 
 
 @pytest.mark.parametrize("flavour", tiny.FLAVOURS)
