@@ -57,9 +57,11 @@ def _plan(options: argparse.Namespace) -> Plan:
     collections = [collection.read(directory) for directory in options.collections]
     if options.questions:
         collections.append(collection.questions(options.questions))
+    if len({found.name for found in collections}) < len(collections):
+        raise EvaluationError("two collections have one name")
     if not sets and not collections:
         raise EvaluationError("nothing to evaluate on: give --pairs, --collections or --questions")
-    texts = [path.read_text(encoding="utf-8") for path in options.word_counts] or [
+    texts = [_text(path) for path in options.word_counts] or [
         text for found in sets.values() for pair in found for text in (pair.source, pair.target)
     ]
     single = Options(
@@ -89,6 +91,13 @@ def _plan(options: argparse.Namespace) -> Plan:
         seed=options.seed,
         embed=semantics.load_embedder() if sets and options.semantics else None,
     )
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise EvaluationError(f"{path} is not UTF-8: {error}") from error
 
 
 def _sampled(found: Collection, options: argparse.Namespace) -> Collection:

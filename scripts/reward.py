@@ -20,7 +20,7 @@ from t5eval.systems import Request, answers
 from t5serve.errors import RequestError
 from t5serve.reformulation.options import Options
 from t5train import pairs
-from t5train.pairs import Pair
+from t5train.pairs import Pair, PairsError
 from t5train.reward import EXPAND, FIX, PARAPHRASE, Review
 from t5train.words import Frequencies, normal
 
@@ -43,12 +43,16 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     references: defaultdict[str, list[str]] = defaultdict(list)
-    for pair in pairs.read(options.pairs):
-        if pair.task == options.task:
+    try:
+        every = list(pairs.read(options.pairs))
+        held = {normal(t) for path in options.heldout for p in pairs.read(path) for t in p[1:]}
+    except (PairsError, OSError) as error:
+        sys.exit(f"reward: {error}")
+    for pair in every:
+        if pair.task == options.task and normal(pair.source) not in held:
             references[pair.source].append(pair.target)
     if not references:
         sys.exit(f"reward: no pairs of the task {options.task!r}")
-    held = {normal(text) for path in options.heldout for p in pairs.read(path) for text in p[1:]}
     sources = list(references)
     random.Random(options.seed).shuffle(sources)  # noqa: S311 - repeatable on purpose
     sources = sources[: options.sources]

@@ -21,7 +21,7 @@ from transformers import T5ForConditionalGeneration
 
 from t5train import cores, mixture, pairs, plot, shape, vectors, vocabulary
 from t5train.averaging import holding
-from t5train.batches import cut
+from t5train.batches import Batch, cut
 from t5train.mixture import Example, Mixture
 from t5train.schedule import Schedule
 from t5train.trainer import HISTORY, Plan, Trainer
@@ -29,6 +29,7 @@ from t5train.vocabulary import Vocabulary
 
 log = logging.getLogger("train")
 
+OWN_TASKS = {"paraphrase", "fix", "expand"}
 EARLY = "denoise=4,span=1,mend=2,paraphrase=2,expand=1"
 LATE = "paraphrase=5,mend=2,fix=1,expand=1.5,denoise=0.5"
 RATE, TUNING_RATE = 2e-2, 2e-3  # of a new model, and of one that was trained before
@@ -44,9 +45,13 @@ def parser() -> argparse.ArgumentParser:
     data.add_argument("--out", type=Path, required=True)
     data.add_argument(
         "--early",
-        help=f"shares of tasks and noise until --turn; {EARLY}, or, with --start, those of --late",
+        help=f"shares of tasks and noise until --turn; {EARLY}, or, with other tasks, without "
+        "text or with --start, those of --late",
     )
-    data.add_argument("--late", default=LATE, help="shares from there on; default: %(default)s")
+    data.add_argument(
+        "--late",
+        help=f"shares from there on; {LATE}, or, with other tasks or without text, as much of each",
+    )
     data.add_argument("--longest", type=int, default=64, help="tokens a side; others are left out")
     data.add_argument("--turn", type=float, default=0.3)
     data.add_argument("--swapped", type=float, default=0.3, help="pairs given other names, numbers")
@@ -70,8 +75,13 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("--rate", type=float, help=f"{RATE:g}; with --start {TUNING_RATE:g}")
     how.add_argument("--smoothing", type=float, default=0.0)
     how.add_argument(
-        "--patience", type=int, default=8, help="validations without a better one, then the best"
+        "--patience",
+        type=int,
+        default=8,
+        help="validations without a better one, then it ends; "
+        "0: never, and the last weights count, not the best",
     )
+    how.add_argument("--validate-minutes", type=float, default=6.0)
     how.add_argument("--bf16", action="store_true", help="autocast; measure, it can be slower")
     how.add_argument("--threads", type=int, default=0, help="0: what other work leaves free")
     how.add_argument("--seed", type=int, default=0)
@@ -85,13 +95,16 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         trainer, words, tasks = _prepared(options)
+        trainer.resume()
     except (ValueError, OSError) as error:
         tqdm.write(f"train: {error}", file=sys.stderr)
         return 2
     out: Path = options.out
     trainer.run(quiet=options.quiet)
     with holding(trainer.model, trainer.weights):
-        shape.save(trainer.model, words.path, out / "checkpoint", tasks=tasks)
+        shape.save(
+            trainer.model, words.path, out / "checkpoint", tasks=tasks, max_tokens=options.longest
+        )
     plot.draw(out / HISTORY, out / "loss.png")
     return 0
 
@@ -103,42 +116,79 @@ def _prepared(options: argparse.Namespace) -> tuple[Trainer, Vocabulary, list[st
     options.out.mkdir(parents=True, exist_ok=True)
     cores.adapt(options.threads)
     torch.manual_seed(options.seed)
+    vocabulary.seed(options.seed)
     examples = [pair for path in options.pairs for pair in pairs.read(path)]
     text = [line for path in options.text for line in pairs.read_text(path)]
-    tasks = list(dict.fromkeys(pair.task for pair in examples))
-    for task in filter(None, tasks):
-        if not task.isidentifier():
-            raise ValueError(f"the task {task!r} must be a plain word: a GGUF file names it")
+    found = _tasks(examples)
     words = _vocabulary(options, examples, text)
     rng = random.Random(options.seed)  # noqa: S311 - repeatable on purpose
-    late = mixture.parse(options.late)
-    early = mixture.parse(options.early or (options.late if options.start else EARLY))
+    shares = _shares(options, found)
     longest, swapped = options.longest, options.swapped
     drawn = Mixture(examples, text, words, rng, longest=longest, swapped=swapped)
-    for shares in (early, late):
-        drawn.check(shares)
+    for flag, given in shares.items():
+        try:
+            drawn.check(given)
+        except ValueError as error:
+            raise ValueError(f"--{flag}: {error}") from error
     if drawn.left_out:
         log.info("%d pairs left out: over %d tokens", drawn.left_out, longest)
-    held: defaultdict[str, list[Example]] = defaultdict(list)
-    for pair in pairs.read(options.valid) if options.valid else ():
-        source = words.encode(pairs.prefix(pair.task) + pair.source)
-        held[pair.task].append(Example(source, words.encode(pair.target)))
     plan = Plan(
-        early=early,
-        late=late,
+        early=shares["early"],
+        late=shares["late"],
         turn=options.turn,
         batch=options.batch,
         rate=options.rate or (TUNING_RATE if options.start else RATE),
         smoothing=options.smoothing,
         bf16=options.bf16,
         patience=options.patience,
+        validate_minutes=options.validate_minutes,
+        start=str(options.start.resolve()) if options.start else "",
         threads=options.threads,
         pause_file=options.pause_file,
         schedule=Schedule(minutes=options.minutes, steps=options.steps, hold=options.hold),
     )
-    valid = {task: cut(found, options.batch) for task, found in held.items()}
+    valid = _validation(options, words)
     trainer = Trainer(_model(options, words), drawn, valid, plan, options.out, rng)
-    return trainer, words, tasks
+    trained = mixture.tasks(shares["early"]) | mixture.tasks(shares["late"])
+    in_order = dict.fromkeys([*found, mixture.MEND_TASK])
+    return trainer, words, [task for task in in_order if task in trained]
+
+
+def _validation(options: argparse.Namespace, words: Vocabulary) -> dict[str, list[Batch]]:
+    """The pairs of --valid by task, but for those that are too long."""
+    held: defaultdict[str, list[Example]] = defaultdict(list)
+    for pair in pairs.read(options.valid) if options.valid else ():
+        source = words.encode(pairs.prefix(pair.task) + pair.source)
+        example = Example(source, words.encode(pair.target))
+        if max(map(len, example)) <= options.longest:
+            held[pair.task].append(example)
+    return {task: cut(found, options.batch) for task, found in held.items()}
+
+
+def _tasks(examples: list[pairs.Pair]) -> list[str]:
+    """Those of the pairs, in the order of their first."""
+    found = list(dict.fromkeys(pair.task for pair in examples))
+    for task in filter(None, found):
+        if not task.isidentifier():
+            raise ValueError(f"the task {task!r} must be a plain word: a GGUF file names it")
+        if task in mixture.FROM_TEXT:
+            raise ValueError(f"the task {task!r} must have another name: this one is a noise's")
+    return found
+
+
+def _shares(options: argparse.Namespace, found: list[str]) -> dict[str, dict[str, float]]:
+    """Those asked for; by default ours of our tasks, and else as much of each task."""
+    ours = {*found} >= OWN_TASKS and options.text
+    each = LATE if ours else ",".join(f"{task}=1" for task in found)
+    late = options.late or each
+    early = options.early or (EARLY if ours and not options.start else late)
+    shares = {"early": mixture.parse(early), "late": mixture.parse(late)}
+    for task in found:
+        if not any(task in given for given in shares.values()):
+            raise ValueError(
+                f"pairs of {task!r} have no share: add {task}=1 to --late, or {task}=0"
+            )
+    return shares
 
 
 def _model(options: argparse.Namespace, words: Vocabulary) -> T5ForConditionalGeneration:

@@ -91,8 +91,8 @@ def _decode(
     """The outputs of each text, best first; none for a text that is too long."""
     if config.num_beam_groups > 1:
         raise EvaluationError(
-            "transformers has no groups of beams any more: convert the checkpoint to GGUF, "
-            "or choose beam or sample"
+            "transformers has no groups of beams any more: convert the checkpoint to GGUF, or "
+            "choose --strategy and --fused-strategy beam or sample"
         )
     if config.seed is not None:
         torch.manual_seed(config.seed)

@@ -56,6 +56,9 @@ def evaluate(models: Sequence[str], plan: Plan) -> Results:
         systems.check(model)
     batches = requests(plan, several_models=len(models) > 1)
     every = [request for batch in batches.values() for request in batch]
+    one_of_each = [batch[0] for batch in batches.values() if batch]
+    for model in models:
+        systems.answers(model, one_of_each, plan.prefixes)  # what fails does so before the hours
     answers: dict[str, dict[Key, list[Answer]]] = {}
     for name, model in zip(systems.names(models), models, strict=True):
         found = iter(systems.answers(model, every, plan.prefixes))

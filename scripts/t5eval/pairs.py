@@ -30,20 +30,23 @@ def read(path: Path, task: str | None = None) -> list[Pair]:
 
     Args:
         path: UTF-8, nothing quoted.
-        task: of all pairs, if the file tells none.
+        task: of the pairs of which the file tells none.
 
     Raises:
-        EvaluationError: a line that is neither.
+        EvaluationError: no UTF-8, or a line that is neither.
     """
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    except UnicodeDecodeError as error:
+        raise EvaluationError(f"{path} is not UTF-8: {error}") from error
     first = 1 if rows and tuple(rows[0]) in (COLUMNS, COLUMNS[1:]) else 0
     width = len(rows[0]) if rows else 0
     found = []
     for number, row in enumerate(rows[first:], first + 1):
         if len(row) != width or width not in (2, 3) or not row[-2].strip() or not row[-1].strip():
             raise EvaluationError(f"{path}:{number}: expected [task,] source and target")
-        own = row[0] if width == len(COLUMNS) else task
+        own = row[0] or task if width == len(COLUMNS) else task
         found.append(Pair(own, clean(row[-2]), clean(row[-1])))
     if not found:
         raise EvaluationError(f"{path} holds no pairs")

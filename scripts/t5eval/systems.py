@@ -11,6 +11,8 @@ from t5serve.errors import StartupError
 from t5serve.reformulation.options import Options
 from t5serve.settings import Settings
 
+CHECKPOINT = "checkpoint"  # what scripts/train.py calls the directory
+
 
 @dataclass(frozen=True)
 class Request:
@@ -66,12 +68,16 @@ def check(model: str) -> None:
 
 
 def names(models: Sequence[str]) -> list[str]:
-    """What tables call the models: the last part of their paths.
+    """What tables call the models: the last part of their paths, of RUN/checkpoint the one before.
 
     Raises:
         EvaluationError: two of one name.
     """
-    found = [Path(model).name.removesuffix(".gguf") for model in models]
+    paths = [Path(model) for model in models]
+    paths = [
+        path.parent if path.name == CHECKPOINT and path.parent.name else path for path in paths
+    ]
+    found = [path.name.removesuffix(".gguf") for path in paths]
     if len(set(found)) < len(found):
         raise EvaluationError(f"two models have one name: {', '.join(found)}")
     return found

@@ -47,6 +47,13 @@ def parse(shares: str) -> dict[str, float]:
     return parsed
 
 
+def tasks(shares: Mapping[str, float]) -> set[str]:
+    """The tasks that a model learns from such shares; noise to be undone is MEND_TASK."""
+    trained = {name for name, share in shares.items() if share}
+    noise_to_undo = {MEND_TASK} if trained & {MEND, FORM, SPELL, KEEP} else set()
+    return trained - {*FROM_TEXT} | noise_to_undo
+
+
 class Mixture:
     """Draws examples without end: each source runs through in a random order, then again.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -31,16 +32,16 @@ def read(path: Path) -> Iterator[Pair]:
     """The pairs of a file with a header line.
 
     Raises:
-        PairsError: another header, or a line without three columns and a target.
+        PairsError: no UTF-8, another header, or a line without three columns and a target.
     """
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        if tuple(next(rows, ())) != COLUMNS:
-            raise PairsError(f"{path}: the first line must be {', '.join(COLUMNS)}")
-        for number, row in enumerate(rows, 2):
-            if len(row) != len(COLUMNS) or not row[1].strip() or not row[2].strip():
-                raise PairsError(f"{path}:{number}: expected task, source and target")
-            yield Pair(*row)
+    lines = io.StringIO(_text(path), newline="")
+    rows = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+    if tuple(next(rows, ())) != COLUMNS:
+        raise PairsError(f"{path}: the first line must be {', '.join(COLUMNS)}, between tabs")
+    for number, row in enumerate(rows, 2):
+        if len(row) != len(COLUMNS) or not row[1].strip() or not row[2].strip():
+            raise PairsError(f"{path}:{number}: expected task, source and target")
+        yield Pair(*row)
 
 
 def write(path: Path, pairs: Iterable[Pair]) -> int:
@@ -56,8 +57,12 @@ def write(path: Path, pairs: Iterable[Pair]) -> int:
 
 
 def read_text(path: Path) -> list[str]:
-    """The lines of a file, without blank ones."""
-    lines = path.read_text(encoding="utf-8").split("\n")
+    """The lines of a file, without blank ones.
+
+    Raises:
+        PairsError: no UTF-8.
+    """
+    lines = _text(path).split("\n")
     return [line for line in (" ".join(line.split()) for line in lines) if line]
 
 
@@ -67,3 +72,11 @@ def write_text(path: Path, lines: Iterable[str]) -> int:
     kept = [" ".join(line.split()) for line in lines]
     path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
     return len(kept)
+
+
+def _text(path: Path) -> str:
+    """A file's content; what some editors put before it (a byte order mark) is none of it."""
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise PairsError(f"{path} is not UTF-8: {error}") from error

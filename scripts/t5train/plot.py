@@ -25,7 +25,7 @@ def draw(history: Path, picture: Path) -> None:
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
     for name, points in read(history).items():
-        axes.plot(*zip(*points, strict=True), label=name)
+        axes.plot(*zip(*points, strict=True), marker=".", label=name)
     axes.set(xlabel="minutes", ylabel="cross-entropy per token")
     axes.grid(alpha=0.3)
     axes.legend()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-LONGEST_STEP = 5.0  # times what a step takes; a longer one was a pause, which does not count
+LONGEST_STEP = 5.0  # times what a step takes; of a longer one the rest was a pause
 
 
 @dataclass
@@ -28,8 +28,7 @@ class Schedule:
     def tick(self, seconds: float) -> None:
         """One step was made, in so many seconds."""
         self.step += 1
-        if seconds > LONGEST_STEP * self.usual:
-            seconds = self.usual
+        seconds = min(seconds, LONGEST_STEP * self.usual)
         self.usual = seconds if math.isinf(self.usual) else 0.9 * self.usual + 0.1 * seconds
         self.seconds += seconds
 

@@ -7,11 +7,13 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import GenerationConfig, T5Config, T5ForConditionalGeneration
 
-from t5gguf.checkpoint import PREFIXES
+from t5gguf.checkpoint import PREFIXES, Checkpoint
+from t5gguf.tensor_map import match
 from t5train.pairs import prefix
 from t5train.vocabulary import EOS, PAD
 
@@ -63,11 +65,22 @@ def build(shape: Shape, pieces: int) -> T5ForConditionalGeneration:
 
 
 def load(directory: Path, dropout: float | None = None) -> T5ForConditionalGeneration:
-    """A model from a checkpoint directory, in F32; its own dropout unless another is given."""
-    given = {} if dropout is None else {"dropout_rate": dropout}
-    model = T5ForConditionalGeneration.from_pretrained(directory, dtype=torch.float32, **given)
-    if not isinstance(model, T5ForConditionalGeneration):
-        raise TypeError(f"{directory} holds a {type(model).__name__}, not a T5")
+    """A model from a checkpoint directory, in F32; its own dropout unless another is given.
+
+    Raises:
+        ValueError: no T5, not all of its weights, or one that the pinned transformers would
+            compute otherwise: UMT5, and of transformers 5 a tied head without a scale.
+    """
+    checkpoint = Checkpoint.open(directory)
+    match(checkpoint)
+    config = checkpoint.config
+    if config.bias_in_every_layer or config.tie_word_embeddings != config.scale_decoder_outputs:
+        raise ValueError(f"{directory} holds a model that can be converted, but not trained here")
+    given: dict[str, Any] = {} if dropout is None else {"dropout_rate": dropout}
+    given["tie_word_embeddings"] = config.tie_word_embeddings
+    model: T5ForConditionalGeneration = T5ForConditionalGeneration.from_pretrained(
+        directory, dtype=torch.float32, **given
+    )
     return model
 
 

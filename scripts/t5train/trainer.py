@@ -46,7 +46,8 @@ class Plan:
     bf16: bool = False
     save_minutes: float = 4.0
     validate_minutes: float = 6.0
-    patience: int = 8  # validations without a better one, then back to the best
+    patience: int = 8  # validations without a better one, then it ends; 0: they only tell
+    start: str = ""  # the checkpoint that it goes on from; none: a new model
     threads: int = 0  # 0: as many as other work leaves free
     pause_file: Path | None = None
     schedule: Schedule = field(default_factory=Schedule)
@@ -70,16 +71,17 @@ class Trainer:
         self.average = Average(model)
         self._optimiser = ScaledAdam(model.parameters(), lr=plan.rate)
         self._best, self._worse = math.inf, 0
-        self._best_weights: dict[str, torch.Tensor] | None = None  # if the average is worse by now
+        self._best_weights: dict[str, torch.Tensor] | None = None
         self._recent: list[float] = []
 
     def run(self, *, quiet: bool = False) -> None:
         """Trains to the end of the schedule, or until validation gets no better."""
-        self.resume()
+        if self.schedule.progress >= 1:
+            log.warning("nothing left to train: give more --minutes or --steps, or another --out")
         saved = validated = self.schedule.seconds
         batches = self._batches()
         with tqdm(total=1.0, initial=self.schedule.progress, disable=quiet, unit="") as bar:
-            while self.schedule.progress < 1 and self._worse < self.plan.patience:
+            while self.schedule.progress < 1 and not self._stopped:
                 self._pause()
                 if self.schedule.step % ADAPT_EVERY == 0:
                     cores.adapt(self.plan.threads)
@@ -95,14 +97,19 @@ class Trainer:
                 if self.schedule.seconds - saved > 60 * self.plan.save_minutes:
                     saved = self.schedule.seconds
                     self.save()
-        self.validate()
+        if self._recent:
+            self.validate()
         self.save()
 
     @property
     def weights(self) -> Mapping[str, torch.Tensor]:
-        """What the training comes to: the last average, or the best if it stopped for no better."""
-        stopped = self._worse >= self.plan.patience
-        return self._best_weights if stopped and self._best_weights else self.average.weights()
+        """What the training comes to: the average of the best validation, else the last one."""
+        best = self._best_weights if self.plan.patience else None
+        return best or self.average.weights()
+
+    @property
+    def _stopped(self) -> bool:
+        return 0 < self.plan.patience <= self._worse
 
     def _batches(self) -> Iterator[Batch]:
         def draw() -> Example:
@@ -177,21 +184,34 @@ class Trainer:
             "seconds": self.schedule.seconds,
             "best": self._best,
             "worse": self._worse,
-            "best weights": self._best_weights if self._worse else None,  # else the average
+            "best weights": self._best_weights,
+            "start": self.plan.start,
         }
         store.save(self.directory, state)
 
     def resume(self) -> None:
-        """Goes on from the directory's state, if there is one; examples come in a new order."""
+        """Goes on from the directory's state, if there is one; examples come in a new order.
+
+        Raises:
+            ValueError: it is of another model, or began from another checkpoint.
+        """
         state = store.load(self.directory)
         if state is None:
             return
-        self.model.load_state_dict(state["model"])
+        if state["start"] != self.plan.start:
+            begun = state["start"] or "a new model"
+            raise ValueError(f"{self.directory} has a training of {begun}: choose another --out")
+        try:
+            self.model.load_state_dict(state["model"])
+        except RuntimeError as error:
+            raise ValueError(
+                f"{self.directory} has a training of another shape: choose another --out"
+            ) from error
         self._optimiser.load_state_dict(state["optimiser"])
         self.average.restore(state["average"])
         self.schedule.step, self.schedule.seconds = state["step"], state["seconds"]
         self._best, self._worse = state["best"], state["worse"]
-        self._best_weights = state.get("best weights") or _copy(self.average.weights())
+        self._best_weights = state["best weights"]
         self._rng.seed(self.schedule.step)
         log.info("resumed at step %d, %.1f min", self.schedule.step, self.schedule.seconds / 60)
 

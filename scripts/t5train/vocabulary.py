@@ -42,6 +42,11 @@ def train(texts: Iterable[str], size: int, directory: Path) -> Path:
     return beside.replace(path)
 
 
+def seed(number: int) -> None:
+    """Makes what `Vocabulary.sample` draws repeatable."""
+    sentencepiece.set_random_generator_seed(number)
+
+
 class Vocabulary:
     """Text to ids, which end in `</s>`, and back."""
 

@@ -24,6 +24,14 @@ from t5serve.reformulation.reformulator import Reformulator
 from t5serve.tasks import together
 
 PROFILE = Profile({"paraphrase": "", "fix": "fix: "}, Generation())
+QUERY = Query("q", frozenset({0}))
+PLAN = Plan(
+    single=Options(task="fix", strategy="beam"),
+    several=Options(task="fix", n=3),
+    pairs={"set": {"expand": [Pair("expand", "a", "b")], None: [Pair(None, "c", "d")]}},
+    collections=[Collection("small", ["x"], [QUERY])],
+    counts={},
+)
 RESULTS: dict[str, Any] = {
     "models": ["one", "other"],
     "pairs": [
@@ -88,11 +96,12 @@ def test_answers_come_in_order_with_prefixes_and_fallbacks() -> None:
 
 
 def test_names_tell_models_apart() -> None:
-    """Files lose their suffix, and two of one name are refused."""
-    assert systems.names(["x/tiny-Q8_0.gguf", "tiny-t5", "y/run.1"]) == [
+    """Files lose their suffix, trainings are called by their own name; no two are alike."""
+    assert systems.names(["x/tiny-Q8_0.gguf", "tiny-t5", "y/run.1", "run2/checkpoint"]) == [
         "tiny-Q8_0",
         "tiny-t5",
         "run.1",
+        "run2",
     ]
     with pytest.raises(EvaluationError, match="one name"):
         systems.names(["x/a.gguf", "y/a.gguf"])
@@ -100,13 +109,7 @@ def test_names_tell_models_apart() -> None:
 
 def test_requests_of_a_plan() -> None:
     """Pairs keep their task; only models that are compared are asked greedily as well."""
-    plan = Plan(
-        single=Options(task="fix", strategy="beam"),
-        several=Options(task="fix", n=3),
-        pairs={"set": {"expand": [Pair("expand", "a", "b")], None: [Pair(None, "c", "d")]}},
-        collections=[Collection("small", ["x"], [Query("q", frozenset({0}))])],
-        counts={},
-    )
+    plan = PLAN
     found = evaluation.requests(plan, several_models=False)
     assert found == {
         ("pairs", "set", "expand"): [Request("a", Options(task="expand", strategy="beam"))],
@@ -138,6 +141,26 @@ def test_agreement_is_of_greedy_answers() -> None:
     assert evaluation._agreement({("single", "small"): []}, {"one": {}, "other": {}}) == []
 
 
+def test_what_a_model_cannot_do_is_found_before_any_is_asked_for_hours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One request of each kind goes to every model first."""
+    asked: list[tuple[str, int]] = []
+    plan = replace(PLAN, collections=[replace(PLAN.collections[0], queries=[QUERY] * 9)])
+
+    def answers(model: str, requests: list[Request], _: object) -> list[Answer]:
+        asked.append((model, len(requests)))
+        if model == "other":
+            raise EvaluationError("no task")
+        return [Answer(["x"]) for _ in requests]
+
+    monkeypatch.setattr(systems, "answers", answers)
+    monkeypatch.setattr(systems, "check", lambda _: None)
+    with pytest.raises(EvaluationError, match="no task"):
+        evaluation.evaluate(["one", "other"], plan)
+    assert asked == [("one", 6), ("other", 6)]
+
+
 def test_tables() -> None:
     """Shares in percent, p-values below 0.05 in bold, bars inside texts escaped."""
     text = report.markdown(RESULTS)
@@ -161,12 +184,21 @@ def test_the_plot_is_a_picture(tmp_path: Path) -> None:
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
 
 
+def write_cranfield(directory: Path) -> None:
+    """A document, a query and its judgement."""
+    directory.mkdir(parents=True)
+    (directory / "cran.all.1400").write_text(".I 1\n.T\na\n.W\na wing\n")
+    (directory / "cran.qry").write_text(".I 001\n.W\nwhat wings\n")
+    (directory / "cranqrel").write_text("1 1 2\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ([], "nothing to evaluate on"),
         (["--pairs", "no.tsv"], "no.tsv"),
         (["--collections", "nowhere"], "nowhere"),
+        (["--collections", "{0}/a/cranfield", "{0}/b/cranfield"], "two collections have one name"),
     ],
 )
 def test_what_cannot_be_evaluated(
@@ -177,14 +209,18 @@ def test_what_cannot_be_evaluated(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """One line that says what, and exit code 1."""
+    data = tmp_path / "data"
+    for name in ("a", "b"):
+        write_cranfield(data / name / "cranfield")
+    given = [argument.format(data) for argument in arguments]
+    out = tmp_path / "out" / "x"
     monkeypatch.setattr(
-        "sys.argv",
-        ["evaluate", "m.gguf", "--out", str(tmp_path / "x"), "--no-semantics", *arguments],
+        "sys.argv", ["evaluate", "m.gguf", "--out", str(out), "--no-semantics", *given]
     )
     monkeypatch.setattr(evaluate, "REQUIRED", ())
     assert evaluate.main() == 1
     assert message in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())
+    assert not out.parent.exists()
 
 
 def test_a_missing_extra_is_told_at_once(

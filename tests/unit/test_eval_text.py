@@ -24,6 +24,8 @@ AXES = {"old age": [1.0, 0.0], "years": [0.6, 0.8], "old years": [0.8, 0.6], "gr
         ("task\tsource\ttarget\nfix\ta  a\tb\n", None, [Pair("fix", "a a", "b")]),
         ("a\tb\n", "fix", [Pair("fix", "a", "b")]),
         ("fix\ta\tb\n", "expand", [Pair("fix", "a", "b")]),
+        ("\ta\tb\n", None, [Pair(None, "a", "b")]),
+        ("\ufefftask\tsource\ttarget\nfix\ta\tb\n", None, [Pair("fix", "a", "b")]),
         ("source\ttarget\na\tb\n", None, [Pair(None, "a", "b")]),
         ('"a" or b\tb "\n', None, [Pair(None, '"a" or b', 'b "')]),
     ],
@@ -31,7 +33,7 @@ AXES = {"old age": [1.0, 0.0], "years": [0.6, 0.8], "old years": [0.8, 0.6], "gr
 def test_pairs(tmp_path: Path, text: str, task: str | None, read: list[Pair]) -> None:
     """Two or three columns, with or without their names, nothing quoted."""
     path = tmp_path / "pairs.tsv"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     assert pairs.read(path, task) == read
 
 
@@ -44,6 +46,13 @@ def test_no_pairs(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "pairs.tsv"
     path.write_text(text)
     with pytest.raises(EvaluationError, match=message):
+        pairs.read(path)
+
+
+def test_pairs_in_another_encoding_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.tsv"
+    path.write_bytes("café\tcoffee\n".encode("cp1252"))
+    with pytest.raises(EvaluationError, match=r"pairs\.tsv is not UTF-8"):
         pairs.read(path)
 
 

@@ -36,13 +36,25 @@ def test_pairs_are_read_as_they_were_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("a\tb\n", "first line"), ("task\tsource\ttarget\nfix\tx\n", ":2: expected")],
+    [
+        (b"a\tb\n", "first line"),
+        (b"task\tsource\ttarget\nfix\tx\n", ":2: expected"),
+        (b"task\tsource\ttarget\nfix\tcaf\xe9\tcoffee\n", r"pairs\.tsv is not UTF-8"),
+    ],
 )
-def test_a_file_of_another_form_is_named(tmp_path: Path, text: str, message: str) -> None:
+def test_a_file_of_another_form_is_named(tmp_path: Path, text: bytes, message: str) -> None:
     path = tmp_path / "pairs.tsv"
-    path.write_text(text, encoding="utf-8")
+    path.write_bytes(text)
     with pytest.raises(PairsError, match=message):
         list(pairs.read(path))
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.tsv"
+    path.write_text("task\tsource\ttarget\r\nfix\ta\tb\r\n", encoding="utf-8-sig", newline="")
+    assert list(pairs.read(path)) == [("fix", "a", "b")]
+    path.write_text("a\r\n", encoding="utf-8-sig", newline="")
+    assert pairs.read_text(path) == ["a"]
 
 
 def test_what_is_held_out_is_never_trained_on(tmp_path: Path) -> None:
@@ -198,7 +210,16 @@ def test_a_pause_does_not_count_as_training() -> None:
         schedule.tick(seconds)
     assert schedule.seconds == 100
     schedule.tick(3600)
-    assert 130 < schedule.seconds < 140
+    assert 250 < schedule.seconds < 260  # as five steps
+
+
+def test_steps_that_have_become_slow_count_as_what_they_take() -> None:
+    """Beside other work for hours, say, or after a first batch of short ones."""
+    schedule = Schedule(minutes=1000)
+    schedule.tick(1)
+    for _ in range(1000):
+        schedule.tick(12)
+    assert schedule.seconds == pytest.approx(12_001, rel=0.01)
 
 
 def test_a_history_is_read_as_curves(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from gguf import GGUFReader
 
+import tiny
 from t5gguf import __main__ as converter
 from t5train import pairs, vocabulary
 from t5train.mixture import Example
@@ -135,6 +136,7 @@ def test_a_training_goes_on_where_it_ended(files: Path) -> None:
 def test_a_training_that_gets_worse_ends_with_its_best_weights(files: Path) -> None:
     """The validation pairs contradict what is learnt, so the first validation is the best."""
     trainer = prepared(files, files / "worse", "--patience", "3")
+    last = prepared(files, files / "worse", "--patience", "0")
     losses = iter([2.0, 3.0, 2.5, 4.0, 5.0])
     trainer._mean_loss = lambda _: next(losses)
     kept = None
@@ -144,21 +146,99 @@ def test_a_training_that_gets_worse_ends_with_its_best_weights(files: Path) -> N
         with torch.no_grad():
             kept = kept or {n: v.clone() for n, v in trainer.average.weights().items()}
             trainer.model.shared.weight.add_(1.0)
-    assert kept is not None
-    assert all(torch.equal(value, kept[name]) for name, value in trainer.weights.items())
-    trainer.save()
-    again = prepared(files, files / "worse", "--patience", "3")
-    again.resume()
-    assert all(torch.equal(value, kept[name]) for name, value in again.weights.items())
+        # Whatever the average has become since the best validation, when a state is saved.
+        trainer.average.update(trainer.model)
+        trainer.save()
+        again = prepared(files, files / "worse", "--patience", "3")
+        again.resume()
+        for found in (trainer, again):
+            assert all(torch.equal(value, kept[name]) for name, value in found.weights.items())
+    assert trainer._stopped
+    last.resume()
+    assert not last._stopped
+    assert last.weights is last.average.weights()
 
 
-def test_a_task_that_no_file_can_name_is_refused_at_once(
+@pytest.mark.parametrize(
+    ("tasks", "shares", "message"),
+    [
+        (["to keywords"], (), "'to keywords' must be a plain word"),
+        (["spell"], (), "'spell' must have another name"),
+        (["fix", "title"], ("--late", "fix=1"), "add title=1 to --late, or title=0"),
+    ],
+)
+def test_a_task_that_cannot_be_trained_is_refused_at_once(
+    files: Path,
+    tasks: list[str],
+    shares: tuple[str, ...],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pairs.write(files / "odd.tsv", [Pair(task, "a", "b") for task in tasks])
+    arguments = ["--pairs", str(files / "odd.tsv"), "--out", str(files / "odd"), "--steps", "1"]
+    assert script("train").main([*arguments, *shares, *TINY]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_directory_with_another_training_is_not_gone_on_with(
     files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pairs.write(files / "odd.tsv", [Pair("to keywords", "a", "b")])
-    arguments = ["--pairs", str(files / "odd.tsv"), "--out", str(files / "odd"), "--steps", "1"]
-    assert script("train").main(arguments) == 2
-    assert "'to keywords' must be a plain word" in capsys.readouterr().err
+    pytest.importorskip("matplotlib", reason="needs the train extra")
+    out = train(files, "run", "--steps", "2")
+    arguments = ["--pairs", str(files / "train.tsv"), "--out", str(out), "--steps", "3", *TINY]
+    start = ["--start", str(out / "checkpoint")]
+    assert script("train").main([*arguments, *start]) == 2
+    assert "run has a training of a new model: choose another --out" in capsys.readouterr().err
+    assert script("train").main([*arguments, "--d-ff", "128"]) == 2
+    assert "run has a training of another shape" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_pairs_alone_are_trained_on_in_equal_shares(files: Path) -> None:
+    """Without a word on shares, of tasks of one's own; the checkpoint tells them in that order."""
+    pytest.importorskip("matplotlib", reason="needs the train extra")
+    own = [Pair("title", "rice cooking", "How to cook rice"), *TRAIN]
+    pairs.write(files / "own.tsv", own * 4)
+    arguments = ["--pairs", str(files / "own.tsv"), "--out", str(files / "own"), "--steps", "2"]
+    assert script("train").main([*arguments, *TINY]) == 0
+    config = json.loads((files / "own" / "checkpoint" / "config.json").read_text(encoding="utf-8"))
+    assert config["t5serve_prefixes"] == {"title": "title: ", "fix": "fix: "}
+    options = script("train").parser().parse_args(arguments)
+    both = {"title": 1.0, "fix": 1.0}
+    assert script("train")._shares(options, ["title", "fix"]) == {"early": both, "late": both}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("scaled", "trainable"), [(False, False), (True, True)])
+def test_what_transformers_5_saved_is_computed_right_or_refused(
+    tmp_path: Path, *, scaled: bool, trainable: bool
+) -> None:
+    """The pinned transformers 4 takes a tied head for one that is scaled."""
+    directory = tiny.build("tied_relu", tmp_path / "checkpoint")
+    path = directory / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config |= {"scale_decoder_outputs": scaled, "transformers_version": "5.23.0"}
+    path.write_text(json.dumps(config), encoding="utf-8")
+    if trainable:
+        assert shape.load(directory).config.tie_word_embeddings
+    else:
+        with pytest.raises(ValueError, match="not trained here"):
+            shape.load(directory)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_head_of_its_own_that_transformers_5_saved_stays_one(tmp_path: Path) -> None:
+    directory = tiny.build("gated_untied", tmp_path / "checkpoint")
+    path = directory / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config |= {"tie_word_embeddings": True, "scale_decoder_outputs": False}
+    config["transformers_version"] = "5.23.0"
+    path.write_text(json.dumps(config), encoding="utf-8")
+    model = shape.load(directory)
+    assert not model.config.tie_word_embeddings
+    head = torch.from_numpy(tiny.tensors("gated_untied")["lm_head.weight"])
+    assert torch.equal(model.lm_head.weight, head)
 
 
 def prepared(files: Path, out: Path, *options: str) -> Any:
@@ -174,7 +254,7 @@ def prepared(files: Path, out: Path, *options: str) -> Any:
     ("arguments", "message"),
     [
         ((), "--minutes or --steps"),
-        (("--steps", "9"), "'denoise' needs text"),
+        (("--steps", "9", "--late", "fix=1,denoise=1"), "--early: 'denoise' needs text"),
         (("--steps", "9", "--early", "fix=1", "--late", "fxi=1"), "no pairs of the task 'fxi'"),
         (("--steps", "9", "--late", "fix"), "float"),
         (("--steps", "9", "--start", "nowhere"), "spiece.model is not there"),
