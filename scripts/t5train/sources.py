@@ -95,8 +95,7 @@ def squad(directory: Path) -> Iterator[tuple[str, str]]:
         original, other = (
             list(_questions(directory / f"{part}_{kind}.json")) for kind in ("orig", "para")
         )
-        if len(original) == len(other):
-            yield from zip(original, other, strict=True)
+        yield from zip(original, other, strict=True)
 
 
 def _questions(path: Path) -> Iterator[str]:
