@@ -15,12 +15,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from t5train import lexicon, sources
+from t5train import asked, lexicon, sources
 from t5train.collection import Collection
 from t5train.filters import fault
 from t5train.pairs import Pair
 from t5train.wellformed import Judge
-from t5train.words import Frequencies, content, keywords
+from t5train.words import Frequencies, content, keywords, similarity
 
 log = logging.getLogger("prepare")
 
@@ -28,6 +28,7 @@ HELD_SHARE = 0.1
 SPLITS = ("valid", "test")
 MIN_RATING = 0.35  # the Judge's; a quarter of quora's questions are below
 TO_KEYWORDS = 0.3  # of the questions, those that give a pair in either direction
+NEAR_ENOUGH = 1 / 3  # of the words of two queries that people typed for one topic
 MOST_VARIANTS = 3  # of one query
 WORDS = 60_000  # to learn spelling from; a seventh of what people mistype is in no training query
 
@@ -48,6 +49,7 @@ def main() -> int:
     _check(judge, list(sources.rated(data / "wellformedness" / "dev.tsv")))
     hold_out(made, data)
     questions = paraphrases(made, data, judge)
+    people_s_variants(made, data)
     fixes(made, data)
     expansions(made, data, questions)
     if options.words:
@@ -97,18 +99,28 @@ def paraphrases(made: Collection, data: Path, judge: Judge) -> list[str]:
                 if reason is None and judge(target) < MIN_RATING:
                     reason = "ill-formed"
                 made.add(name, Pair("paraphrase", source, target), reason)
+                if reason is None and source.endswith("?"):
+                    for typed in asked.variants(source, target, made.rng):
+                        made.add("as typed", Pair("paraphrase", *typed), fault(*typed))
 
     add("quora", sources.quora(data / "quora" / "train.tsv"))
     for group, _ in sources.alexdong(data / "alexdong" / "full.jsonl"):
         add("alexdong", sources.ordered(group, MOST_VARIANTS), both=False)
     add("squad-paraphrase", sources.squad(data / "squad-paraphrase"))
     made.text("quora, alexdong and squad-paraphrase questions", questions)
+    return list(questions)
+
+
+def people_s_variants(made: Collection, data: Path) -> None:
+    """Queries that people typed for one topic, those that are near each other."""
     for queries in sources.variants(data / "uqv" / "robust-uqv.txt"):
         made.text("uqv", queries)
         made.rng.shuffle(queries)
         for source, target in sources.ordered(queries, MOST_VARIANTS):
-            made.add("uqv", Pair("paraphrase", source, target), fault(source, target))
-    return list(questions)
+            reason = fault(source, target)
+            if reason is None and similarity(source, target) < NEAR_ENOUGH:
+                reason = "too far"  # of one topic, but not one question
+            made.add("uqv", Pair("paraphrase", source, target), reason)
 
 
 def fixes(made: Collection, data: Path) -> None:

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from t5train import mixture, pairs, plot, sources, vocabulary
+from t5train import asked, mixture, pairs, plot, sources, vocabulary
 from t5train.collection import Collection
 from t5train.mixture import Mixture
 from t5train.pairs import Pair, PairsError
@@ -220,6 +220,24 @@ def test_steps_that_have_become_slow_count_as_what_they_take() -> None:
     for _ in range(1000):
         schedule.tick(12)
     assert schedule.seconds == pytest.approx(12_001, rel=0.01)
+
+
+def test_questions_as_people_type_them() -> None:
+    source, target = "How do I learn the guitar?", "What is the best way to learn guitar?"
+    assert asked.typed(target) == "what is the best way to learn guitar"
+    assert asked.cut_short(source) == "learn the guitar"
+    assert asked.cut_short(target) == "best way to learn guitar"
+    assert asked.cut_short("Whatsapp or Signal?") == "whatsapp or signal"
+    rng = random.Random(0)
+    found = [tuple(asked.variants(source, target, rng)) for _ in range(400)]
+    assert {pair for pairs_ in found for pair in pairs_} == {
+        ("how do i learn the guitar", "what is the best way to learn guitar"),
+        ("learn the guitar", "what is the best way to learn guitar"),
+        ("learn the guitar", "best way to learn guitar"),
+        ("learn guitar", "what is the best way to learn guitar"),
+        ("learn guitar", "best way to learn guitar"),
+    }
+    assert 30 < sum(not one for one in found) < 90
 
 
 def test_a_history_is_read_as_curves(tmp_path: Path) -> None:
