@@ -10,9 +10,9 @@ so that the versions it pins do not bind the product's (pip 25.1 or later knows 
 All files take a few minutes; `--only beams`, which may be repeated, writes one of them.
 
 `logits.json` holds the tiny random checkpoints of `tests/tiny.py`, `embedded.json` the embedded
-model's answers to `tiny.QUERIES`, `tokenizer.json` its tokenizer on awkward texts, `beams.json`
-beam searches of both kinds of model (see `beams.py`), `sampling.json` the distributions that a
-tiny model's next token is drawn from (see `sampling.py`).
+model's answers to `tiny.QUERIES` as its default task, `tokenizer.json` its tokenizer on awkward
+texts, `beams.json` beam searches of both kinds of model (see `beams.py`), `sampling.json` the
+distributions that a tiny model's next token is drawn from (see `sampling.py`).
 """
 
 import argparse
@@ -32,6 +32,7 @@ from reference import PAD, Json, draw, encode, load, load_tiny, suppressed, writ
 import tiny
 
 SEED = 0
+PREFIX = "paraphrase: "  # of the embedded model's default task: nobody asks it without one
 
 # Encoder and decoder length of each case.
 LENGTHS = ((1, 1), (7, 6), (40, 12), (150, 40))
@@ -168,7 +169,7 @@ def main() -> None:
 
 def document(name: str, checkpoint: Path, tokenizer: T5Tokenizer) -> Json:
     """Return what one file holds."""
-    queries = tiny.QUERIES.read_text(encoding="utf-8").splitlines()
+    queries = [PREFIX + query for query in tiny.QUERIES.read_text(encoding="utf-8").splitlines()]
     match name:
         case "tokenizer":
             return {"cases": [tokenize(tokenizer, text) for text in TEXTS]}

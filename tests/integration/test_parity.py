@@ -23,7 +23,7 @@ TOLERANCE = {"F32": 1e-3, "F16": 1e-2}
 GATED_TOLERANCE = {"F32": 2e-3, "F16": 1e-2}
 
 # Twice the Q8_0 file's largest logit error over these queries, in logits.
-NEAR_TIE = 0.35
+NEAR_TIE = 0.15
 
 # Texts whose ids differ from the slow tokenizer's on purpose: a client's text never makes
 # control tokens, so these three stay text.
@@ -98,18 +98,18 @@ def test_files_by_llama_cpp_s_converter(name: str, flavour: str, backend: str) -
 def test_embedded_model_on_real_queries(embedded: Path) -> None:
     """The Q8_0 file answers as the F32 checkpoint does, but where two tokens are nearly as likely.
 
-    Over these 200 queries of our own 96 % are the same to the letter, over 1,000 that people
-    typed 98.8 %.
+    Over these 200 queries of our own 90 % are the same to the letter; the others part where
+    the two best tokens are within 0.1 of each other, in log-probability.
     """
     cases = golden("embedded")["cases"]
     assert len(cases) == 200
     found = with_model(embedded, lambda engine: agreement(engine, cases))
     assert found.token_mismatches == []
-    assert found.share >= 0.95, found.different
+    assert found.share >= 0.88, found.different
     assert max(gap for *_, gap in found.different) < NEAR_TIE
 
 
-@pytest.mark.parametrize(("kernels", "share"), [("ggml", 0.005), ("auto", 0.04)])
+@pytest.mark.parametrize(("kernels", "share"), [("ggml", 0.02), ("auto", 0.08)])
 def test_both_backends_say_the_same(
     embedded: Path, kernels: Literal["auto", "ggml"], share: float
 ) -> None:
