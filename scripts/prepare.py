@@ -49,7 +49,7 @@ def main() -> int:
     _check(judge, list(sources.rated(data / "wellformedness" / "dev.tsv")))
     hold_out(made, data)
     questions = paraphrases(made, data, judge)
-    people_s_variants(made, data)
+    people_variants(made, data)
     fixes(made, data)
     expansions(made, data, questions)
     if options.words:
@@ -111,7 +111,7 @@ def paraphrases(made: Collection, data: Path, judge: Judge) -> list[str]:
     return list(questions)
 
 
-def people_s_variants(made: Collection, data: Path) -> None:
+def people_variants(made: Collection, data: Path) -> None:
     """Queries that people typed for one topic, those that are near each other."""
     for queries in sources.variants(data / "uqv" / "robust-uqv.txt"):
         made.text("uqv", queries)

@@ -8,7 +8,6 @@ import pytest
 
 from fakes import CONFIG, FakePool, answer, settle, submit, with_engine
 from t5serve.decoding.config import GenerationConfig
-from t5serve.engine import engine as engine_module
 from t5serve.engine.engine import Engine, Result
 from t5serve.errors import (
     ContextLengthExceeded,
@@ -31,12 +30,6 @@ from t5serve.wire import (
 )
 
 GREEDY = GenerationConfig(max_tokens=8)
-
-
-@pytest.fixture(autouse=True)
-def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers start anew at once."""
-    monkeypatch.setattr(engine_module, "MAX_BACKOFF_SECONDS", 0.0)
 
 
 def test_outcome_reaches_its_caller() -> None:

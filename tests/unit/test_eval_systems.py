@@ -109,18 +109,17 @@ def test_names_tell_models_apart() -> None:
 
 def test_requests_of_a_plan() -> None:
     """Pairs keep their task; only models that are compared are asked greedily as well."""
-    plan = PLAN
-    found = evaluation.requests(plan, several_models=False)
+    found = evaluation.requests(PLAN, several_models=False)
     assert found == {
         ("pairs", "set", "expand"): [Request("a", Options(task="expand", strategy="beam"))],
         ("pairs", "set", ""): [Request("c", Options(task=None, strategy="beam"))],
-        ("single", "small"): [Request("q", plan.single)],
-        ("several", "small"): [Request("q", plan.several)],
+        ("single", "small"): [Request("q", PLAN.single)],
+        ("several", "small"): [Request("q", PLAN.several)],
     }
-    more = evaluation.requests(plan, several_models=True)
+    more = evaluation.requests(PLAN, several_models=True)
     assert more.keys() - found.keys() == {("greedy", "set", "expand"), ("greedy", "set", "")}
     assert more["greedy", "set", "expand"][0].options.strategy == "greedy"
-    greedy = replace(plan, single=Options(strategy="greedy", parameters={"seed": 3}))
+    greedy = replace(PLAN, single=Options(strategy="greedy", parameters={"seed": 3}))
     assert evaluation.requests(greedy, several_models=True).keys() == found.keys()
 
 
