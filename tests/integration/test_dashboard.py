@@ -83,7 +83,7 @@ def series(server: Server) -> Series:
     with server.client() as client:
         query = {"query": "which are the best python books for beginners"}
         assert client.post("/v1/reformulate", json=query).status_code == 200
-        late = client.post("/v1/reformulate", json={**query, "timeout_ms": 1}).json()
+        late = client.post("/v1/reformulate", json={**query, "n": 16, "timeout_ms": 1}).json()
         assert late["results"][0]["fallback"]
         assert client.post("/v1/reformulate", json={"query": ""}).status_code == 400
         text = client.get("/metrics").text
