@@ -1,4 +1,4 @@
-"""Compiles the worker's kernels when the package is built or installed from source."""
+"""Compiles the engine's kernels when the package is built or installed from source."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCES = ("service/t5serve/worker/product.c", "service/t5serve/worker/attention.c")
-LIBRARY = "service/t5serve/worker/kernels.so"
+KERNELS = "service/t5engine/kernels"
+LIBRARY = f"{KERNELS}/kernels.so"
 
 
 class CompileKernels(BuildHookInterface[Any]):
@@ -22,7 +22,7 @@ class CompileKernels(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compiles, and has the library and the platform's name go into the wheel."""
         del version
-        sources = [str(Path(self.root, source)) for source in SOURCES]
+        sources = sorted(map(str, Path(self.root, KERNELS).glob("*.c")))
         library = Path(self.root, LIBRARY)
         compiler = shlex.split(os.environ.get("CC", "cc"))
         if shutil.which(compiler[0]) is None:

@@ -16,6 +16,10 @@ from tempfile import TemporaryDirectory
 
 from gguf import GGMLQuantizationType as Type
 
+from t5engine.config import WorkerConfig
+from t5engine.cpus import plan
+from t5engine.decoding.config import GenerationConfig
+from t5engine.pool.engine import Engine
 from t5gguf import size
 from t5gguf.convert import Converter
 from t5gguf.errors import ConversionError
@@ -23,11 +27,7 @@ from t5gguf.quantize import group_types
 from t5gguf.tensor_map import Role
 from t5gguf.verify import MAX_INPUT_TOKENS, Figures
 from t5gguf.writer import Provenance
-from t5serve.cpus import plan
-from t5serve.decoding.config import GenerationConfig
-from t5serve.engine.config import WorkerConfig
-from t5serve.engine.engine import Engine
-from t5serve.tasks import together
+from t5serve.concurrency import gather
 
 BASELINE = "F16"
 USUAL = (
@@ -105,16 +105,9 @@ async def _answers(path: Path, inputs: list[list[int]], max_tokens: int) -> list
     config = WorkerConfig(
         str(path), share.threads, list(share.cpus), MAX_INPUT_TOKENS, max_tokens, max_batch=1
     )
-    engine = Engine([config], max_queue=len(inputs))
-    engine.start()
     greedy = GenerationConfig(max_tokens=max_tokens)
-    try:
-        await engine.ready()
-        results = await together(
-            engine.generate(greedy, ids=ids, timeout=TIMEOUT) for ids in inputs
-        )
-    finally:
-        await engine.close()
+    async with Engine([config], max_queue=len(inputs)) as engine:
+        results = await gather(engine.generate(greedy, ids=ids, timeout=TIMEOUT) for ids in inputs)
     return [result.generated.best.tokens for result in results]
 
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from t5engine.relative import relative_position_bucket
 from t5gguf.checkpoint import F32, Checkpoint
-from t5gguf.relative import relative_position_bucket
 from t5gguf.tensor_map import Role, match
 
 

@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 from gguf import GGMLQuantizationType as Type
 
+from t5engine.config import MAX_TOKENS, WorkerConfig
+from t5engine.cpus import plan
+from t5engine.errors import EngineError
+from t5engine.pool.engine import Engine
+from t5engine.reader import GGUFFile, ReadError, StoredTensor
 from t5gguf.checkpoint import F32, Checkpoint
 from t5gguf.errors import VerificationError
-from t5gguf.reader import GGUFFile, ReadError, StoredTensor
 from t5gguf.reference import Reference
 from t5gguf.vocab import Vocabulary
 from t5gguf.writer import PlannedTensor, load
-from t5serve.cpus import plan
-from t5serve.engine.config import MAX_TOKENS, WorkerConfig
-from t5serve.engine.engine import Engine
-from t5serve.errors import RequestError, StartupError
 
 MAX_INPUT_TOKENS = 512
 TOKENS = 12  # decoder steps of a sample
@@ -118,7 +118,7 @@ def verify(
         raise VerificationError(_listing(path, faults))
     try:
         figures, faults = asyncio.run(_check_engine(path, vocabulary, samples))
-    except (StartupError, RequestError) as error:
+    except EngineError as error:
         raise VerificationError(f"{path}: the engine can't serve it: {error}") from error
     most = bound(planned, gated=checkpoint.config.is_gated)
     if not figures.rms <= most:  # NaN fails as well
@@ -178,20 +178,15 @@ async def _check_engine(
 ) -> tuple[Figures, list[str]]:
     share = plan(1, None)[0]
     config = WorkerConfig(str(path), share.threads, list(share.cpus), MAX_INPUT_TOKENS, MAX_TOKENS)
-    engine = Engine([config], max_queue=1)
-    engine.start()
-    try:
-        await engine.ready()
-        faults = []
-        measured = []
+    faults = []
+    measured = []
+    async with Engine([config], max_queue=1) as engine:
         for one in samples:
             ids = (await engine.tokenize(one.text)).ids
             if ids != vocabulary.encode(one.text):
                 faults.append(f"tokens differ from SentencePiece's for {one.text!r}")
             logits = await engine.score(one.encoder_ids, one.decoder_ids)
             measured.append(compare(one.logits, logits[:, : one.logits.shape[1]]))
-    finally:
-        await engine.close()
     return (
         Figures(
             rms=float(np.sqrt(np.mean([f.rms**2 for f in measured]))),

@@ -20,8 +20,8 @@ from typing import Any, Literal
 from msgspec import structs
 
 from t5bench import environment, probe
-from t5serve.cpus import plan
-from t5serve.engine.config import MAX_TOKENS
+from t5engine.config import MAX_TOKENS
+from t5engine.cpus import plan
 
 # Name: (backend, whether it multiplies with our own kernels).
 CONTESTANTS: dict[str, tuple[Literal["graph", "llama"], bool]] = {
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> None:
         os.execve(sys.executable, [sys.executable, *sys.argv], variables)  # noqa: S606
     if share.cpus:
         os.sched_setaffinity(0, share.cpus)
-    from t5serve.worker import model  # noqa: PLC0415 - loads OpenMP
+    from t5engine.worker import model  # noqa: PLC0415 - loads OpenMP
 
     for file in options.files:
         models = {
@@ -143,10 +143,10 @@ def _rows(contestants: dict[str, Any], options: argparse.Namespace) -> None:
 
 def _n_best(loaded: Any, options: argparse.Namespace) -> None:  # noqa: ANN401 - see there
     """Several sequences of one query, against as many requests for one."""
-    from t5serve.decoding.config import GenerationConfig  # noqa: PLC0415
-    from t5serve.wire import Generate  # noqa: PLC0415
-    from t5serve.worker.job import Generation  # noqa: PLC0415
-    from t5serve.worker.loop import advance  # noqa: PLC0415
+    from t5engine.decoding.config import GenerationConfig  # noqa: PLC0415
+    from t5engine.messages import Generate  # noqa: PLC0415
+    from t5engine.worker.job import Generation  # noqa: PLC0415
+    from t5engine.worker.loop import advance  # noqa: PLC0415
 
     plain = GenerationConfig(
         max_tokens=options.tokens_out,

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from t5bench import environment
 from t5bench.errors import BenchError
+from t5engine.cpus import Share
+from t5engine.reader import GGUFFile
 from t5gguf import size
 from t5gguf.checkpoint import Config
-from t5gguf.reader import GGUFFile
-from t5serve.cpus import Share
 
 
 def gguf_step_bytes(file: Path) -> int:

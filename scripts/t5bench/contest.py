@@ -14,7 +14,7 @@ from t5bench.files import Files
 from t5bench.lineup import Entry
 from t5bench.queries import Query, of_length, of_lines
 from t5bench.rounds import Answers, interleave
-from t5serve import cpus
+from t5engine import cpus
 
 Results = dict[str, Any]
 INPUTS = 8  # of each length, in turn

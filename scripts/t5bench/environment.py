@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from t5serve.cpus import Share
-from t5serve.engine.config import WorkerConfig
+from t5engine.config import WorkerConfig
+from t5engine.cpus import Share
 
 SCRIPTS = Path(__file__).parents[1]
 

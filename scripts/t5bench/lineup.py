@@ -17,7 +17,7 @@ from t5bench.bandwidth import gguf_step_bytes, step_bytes
 from t5bench.contestant import Contestant, InProcess
 from t5bench.files import Files
 from t5bench.service import OverHttp
-from t5serve.cpus import Share
+from t5engine.cpus import Share
 
 GROUPS = ("t5serve", "ctranslate2", "onnxruntime", "pytorch")
 PACKAGES = {

@@ -16,7 +16,7 @@ TIMES = 5
 
 def bytes_per_second(threads: int) -> float:
     """Of this process's threads."""
-    from t5serve.worker import ggml  # noqa: PLC0415 - loads OpenMP
+    from t5engine.graph import ggml  # noqa: PLC0415 - loads OpenMP
 
     cpu = ggml.Cpu(threads)
     g, columns = cpu.ggml, 4096

@@ -11,15 +11,15 @@ import torch
 import transformers
 from tqdm import tqdm
 
+from t5engine.decoding.config import GenerationConfig
+from t5engine.messages import Output
 from t5eval.errors import EvaluationError
 from t5eval.systems import Answer, Request
 from t5gguf.checkpoint import PREFIXES
 from t5gguf.recipe import Generation
-from t5serve.decoding.config import GenerationConfig
 from t5serve.reformulation.candidates import select
 from t5serve.reformulation.options import Options, decoding_of
 from t5serve.reformulation.profile import DEFAULT_TASK, Profile
-from t5serve.wire import Output
 
 BATCH = 32
 MAX_INPUT_TOKENS = 512

@@ -11,12 +11,11 @@ from tqdm import tqdm
 
 from t5eval.errors import EvaluationError
 from t5eval.systems import Answer, Request
+from t5serve.concurrency import gather
 from t5serve.errors import ContextLengthExceeded, NoUsableOutput, StartupError
-from t5serve.reformulation.profile import Profile
+from t5serve.models.served_model import ServedModel
 from t5serve.reformulation.reformulator import Reformulator
-from t5serve.server import build_engine
 from t5serve.settings import Settings
-from t5serve.tasks import together
 
 TOGETHER = 32
 TIMEOUT_MS = 600_000
@@ -39,16 +38,11 @@ def answers(model: str, requests: Sequence[Request], prefixes: Mapping[str, str]
 async def _answers(
     settings: Settings, requests: Sequence[Request], prefixes: Mapping[str, str]
 ) -> list[Answer]:
-    _, recipe = settings.find_model()
-    engine = build_engine(settings)
-    engine.start()
-    try:
-        profile = Profile.of(await engine.ready(), recipe)
+    async with ServedModel.from_settings(settings) as model:
+        profile = model.profile
         if prefixes:
             profile = replace(profile, tasks=dict(prefixes))
-        return await all_of(Reformulator(engine, profile), requests)
-    finally:
-        await engine.close()
+        return await all_of(Reformulator(model.engine, profile), requests)
 
 
 async def all_of(reformulator: Reformulator, requests: Sequence[Request]) -> list[Answer]:
@@ -62,7 +56,7 @@ async def all_of(reformulator: Reformulator, requests: Sequence[Request]) -> lis
             bar.update()
 
     with tqdm(total=len(requests), desc="answers", unit="query", disable=None) as bar:
-        await together(caller(bar) for _ in range(TOGETHER))
+        await gather(caller(bar) for _ in range(TOGETHER))
     return [found[place] for place in range(len(requests))]
 
 

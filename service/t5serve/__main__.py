@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from t5serve import __version__
 from t5serve.commands import doctor, models, reformulate
 from t5serve.errors import RequestError, StartupError
-from t5serve.server import serve
+from t5serve.http.server import serve
 from t5serve.settings import Settings
 
 

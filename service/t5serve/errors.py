@@ -1,4 +1,4 @@
-"""What can go wrong, and how the service says so.
+"""What can go wrong, and how the service answers it.
 
 T5ServeError
 ├── StartupError               the service can't start; one line for the operator
@@ -16,6 +16,8 @@ T5ServeError
     ├── DeadlineExceeded
     └── ServerFault
         └── NoUsableOutput
+
+The engine raises errors of its own (`t5engine.errors`); `request_error` translates them.
 """
 
 from __future__ import annotations
@@ -24,13 +26,15 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from t5engine import errors as engine
+
 
 class T5ServeError(Exception):
     """Anything that this service raises on purpose."""
 
 
 class StartupError(T5ServeError):
-    """The service can't start: a model that is missing or wrong, a setting that can't be."""
+    """The service can't start: a model is missing or wrong, or a setting is invalid."""
 
 
 class RequestError(T5ServeError):
@@ -55,7 +59,7 @@ class InputQuarantined(InvalidRequest):
 
 
 class Unauthorized(RequestError):
-    """No key, or a wrong one."""
+    """The key is missing or wrong."""
 
 
 class RequestTooLarge(RequestError):
@@ -63,19 +67,19 @@ class RequestTooLarge(RequestError):
 
 
 class RouteNotFound(RequestError):
-    """No such path."""
+    """The path does not exist."""
 
 
 class ModelNotFound(RequestError):
-    """The service has another model."""
+    """The service has no model of this name."""
 
 
 class MethodNotAllowed(RequestError):
-    """The path exists, the method doesn't."""
+    """The path exists, the method does not."""
 
 
 class QueueFull(RequestError):
-    """As many jobs wait as may."""
+    """The queue is full."""
 
 
 class NotReady(RequestError):
@@ -87,14 +91,14 @@ class DeadlineExceeded(RequestError):
 
 
 class ServerFault(RequestError):
-    """Our fault; the message is all that the client learns."""
+    """A fault of the service; the client learns the message and nothing else."""
 
 
 class NoUsableOutput(ServerFault):
     """The model gave no text."""
 
 
-class Answer(NamedTuple):
+class ErrorResponse(NamedTuple):
     """How an error class is answered."""
 
     status: int
@@ -104,38 +108,59 @@ class Answer(NamedTuple):
 
 
 RETRY = {"retry-after": "1"}
-ANSWERS: dict[type[RequestError], Answer] = {
-    InvalidRequest: Answer(400, "invalid_request_error", "invalid_request"),
-    ContextLengthExceeded: Answer(400, "invalid_request_error", "context_length_exceeded"),
-    InputQuarantined: Answer(
+ERROR_RESPONSES: dict[type[RequestError], ErrorResponse] = {
+    InvalidRequest: ErrorResponse(400, "invalid_request_error", "invalid_request"),
+    ContextLengthExceeded: ErrorResponse(400, "invalid_request_error", "context_length_exceeded"),
+    InputQuarantined: ErrorResponse(
         422, "invalid_request_error", "input_quarantined", {"x-should-retry": "false"}
     ),
-    Unauthorized: Answer(
+    Unauthorized: ErrorResponse(
         401, "authentication_error", "invalid_api_key", {"www-authenticate": "Bearer"}
     ),
-    RequestTooLarge: Answer(413, "invalid_request_error", "request_too_large"),
-    RouteNotFound: Answer(404, "not_found_error", "not_found"),
-    ModelNotFound: Answer(404, "not_found_error", "model_not_found"),
-    MethodNotAllowed: Answer(405, "not_found_error", "method_not_allowed"),
-    QueueFull: Answer(429, "rate_limit_error", "queue_full", RETRY),
-    NotReady: Answer(503, "server_error", "not_ready", RETRY),
+    RequestTooLarge: ErrorResponse(413, "invalid_request_error", "request_too_large"),
+    RouteNotFound: ErrorResponse(404, "not_found_error", "not_found"),
+    ModelNotFound: ErrorResponse(404, "not_found_error", "model_not_found"),
+    MethodNotAllowed: ErrorResponse(405, "not_found_error", "method_not_allowed"),
+    QueueFull: ErrorResponse(429, "rate_limit_error", "queue_full", RETRY),
+    NotReady: ErrorResponse(503, "server_error", "not_ready", RETRY),
     # OpenAI's client asks again at any 5xx: after a deadline that only adds to the load.
-    DeadlineExceeded: Answer(
+    DeadlineExceeded: ErrorResponse(
         504, "timeout_error", "deadline_exceeded", {"x-should-retry": "false"}
     ),
-    ServerFault: Answer(500, "server_error", None),
-    NoUsableOutput: Answer(500, "server_error", "no_usable_output"),
+    ServerFault: ErrorResponse(500, "server_error", None),
+    NoUsableOutput: ErrorResponse(500, "server_error", "no_usable_output"),
 }
+
+REQUEST_ERRORS: dict[type[engine.JobError], type[RequestError]] = {
+    engine.InvalidInput: InvalidRequest,
+    engine.InputTooLong: ContextLengthExceeded,
+    engine.InputQuarantined: InputQuarantined,
+    engine.QueueFull: QueueFull,
+    engine.EngineNotReady: NotReady,
+    engine.DeadlineExceeded: DeadlineExceeded,
+    engine.JobFailed: ServerFault,
+}
+
+
+def request_error(error: engine.JobError, *, param: str | None = None) -> RequestError:
+    """Translates an error of the engine.
+
+    Args:
+        error: what the engine raised.
+        param: the request's field that holds the job's input; only a refused input is its fault.
+    """
+    is_refusal = isinstance(error, engine.InvalidInput)
+    return REQUEST_ERRORS[type(error)](str(error), param=param if is_refusal else None)
 
 
 def error_body(error: RequestError) -> dict[str, dict[str, str | None]]:
     """The contract's one error shape."""
-    answer = ANSWERS[type(error)]
+    response = ERROR_RESPONSES[type(error)]
     return {
         "error": {
             "message": error.message,
-            "type": answer.type,
+            "type": response.type,
             "param": error.param,
-            "code": answer.code,
+            "code": response.code,
         }
     }

@@ -11,7 +11,7 @@ from typing import Literal
 import structlog
 from structlog.typing import EventDict, Processor
 
-from t5serve.wire import Generated
+from t5engine.messages import Generated
 
 LogFormat = Literal["console", "json"]
 

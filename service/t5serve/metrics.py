@@ -13,8 +13,8 @@ from prometheus_client import (
     generate_latest,
 )
 
-from t5serve.engine.engine import Engine
-from t5serve.wire import Generated, ModelInfo
+from t5engine.messages import Generated, ModelInfo
+from t5engine.pool.engine import Engine
 
 SECONDS = tuple(
     ms / 1000 for ms in (1, 2, 5, 10, 15, 20, 30, 40, 50, 60, 80, 100, 150, 200, 300, 500, 1000)

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
-from browsing import PATIENCE_MS, UNHURRIED_MS, Tab, assert_blameless, watch
-from serving import Server, start, stop
+from support.browsing import PATIENCE_MS, UNHURRIED_MS, Tab, assert_blameless, watch
+from support.serving import Server, start, stop
 
 CHROMIUM = shutil.which("chromium")
 

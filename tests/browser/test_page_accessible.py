@@ -8,8 +8,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, expect
 
-from browsing import PATIENCE_MS, Tab, answer_with, assert_blameless, watch
-from serving import Server
+from support.browsing import PATIENCE_MS, Tab, answer_with, assert_blameless, watch
+from support.serving import Server
 
 QUERY = "which are the best python books for beginners"
 SIZES = {"desktop": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}

@@ -8,8 +8,8 @@ from functools import partial
 import pytest
 from playwright.sync_api import BrowserContext, expect
 
-from browsing import Tab, answer_with, assert_blameless, watch
-from serving import Server
+from support.browsing import Tab, answer_with, assert_blameless, watch
+from support.serving import Server
 
 QUERY = "which are the best python books for beginners"
 HOSTILE = [

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Locator, expect
 
-from browsing import Tab
-from serving import Server
+from support.browsing import Tab
+from support.serving import Server
+from t5serve.http.schemas.reformulate import ReformulateRequest
 from t5serve.reformulation.options import ANYWHERE, BELONGS, PARAMETERS
-from t5serve.schemas.reformulate import ReformulateRequest
 
 QUERY = "which are the best python books for beginners"
 QUOTED = """it's "quoted" $HOME `date` \\n \u2028 #1"""

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import BrowserContext, Route, expect
 
-from browsing import UNHURRIED_MS, Tab, assert_blameless, watch
-from serving import Server, start, stop
+from support.browsing import UNHURRIED_MS, Tab, assert_blameless, watch
+from support.serving import Server, start, stop
 
 QUERY = "which are the best python books for beginners"
 KEY = "s\u00e9same \u30b4\u30de"

@@ -17,7 +17,7 @@ from reference import EOS, PAD, Json, draw, load_tiny, suppressed
 from ties import watched
 from transformers import PreTrainedModel, T5Tokenizer
 
-import tiny
+from support import tiny
 
 SEED = 1
 

@@ -9,10 +9,10 @@ so that the versions it pins do not bind the product's (pip 25.1 or later knows 
 
 All files take a few minutes; `--only beams`, which may be repeated, writes one of them.
 
-`logits.json` holds the tiny random checkpoints of `tests/tiny.py`, `embedded.json` the embedded
-model's answers to `tiny.QUERIES` as its default task, `tokenizer.json` its tokenizer on awkward
-texts, `beams.json` beam searches of both kinds of model (see `beams.py`), `sampling.json` the
-distributions that a tiny model's next token is drawn from (see `sampling.py`).
+`logits.json` holds the tiny random checkpoints of `tests/support/tiny.py`, `embedded.json` the
+embedded model's answers to `tiny.QUERIES` as its default task, `tokenizer.json` its tokenizer on
+awkward texts, `beams.json` beam searches of both kinds of model (see `beams.py`), `sampling.json`
+the distributions that a tiny model's next token is drawn from (see `sampling.py`).
 """
 
 import argparse
@@ -29,7 +29,7 @@ import beams
 import sampling
 from reference import PAD, Json, draw, encode, load, load_tiny, suppressed, write
 
-import tiny
+from support import tiny
 
 SEED = 0
 PREFIX = "paraphrase: "  # of the embedded model's default task: nobody asks it without one

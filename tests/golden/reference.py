@@ -11,7 +11,7 @@ import torch
 import transformers
 from transformers import AutoModelForSeq2SeqLM, PreTrainedModel
 
-import tiny
+from support import tiny
 
 Json = dict[str, Any]
 
@@ -35,7 +35,7 @@ def load(directory: Path) -> PreTrainedModel:
 
 
 def load_tiny(flavour: str) -> PreTrainedModel:
-    """Build and load a checkpoint of `tests/tiny.py`."""
+    """Build and load a checkpoint of `tests/support/tiny.py`."""
     log.info("%s", flavour)
     with tempfile.TemporaryDirectory() as directory:
         return load(tiny.build(flavour, Path(directory)))

@@ -29,7 +29,7 @@ import torch
 from reference import Json, draw, encode, load_tiny, suppressed
 from transformers import PreTrainedModel
 
-import tiny
+from support import tiny
 
 # Its head favours the last token of the prefix, so that a ban on repeating it changes much.
 FLAVOUR = "tied_relu"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from serving import Server, start, stop
+from support.serving import Server, start, stop
 from t5gguf import recipe
 
 

@@ -14,7 +14,7 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 from openai.types.chat import ChatCompletion
 
-from serving import start, stop
+from support.serving import start, stop
 
 pytestmark = pytest.mark.filterwarnings("default")  # the clients' own are not ours
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-import tiny
-from serving import Server
+from support import tiny
+from support.serving import Server
+from t5engine.kernels import loader as kernel
 from t5gguf.convert import Converter
 from t5gguf.writer import Provenance
-from t5serve.worker import kernel
 
 QUERIES = ["how do i learn python", "best laptop for students 2024", "what is a black hole"]
 

@@ -19,10 +19,10 @@ import httpx
 import pytest
 from pydantic import BaseModel
 
-from serving import Server, start, stop
-from t5serve.schemas.chat import ChatRequest
-from t5serve.schemas.completions import CompletionRequest
-from t5serve.schemas.reformulate import ReformulateRequest
+from support.serving import Server, start, stop
+from t5serve.http.schemas.chat import ChatRequest
+from t5serve.http.schemas.completions import CompletionRequest
+from t5serve.http.schemas.reformulate import ReformulateRequest
 
 Json = dict[str, Any]
 BODIES = int(os.environ.get("T5SERVE_FUZZ", "300"))

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from serving import Server
-from t5serve.auth import OPEN_PATHS
-from t5serve.errors import ANSWERS
-from t5serve.schemas.completions import CompletionRequest
+from support.serving import Server
+from t5serve.errors import ERROR_RESPONSES
+from t5serve.http.auth import OPEN_PATHS
+from t5serve.http.schemas.completions import CompletionRequest
 
 PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", PAGE, re.DOTALL)
@@ -74,7 +74,7 @@ def test_python(server: Server, marker: str) -> None:
 
 def test_tables() -> None:
     """Every status and code, every field of completions, every open path, every metric."""
-    for answer in ANSWERS.values():
+    for answer in ERROR_RESPONSES.values():
         assert re.search(rf"^\| {answer.status} .*{answer.code or 'none'}", PAGE, re.MULTILINE)
     for name in CompletionRequest.model_fields:
         assert re.search(rf"^\| .*`{name}(\.\w+)?`", PAGE, re.MULTILINE)

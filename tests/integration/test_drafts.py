@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-import tiny
-from decoding import EOS, QUERIES, Answer, convert, open_model, run, run_one
+from support import tiny
+from support.decoding import EOS, QUERIES, Answer, convert, open_model, run, run_one
+from t5engine.backend import F32
+from t5engine.decoding.config import GenerationConfig
+from t5engine.messages import Failed, Generate, Generated
+from t5engine.worker import prompt_lookup as lookup
+from t5engine.worker.model import Model
 from t5gguf import recipe
-from t5serve.decoding.config import GenerationConfig
-from t5serve.wire import Failed, Generate, Generated
-from t5serve.worker import lookup
-from t5serve.worker.backend import F32
-from t5serve.worker.model import Model
 
 Draft = Callable[[Sequence[int], Sequence[int], int], list[int]]
 GREEDY = GenerationConfig(max_tokens=24)

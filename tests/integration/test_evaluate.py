@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import evaluate
-import tiny
+from support import tiny
 from t5eval import served
 from t5eval.systems import Request, answers
 from t5gguf.convert import Converter

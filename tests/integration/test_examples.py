@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-import tiny
-from serving import Server
+from support import tiny
+from support.serving import Server
 
 ROOT = Path(__file__).parents[2]
 PAGES = {

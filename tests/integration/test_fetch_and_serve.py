@@ -12,12 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import hub_server
-import serving
-import tiny
-from hub_server import Hub
+from support import hub_server, serving, tiny
+from support.hub_server import Hub
+from t5engine.reader import GGUFFile
 from t5gguf import recipe
-from t5gguf.reader import GGUFFile
 
 ROOT = Path(__file__).parents[2]
 NAME = "t5-query-reformulation-rl"

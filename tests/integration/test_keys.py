@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import openai
@@ -13,12 +12,11 @@ from openai import OpenAI
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from fakes import CONFIG, FakePool
-from serving import Server, start, stop
-from t5serve.app import create_app
-from t5serve.engine.engine import Engine
-from t5serve.middleware import RequestContext
-from t5serve.routes.page import read_assets
+from support.fakes import unstarted_models
+from support.serving import Server, start, stop
+from t5serve.http.app import create_app
+from t5serve.http.middleware import RequestContext
+from t5serve.http.routes.page import read_assets
 from t5serve.settings import Settings
 
 KEYS = ["first", "second-\u00e0", "a key with spaces"]
@@ -32,9 +30,7 @@ ORIGIN = "https://search.example"
 
 def route_table() -> list[tuple[str, str]]:
     """Every method and path of the application, and some that it does not have."""
-    app = create_app(
-        Settings(), Engine([CONFIG], max_queue=64, start=FakePool().start), Path("fake.gguf")
-    )
+    app = create_app(Settings(), unstarted_models())
     assert isinstance(app, RequestContext)
     assert isinstance(app._app, Starlette)
     routes = [route for route in app._app.routes if isinstance(route, Route)]

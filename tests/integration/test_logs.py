@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from serving import start, stop
+from support.serving import start, stop
 
 QUERIES = {"queries": ["how do i learn python", "cheap secret flights"], "n": 2}
 
@@ -43,7 +43,7 @@ def request(lines: list[dict[str, Any]], request_id: str) -> dict[str, Any]:
 def test_every_line_is_json_with_the_same_head(lines: list[dict[str, Any]]) -> None:
     """Ours and uvicorn's alike."""
     assert all({"event", "level", "logger", "timestamp"} <= set(line) for line in lines)
-    assert {"t5serve.app", "uvicorn.error"} <= {line["logger"] for line in lines}
+    assert {"t5serve.http.app", "uvicorn.error"} <= {line["logger"] for line in lines}
     assert not any("color_message" in line for line in lines)
 
 

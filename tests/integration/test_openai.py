@@ -15,14 +15,14 @@ from openai.types import Completion
 from openai.types.completion_choice import CompletionChoice, Logprobs
 from sentencepiece import sentencepiece_model_pb2
 
-import tiny
-from decoding import convert
-from parity import golden, with_model
-from samples import read_proto
-from serving import Server, start, stop
-from t5serve.decoding.config import GenerationConfig
-from t5serve.decoding.logprobs import log_softmax
-from t5serve.engine.engine import Engine
+from support import tiny
+from support.decoding import convert
+from support.parity import golden, with_model
+from support.samples import read_proto
+from support.serving import Server, start, stop
+from t5engine.decoding.config import GenerationConfig
+from t5engine.decoding.logprobs import log_softmax
+from t5engine.pool.engine import Engine
 
 PROMPTS = [
     "which are the best python books for beginners",

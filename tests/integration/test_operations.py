@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from serving import Server, start, stop
+from support.serving import Server, start, stop
 from t5serve.settings import Settings
 
 ROOT = Path(__file__).parents[2]

@@ -1,10 +1,10 @@
-"""The short version of tests/overhead.py."""
+"""The short version of tests/load/overhead.py."""
 
 from __future__ import annotations
 
 import pytest
 
-from overhead import Parts, measure, table
+from load.overhead import Parts, measure, table
 
 ROUNDING = 0.03  # of a log line's milliseconds, a few of them together
 

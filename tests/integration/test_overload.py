@@ -20,9 +20,9 @@ import openai
 import pytest
 from openai import OpenAI
 
-from serving import Server, start, stop
+from support.serving import Server, start, stop
 from t5serve.errors import NotReady, QueueFull, RequestError
-from t5serve.responses import error_response
+from t5serve.http.responses import error_response
 
 Json = dict[str, Any]
 PLAIN: Json = {"model": "tiny-t5", "prompt": "how do i learn python"}

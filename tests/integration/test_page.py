@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from hatchling.builders.wheel import WheelBuilder
 
-from serving import Server
-from t5serve.routes.page import read_assets
+from support.serving import Server
+from t5serve.http.routes.page import read_assets
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "service" / "t5serve" / "page"

@@ -8,12 +8,12 @@ from typing import Any, Literal
 
 import pytest
 
-import tiny
-from parity import GREEDY, agreement, golden, golden_logits, logit_error, with_model
+from support import tiny
+from support.parity import GREEDY, agreement, golden, golden_logits, logit_error, with_model
+from t5engine.decoding.config import GenerationConfig
+from t5engine.pool.engine import Engine
 from t5gguf.convert import Converter
 from t5gguf.writer import Provenance
-from t5serve.decoding.config import GenerationConfig
-from t5serve.engine.engine import Engine
 
 SHORT = GenerationConfig(max_tokens=12)
 DATA = Path(__file__).parents[1] / "data"

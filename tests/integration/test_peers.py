@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import bench
-import tiny
+from support import tiny
 from t5bench import lineup, tables
 from t5bench.contestant import InProcess
 from t5bench.errors import BenchError

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from gguf import GGUFWriter
 
-from serving import Server, start, stop
+from support.serving import Server, start, stop
 
 BUSY = {"queries": [f"how do i learn python in {i} days" for i in range(30)], "strict": True}
 

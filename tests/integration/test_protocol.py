@@ -7,7 +7,7 @@ import socket
 import httpx
 import pytest
 
-from serving import Server
+from support.serving import Server
 
 MUCH = 8 << 20  # far more than buffers on the way hold
 LINE = b"x-one: " + b"a" * 1000 + b"\r\n"

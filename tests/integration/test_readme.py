@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from serving import Server
+from support.serving import Server
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)

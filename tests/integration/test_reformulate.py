@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
-from serving import Server, start, stop
+from support.serving import Server, start, stop
 
 ERROR_KEYS = {"message", "type", "param", "code"}
 QUERIES = (

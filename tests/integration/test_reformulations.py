@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from reformulations import STRATEGIES, check, faults, table
 
-import tiny
+from load.reformulations import STRATEGIES, check, faults, table
+from support import tiny
 from t5serve.reformulation.candidates import Reformulation, original
 from t5serve.reformulation.options import Options
 from t5serve.reformulation.reformulator import Reformulated

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from soak import soak
+from load.soak import soak
 
 
 def test_requests_leave_nothing_behind(embedded: Path) -> None:

@@ -19,8 +19,8 @@ import pytest
 from msgspec.structs import replace
 from sentencepiece import sentencepiece_model_pb2
 
-import tiny
-from decoding import (
+from support import tiny
+from support.decoding import (
     EOS,
     QUERIES,
     Answer,
@@ -31,15 +31,15 @@ from decoding import (
     run,
     run_one,
 )
-from parity import golden
-from samples import read_proto
-from t5serve.decoding.config import GenerationConfig
-from t5serve.decoding.logprobs import F32
-from t5serve.wire import Failed, Generate, Output
-from t5serve.worker.backend import Backend
-from t5serve.worker.graph_backend import GraphBackend
-from t5serve.worker.llama import LlamaBackend
-from t5serve.worker.model import Model
+from support.parity import golden
+from support.samples import read_proto
+from t5engine.backend import Backend
+from t5engine.decoding.config import GenerationConfig
+from t5engine.decoding.logprobs import F32
+from t5engine.graph.graph_backend import GraphBackend
+from t5engine.messages import Failed, Generate, Output
+from t5engine.worker.llama_backend import LlamaBackend
+from t5engine.worker.model import Model
 
 logger = logging.getLogger(__name__)
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from tunables import Load, compare
-
-from t5serve.cpus import plan
-from t5serve.engine.config import WorkerConfig
+from load.tunables import Load, compare
+from t5engine.config import WorkerConfig
+from t5engine.cpus import plan
 
 
 def test_every_setting_has_its_turns(embedded: Path) -> None:

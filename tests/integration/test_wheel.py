@@ -16,4 +16,4 @@ def test_the_kernels_are_compiled_into_it(tmp_path: Path) -> None:
     assert wheel.endswith(".whl")
     assert not wheel.endswith("-any.whl")
     with zipfile.ZipFile(wheel) as archive:
-        assert archive.read("t5serve/worker/kernels.so")[:4] == b"\x7fELF"
+        assert archive.read("t5engine/kernels/kernels.so")[:4] == b"\x7fELF"

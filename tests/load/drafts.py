@@ -14,11 +14,11 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from t5engine.config import MAX_TOKENS, WorkerConfig
+from t5engine.cpus import plan
+from t5engine.decoding.config import GenerationConfig
+from t5engine.messages import Generate, Generated
 from t5gguf import recipe
-from t5serve.cpus import plan
-from t5serve.decoding.config import GenerationConfig
-from t5serve.engine.config import MAX_TOKENS, WorkerConfig
-from t5serve.wire import Generate, Generated
 
 TASKS = ("paraphrase", "fix", "expand")
 
@@ -34,9 +34,9 @@ def main() -> None:
         )
     if share.cpus:
         os.sched_setaffinity(0, share.cpus)
-    from t5serve.worker import model
-    from t5serve.worker.job import Generation
-    from t5serve.worker.loop import advance
+    from t5engine.worker import model
+    from t5engine.worker.job import Generation
+    from t5engine.worker.loop import advance
 
     loaded = model.load(
         options.model,

@@ -22,10 +22,10 @@ from typing import Never
 
 from tqdm import tqdm
 
+from t5engine.config import WorkerConfig
+from t5engine.cpus import plan
+from t5engine.pool.engine import Engine
 from t5gguf import recipe
-from t5serve.cpus import plan
-from t5serve.engine.config import WorkerConfig
-from t5serve.engine.engine import Engine
 from t5serve.errors import RequestError
 from t5serve.reformulation.options import Options
 from t5serve.reformulation.profile import Profile
@@ -185,13 +185,10 @@ async def check(
         WorkerConfig(str(model), share.threads, list(share.cpus), 512)
         for share in plan(workers, None)
     ]
-    engine = Engine(configs, max_queue=TOGETHER)
-    engine.start()
-    reformulator = Reformulator(engine, Profile.of(await engine.ready(), None))
     tallies = {name: Tally() for name in strategies}
     work = ((name, query) for name in strategies for query in queries)
 
-    async def caller(bar: tqdm[Never]) -> None:
+    async def caller(reformulator: Reformulator, bar: tqdm[Never]) -> None:
         for name, query in work:
             options = strategies[name]
             try:
@@ -201,12 +198,11 @@ async def check(
                 tallies[name].faults.append(f"refused: {query!r}: {error.message}")
             bar.update()
 
-    try:
+    async with Engine(configs, max_queue=TOGETHER) as engine:
+        reformulator = Reformulator(engine, Profile.of(await engine.ready(), None))
         total = len(queries) * len(strategies)
         with tqdm(total=total, unit="query", disable=None) as bar:
-            await asyncio.gather(*(caller(bar) for _ in range(TOGETHER)))
-    finally:
-        await engine.close()
+            await asyncio.gather(*(caller(reformulator, bar) for _ in range(TOGETHER)))
     return tallies
 
 

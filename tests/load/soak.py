@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from t5engine.config import WorkerConfig
+from t5engine.cpus import plan
+from t5engine.decoding.config import GenerationConfig
+from t5engine.pool.engine import Engine
 from t5gguf import recipe
-from t5serve.cpus import plan
-from t5serve.decoding.config import GenerationConfig
-from t5serve.engine.config import WorkerConfig
-from t5serve.engine.engine import Engine
 
 QUERIES = (Path(__file__).parents[2] / "gguf/t5gguf/calibration.txt").read_text().splitlines()
 TOGETHER = 48
@@ -65,25 +65,22 @@ async def soak(
         WorkerConfig(str(model), share.threads, list(share.cpus), 512)
         for share in plan(workers, None)
     ]
-    engine = Engine(configs, max_queue=TOGETHER)
-    engine.start()
-    await engine.ready()
-    pids = [os.getpid(), *children()]
     early: list[Usage] = []
     queue = texts(requests, long)
     done = 0
+    async with Engine(configs, max_queue=TOGETHER) as engine:
+        pids = [os.getpid(), *children()]
 
-    async def caller() -> None:
-        nonlocal done
-        for text in queue:
-            await engine.generate(GenerationConfig(max_tokens=48), text=text, timeout=120)
-            done += 1
-            if done == requests // 10:
-                early.extend(map(Usage.of, pids))
+        async def caller() -> None:
+            nonlocal done
+            for text in queue:
+                await engine.generate(GenerationConfig(max_tokens=48), text=text, timeout=120)
+                done += 1
+                if done == requests // 10:
+                    early.extend(map(Usage.of, pids))
 
-    await asyncio.gather(*(caller() for _ in range(TOGETHER)))
-    late = [Usage.of(pid) for pid in pids]
-    await engine.close()
+        await asyncio.gather(*(caller() for _ in range(TOGETHER)))
+        late = [Usage.of(pid) for pid in pids]
     return early, late
 
 

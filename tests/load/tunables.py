@@ -15,16 +15,17 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
+from t5engine.config import WorkerConfig
+from t5engine.cpus import plan
+from t5engine.decoding.config import GenerationConfig
+from t5engine.pool.engine import Engine
 from t5gguf import recipe
-from t5serve.cpus import plan
-from t5serve.decoding.config import GenerationConfig
-from t5serve.engine.config import WorkerConfig
-from t5serve.engine.engine import Engine
 
 QUERIES = (Path(__file__).parents[2] / "gguf/t5gguf/calibration.txt").read_text().splitlines()
 MAX_TOKENS = 48
@@ -61,15 +62,15 @@ async def compare(
     configs: Sequence[WorkerConfig], loads: Sequence[Load], rounds: int
 ) -> dict[tuple[int, int], tuple[list[float], float]]:
     """By place of the load and of the configuration: milliseconds of requests, and seconds."""
-    engines = [
-        Engine([config], max_queue=max(load.clients for load in loads)) for config in configs
-    ]
     times: defaultdict[tuple[int, int], list[float]] = defaultdict(list)
     seconds: defaultdict[tuple[int, int], float] = defaultdict(float)
-    try:
-        for engine in engines:
-            engine.start()
-            await engine.ready()
+    async with AsyncExitStack() as stack:
+        engines = [
+            await stack.enter_async_context(
+                Engine([config], max_queue=max(load.clients for load in loads))
+            )
+            for config in configs
+        ]
         for round_ in range(rounds + 1):
             for place, load in enumerate(loads):
                 for index in random.sample(range(len(engines)), len(engines)):
@@ -77,9 +78,6 @@ async def compare(
                     if round_:  # the first one builds graphs
                         times[place, index] += taken
                         seconds[place, index] += lasted
-    finally:
-        for engine in engines:
-            await engine.close()
     return {key: (times[key], seconds[key]) for key in times}
 
 

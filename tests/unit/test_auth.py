@@ -12,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from t5serve.auth import OPEN_PATHS, ApiKeys, read_keys
 from t5serve.errors import StartupError
+from t5serve.http.auth import OPEN_PATHS, ApiKeys, read_keys
 
 KEYS = ["first", "a much longer second key", "cl\u00e9", "voil\u00e0", "\u5bc6\u94a5"]
 

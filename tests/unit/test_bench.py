@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-import tiny
+from support import tiny
 from t5bench import bandwidth, derived, environment, figures, lineup, peers, process, shapes, tables
 from t5bench.contestant import Answer, check_length
 from t5bench.errors import BenchError
@@ -21,9 +21,9 @@ from t5bench.lineup import Entry, Tournament
 from t5bench.queries import Query, of_length
 from t5bench.rounds import interleave
 from t5bench.tournament import winner
+from t5engine.reader import GGUFFile
 from t5gguf.checkpoint import Checkpoint, Config
 from t5gguf.convert import Converter
-from t5gguf.reader import GGUFFile
 from t5gguf.vocab import Vocabulary
 from t5gguf.writer import Provenance
 

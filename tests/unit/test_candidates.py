@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from t5engine.messages import Output
 from t5serve.reformulation.candidates import Reformulation, original, select
 from t5serve.reformulation.options import Options
 from t5serve.reformulation.preserve import KINDS, Kind, keeps
 from t5serve.reformulation.text import clean, difference, fold, repeats, words
-from t5serve.wire import Output
 
 NUMBERS: frozenset[Kind] = frozenset({"numbers"})
 TEXTS = st.lists(

@@ -8,17 +8,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from fakes import MODEL
+from support.fakes import MODEL
 from t5gguf.recipe import Generation
 from t5serve.errors import InvalidRequest
+from t5serve.http.routes.chat import _contents, _options
+from t5serve.http.schemas.body import parse
+from t5serve.http.schemas.chat import ChatRequest
 from t5serve.reformulation.candidates import Reformulation
 from t5serve.reformulation.instructions import Instruction
 from t5serve.reformulation.options import Options
 from t5serve.reformulation.profile import Profile
 from t5serve.reformulation.reformulator import Reformulated
-from t5serve.routes.chat import _contents, _options
-from t5serve.schemas.body import parse
-from t5serve.schemas.chat import ChatRequest
 
 USER = {"role": "user", "content": "a"}
 PROFILE = Profile.of(MODEL, None)

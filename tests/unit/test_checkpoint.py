@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import tiny
-from samples import T5_BASE, write_json
+from support import tiny
+from support.samples import T5_BASE, write_json
 from t5gguf.checkpoint import ARCHITECTURES, Checkpoint, Config
 from t5gguf.errors import ConversionError
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from fakes import answer
+from support.fakes import answer
+from t5engine.messages import Generate, Token
 from t5serve.errors import InvalidRequest
-from t5serve.routes.completions import Growing, Prompt, _choices
-from t5serve.schemas.body import parse
-from t5serve.schemas.completions import CompletionRequest
-from t5serve.wire import Generate, Token
+from t5serve.http.routes.completions import ChoiceBuilder, Prompt, _choices
+from t5serve.http.schemas.body import parse
+from t5serve.http.schemas.completions import CompletionRequest
 
 WIDE = 2**64
 
@@ -152,7 +152,7 @@ def test_best_of_gives_the_best() -> None:
 
 def test_logprobs_go_on_where_the_text_does() -> None:
     """Offsets count characters, through the echo and from part to part; tokens can come late."""
-    growing = Growing(0, 1)
+    growing = ChoiceBuilder(0, 1)
     echo = growing.echo(["h\u00e4", " b"]).logprobs
     assert echo is not None
     assert (echo.text_offset, echo.token_logprobs) == ([0, 2], [None, None])
@@ -169,4 +169,4 @@ def test_logprobs_go_on_where_the_text_does() -> None:
     later = growing.more("", [Token(1, "z", -1.0, []), Token(1, "", -1.0, [])]).logprobs
     assert later is not None
     assert later.text_offset == [6, 7]
-    assert Growing(0, None).more("a", None).logprobs is None
+    assert ChoiceBuilder(0, None).more("a", None).logprobs is None

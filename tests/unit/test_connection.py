@@ -8,7 +8,7 @@ import pytest
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
-from t5serve.routes.connection import while_connected
+from t5serve.http.routes.connection import while_connected
 
 
 class Client:

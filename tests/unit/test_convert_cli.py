@@ -5,10 +5,10 @@ import pytest
 from gguf import GGMLQuantizationType as Type
 from gguf import GGUFReader
 
-import tiny
+from support import tiny
+from t5engine.reader import GGUFFile
 from t5gguf import __main__ as cli
 from t5gguf import recipe
-from t5gguf.reader import GGUFFile
 
 RECIPE = """\
 name = "small"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from t5serve import cpus
-from t5serve.cpus import Share, physical_cores, plan, quota
+from t5engine import cpus
+from t5engine.cpus import Share, physical_cores, plan, quota
 
 linux_only = pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="pinning is Linux's")
 

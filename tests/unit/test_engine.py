@@ -6,20 +6,19 @@ import asyncio
 
 import pytest
 
-from fakes import CONFIG, FakePool, answer, settle, submit, with_engine
-from t5serve.decoding.config import GenerationConfig
-from t5serve.engine.engine import Engine, Result
-from t5serve.errors import (
-    ContextLengthExceeded,
+from support.fakes import CONFIG, FakePool, answer, settle, submit, with_engine
+from t5engine.decoding.config import GenerationConfig
+from t5engine.errors import (
     DeadlineExceeded,
-    InvalidRequest,
-    NotReady,
+    EngineNotReady,
+    InputTooLong,
+    InvalidInput,
+    JobError,
+    JobFailed,
+    ModelLoadError,
     QueueFull,
-    RequestError,
-    ServerFault,
-    StartupError,
 )
-from t5serve.wire import (
+from t5engine.messages import (
     Cancelled,
     Failed,
     Generate,
@@ -28,6 +27,7 @@ from t5serve.wire import (
     Refused,
     ToWorker,
 )
+from t5engine.pool.engine import Engine, Result
 
 GREEDY = GenerationConfig(max_tokens=8)
 
@@ -161,10 +161,10 @@ def test_refusal_and_failure_become_errors() -> None:
     """What a worker says against a job reaches the caller as the right class of error."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
-        outcomes: list[tuple[Outcome, type[RequestError]]] = [
-            (Refused(1, "600 tokens", too_long=True), ContextLengthExceeded),
-            (Refused(2, "token id -1"), InvalidRequest),
-            (Failed(3, "llama_decode returned -2"), ServerFault),
+        outcomes: list[tuple[Outcome, type[JobError]]] = [
+            (Refused(1, "600 tokens", too_long=True), InputTooLong),
+            (Refused(2, "token id -1"), InvalidInput),
+            (Failed(3, "llama_decode returned -2"), JobFailed),
         ]
         for outcome, error in outcomes:
             task = submit(engine, "a")
@@ -183,11 +183,11 @@ def test_unloadable_model_is_a_startup_error() -> None:
     async def run() -> None:
         pool = FakePool(unloadable="x.gguf is not a GGUF file")
         engine = Engine([CONFIG], max_queue=1, start=pool.start)
-        engine.start()
-        with pytest.raises(StartupError, match="not a GGUF file"):
-            await engine.ready()
+        with pytest.raises(ModelLoadError, match="not a GGUF file"):
+            async with engine:
+                pytest.fail("nothing is ready")
         assert engine.state == "failed"
-        with pytest.raises(NotReady):
+        with pytest.raises(EngineNotReady):
             await submit(engine, "a")
         await engine.close()
 
@@ -202,7 +202,7 @@ def test_draining_finishes_what_it_has() -> None:
         await settle()
         closing = asyncio.create_task(engine.close(drain_seconds=5))
         await settle()
-        with pytest.raises(NotReady):
+        with pytest.raises(EngineNotReady):
             await submit(engine, "c")
         for index in range(2):
             pool.processes[0].reply(answer(pool.processes[0].inbox[index]))
@@ -223,7 +223,7 @@ def test_close_answers_what_it_can_not_finish() -> None:
         await settle()
         await engine.close()
         for task in tasks:
-            with pytest.raises(NotReady):
+            with pytest.raises(EngineNotReady):
                 await task
 
     with_engine(test)
@@ -287,7 +287,7 @@ def test_a_job_that_can_not_be_sent_fails_alone(monkeypatch: pytest.MonkeyPatch)
             raise OverflowError("integer too big")
 
         monkeypatch.setattr(worker, "send", fail_once)
-        with pytest.raises(ServerFault, match="can't be passed on"):
+        with pytest.raises(JobFailed, match="can't be passed on"):
             await submit(engine, "bad")
         task = submit(engine, "good")
         await settle()
@@ -308,7 +308,7 @@ def test_a_caller_that_raises_does_not_end_the_engine() -> None:
         task = asyncio.create_task(engine.generate(GREEDY, text="a", timeout=5, on_progress=burst))
         await settle()
         pool.newest.reply(Progress(pool.newest.inbox[0].job, 0, "x"))
-        with pytest.raises(ServerFault):
+        with pytest.raises(JobFailed):
             await task
         await settle()
         assert len(pool.processes) == 2
@@ -324,7 +324,7 @@ def test_an_input_of_too_many_characters_is_refused() -> None:
     """Unknown characters are few tokens however many they are: time would be lost. Not blanks."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
-        with pytest.raises(ContextLengthExceeded, match="characters"):
+        with pytest.raises(InputTooLong, match="characters"):
             await submit(engine, "\u2603" * (8 * CONFIG.max_input_tokens + 1))
         assert not pool.newest.inbox
         task = submit(engine, " " * (8 * CONFIG.max_input_tokens + 1))

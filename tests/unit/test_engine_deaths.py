@@ -6,19 +6,19 @@ import asyncio
 
 import pytest
 
-from fakes import CONFIG, FakePool, FakeProcess, answer, settle, submit, with_engine
-from t5serve.decoding.config import GenerationConfig
-from t5serve.engine import dispatcher
-from t5serve.engine import engine as engine_module
-from t5serve.engine.config import WorkerConfig
-from t5serve.engine.engine import Engine
-from t5serve.errors import (
+from support.fakes import CONFIG, FakePool, FakeProcess, answer, settle, submit, with_engine
+from t5engine.config import WorkerConfig
+from t5engine.decoding.config import GenerationConfig
+from t5engine.errors import (
     DeadlineExceeded,
+    EngineNotReady,
     InputQuarantined,
-    NotReady,
-    ServerFault,
+    JobFailed,
 )
-from t5serve.wire import Progress
+from t5engine.messages import Progress
+from t5engine.pool import dispatcher
+from t5engine.pool import engine as engine_module
+from t5engine.pool.engine import Engine
 
 GREEDY = GenerationConfig(max_tokens=8)
 
@@ -79,15 +79,12 @@ def test_a_worker_that_can_not_be_started_is_tried_again() -> None:
                 raise OSError(24, "Too many open files")
             return await pool.start(config)
 
-        engine = Engine([CONFIG], max_queue=1, start=start)
-        engine.start()
-        await engine.ready()
-        pool.newest.die()
-        while len(pool.processes) < 2:  # noqa: ASYNC110 - there is no event for a start
-            await asyncio.sleep(0)
-        await settle()
-        assert engine.state == "ready"
-        await engine.close()
+        async with Engine([CONFIG], max_queue=1, start=start) as engine:
+            pool.newest.die()
+            while len(pool.processes) < 2:  # noqa: ASYNC110 - there is no event for a start
+                await asyncio.sleep(0)
+            await settle()
+            assert engine.state == "ready"
 
     asyncio.run(run())
 
@@ -149,7 +146,7 @@ def test_batch_mates_of_a_poisonous_input_are_not_blamed() -> None:
             await settle()
         assert (await tasks["good"]).generated.best.text == "GOOD"
         assert (await tasks["fine"]).generated.best.text == "FINE"
-        with pytest.raises(ServerFault):
+        with pytest.raises(JobFailed):
             await tasks["poison"]  # died in company once and alone once: not yet quarantined
         again = submit(engine, "poison")
         await settle()
@@ -203,7 +200,7 @@ def test_not_ready_while_every_worker_is_dead() -> None:
         while engine.state == "ready":  # noqa: ASYNC110 - there is no event for a death
             await asyncio.sleep(0)
         assert engine.state == "restarting"
-        with pytest.raises(NotReady):
+        with pytest.raises(EngineNotReady):
             await submit(engine, "a")
         await settle()
         assert engine.state == "ready"
@@ -227,7 +224,7 @@ def test_a_job_that_was_heard_of_is_not_begun_again() -> None:
             pool.newest.die()
             await settle()
             if told:
-                with pytest.raises(ServerFault):
+                with pytest.raises(JobFailed):
                     await task
                 assert not pool.newest.inbox
             else:
@@ -241,7 +238,7 @@ def test_a_streamed_input_is_quarantined_like_any_other() -> None:
     """An input that ends its worker twice, each time after some text, is found and refused."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
-        for error in (ServerFault, InputQuarantined):
+        for error in (JobFailed, InputQuarantined):
             task = asyncio.create_task(
                 engine.generate(GREEDY, text="poison", timeout=5, on_progress=lambda _: None)
             )

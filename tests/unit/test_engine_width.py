@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-from fakes import CONFIG, MODEL, FakePool, FakeProcess, answer, settle, submit, with_engine
-from t5serve.decoding.config import GenerationConfig
-from t5serve.engine.config import WorkerConfig
-from t5serve.engine.engine import Engine, Result
-from t5serve.wire import Generate, Ready
+from support.fakes import CONFIG, MODEL, FakePool, FakeProcess, answer, settle, submit, with_engine
+from t5engine.config import WorkerConfig
+from t5engine.decoding.config import GenerationConfig
+from t5engine.messages import Generate, Ready
+from t5engine.pool.engine import Engine, Result
 
 
 def submit_wide(engine: Engine, text: str, width: int) -> asyncio.Task[Result]:
@@ -92,16 +92,13 @@ def test_inputs_bound_the_jobs() -> None:
 
     async def run() -> None:
         pool = NarrowPool()
-        engine = Engine([CONFIG], max_queue=8, start=pool.start)
-        engine.start()
-        await engine.ready()
-        tasks = [submit(engine, text) for text in "abc"]
-        await settle()
-        assert sent(pool.newest) == ["a", "b"]
-        for place in range(3):
-            pool.newest.reply(answer(pool.newest.inbox[place]))
+        async with Engine([CONFIG], max_queue=8, start=pool.start) as engine:
+            tasks = [submit(engine, text) for text in "abc"]
             await settle()
-        assert [(await task).generated.best.text for task in tasks] == ["A", "B", "C"]
-        await engine.close()
+            assert sent(pool.newest) == ["a", "b"]
+            for place in range(3):
+                pool.newest.reply(answer(pool.newest.inbox[place]))
+                await settle()
+            assert [(await task).generated.best.text for task in tasks] == ["A", "B", "C"]
 
     asyncio.run(run())

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 import evaluate
-from fakes import FakePool, answer, settle, with_engine
+from support.fakes import FakePool, answer, settle, with_engine
+from t5engine.pool.engine import Engine
 from t5eval import evaluation, plot, report, served, systems
 from t5eval.collection import Collection, Query
 from t5eval.errors import EvaluationError
@@ -17,11 +18,10 @@ from t5eval.evaluation import Plan
 from t5eval.pairs import Pair
 from t5eval.systems import Answer, Request
 from t5gguf.recipe import Generation
-from t5serve.engine.engine import Engine
+from t5serve.concurrency import gather
 from t5serve.reformulation.options import Options
 from t5serve.reformulation.profile import Profile
 from t5serve.reformulation.reformulator import Reformulator
-from t5serve.tasks import together
 
 PROFILE = Profile({"paraphrase": "", "fix": "fix: "}, Generation())
 QUERY = Query("q", frozenset({0}))
@@ -89,7 +89,7 @@ def test_answers_come_in_order_with_prefixes_and_fallbacks() -> None:
             pool.newest.reply(answer(second, "better b"))
             pool.newest.reply(answer(first, " "))
 
-        await together([ask(), play()])
+        await gather([ask(), play()])
         assert found == [Answer(["a"], fell_back=True), Answer(["better b"])]
 
     with_engine(use, capacity=2, max_queue=served.TOGETHER)

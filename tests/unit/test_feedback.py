@@ -8,7 +8,7 @@ from gguf import GGML_QUANT_SIZES
 from gguf import GGMLQuantizationType as Type
 from gguf.quants import dequantize
 
-import tiny
+from support import tiny
 from t5gguf import feedback
 from t5gguf.native import Bytes, quantize_rows
 from t5gguf.quantize import FEEDBACK_ROWS, Quantizer

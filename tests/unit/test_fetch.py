@@ -19,9 +19,8 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-import hub_server
-import tiny
-from hub_server import Fault, Hub
+from support import hub_server, tiny
+from support.hub_server import Fault, Hub
 from t5gguf import __main__ as t5gguf
 from t5gguf import recipe
 from t5gguf.fetch import hub as client

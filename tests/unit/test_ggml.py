@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from t5serve.worker import ggml
+from t5engine.graph import ggml
 
 
 def test_a_missing_symbol_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,7 +20,7 @@ def test_a_missing_symbol_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_one_copy_of_the_library_is_loaded() -> None:
     """Two copies would have a registry each, and two OpenMP teams on the same cores."""
     program = """
-from t5serve.worker import ggml
+from t5engine.graph import ggml
 ggml.load()
 with open("/proc/self/maps") as maps:
     print(*{line.split()[-1] for line in maps if "libggml" in line}, sep="\\n")

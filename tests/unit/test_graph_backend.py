@@ -13,16 +13,16 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-import tiny
+from support import tiny
+from t5engine.backend import Backend, BackendError
+from t5engine.decoding.config import GenerationConfig
+from t5engine.decoding.search import Search
+from t5engine.decoding.strategy import start_search
+from t5engine.graph.graph_backend import GraphBackend
+from t5engine.worker.model import LoadError, Model, load
 from t5gguf import recipe
 from t5gguf.convert import Converter
 from t5gguf.writer import Provenance
-from t5serve.decoding.config import GenerationConfig
-from t5serve.decoding.search import Search
-from t5serve.decoding.strategy import start_search
-from t5serve.worker.backend import Backend, BackendError
-from t5serve.worker.graph_backend import GraphBackend
-from t5serve.worker.model import LoadError, Model, load
 
 Logits = npt.NDArray[np.float32]
 LIMITS = {"threads": 2, "max_input_tokens": 512, "max_tokens": 128, "logit_scale": None}
@@ -299,7 +299,7 @@ def test_graphs_are_kept_within_their_memory(
     embedded: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Past the bound the graph that was not used for longest goes, and comes back when needed."""
-    from t5serve.worker import graph_backend
+    from t5engine.graph import graph_backend
 
     monkeypatch.setattr(graph_backend, "GRAPH_MEMORY", 1)
     backend = open_file(recipe.load("tiny-t5").model_path(), "graph").backend

@@ -5,7 +5,7 @@ import pytest
 from gguf import GGMLQuantizationType as Type
 from gguf import GGUFReader
 
-import tiny
+from support import tiny
 from t5gguf import imatrix
 from t5gguf.checkpoint import Checkpoint
 from t5gguf.moments import measure

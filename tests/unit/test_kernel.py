@@ -12,7 +12,7 @@ from gguf.quants import dequantize, quantize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from t5serve.worker import kernel
+from t5engine.kernels import loader as kernel
 
 F32 = npt.NDArray[np.float32]
 KINDS = {kernel.F16: "F16", kernel.Q4_0: "Q4_0", kernel.Q8_0: "Q8_0"}

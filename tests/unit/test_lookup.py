@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from t5serve.worker.lookup import LONGEST, draft
+from t5engine.worker.prompt_lookup import LONGEST, draft
 
 IDS = st.lists(st.integers(0, 4), max_size=12)
 

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from fakes import MODEL
-from t5serve.decoding.config import GenerationConfig
-from t5serve.wire import (
+from support.fakes import MODEL
+from t5engine.decoding.config import GenerationConfig
+from t5engine.messages import (
     HEADER,
     Cancel,
     Cancelled,
@@ -24,8 +24,8 @@ from t5serve.wire import (
     pack,
     unpack_from_worker,
 )
-from t5serve.worker.loop import Connection, Loop
-from t5serve.worker.model import Model
+from t5engine.worker.loop import Connection, Loop
+from t5engine.worker.model import Model
 
 F32 = npt.NDArray[np.float32]
 EOS = 1

@@ -13,12 +13,12 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from fakes import MODEL, FakePool, answer, settle, with_engine
-from t5serve.decoding.config import GenerationConfig
-from t5serve.engine.engine import Engine
+from support.fakes import MODEL, FakePool, answer, settle, with_engine
+from t5engine.decoding.config import GenerationConfig
+from t5engine.messages import Generate
+from t5engine.pool.engine import Engine
+from t5serve.http.middleware import RequestContext
 from t5serve.metrics import SECONDS, Metrics
-from t5serve.middleware import RequestContext
-from t5serve.wire import Generate
 
 GREEDY = GenerationConfig(max_tokens=4)
 GREEDY_JOB = Generate(1, GREEDY, text="a")

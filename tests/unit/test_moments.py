@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import tiny
+from support import tiny
 from t5gguf import moments
 from t5gguf.checkpoint import Checkpoint
 from t5gguf.errors import ConversionError

@@ -5,22 +5,20 @@ from __future__ import annotations
 import json
 import re
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 import schemathesis
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from fakes import CONFIG, FakePool
-from t5serve.app import create_app
-from t5serve.engine.engine import Engine
-from t5serve.errors import ANSWERS
-from t5serve.middleware import RequestContext
-from t5serve.openapi import OPERATIONS, document
-from t5serve.reference import render
-from t5serve.routes.page import read_assets
-from t5serve.schemas.body import RequestBody, parse
+from support.fakes import unstarted_models
+from t5serve.errors import ERROR_RESPONSES
+from t5serve.http.app import create_app
+from t5serve.http.middleware import RequestContext
+from t5serve.http.openapi import OPERATIONS, document
+from t5serve.http.reference import render
+from t5serve.http.routes.page import read_assets
+from t5serve.http.schemas.body import RequestBody, parse
 from t5serve.settings import Settings
 
 FOR_BROWSERS = {"/", "/static/{name}", "/docs", "/openapi.json"}
@@ -30,8 +28,7 @@ REQUESTS = [one for one in OPERATIONS if one.request is not None]
 
 def routes() -> list[Route]:
     """Of an application that never runs."""
-    engine = Engine([CONFIG], max_queue=64, start=FakePool().start)
-    app = create_app(Settings(), engine, Path("fake.gguf"))
+    app = create_app(Settings(), unstarted_models())
     assert isinstance(app, RequestContext)
     assert isinstance(app._app, Starlette)
     return [route for route in app._app.routes if isinstance(route, Route)]
@@ -74,7 +71,7 @@ def test_examples_are_taken(operation: object) -> None:
 def test_statuses_are_those_of_the_errors() -> None:
     """Each that an error class has is described somewhere, and no other."""
     described = {int(status) for one in OPERATIONS for status in one.errors}
-    assert described == {answer.status for answer in ANSWERS.values()} - EVERYWHERE
+    assert described == {answer.status for answer in ERROR_RESPONSES.values()} - EVERYWHERE
     for one in OPERATIONS:
         assert one.needs_key == (401 in one.errors)
 

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from t5engine.decoding.config import MAX_WIDTH, GenerationConfig
 from t5gguf.recipe import Generation
-from t5serve.decoding.config import MAX_WIDTH, GenerationConfig
 from t5serve.errors import InvalidRequest
+from t5serve.http.schemas.body import MAX_N
+from t5serve.http.schemas.reformulate import ReformulateRequest
 from t5serve.reformulation.options import Options, Strategy, decoding_of
 from t5serve.reformulation.preserve import KINDS
-from t5serve.schemas.body import MAX_N
-from t5serve.schemas.reformulate import ReformulateRequest
 
 BARE = Generation(max_tokens=32)
 STRATEGIES: tuple[Strategy, ...] = ("auto", "greedy", "beam", "diverse_beam", "sample")

@@ -4,8 +4,8 @@ import pytest
 from gguf import GGMLQuantizationType as Type
 
 import policies
-import tiny
 from policies import Row, parse, table
+from support import tiny
 from t5gguf.errors import ConversionError
 from t5gguf.tensor_map import Role
 from t5gguf.verify import Figures

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from decoding import SamplingCase, sampling_cases
-from t5serve.decoding.config import GenerationConfig
-from t5serve.decoding.logprobs import F32
-from t5serve.decoding.processors import Processors
+from support.decoding import SamplingCase, sampling_cases
+from t5engine.decoding.config import GenerationConfig
+from t5engine.decoding.logprobs import F32
+from t5engine.decoding.processors import Processors
 
 START = 0
 VOCAB = 6

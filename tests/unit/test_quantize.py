@@ -10,8 +10,8 @@ from gguf import GGML_QUANT_SIZES, LlamaFileType, quants
 from gguf import GGMLQuantizationType as Type
 
 import t5gguf.quantize
-import tiny
-from samples import T5_BASE
+from support import tiny
+from support.samples import T5_BASE
 from t5gguf.checkpoint import Config
 from t5gguf.errors import ConversionError
 from t5gguf.native import nbytes, quantize_rows

@@ -10,9 +10,9 @@ from gguf import GGUFValueType, GGUFWriter, quants
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import tiny
+from support import tiny
+from t5engine.reader import GGUFFile, ReadError
 from t5gguf.native import quantize_rows
-from t5gguf.reader import GGUFFile, ReadError
 
 KINDS = [Type.F32, Type.F16, Type.BF16, Type.Q8_0, Type.Q4_0, Type.Q6_K]
 

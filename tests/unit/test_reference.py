@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-import tiny
+from support import tiny
+from t5engine.relative import relative_position_bucket
 from t5gguf.checkpoint import Checkpoint
 from t5gguf.reference import Reference, gelu_new
-from t5gguf.relative import relative_position_bucket
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "logits.json"
 CASES = range(4)

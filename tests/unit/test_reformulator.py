@@ -6,9 +6,10 @@ import asyncio
 
 import pytest
 
-from fakes import MODEL, FakePool, FakeProcess, answer, settle, with_engine
+from support.fakes import MODEL, FakePool, FakeProcess, answer, settle, with_engine
+from t5engine.messages import Cancelled, Generate, Progress, Refused
+from t5engine.pool.engine import Engine
 from t5gguf.recipe import Generation, Recipe, Source
-from t5serve.engine.engine import Engine
 from t5serve.errors import (
     ContextLengthExceeded,
     DeadlineExceeded,
@@ -22,12 +23,11 @@ from t5serve.reformulation.profile import Profile
 from t5serve.reformulation.reformulator import (
     Event,
     Finished,
-    Piece,
     Reformulated,
     Reformulator,
+    TextDelta,
 )
 from t5serve.reformulation.text import clean
-from t5serve.wire import Cancelled, Generate, Progress, Refused
 
 PROFILE = Profile.of(MODEL, None)
 
@@ -232,8 +232,8 @@ class Listener:
             self.events.append(event)
 
     @property
-    def pieces(self) -> list[Piece]:
-        return [event for event in self.events if isinstance(event, Piece)]
+    def pieces(self) -> list[TextDelta]:
+        return [event for event in self.events if isinstance(event, TextDelta)]
 
     @property
     def results(self) -> dict[int, Reformulated]:
@@ -347,7 +347,11 @@ def test_queries_are_told_side_by_side() -> None:
         await tell(pool.newest, 1, "B1")
         await tell(pool.newest, 0, "A1")
         await tell(pool.newest, 1, " B2")
-        assert listener.events == [Piece(1, 1, "B1"), Piece(0, 1, "A1"), Piece(1, 1, " B2")]
+        assert listener.events == [
+            TextDelta(1, 1, "B1"),
+            TextDelta(0, 1, "A1"),
+            TextDelta(1, 1, " B2"),
+        ]
         pool.newest.reply(answer(pool.newest.inbox[1], "B1 B2"))
         await settle()
         assert list(listener.results) == [1]
@@ -416,7 +420,7 @@ def test_a_stream_of_what_can_not_be() -> None:
         with pytest.raises(ContextLengthExceeded) as raised:
             await listener.task
         assert raised.value.param == "queries[1]"
-        assert listener.events == [Piece(0, 1, "SHO")]
+        assert listener.events == [TextDelta(0, 1, "SHO")]
         assert pool.newest.cancelled == [pool.newest.inbox[0].job]
 
     with_engine(test, capacity=2)
@@ -492,7 +496,7 @@ def test_leaving_a_stream_cancels_its_jobs(leave: str) -> None:
             first = asyncio.ensure_future(anext(events))
             await settle()
             await tell(pool.newest, 0, "A")
-            assert await first == Piece(0, 1, "A")
+            assert await first == TextDelta(0, 1, "A")
             await events.aclose()  # type: ignore[attr-defined]  # an async generator has it
         else:
             listener = Listener(engine, "a", "b", "c")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from t5serve.worker.rows import assign, height
+from t5engine.rows import assign, height
 
 parent_rows = st.lists(st.integers(0, 23), max_size=20)
 

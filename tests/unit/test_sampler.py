@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from decoding import SamplingCase, sampling_cases
-from t5serve.decoding.config import GenerationConfig
-from t5serve.decoding.logprobs import F32
-from t5serve.decoding.sampler import Sampler, distribution
+from support.decoding import SamplingCase, sampling_cases
+from t5engine.decoding.config import GenerationConfig
+from t5engine.decoding.logprobs import F32
+from t5engine.decoding.sampler import Sampler, distribution
 
 Probabilities = npt.NDArray[np.float64]
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from t5serve.errors import InvalidRequest
-from t5serve.schemas.body import parse
-from t5serve.schemas.reformulate import ReformulateRequest
+from t5serve.http.schemas.body import parse
+from t5serve.http.schemas.reformulate import ReformulateRequest
 
 
 def read(**body: object) -> ReformulateRequest:

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from t5serve.decoding.beam import BeamSearch
-from t5serve.decoding.config import GenerationConfig
-from t5serve.decoding.logprobs import F32
-from t5serve.decoding.processors import Processors
-from t5serve.decoding.search import Branch, Ends, Hypothesis, Rules, Search
-from t5serve.decoding.strategy import start_search
+from t5engine.decoding.beam import BeamSearch
+from t5engine.decoding.config import GenerationConfig
+from t5engine.decoding.logprobs import F32
+from t5engine.decoding.processors import Processors
+from t5engine.decoding.search import Branch, Ends, Hypothesis, Rules, Search
+from t5engine.decoding.strategy import start_search
 
 START, EOS = 0, 1
 VOCAB = 7

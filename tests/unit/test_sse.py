@@ -10,7 +10,7 @@ import pytest
 from starlette.responses import Response, StreamingResponse
 
 from t5serve.errors import InvalidRequest
-from t5serve.routes.sse import ServerEvent, event_response
+from t5serve.http.routes.sse import ServerEvent, event_response
 
 
 async def sent(response: Response) -> list[bytes]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from t5serve.decoding.stops import Stops
+from t5engine.decoding.stops import Stops
 
 # Few letters, of one to four bytes, so that strings overlap themselves and one another.
 letters = st.sampled_from("ab é🥾")

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import tiny
-from samples import T5_BASE, write_json
+from support import tiny
+from support.samples import T5_BASE, write_json
 from t5gguf.checkpoint import Checkpoint, Config, LazyTensor
 from t5gguf.errors import ConversionError
 from t5gguf.tensor_map import Role, entries, match

@@ -5,10 +5,10 @@ import pytest
 from gguf import GGMLQuantizationType as Type
 from gguf import GGUFWriter
 
-import tiny
+from support import tiny
+from t5engine.reader import ReadError
+from t5engine.worker.tied import head_is_tied
 from t5gguf.native import quantize_rows
-from t5gguf.reader import ReadError
-from t5serve.worker.tied import head_is_tied
 
 ROWS, COLUMNS = 192, 256
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from gguf import GGUFReader
 
-import tiny
+from support import tiny
 from t5gguf import __main__ as converter
 from t5train import pairs, vocabulary
 from t5train.mixture import Example

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentencepiece import sentencepiece_model_pb2
 
-import tiny
-from samples import T5_BASE, included_vocabulary, write_json
+from support import tiny
+from support.samples import T5_BASE, included_vocabulary, write_json
+from t5engine.reader import GGUFFile
 from t5gguf.checkpoint import Checkpoint, Config, LazyTensor
 from t5gguf.convert import Converter
 from t5gguf.errors import ConversionError, VerificationError
-from t5gguf.reader import GGUFFile
 from t5gguf.reference import Reference
 from t5gguf.trimming import Loss, kept, loss, trim
 from t5gguf.vocab import Trimming, Vocabulary

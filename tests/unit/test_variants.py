@@ -9,10 +9,11 @@ from shutil import which
 
 import pytest
 
+from t5engine.graph import ggml
+from t5engine.graph.ggml import GgmlError
+from t5engine.graph.variants import load_variant
+from t5engine.worker import model
 from t5gguf import recipe
-from t5serve.worker import ggml, model
-from t5serve.worker.ggml import GgmlError
-from t5serve.worker.variants import load_variant
 
 # A registry whose CPU device is there once a directory with a `variant` was loaded; the device's
 # address does not fit in an int.

@@ -7,8 +7,8 @@ import pytest
 from gguf import TokenType
 from sentencepiece import sentencepiece_model_pb2
 
-import tiny
-from samples import T5_BASE, read_proto, tokenizer_json, write_json
+from support import tiny
+from support.samples import T5_BASE, read_proto, tokenizer_json, write_json
 from t5gguf.errors import ConversionError
 from t5gguf.vocab import ADDED_SCORE, UNUSED_SCORE, Vocabulary
 

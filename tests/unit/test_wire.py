@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from fakes import MODEL
-from t5serve.decoding.config import GenerationConfig
-from t5serve.wire import (
+from support.fakes import MODEL
+from t5engine.decoding.config import GenerationConfig
+from t5engine.messages import (
     HEADER,
     Cancel,
     Failed,

@@ -11,14 +11,14 @@ from gguf import GGMLQuantizationType as Type
 from gguf import TokenType
 from safetensors.numpy import save_file
 
-import tiny
-from samples import T5_BASE, read_proto, tokenizer_json, write_json
+from support import tiny
+from support.samples import T5_BASE, read_proto, tokenizer_json, write_json
+from t5engine.reader import GGUFFile, StoredTensor
 from t5gguf.checkpoint import Checkpoint
 from t5gguf.convert import Converter, Written
 from t5gguf.errors import ConversionError, VerificationError
 from t5gguf.native import quantize_rows
 from t5gguf.quantize import POLICIES, tensor_type
-from t5gguf.reader import GGUFFile, StoredTensor
 from t5gguf.reference import Reference
 from t5gguf.tensor_map import Role, entries
 from t5gguf.verify import BOUNDS, GATED_BOUND, ROW_BOUNDS, _check_values, bound, compare, verify

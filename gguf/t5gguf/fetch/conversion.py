@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from t5engine.reader import GGUFFile, ReadError
 from t5gguf.convert import Converter, Written
 from t5gguf.errors import ConversionError, FetchError
 from t5gguf.fetch.fetcher import Wanted
 from t5gguf.fetch.lock import Pin
 from t5gguf.quantize import POLICIES, group_types
-from t5gguf.reader import GGUFFile, ReadError
 from t5gguf.writer import Provenance
 
 

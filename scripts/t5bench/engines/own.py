@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from t5bench.engine import Generated
-from t5serve import wire
-from t5serve.decoding.config import MAX_WIDTH, GenerationConfig
-from t5serve.engine.config import WorkerConfig
-from t5serve.worker.job import Generation
-from t5serve.worker.loop import advance, warm_up
-from t5serve.worker.model import load
+from t5engine import messages as wire
+from t5engine.config import WorkerConfig
+from t5engine.decoding.config import MAX_WIDTH, GenerationConfig
+from t5engine.worker.job import Generation
+from t5engine.worker.loop import advance, warm_up
+from t5engine.worker.model import load
 
 
 class Own:

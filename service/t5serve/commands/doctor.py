@@ -17,12 +17,12 @@ from pathlib import Path
 
 from gguf import GGMLQuantizationType
 
+from t5engine.cpus import Share, physical_cores, plan, quota
+from t5engine.reader import GGUFFile
 from t5gguf.convert import QUERIES
-from t5gguf.reader import GGUFFile
 from t5serve import __version__
 from t5serve.commands import machine
-from t5serve.commands.session import Session, session
-from t5serve.cpus import Share, physical_cores, plan, quota
+from t5serve.models.served_model import ServedModel
 from t5serve.reformulation.options import Options
 from t5serve.reformulation.reformulator import Reformulated
 from t5serve.settings import Settings
@@ -58,13 +58,12 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
     """
     shares = plan(settings.workers, settings.threads)
     findings = [*_machine(), *_threads(settings, shares)]
-    path, _ = settings.find_model()
-    async with session(settings) as running:
+    async with ServedModel.from_settings(settings) as model:
         findings += [
-            _build(running.engine.features),
-            _memory(path, settings.workers),
-            _model(path, running),
-            await _measure(settings, running),
+            _build(model.engine.features),
+            _memory(model.path, settings.workers),
+            _model(model),
+            await _measure(settings, model),
         ]
     if options.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2, ensure_ascii=False))
@@ -157,32 +156,32 @@ def _memory(path: Path, workers: int) -> Finding:
     )
 
 
-def _model(path: Path, running: Session) -> Finding:
-    file = GGUFFile.open(path)
+def _model(model: ServedModel) -> Finding:
+    file = GGUFFile.open(model.path)
     sizes: Counter[int] = Counter()
     for tensor in file.tensors.values():
         sizes[tensor.kind] += prod(tensor.shape)
     kind = GGMLQuantizationType(sizes.most_common(1)[0][0]).name
     advice = None
-    if path.stat().st_size > LARGE:
+    if model.path.stat().st_size > LARGE:
         advice = (
             "a Q4_0 file of it reads a quarter to half of that per token: see scripts/convert.py"
         )
-    if "llama backend" in running.model.description:
+    if "llama backend" in model.info.description:
         advice = (
             "served by llama.cpp's own graph, at half the speed: T5SERVE_BACKEND=graph says why"
         )
     whole = file.metadata.get("t5serve.trimming.rows")
-    trimmed = f"vocabulary trimmed to {running.model.n_vocab:,} of {whole:,}; " if whole else ""
+    trimmed = f"vocabulary trimmed to {model.info.n_vocab:,} of {whole:,}; " if whole else ""
     return Finding(
         "model",
-        f"{running.model.description}, {sum(sizes.values()) / 1e6:.1f} M parameters, "
-        f"mostly {kind}; {trimmed}tasks: {', '.join(running.profile.tasks)}",
+        f"{model.info.description}, {sum(sizes.values()) / 1e6:.1f} M parameters, "
+        f"mostly {kind}; {trimmed}tasks: {', '.join(model.profile.tasks)}",
         advice,
     )
 
 
-async def _measure(settings: Settings, running: Session) -> Finding:
+async def _measure(settings: Settings, model: ServedModel) -> Finding:
     """One query at a time, as the first user of the day would."""
     queries = QUERIES.read_text(encoding="utf-8").splitlines()
     wanted = Options(strategy="greedy", timeout_ms=settings.timeout_ms)
@@ -190,7 +189,7 @@ async def _measure(settings: Settings, running: Session) -> Finding:
     results: list[Reformulated] = []
     for query in queries:
         began = time.perf_counter()
-        results += await running.reformulator.reformulate([query], wanted)
+        results += await model.reformulator.reformulate([query], wanted)
         taken.append(1000 * (time.perf_counter() - began))
     median = statistics.median(taken)
     encode = statistics.median(result.timings.encode for result in results)

@@ -12,8 +12,8 @@ from typing import IO, Literal, NamedTuple
 import msgspec
 
 from t5serve.errors import InvalidRequest
+from t5serve.http.schemas.reformulate import result_json
 from t5serve.reformulation.reformulator import Reformulated
-from t5serve.schemas.reformulate import result_json
 
 LineFormat = Literal["text", "tsv", "jsonl"]
 

@@ -15,14 +15,14 @@ from tqdm import tqdm
 
 from t5serve.commands import lines
 from t5serve.commands.lines import LineFormat, Query
-from t5serve.commands.session import Session, session
-from t5serve.errors import ANSWERS, InvalidRequest, RequestError
+from t5serve.errors import ERROR_RESPONSES, InvalidRequest, RequestError
+from t5serve.http.schemas.body import parse
+from t5serve.http.schemas.reformulate import ReformulateRequest, require_text
+from t5serve.models.served_model import ServedModel
 from t5serve.reformulation.candidates import original
 from t5serve.reformulation.options import Options, Strategy, decoding_of
 from t5serve.reformulation.preserve import Kind
 from t5serve.reformulation.reformulator import Reformulated
-from t5serve.schemas.body import parse
-from t5serve.schemas.reformulate import ReformulateRequest, require_text
 from t5serve.settings import Settings
 
 WHOLE = ("n", "max_tokens", "num_beams", "num_beam_groups", "top_k", "no_repeat_ngram_size", "seed")
@@ -75,9 +75,9 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
         queries = lines.read(sys.stdin, options.source)
         target = options.target or options.source
     failed = 0
-    async with session(settings) as running:
-        running.profile.prefix(wanted.task)  # these two refuse what can't be, before anything runs
-        decoding_of(wanted, running.profile.generation)
+    async with ServedModel.from_settings(settings) as model:
+        model.profile.prefix(wanted.task)  # these two refuse what can't be, before anything runs
+        decoding_of(wanted, model.profile.generation)
         total = None if by_hand else lines.total(sys.stdin)
         with tqdm(total=total, unit="query", disable=by_hand or None) as bar:
 
@@ -87,7 +87,7 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
                 print(lines.write(query, result, target), end="", flush=True)
                 bar.update()
 
-            await _in_order(running, settings, queries, wanted, tell)
+            await _in_order(model, settings, queries, wanted, tell)
     if failed:
         print(f"t5serve: {failed} of the queries came back as they were", file=sys.stderr)
     return 1 if failed else 0
@@ -103,7 +103,7 @@ def _options(settings: Settings, options: argparse.Namespace) -> Options:
 
 
 async def _in_order(
-    running: Session,
+    model: ServedModel,
     settings: Settings,
     queries: Iterator[Query],
     wanted: Options,
@@ -116,7 +116,7 @@ async def _in_order(
     begun = asyncio.Queue()
 
     def begin(query: Query) -> None:
-        begun.put_nowait((query, loop.create_task(_one(running, query, wanted))))
+        begun.put_nowait((query, loop.create_task(_one(model, query, wanted))))
 
     def read() -> None:
         end = None
@@ -140,17 +140,17 @@ async def _in_order(
             if wanted.strict:
                 raise outcome
             print(f"t5serve: {outcome.message}", file=sys.stderr)
-            reason = ANSWERS[type(outcome)].code
+            reason = ERROR_RESPONSES[type(outcome)].code
             outcome = Reformulated(query.text, [original(query.text)], reason)
         tell(query, outcome)
         places.release()
 
 
-async def _one(running: Session, query: Query, wanted: Options) -> Outcome:
+async def _one(model: ServedModel, query: Query, wanted: Options) -> Outcome:
     """What became of a query; an error is returned, and says which query."""
     try:
         require_text(query.text)
-        (result,) = await running.reformulator.reformulate([query.text], wanted)
+        (result,) = await model.reformulator.reformulate([query.text], wanted)
     except ValueError as error:
         return InvalidRequest(f"query {query.id} {error}")
     except RequestError as error:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from t5engine.messages import Output
 from t5serve.reformulation.options import Options
 from t5serve.reformulation.preserve import Kept
 from t5serve.reformulation.text import clean, difference, fold, repeats, words
-from t5serve.wire import Output
 
 SENTINEL = "<extra_id_"
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
+from t5engine.decoding.config import MAX_WIDTH, GenerationConfig
 from t5gguf.recipe import Generation
-from t5serve.decoding.config import MAX_WIDTH, GenerationConfig
 from t5serve.errors import InvalidRequest
 from t5serve.reformulation.preserve import Kind
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import msgspec
 
+from t5engine.messages import ModelInfo
 from t5gguf.recipe import Generation, Recipe
 from t5serve.errors import InvalidRequest
-from t5serve.wire import ModelInfo
 
 logger = logging.getLogger(__name__)
 
@@ -24,19 +24,25 @@ class Profile:
 
     tasks: dict[str, str]
     generation: Generation
+    completions_prefix: str = ""
+    """Stands before every prompt of the completions route."""
 
     @classmethod
     def of(cls, model: ModelInfo, recipe: Recipe | None) -> Profile:
         """From the recipe that named the model, else from what the file says of itself."""
+        completions_prefix = ""
         if recipe is not None:
             tasks, generation = recipe.tasks, recipe.generation
+            completions_prefix = tasks.get(recipe.completions_task, "")
         else:
             names = [name for name in model.metadata.get("t5serve.tasks", "").split(",") if name]
             tasks = {name: model.metadata.get(PREFIX + name, "") for name in names}
             generation = _generation(model.metadata)
         most = min(generation.max_tokens, model.max_tokens)
         return cls(
-            tasks or {DEFAULT_TASK: ""}, msgspec.structs.replace(generation, max_tokens=most)
+            tasks or {DEFAULT_TASK: ""},
+            msgspec.structs.replace(generation, max_tokens=most),
+            completions_prefix,
         )
 
     def prefix(self, task: str | None) -> str:

@@ -7,32 +7,33 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from t5serve.decoding.config import GenerationConfig
-from t5serve.engine.engine import Engine
+from t5engine.decoding.config import GenerationConfig
+from t5engine.errors import JobError
+from t5engine.messages import Progress, Timings
+from t5engine.pool.engine import Engine
+from t5serve.concurrency import gather, iterate_events
 from t5serve.errors import (
-    ANSWERS,
+    ERROR_RESPONSES,
     DeadlineExceeded,
     NotReady,
     NoUsableOutput,
     QueueFull,
-    RequestError,
     ServerFault,
+    request_error,
 )
 from t5serve.reformulation.candidates import Reformulation, original, select
 from t5serve.reformulation.options import Options, decoding_of
 from t5serve.reformulation.profile import Profile
 from t5serve.reformulation.text import clean
-from t5serve.tasks import as_told, together
-from t5serve.wire import Progress, Timings
 
-# What the original stands in for; anything else is the request's own fault.
+# The original stands in for a query that failed like this; any other error is the request's fault.
 FALLBACKS = (DeadlineExceeded, NotReady, QueueFull, ServerFault)
 NO_TIME = Timings(0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
 class Reformulated:
-    """What became of one query; `completion_tokens` counts dropped candidates as well."""
+    """The result of one query; `completion_tokens` counts dropped candidates as well."""
 
     original: str
     reformulations: list[Reformulation]
@@ -44,7 +45,7 @@ class Reformulated:
 
 
 @dataclass(frozen=True)
-class Piece:
+class TextDelta:
     """More text of one of a query's reformulations, before they are complete."""
 
     query_index: int
@@ -60,7 +61,10 @@ class Finished:
     result: Reformulated
 
 
-Event = Piece | Finished
+Event = TextDelta | Finished
+Emit = Callable[[Event], None]
+Admit = Callable[[int, GenerationConfig, Options], None]
+"""Raises the error that refuses so many queries."""
 
 
 @dataclass(frozen=True)
@@ -68,123 +72,139 @@ class _Call:
     """One request on its way."""
 
     queries: Sequence[str]
+    params: Sequence[str]
     options: Options
     prefix: str
     config: GenerationConfig
     deadline: float
-    tell: Callable[[Event], None] | None
+    emit: Emit | None
 
     @property
     def is_live(self) -> bool:
-        """Whether text can be told while it is decoded: nothing can take its place."""
-        return self.tell is not None and self.config.width == 1 and not self.options.drops
+        """Whether text can be emitted while it is decoded: nothing can replace it later."""
+        return self.emit is not None and self.config.width == 1 and not self.options.drops
 
 
 class Reformulator:
     """Reformulates queries with one model.
 
     Args:
-        engine: that has the model.
-        profile: how the model wants to be used.
-        admit: told how many queries are to be decoded in which way; raises what refuses them.
+        engine: the engine that has the model.
+        profile: the model's tasks and generation defaults.
+        admit: called before a request is decoded.
     """
 
     def __init__(
         self,
         engine: Engine,
         profile: Profile,
-        admit: Callable[[int, GenerationConfig], None] = lambda _queries, _config: None,
+        admit: Admit = lambda _queries, _config, _options: None,
     ) -> None:
         self._engine = engine
         self._admit = admit
         self.profile = profile
 
-    async def reformulate(self, queries: Sequence[str], options: Options) -> list[Reformulated]:
+    async def reformulate(
+        self, queries: Sequence[str], options: Options, params: Sequence[str] | None = None
+    ) -> list[Reformulated]:
         """Reformulates all queries within one deadline, in order.
 
+        Args:
+            queries: without a prefix.
+            options: what the request asks of each query.
+            params: the request's field that holds each query, for errors; by default `query`, or
+                `queries[0]`, `queries[1]` and so on.
+
         Raises:
-            RequestError: an input that can't be taken; if strict, whatever kept a query from
-                being reformulated.
+            RequestError: an input is refused; if strict, also whatever kept a query from being
+                reformulated.
         """
-        return await self._all(self._call(queries, options))
+        return await self._run(self._call(queries, options, params))
 
-    async def stream(self, queries: Sequence[str], options: Options) -> AsyncIterator[Event]:
-        """Likewise, telling what there is as soon as it is there.
+    async def stream(
+        self, queries: Sequence[str], options: Options, params: Sequence[str] | None = None
+    ) -> AsyncIterator[Event]:
+        """Reformulates like `reformulate`, and yields events as soon as they are settled.
 
-        Text comes while it is decoded where nothing can take its place, else once a query's
-        candidates have been chosen. `Finished` says what counts in the end.
+        Text comes while it is decoded where nothing can replace it, else once a query's
+        candidates have been chosen. `Finished` has the final result.
 
         Raises:
             RequestError: as above, maybe after some events.
         """
 
-        def work(tell: Callable[[Event], None]) -> Coroutine[Any, Any, object]:
-            return self._all(self._call(queries, options, tell))
+        def work(emit: Emit) -> Coroutine[Any, Any, object]:
+            return self._run(self._call(queries, options, params, emit))
 
-        async for event in as_told(work):
+        async for event in iterate_events(work):
             yield event
 
     def _call(
         self,
         queries: Sequence[str],
         options: Options,
-        tell: Callable[[Event], None] | None = None,
+        params: Sequence[str] | None,
+        emit: Emit | None = None,
     ) -> _Call:
         config = decoding_of(options, self.profile.generation)
-        self._admit(len(queries), config)
+        self._admit(len(queries), config, options)
+        if params is None:
+            several = [f"queries[{index}]" for index in range(len(queries))]
+            params = ["query"] if len(queries) == 1 else several
         return _Call(
             queries=queries,
+            params=params,
             options=options,
             prefix=self.profile.prefix(options.task),
             config=config,
             deadline=time.monotonic() + options.timeout_ms / 1000,
-            tell=tell,
+            emit=emit,
         )
 
-    async def _all(self, call: _Call) -> list[Reformulated]:
-        return await together(self._one(call, index) for index in range(len(call.queries)))
+    async def _run(self, call: _Call) -> list[Reformulated]:
+        return await gather(self._reformulate(call, index) for index in range(len(call.queries)))
 
-    async def _one(self, call: _Call, index: int) -> Reformulated:
-        """One query, or what stands in for it."""
-        query = call.queries[index]
+    async def _reformulate(self, call: _Call, index: int) -> Reformulated:
+        """Reformulates one query, or falls back to it."""
         try:
             result = await self._decode(call, index)
         except FALLBACKS as error:
             if call.options.strict:
                 raise
-            reason = ANSWERS[type(error)].code or "server_error"
+            query = call.queries[index]
+            reason = ERROR_RESPONSES[type(error)].code or "server_error"
             result = Reformulated(query, [original(query)], reason)
-        except RequestError as error:
-            error.param = "query" if len(call.queries) == 1 else f"queries[{index}]"
-            raise
-        if call.tell is not None:
-            call.tell(Finished(index, result))
+        if call.emit is not None:
+            call.emit(Finished(index, result))
         return result
 
     async def _decode(self, call: _Call, index: int) -> Reformulated:
         query = call.queries[index]
-        result = await self._engine.generate(
-            call.config,
-            text=call.prefix + query,
-            timeout=call.deadline - time.monotonic(),
-            on_progress=_Live(index, call.tell) if call.tell and call.is_live else None,
-        )
+        try:
+            result = await self._engine.generate(
+                call.config,
+                text=call.prefix + query,
+                timeout=call.deadline - time.monotonic(),
+                on_progress=_LiveText(index, call.emit) if call.emit and call.is_live else None,
+            )
+        except JobError as error:
+            raise request_error(error, param=call.params[index]) from error
         generated = result.generated
         outputs = generated.outputs
         if call.config.do_sample:  # beams come in their order
             outputs = sorted(outputs, key=lambda output: -output.score)
-        chosen = select(query, outputs, call.options)
+        selected = select(query, outputs, call.options)
         reason = None
-        if all(one.source == "original" for one in chosen):
+        if all(candidate.source == "original" for candidate in selected):
             if call.options.strict:
                 raise NoUsableOutput("the model gave no usable text for this query")
-            chosen, reason = [original(query)], ANSWERS[NoUsableOutput].code
-        elif call.tell is not None and not call.is_live:
-            for one in chosen:
-                call.tell(Piece(index, one.rank, one.text))
+            selected, reason = [original(query)], ERROR_RESPONSES[NoUsableOutput].code
+        elif call.emit is not None and not call.is_live:
+            for candidate in selected:
+                call.emit(TextDelta(index, candidate.rank, candidate.text))
         return Reformulated(
             original=query,
-            reformulations=chosen,
+            reformulations=selected,
             fallback_reason=reason,
             queue_ms=result.queue_ms,
             timings=generated.timings,
@@ -193,17 +213,17 @@ class Reformulator:
         )
 
 
-class _Live:
-    """Tells a query's text as it is settled, cleaned as it will be in the end."""
+class _LiveText:
+    """Emits a query's text as it is settled, cleaned as it will be in the end."""
 
-    def __init__(self, index: int, tell: Callable[[Event], None]) -> None:
+    def __init__(self, index: int, emit: Emit) -> None:
         self._index = index
-        self._tell = tell
+        self._emit = emit
         self._text = ""
 
     def __call__(self, progress: Progress) -> None:
-        before = clean(self._text)
+        sent = clean(self._text)
         self._text += progress.text
-        news = clean(self._text)[len(before) :]
-        if news:
-            self._tell(Piece(self._index, 1, news))
+        delta = clean(self._text)[len(sent) :]
+        if delta:
+            self._emit(TextDelta(self._index, 1, delta))

@@ -1,0 +1,300 @@
+"""The weights of a GGUF file as ggml tensors.
+
+In place where the kernels take the file's layout, laid out anew in private memory where that is
+faster: by us for our kernels, by ggml for its own.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from t5engine.graph import ggml
+from t5engine.graph.ggml import Context, Cpu, Tensor
+from t5engine.kernels import loader as kernel
+from t5engine.reader import GGUFFile, ReadError, StoredTensor
+
+MAX_TENSORS = 4096
+# ggml's types, by number: what the reader takes, and what ggml multiplies with.
+TABLES = (0, 1)
+MATRICES = (0, 1, 2, 3, 6, 7, 8, 10, 11, 12, 13, 14, *range(16, 24), 29, 30)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The numbers of a T5 that decide its graph."""
+
+    d_model: int
+    d_kv: int
+    d_ff: int
+    heads: int
+    encoder_layers: int
+    decoder_layers: int
+    rows: int
+    epsilon: float
+    buckets: int
+    max_distance: int
+
+    @property
+    def inner(self) -> int:
+        """Width of q, k and v over all heads."""
+        return self.heads * self.d_kv
+
+
+class Weights:
+    """Every weight by the name that the graph has for it.
+
+    Attributes:
+        shape: of the model.
+        gated: whether the feed-forward has a gate.
+        matrices: those that our own kernel multiplies with, by name; the others are tensors.
+        private_bytes: memory that this process does not share with others on the same file.
+    """
+
+    def __init__(
+        self, path: Path, cpu: Cpu, *, output_scale: float, own_kernels: bool = True
+    ) -> None:
+        """Maps the file.
+
+        Args:
+            path: the GGUF file.
+            cpu: device that the weights are for.
+            output_scale: factor on the decoder's output (the file's logits over the model's).
+            own_kernels: whether to use them where they can be.
+
+        Raises:
+            GgmlError: the file has not the tensors of a T5 of the shape that it says.
+        """
+        self._cpu = cpu
+        self._ggml = cpu.ggml
+        try:
+            self._file = GGUFFile.open(path)
+            self.shape = _shape(self._file)
+        except (ReadError, KeyError) as error:
+            raise ggml.GgmlError(f"the header lacks what the graph needs: {error}") from error
+        self.gated = "enc.blk.0.ffn_gate.weight" in self._file.tensors
+        self._check()
+        with path.open("rb") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._base = np.frombuffer(self._map, np.uint8)
+        self._mapped = Context(MAX_TENSORS)
+        self._buffer = self._ggml.ggml_backend_dev_buffer_from_host_ptr(
+            cpu.device, self._base.ctypes.data, len(self._base), len(self._base)
+        )
+        self._repack_type = cpu.repack_type()
+        self._repacked = Context(MAX_TENSORS)
+        self._plain = Context(1)
+        self._pending: list[tuple[Tensor, npt.NDArray[np.uint8]]] = []
+        self._tensors: dict[str, Tensor] = {}
+        self.own_kernels = own_kernels
+        self.matrices: dict[str, kernel.Matrix] = {}
+        self._collect(output_scale)
+        self.private_bytes = self._place()
+        self.private_bytes += sum(matrix.private_bytes for matrix in self.matrices.values())
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._tensors[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._tensors or name in self.matrices
+
+    def bias_tables(self, side: str, layers: int) -> list[npt.NDArray[np.float32]]:
+        """Relative attention bias, (buckets, heads): one table, or one per layer (UMT5)."""
+        names = [f"{side}.blk.{layer}.attn_rel_b.weight" for layer in range(layers)]
+        return [self._file.tensors[n].rows() for n in names if n in self._file.tensors]
+
+    def _check(self) -> None:
+        """Refuses what ggml would answer with an assertion: a tensor missing, or a wrong one."""
+        shape, tensors = self.shape, self._file.tensors
+        square, across = (shape.inner, shape.d_model), (shape.d_model, shape.inner)
+        attention = {"q": square, "k": square, "v": square, "o": across}
+        expected: dict[str, tuple[int, ...]] = {"token_embd": (shape.rows, shape.d_model)}
+        if "output.weight" in tensors:
+            expected["output"] = (shape.rows, shape.d_model)
+        for side, layers in (("enc", shape.encoder_layers), ("dec", shape.decoder_layers)):
+            expected[f"{side}.output_norm"] = (shape.d_model,)
+            for layer in range(layers):
+                block = f"{side}.blk.{layer}"
+                if layer == 0 or f"{block}.attn_rel_b.weight" in tensors:
+                    expected[f"{block}.attn_rel_b"] = (shape.buckets, shape.heads)
+                for kind in ("attn", "cross_attn") if side == "dec" else ("attn",):
+                    expected[f"{block}.{kind}_norm"] = (shape.d_model,)
+                    expected |= {f"{block}.{kind}_{part}": size for part, size in attention.items()}
+                expected[f"{block}.ffn_norm"] = (shape.d_model,)
+                for part in ("ffn_gate", "ffn_up") if self.gated else ("ffn_up",):
+                    expected[f"{block}.{part}"] = (shape.d_ff, shape.d_model)
+                expected[f"{block}.ffn_down"] = (shape.d_model, shape.d_ff)
+        for name, size in expected.items():
+            tensor = tensors.get(f"{name}.weight")
+            if tensor is None or tensor.shape != size:
+                found = "missing" if tensor is None else f"{tensor.shape}"
+                raise ggml.GgmlError(f"{name}.weight should be {size}, is {found}")
+            kinds = (ggml.F32,) if "norm" in name else TABLES if "rel_b" in name else MATRICES
+            unit = self._ggml.ggml_blck_size(tensor.kind) if tensor.kind in kinds else 0
+            if not unit or tensor.shape[-1] % unit:
+                raise ggml.GgmlError(f"{name}.weight has type {tensor.kind}, which it can't have")
+
+    def _collect(self, output_scale: float) -> None:
+        shape = self.shape
+        self._add("embedding", ["token_embd.weight"], repack=False)
+        head = "output.weight" if "output.weight" in self._file.tensors else "token_embd.weight"
+        self._add("head", [head])
+        self._add("enc.norm", ["enc.output_norm.weight"], repack=False)
+        self._add_scaled("dec.norm", "dec.output_norm.weight", output_scale)
+        for side, layers in (("enc", shape.encoder_layers), ("dec", shape.decoder_layers)):
+            for layer in range(layers):
+                self._collect_layer(f"{side}.{layer}", f"{side}.blk.{layer}")
+
+    def _collect_layer(self, name: str, source: str) -> None:
+        def parts(kind: str, letters: str) -> list[str]:
+            return [f"{source}.{kind}_{letter}.weight" for letter in letters]
+
+        self._add(f"{name}.attn_norm", [f"{source}.attn_norm.weight"], repack=False)
+        self._add_fused(f"{name}.attn_qkv", parts("attn", "qkv"))
+        self._add(f"{name}.attn_o", parts("attn", "o"))
+        if name.startswith("dec"):
+            self._add(f"{name}.cross_norm", [f"{source}.cross_attn_norm.weight"], repack=False)
+            self._add(f"{name}.cross_q", parts("cross_attn", "q"))
+            self._add_fused(f"{name}.cross_kv", parts("cross_attn", "kv"))
+            self._add(f"{name}.cross_o", parts("cross_attn", "o"))
+        self._add(f"{name}.ffn_norm", [f"{source}.ffn_norm.weight"], repack=False)
+        if self.gated:
+            ups = [f"{source}.ffn_gate.weight", f"{source}.ffn_up.weight"]
+            self._add_fused(f"{name}.ffn_up", ups)
+        else:
+            self._add(f"{name}.ffn_up", [f"{source}.ffn_up.weight"])
+        self._add(f"{name}.ffn_down", [f"{source}.ffn_down.weight"])
+
+    def _add_fused(self, name: str, sources: list[str]) -> None:
+        """One matrix of several, or `name.0`, `name.1`, .. where they can't be read as one."""
+        tensors = [self._file.tensors[source] for source in sources]
+        same = len({(t.kind, t.shape[-1]) for t in tensors}) == 1
+        ends = [t.offset + self._nbytes(t) for t in tensors]
+        adjacent = same and [t.offset for t in tensors[1:]] == ends[:-1]
+        if adjacent or (same and (self._can_pack(tensors) or self._can_repack(tensors))):
+            self._add(name, sources)
+        else:
+            for index, source in enumerate(sources):
+                self._add(f"{name}.{index}", [source])
+
+    def _add(self, name: str, sources: list[str], *, repack: bool = True) -> None:
+        tensors = [self._file.tensors[source] for source in sources]
+        first = tensors[0]
+        data = [self._base[t.offset : t.offset + self._nbytes(t)] for t in tensors]
+        if repack and self._can_multiply(tensors):
+            rows = sum(t.shape[0] for t in tensors)
+            if first.kind == kernel.F16:  # one after another in the file
+                end = tensors[-1].offset + self._nbytes(tensors[-1])
+                data = [self._base[first.offset : end]]
+            self.matrices[name] = kernel.Matrix(int(first.kind), rows, first.shape[1], data)
+            return
+        if repack and self._can_repack(tensors):
+            tensor = self._new(self._repacked, tensors)
+            self._pending.append((tensor, data[0] if len(data) == 1 else np.concatenate(data)))
+        else:
+            tensor = self._new(self._mapped, tensors)
+            address = self._base.ctypes.data + first.offset
+            self._ggml.ggml_backend_tensor_alloc(self._buffer, tensor, address)
+        self._tensors[name] = tensor
+
+    def _add_scaled(self, name: str, source: str, scale: float) -> None:
+        """A norm's weight times a factor; in place when the factor is 1."""
+        if scale == 1:
+            self._add(name, [source], repack=False)
+            return
+        values = self._file.tensors[source].rows().reshape(-1) * np.float32(scale)
+        tensor = self._ggml.ggml_new_tensor_1d(self._plain.address, ggml.F32, values.size)
+        self._pending.append((tensor, np.ascontiguousarray(values, np.float32).view(np.uint8)))
+        self._tensors[name] = tensor
+
+    def _new(self, context: Context, tensors: Sequence[StoredTensor]) -> Tensor:
+        kind, columns = int(tensors[0].kind), tensors[0].shape[-1]
+        if len(tensors[0].shape) == 1:
+            return int(self._ggml.ggml_new_tensor_1d(context.address, kind, columns))
+        rows = sum(t.shape[0] for t in tensors)
+        return int(self._ggml.ggml_new_tensor_2d(context.address, kind, columns, rows))
+
+    def _can_multiply(self, tensors: Sequence[StoredTensor]) -> bool:
+        """Whether our own kernels take the matrix."""
+        rows = [t.shape[0] for t in tensors]
+        return self.own_kernels and kernel.can_multiply(
+            int(tensors[0].kind), rows, tensors[0].shape[1]
+        )
+
+    def _can_pack(self, tensors: Sequence[StoredTensor]) -> bool:
+        """Whether our own kernels take the matrix, and its parts can be anywhere in the file."""
+        return self._can_multiply(tensors) and tensors[0].kind != kernel.F16
+
+    def _can_repack(self, tensors: Sequence[StoredTensor]) -> bool:
+        """Whether this CPU has a kernel for the repacked matrix.
+
+        Asked of ggml with the tensor in an empty buffer of that type, as llama.cpp does: a matrix
+        without a kernel (rows that don't divide by 8, say) would crash on load.
+        """
+        if self._repack_type is None:
+            return False
+        scratch = Context(4)
+        weight = self._new(scratch, tensors)
+        vector = self._ggml.ggml_new_tensor_2d(scratch.address, ggml.F32, tensors[0].shape[-1], 1)
+        product = self._ggml.ggml_mul_mat(scratch.address, weight, vector)
+        empty = self._ggml.ggml_backend_buft_alloc_buffer(self._repack_type, 0)
+        ggml.TensorHead.from_address(weight).buffer = empty
+        supported = bool(self._ggml.ggml_backend_dev_supports_op(self._cpu.device, product))
+        self._ggml.ggml_backend_buffer_free(empty)
+        scratch.close()
+        return supported
+
+    def _place(self) -> int:
+        """Allocates and fills the tensors that are not the file's; their size in bytes."""
+        size = 0
+        for context, kind in (
+            (self._repacked, self._repack_type),
+            (self._plain, self._cpu.buffer_type),
+        ):
+            buffer = kind and self._ggml.ggml_backend_alloc_ctx_tensors_from_buft(
+                context.address, kind
+            )
+            if buffer:  # none when the context is empty
+                self._ggml.ggml_backend_buffer_set_usage(buffer, ggml.WEIGHTS_USAGE)
+                size += int(self._ggml.ggml_backend_buffer_get_size(buffer))
+        for tensor, data in self._pending:
+            if not self._ggml.ggml_get_data(tensor):
+                raise ggml.GgmlError("no memory for the weights")
+            self._ggml.ggml_backend_tensor_set(
+                tensor, ctypes.c_void_p(data.ctypes.data), 0, data.nbytes
+            )
+        self._pending.clear()
+        return size
+
+    def _nbytes(self, tensor: StoredTensor) -> int:
+        block = self._ggml.ggml_blck_size(int(tensor.kind))
+        size = self._ggml.ggml_type_size(int(tensor.kind))
+        return int(np.prod(tensor.shape)) // int(block) * int(size)
+
+
+def _shape(file: GGUFFile) -> Shape:
+    def number(key: str) -> int:
+        return int(file.metadata[f"t5.{key}"])
+
+    heads = number("attention.head_count")
+    d_model = number("embedding_length")
+    return Shape(
+        d_model=d_model,
+        d_kv=int(file.metadata.get("t5.attention.key_length", d_model // heads)),
+        d_ff=number("feed_forward_length"),
+        heads=heads,
+        encoder_layers=number("block_count"),
+        decoder_layers=int(
+            file.metadata.get("t5.decoder_block_count", file.metadata["t5.block_count"])
+        ),
+        rows=file.tensors["token_embd.weight"].shape[0],
+        epsilon=float(file.metadata["t5.attention.layer_norm_rms_epsilon"]),
+        buckets=number("attention.relative_buckets_count"),
+        max_distance=int(file.metadata.get("t5serve.relative_attention_max_distance", 128)),
+    )

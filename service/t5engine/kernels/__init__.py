@@ -1,0 +1,1 @@
+"""Our own kernels in C, and what loads them. Runs in the worker."""

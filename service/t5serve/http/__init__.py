@@ -1,0 +1,1 @@
+"""The HTTP side: application, routes, schemas, middleware, API description."""

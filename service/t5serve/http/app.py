@@ -1,0 +1,170 @@
+"""The application: wiring and lifespan."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from t5engine.errors import JobError
+from t5engine.pool.engine import Result
+from t5serve import __version__, logs
+from t5serve.errors import (
+    InvalidRequest,
+    MethodNotAllowed,
+    RequestError,
+    RouteNotFound,
+    ServerFault,
+    StartupError,
+    request_error,
+)
+from t5serve.http.auth import ApiKeys, read_keys
+from t5serve.http.middleware import BodyLimit, RequestContext
+from t5serve.http.responses import error_response
+from t5serve.http.routes.chat import chat_routes
+from t5serve.http.routes.completions import completion_routes
+from t5serve.http.routes.health import health_routes
+from t5serve.http.routes.models import model_routes
+from t5serve.http.routes.page import page_routes
+from t5serve.http.routes.reference import reference_routes
+from t5serve.http.routes.reformulate import reformulate_routes
+from t5serve.metrics import Metrics
+from t5serve.models.registry import ModelRegistry
+from t5serve.models.served_model import ServedModel
+from t5serve.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+def create_app(
+    settings: Settings, models: ModelRegistry, on_failure: Callable[[], None] = lambda: None
+) -> ASGIApp:
+    """Puts the service together.
+
+    Args:
+        settings: limits, deadlines and keys.
+        models: not started yet; the lifespan starts and closes them.
+        on_failure: called when a model will never be ready.
+
+    Raises:
+        StartupError: a setting is invalid.
+    """
+    metrics = Metrics()
+
+    def on_generated(result: Result) -> None:
+        metrics.generated(result.generated, result.queue_ms)
+        logs.generated(result.generated, result.queue_ms, result.ipc_ms)
+
+    for model in models:
+        metrics.watch_engine(model.engine)
+        model.engine.on_generated = on_generated
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        for model in models:
+            model.start()
+        announcements = [
+            asyncio.create_task(_announce(model, metrics, on_failure)) for model in models
+        ]
+        try:
+            yield
+        finally:
+            await asyncio.gather(*(model.close(settings.drain_seconds) for model in models))
+            await asyncio.gather(*announcements)
+
+    routes = [
+        *health_routes(models, metrics),
+        *model_routes(models),
+        *reformulate_routes(models, settings, metrics),
+        *completion_routes(models, settings),
+        *chat_routes(models, settings),
+        *reference_routes(),
+        *page_routes(),
+    ]
+    app = Starlette(
+        routes=routes,
+        middleware=_middleware(settings),
+        exception_handlers={
+            RequestError: _answer_request_error,
+            JobError: _answer_job_error,
+            HTTPException: _answer_http_exception,
+            ClientDisconnect: _answer_disconnect,
+            Exception: _answer_fault,
+        },
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False
+    paths = {route.endpoint: route.path for route in routes}
+    return RequestContext(app, metrics, paths)  # around Starlette's own handling of faults
+
+
+def _middleware(settings: Settings) -> list[Middleware]:
+    """From the outside in."""
+    middleware = [Middleware(BodyLimit, max_bytes=settings.max_body_bytes)]
+    if settings.api_keys_file is not None:
+        middleware.insert(0, Middleware(ApiKeys, keys=read_keys(settings.api_keys_file)))
+    if settings.cors_origins:
+        cors = Middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],  # clients have their own; no cookies are taken
+            expose_headers=["x-request-id", "x-processing-ms", "retry-after"],
+        )
+        middleware.insert(0, cors)  # outside of the keys: a preflight carries none
+    return middleware
+
+
+async def _announce(model: ServedModel, metrics: Metrics, on_failure: Callable[[], None]) -> None:
+    """Logs once that the model is ready, or reports that it never will be."""
+    try:
+        info = await model.ready()
+    except StartupError:
+        on_failure()
+    else:
+        metrics.loaded(info, __version__)
+        logger.info("ready: %s (%s)", info.name, info.description)
+
+
+async def _answer_request_error(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestError):
+        raise error
+    return error_response(error)
+
+
+async def _answer_job_error(_request: Request, error: Exception) -> Response:
+    """Answers what the engine raised, where no route knows which field is at fault."""
+    if not isinstance(error, JobError):
+        raise error
+    return error_response(request_error(error))
+
+
+async def _answer_http_exception(request: Request, error: Exception) -> Response:
+    """Answers what Starlette itself refuses: paths, methods, malformed requests."""
+    if not isinstance(error, HTTPException):
+        raise error
+    headers = dict(error.headers or {})
+    if error.status_code == 404:
+        return error_response(RouteNotFound(f"there is no {request.url.path}"), headers)
+    if error.status_code == 405:
+        message = f"{request.url.path} does not take {request.method}"
+        return error_response(MethodNotAllowed(message), headers)
+    return error_response(InvalidRequest(str(error.detail)), headers)
+
+
+async def _answer_disconnect(_request: Request, _error: Exception) -> Response:
+    """The client left before its request was whole."""
+    return Response(status_code=499)  # nginx's; seen in logs and metrics only
+
+
+async def _answer_fault(_request: Request, _error: Exception) -> Response:
+    return error_response(ServerFault("internal error"))  # uvicorn logs it

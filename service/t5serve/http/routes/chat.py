@@ -1,0 +1,131 @@
+"""POST /v1/chat/completions."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from t5serve.errors import NoUsableOutput
+from t5serve.http.routes.connection import read_body, while_connected
+from t5serve.http.routes.sse import DONE, ServerEvent, event_response
+from t5serve.http.schemas.body import MAX_N, UsageBody, parse
+from t5serve.http.schemas.chat import (
+    ChatChoice,
+    ChatChunk,
+    ChatChunkChoice,
+    ChatMessageBody,
+    ChatRequest,
+    ChatResponse,
+)
+from t5serve.models.registry import ModelRegistry
+from t5serve.reformulation.candidates import original
+from t5serve.reformulation.instructions import Instruction, read_instruction
+from t5serve.reformulation.options import SAMPLING, Options, Strategy
+from t5serve.reformulation.profile import Profile
+from t5serve.reformulation.reformulator import Reformulated, Reformulator
+from t5serve.settings import Settings
+
+QUERIES = 3  # in an answer, where nothing says how many
+
+
+def chat_routes(models: ModelRegistry, settings: Settings) -> list[Route]:
+    """OpenAI's chat, as far as reformulations can be had by it."""
+
+    async def chat(request: Request) -> Response:
+        body = parse(ChatRequest, await read_body(request, settings.timeout_ms / 1000))
+        model = models.find(body.model)
+        instruction = read_instruction(body.question, settings.chat_template)
+        options = _options(body, instruction, model.profile, settings.timeout_ms)
+        work = _reformulate(model.reformulator, instruction.query, options)
+        result = await while_connected(request, work)
+        as_json = instruction.as_json
+        if body.response_format is not None:
+            as_json = body.response_format.type != "text"
+        contents = list(_contents(result, body.n, as_json=as_json))
+        head: dict[str, Any] = {
+            "id": f"chatcmpl-{uuid.uuid4().hex}",
+            "created": int(time.time()),
+            "model": model.name,
+            "system_fingerprint": await model.fingerprint.text(),
+        }
+        usage = UsageBody(
+            prompt_tokens=result.prompt_tokens,
+            completion_tokens=result.completion_tokens,
+            total_tokens=result.prompt_tokens + result.completion_tokens,
+        )
+        if body.stream:
+            wanted = body.stream_options is not None and body.stream_options.include_usage
+            return await event_response(_events(head, contents, usage if wanted else None))
+        choices = [
+            ChatChoice(index=index, message=ChatMessageBody(content=content))
+            for index, content in enumerate(contents)
+        ]
+        return JSONResponse(ChatResponse(**head, choices=choices, usage=usage).model_dump())
+
+    return [Route("/v1/chat/completions", chat, methods=["POST"])]
+
+
+def _options(
+    body: ChatRequest, instruction: Instruction, profile: Profile, timeout_ms: int
+) -> Options:
+    wanted = body.response_format.count if body.response_format is not None else None
+    each = wanted or instruction.count or QUERIES
+    parameters = {}
+    strategy: Strategy = "auto"
+    if profile.generation.strategy == "sample":
+        given = {name: getattr(body, name, None) for name in SAMPLING}
+        parameters = {name: value for name, value in given.items() if value}
+        if body.seed is not None:
+            parameters["seed"] = body.seed % 2**63
+        if body.temperature == 0:  # no chance wanted, and samples without any would be one
+            strategy, parameters = "diverse_beam", {}
+    most = body.max_completion_tokens or body.max_tokens or profile.generation.max_tokens
+    return Options(
+        task=body.task,
+        n=min(each * body.n, MAX_N),
+        strategy=strategy,
+        parameters=parameters,
+        max_tokens=min(most, profile.generation.max_tokens),
+        strict=True,
+        timeout_ms=timeout_ms,
+    )
+
+
+async def _reformulate(reformulator: Reformulator, query: str, options: Options) -> Reformulated:
+    try:
+        (result,) = await reformulator.reformulate([query], options, params=["messages"])
+    except NoUsableOutput:
+        return Reformulated(query, [original(query)])
+    return result
+
+
+def _contents(result: Reformulated, n: int, *, as_json: bool) -> Iterator[str]:
+    """The content of each choice: its share of the reformulations, one a line or as JSON."""
+    queries = [one.text for one in result.reformulations]
+    for index in range(n):
+        share = queries[index::n] or [queries[index % len(queries)]]
+        yield json.dumps({"queries": share}, ensure_ascii=False) if as_json else "\n".join(share)
+
+
+async def _events(
+    head: dict[str, Any], contents: list[str], usage: UsageBody | None
+) -> AsyncIterator[ServerEvent]:
+    def chunk(choices: list[ChatChunkChoice], usage: UsageBody | None = None) -> ServerEvent:
+        body = ChatChunk(**head, choices=choices, usage=usage)
+        return ServerEvent(None, body.model_dump())
+
+    for index, content in enumerate(contents):
+        yield chunk([ChatChunkChoice(index=index, delta={"role": "assistant", "content": ""})])
+        for line in content.splitlines(keepends=True):
+            yield chunk([ChatChunkChoice(index=index, delta={"content": line})])
+        yield chunk([ChatChunkChoice(index=index, delta={}, finish_reason="stop")])
+    if usage is not None:
+        yield chunk([], usage)
+    yield DONE

@@ -1,0 +1,33 @@
+"""GET /healthz, /readyz and /metrics: how the service is."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from t5serve.errors import NotReady
+from t5serve.metrics import Metrics
+from t5serve.models.registry import ModelRegistry
+
+
+def health_routes(models: ModelRegistry, metrics: Metrics) -> list[Route]:
+    """Routes that tell a supervisor how the service is."""
+
+    async def healthz(_request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def readyz(_request: Request) -> Response:
+        model = models.default
+        if model.engine.state != "ready":
+            raise NotReady(f"the service is {model.engine.state}")
+        return JSONResponse({"status": "ready", "model": model.name})
+
+    async def scrape(_request: Request) -> Response:
+        return Response(metrics.text(), media_type=metrics.content_type)
+
+    return [
+        Route("/healthz", healthz, methods=["GET"]),
+        Route("/readyz", readyz, methods=["GET"]),
+        Route("/metrics", scrape, methods=["GET"]),
+    ]

@@ -1,0 +1,40 @@
+"""GET /v1/models and /v1/models/{id}: which model is served."""
+
+from __future__ import annotations
+
+import time
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from t5serve.http.schemas.models import ModelBody, ModelList
+from t5serve.models.registry import ModelRegistry
+from t5serve.models.served_model import ServedModel
+
+
+def model_routes(models: ModelRegistry) -> list[Route]:
+    """OpenAI's list of models."""
+    created = int(time.time())
+
+    def describe(model: ServedModel) -> ModelBody:
+        return ModelBody(
+            id=model.name,
+            created=created,
+            description=model.info.description,
+            tasks=model.profile.tasks,
+            max_input_tokens=model.info.max_input_tokens,
+            max_tokens=model.info.max_tokens,
+            generation=model.profile.generation.given(),
+        )
+
+    async def list_models(_request: Request) -> Response:
+        return JSONResponse(ModelList(data=[describe(model) for model in models]).model_dump())
+
+    async def get_model(request: Request) -> Response:
+        return JSONResponse(describe(models.find(request.path_params["id"])).model_dump())
+
+    return [
+        Route("/v1/models", list_models, methods=["GET"]),
+        Route("/v1/models/{id:path}", get_model, methods=["GET"]),
+    ]

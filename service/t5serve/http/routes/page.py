@@ -1,0 +1,47 @@
+"""GET / and /static/{name}: the web page."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from t5serve.http.asset import Asset
+
+MEDIA_TYPES = {
+    "css": "text/css",
+    "html": "text/html",
+    "js": "text/javascript",
+    "svg": "image/svg+xml",
+}
+
+
+def page_routes() -> list[Route]:
+    """The page, and what it is made of."""
+    assets = read_assets()
+
+    async def page(request: Request) -> Response:
+        return assets["index.html"].answer(request)
+
+    async def asset(request: Request) -> Response:
+        found = assets.get(request.path_params["name"])
+        if found is None:
+            raise HTTPException(404)
+        return found.answer(request)
+
+    return [
+        Route("/", page, methods=["GET"]),
+        Route("/static/{name}", asset, methods=["GET"]),
+    ]
+
+
+def read_assets() -> dict[str, Asset]:
+    """Every file of the page, by its name."""
+    folder = resources.files("t5serve") / "page"
+    return {
+        file.name: Asset.of(file.read_bytes(), MEDIA_TYPES[file.name.rpartition(".")[2]])
+        for file in folder.iterdir()
+    }

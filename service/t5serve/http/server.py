@@ -1,0 +1,60 @@
+"""Running the service: models, application, uvicorn, and an orderly end."""
+
+from __future__ import annotations
+
+from types import FrameType
+
+import uvicorn
+
+from t5serve import logs
+from t5serve.errors import StartupError
+from t5serve.http.app import create_app
+from t5serve.http.protocol import Protocol
+from t5serve.models.registry import ModelRegistry
+from t5serve.models.served_model import ServedModel
+from t5serve.settings import Settings
+
+
+def serve(settings: Settings) -> None:
+    """Serves until a signal ends it.
+
+    Raises:
+        StartupError: the model can't be served.
+    """
+    logs.configure(settings.log_level, settings.log_format)
+    models = ModelRegistry([ServedModel.from_settings(settings)])
+
+    def give_up() -> None:
+        server.should_exit = True
+
+    server = _Server(
+        uvicorn.Config(
+            create_app(settings, models, on_failure=give_up),
+            host=settings.host,
+            port=settings.port,
+            http=Protocol,
+            log_config=None,  # uvicorn's lines go through our handler
+            access_log=False,  # ours says more
+            lifespan="on",
+            server_header=False,
+            timeout_graceful_shutdown=settings.drain_seconds,
+        ),
+        models,
+    )
+    server.run()
+    for model in models:
+        if model.engine.failure is not None:
+            raise StartupError(model.engine.failure)
+
+
+class _Server(uvicorn.Server):
+    """Drains the engines at a signal, at once, so that open connections see it."""
+
+    def __init__(self, config: uvicorn.Config, models: ModelRegistry) -> None:
+        super().__init__(config)
+        self._models = models
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        for model in self._models:
+            model.engine.drain()
+        super().handle_exit(sig, frame)

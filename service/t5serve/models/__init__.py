@@ -1,0 +1,1 @@
+"""The models that are served, and everything that belongs to one model alone."""

@@ -1,0 +1,53 @@
+"""Decides at once whether a request is accepted: never a hidden wait."""
+
+from __future__ import annotations
+
+from t5engine.decoding.config import GenerationConfig
+from t5engine.pool.engine import Engine
+from t5serve.errors import InvalidRequest, NotReady, QueueFull
+from t5serve.settings import Settings
+
+
+class Admission:
+    """Checks a request against the limits of one model and the room in its queue."""
+
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self._engine = engine
+        self._max_queries = settings.max_queries
+        self._max_request_tokens = settings.max_request_tokens
+
+    def check_budget(
+        self, inputs: int, config: GenerationConfig, *, param: str | None = None
+    ) -> None:
+        """Refuses a request that would keep the service busy for too long.
+
+        Args:
+            inputs: how many inputs are to be decoded.
+            config: how each of them is decoded.
+            param: the field that holds the inputs.
+
+        Raises:
+            InvalidRequest: more inputs, or more tokens in all, than one request may ask for.
+        """
+        limit = self._max_queries
+        if inputs > limit:
+            raise InvalidRequest(f"{inputs} inputs, at most {limit} are taken", param=param)
+        tokens = inputs * config.width * config.max_tokens
+        budget = self._max_request_tokens
+        if tokens > budget:
+            raise InvalidRequest(
+                f"{inputs} inputs x {config.width} sequences x {config.max_tokens} tokens are"
+                f" {tokens}, at most {budget} are taken"
+            )
+
+    def check_room(self, inputs: int, config: GenerationConfig) -> None:
+        """Refuses a request of which a part would find the queue full.
+
+        Raises:
+            NotReady: no worker is ready.
+            QueueFull: there is no room for all inputs.
+        """
+        if self._engine.state != "ready":
+            raise NotReady(f"the service is {self._engine.state}")
+        if self._engine.room(config.width) < inputs:
+            raise QueueFull(f"no room for {inputs} more; try again")

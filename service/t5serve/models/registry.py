@@ -1,0 +1,40 @@
+"""The models that a service has, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from t5serve.errors import ModelNotFound
+from t5serve.models.served_model import ServedModel
+
+
+class ModelRegistry:
+    """Finds a model by the name that a request gives.
+
+    Args:
+        models: at least one; the first is the default.
+    """
+
+    def __init__(self, models: Sequence[ServedModel]) -> None:
+        self._models = models
+
+    def __iter__(self) -> Iterator[ServedModel]:
+        return iter(self._models)
+
+    @property
+    def default(self) -> ServedModel:
+        """The model of a request that names none."""
+        return self._models[0]
+
+    def find(self, name: str) -> ServedModel:
+        """The model of this name.
+
+        Raises:
+            ModelNotFound: no model has this name.
+            NotReady: a model is still loading, and its name is not known.
+        """
+        for model in self._models:
+            if model.name == name:
+                return model
+        names = ", ".join(repr(model.name) for model in self._models)
+        raise ModelNotFound(f"there is no model {name!r} here; there is {names}", param="model")

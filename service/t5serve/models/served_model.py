@@ -1,0 +1,149 @@
+"""One served model: engine, profile, fingerprint, admission."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+from t5engine.config import WorkerConfig
+from t5engine.cpus import plan
+from t5engine.decoding.config import GenerationConfig
+from t5engine.errors import ModelLoadError
+from t5engine.messages import ModelInfo
+from t5engine.pool.engine import Engine
+from t5gguf.recipe import Recipe
+from t5serve.errors import NotReady, StartupError
+from t5serve.models.admission import Admission
+from t5serve.models.fingerprint import Fingerprint
+from t5serve.reformulation.options import Options
+from t5serve.reformulation.profile import Profile
+from t5serve.reformulation.reformulator import Reformulator
+from t5serve.settings import Settings
+
+
+class ServedModel:
+    """A model that is served. Everything that is per model hangs here; nothing is global.
+
+    Attributes:
+        path: the GGUF file.
+        recipe: the recipe that named the model, if one did.
+        engine: the worker processes that have the model.
+        admission: whether a request is accepted.
+        fingerprint: what answers depend on besides the request.
+    """
+
+    def __init__(
+        self, engine: Engine, settings: Settings, path: Path, recipe: Recipe | None = None
+    ) -> None:
+        self.path = path
+        self.recipe = recipe
+        self.engine = engine
+        self.admission = Admission(engine, settings)
+        self.fingerprint = Fingerprint(path)
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """Finds the model that the settings name; its engine is not started yet.
+
+        Raises:
+            StartupError: there is no such model.
+        """
+        path, recipe = settings.find_model()
+        workers = [
+            WorkerConfig(
+                model=str(path),
+                threads=share.threads,
+                cpus=list(share.cpus),
+                max_input_tokens=settings.max_input_tokens,
+                logit_scale=settings.logit_scale,
+                backend=settings.backend,
+                max_batch=settings.max_batch,
+                batch_window_ms=settings.batch_window_ms,
+                prompt_lookup_num_tokens=settings.prompt_lookup_num_tokens,
+                ggml_backends=str(settings.ggml_backends) if settings.ggml_backends else None,
+                kernels=settings.kernels,
+            )
+            for share in plan(settings.workers, settings.threads)
+        ]
+        return cls(Engine(workers, max_queue=settings.max_queue), settings, path, recipe)
+
+    async def __aenter__(self) -> Self:
+        """Starts the engine and waits until the model is loaded.
+
+        Raises:
+            StartupError: the model can't be loaded.
+        """
+        self.start()
+        try:
+            await self.ready()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def start(self) -> None:
+        """Starts the workers, and reads the file for its fingerprint."""
+        self.engine.start()
+        self.fingerprint.start()
+
+    async def ready(self) -> ModelInfo:
+        """Waits until the model is loaded.
+
+        Raises:
+            StartupError: the model can't be loaded.
+        """
+        try:
+            return await self.engine.ready()
+        except ModelLoadError as error:
+            raise StartupError(str(error)) from error
+
+    async def close(self, drain_seconds: float = 0.0) -> None:
+        """Lets running jobs finish for so long, then ends the workers."""
+        await self.engine.close(drain_seconds)
+
+    @property
+    def info(self) -> ModelInfo:
+        """What the workers know of the file.
+
+        Raises:
+            NotReady: the model is not loaded yet.
+        """
+        if self.engine.model is None:
+            raise NotReady(f"the service is {self.engine.state}")
+        return self.engine.model
+
+    @property
+    def name(self) -> str:
+        """What a request calls the model.
+
+        Raises:
+            NotReady: the model is not loaded yet.
+        """
+        return self.info.name
+
+    @cached_property
+    def profile(self) -> Profile:
+        """The model's tasks and generation defaults.
+
+        Raises:
+            NotReady: the model is not loaded yet.
+        """
+        return Profile.of(self.info, self.recipe)
+
+    @cached_property
+    def reformulator(self) -> Reformulator:
+        """Reformulates queries with this model.
+
+        Raises:
+            NotReady: the model is not loaded yet.
+        """
+        return Reformulator(self.engine, self.profile, self._admit)
+
+    def _admit(self, queries: int, config: GenerationConfig, options: Options) -> None:
+        self.admission.check_budget(queries, config, param="queries")
+        if options.strict:  # else the original stands in for a query without room
+            self.admission.check_room(queries, config)

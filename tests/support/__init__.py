@@ -1,0 +1,1 @@
+"""Helpers of the tests: fakes, tiny checkpoints, servers to start and stop."""

@@ -1,0 +1,229 @@
+"""What the tests of decoding share: golden cases, files, and generations in this process.
+
+Models get one thread: steps of tiny ones are over before two threads have found each other.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from support import tiny
+from support.parity import golden
+from t5engine.decoding.config import GenerationConfig
+from t5engine.decoding.logprobs import F32
+from t5engine.decoding.processors import Processors
+from t5engine.messages import Failed, Generate, Generated, Output, Progress, Token
+from t5engine.worker.job import Generation
+from t5engine.worker.loop import advance
+from t5engine.worker.model import Model, load
+from t5gguf.checkpoint import Checkpoint
+from t5gguf.convert import Converter
+from t5gguf.reference import DecoderState, Reference
+from t5gguf.writer import Provenance
+
+PAD, EOS, UNK = 0, tiny.EOS, 2
+QUERIES = tiny.QUERIES.read_text(encoding="utf-8").splitlines()
+
+
+@dataclass
+class SamplingCase:
+    """A distribution by transformers: see golden/sampling.py.
+
+    Attributes:
+        options: of the configuration, by our names.
+        start: the decoder's start token.
+        tokens: that follow it.
+        logits: after them, (n_vocab,).
+        suppressed: ids that never come out.
+        probabilities: of every id, (n_vocab,).
+    """
+
+    options: dict[str, Any]
+    start: int
+    tokens: list[int]
+    logits: F32
+    suppressed: npt.NDArray[np.intp]
+    probabilities: F32
+
+    @property
+    def config(self) -> GenerationConfig:
+        return GenerationConfig(max_tokens=1, do_sample=True, **self.options)
+
+    @property
+    def processed(self) -> F32:
+        """The logits after our processors."""
+        processors = Processors(self.config, start=self.start, suppressed=self.suppressed)
+        return processors(self.logits, self.tokens)
+
+
+def sampling_cases() -> list[SamplingCase]:
+    document = golden("sampling")
+    pieces = document["pieces"]
+    cases = []
+    for case in document["cases"]:
+        prefix = document["prefixes"][case["prefix"]]
+        logits = _floats(prefix["logits"])
+        probabilities = np.zeros(logits.size, np.float32)
+        probabilities[:pieces] = _floats(case["probabilities"])
+        options = dict(case["kwargs"])
+        bias = options.pop("sequence_bias", [])
+        if bias:
+            options["logit_bias"] = {token: value for [token], value in bias}
+        start, *tokens = prefix["decoder_ids"]
+        suppressed = np.array([PAD, UNK, *range(pieces, logits.size)], np.intp)
+        cases.append(SamplingCase(options, start, tokens, logits, suppressed, probabilities))
+    return cases
+
+
+def convert(checkpoint: Path, file: Path, file_type: str = "F32") -> Path:
+    """Writes a checkpoint's GGUF file, and returns it."""
+    converter = Converter(checkpoint, Provenance(checkpoint.name), QUERIES[:1])
+    return converter.convert(file, file_type, progress=False).path
+
+
+def open_model(
+    path: Path, backend: Literal["graph", "llama"], rows: int = 20, *, own_kernels: bool = True
+) -> Model:
+    return load(
+        path,
+        threads=1,
+        max_input_tokens=64,
+        max_tokens=64,
+        logit_scale=None,
+        backend=backend,
+        rows=rows,
+        own_kernels=own_kernels,
+    )
+
+
+def golden_config(kwargs: dict[str, Any]) -> GenerationConfig:
+    """The configuration that a golden case's arguments of transformers' `generate` ask for."""
+    ours = {"max_new_tokens": "max_tokens"}
+    return GenerationConfig(**{ours.get(name, name): value for name, value in kwargs.items()})
+
+
+def with_end(output: Output) -> list[int]:
+    """A sequence's ids as the golden files have them: `</s>` belongs to it."""
+    ended = output.decoded > len(output.tokens)
+    return [*output.tokens, EOS] if ended else output.tokens
+
+
+class ReferenceBackend:
+    """The converter's numpy model, which is exact: F32 throughout, and GELU from no table."""
+
+    name = "reference"
+    kernels = "numpy's"
+    rows = inputs = 20
+    max_input_tokens = max_tokens = 64
+
+    def __init__(self, checkpoint: Path) -> None:
+        self._reference = Reference(Checkpoint.open(checkpoint))
+        self.n_vocab = self._reference.config.vocab_size
+        self._states: dict[int, DecoderState] = {}
+
+    def encode(self, row: int, ids: Sequence[int]) -> None:
+        self._states[row] = self._reference.start(self._reference.encode(list(ids)))
+
+    def step(self, rows: Sequence[int], tokens: Sequence[int]) -> list[F32]:
+        pairs = zip(rows, tokens, strict=True)
+        return [self._reference.step(self._states[row], token) for row, token in pairs]
+
+    def extend(self, rows: Sequence[int], tokens: Sequence[Sequence[int]]) -> list[F32]:
+        steps = [self.step(rows, place) for place in zip(*tokens, strict=True)]
+        return [np.stack(logits) for logits in zip(*steps, strict=True)]
+
+    def rewind(self, row: int, position: int) -> None:
+        raise NotImplementedError  # nothing is drafted here
+
+    def reorder(self, rows: Sequence[int], parents: Sequence[int]) -> None:
+        states = [self._states[parent] for parent in parents]
+        copies = [DecoderState(one.cross, list(one.past), one.length) for one in states]
+        self._states.update(zip(rows, copies, strict=True))
+
+    def release(self, row: int) -> None:
+        self._states.pop(row, None)
+
+
+@dataclass
+class Answer:
+    """All that was sent of one job."""
+
+    outcome: Generated | Failed | None = None
+    progress: list[Progress] = field(default_factory=list)
+
+    @property
+    def outputs(self) -> list[Output]:
+        assert isinstance(self.outcome, Generated), self.outcome
+        return self.outcome.outputs
+
+    @property
+    def sequences(self) -> list[list[int]]:
+        return [with_end(output) for output in self.outputs]
+
+    def streamed(self, index: int) -> tuple[str, list[Token]]:
+        """Text and tokens of one sequence, as its parts came."""
+        parts = [part for part in self.progress if part.index == index]
+        assert all(part.text or part.details for part in parts)
+        tokens = [token for part in parts for token in part.details or []]
+        return "".join(part.text for part in parts), tokens
+
+
+def run(
+    model: Model, requests: Iterable[Generate], joins: Sequence[int] = (), *, drafts: int = 0
+) -> list[Answer]:
+    """The answers to jobs that start in this order, as soon as there is room.
+
+    Args:
+        model: is given back with every row free.
+        requests: numbered from 0.
+        joins: the step before which each joins at the earliest; all at once by default.
+        drafts: tokens that are drafted for a sequence that is alone.
+    """
+    waiting = list(requests)
+    answers = [Answer() for _ in waiting]
+    active: list[Generation] = []
+    step = 0
+    while waiting or active:
+        while waiting and (not active or step >= max(joins[: waiting[0].job + 1], default=0)):
+            wanted = waiting[0].config.width + sum(one.width for one in active)
+            if active and (wanted > model.backend.rows or len(active) == model.backend.inputs):
+                break
+            used = {row for one in active for row in one.rows}
+            row = min(set(range(model.backend.rows)) - used)
+            active.append(Generation(waiting.pop(0), model, row))
+        _check_rows(active)
+        for message in advance(model, active, drafts):
+            assert isinstance(message, Progress | Generated | Failed)
+            answer = answers[message.job]
+            assert answer.outcome is None
+            if isinstance(message, Progress):
+                answer.progress.append(message)
+            else:
+                answer.outcome = message
+        active = [one for one in active if one.rows]
+        step += 1
+    return answers
+
+
+def run_one(model: Model, request: Generate, *, drafts: int = 0) -> Answer:
+    """The answer to job 0, alone."""
+    return run(model, [request], drafts=drafts)[0]
+
+
+def _floats(text: str) -> F32:
+    return np.frombuffer(base64.b64decode(text), "<f4")
+
+
+def _check_rows(active: Sequence[Generation]) -> None:
+    """A row decodes one sequence, and none is much higher than so many need."""
+    rows = [row for one in active for row in one.rows]
+    assert len(set(rows)) == len(rows)
+    assert max(rows) < len(rows) + 4
+    assert all(len(one.rows) == len(one.tokens) <= one.width for one in active)

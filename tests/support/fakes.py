@@ -1,0 +1,157 @@
+"""Hand-written stand-ins for what is slow or has to fail on purpose."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from t5engine.config import WorkerConfig
+from t5engine.decoding.config import GenerationConfig
+from t5engine.messages import (
+    Cancel,
+    FromWorker,
+    Generate,
+    Generated,
+    JobMessage,
+    ModelInfo,
+    Output,
+    Ready,
+    Timings,
+    ToWorker,
+    Unloadable,
+)
+from t5engine.pool.engine import Engine, Result
+from t5serve.models.registry import ModelRegistry
+from t5serve.models.served_model import ServedModel
+from t5serve.settings import Settings
+
+MODEL = ModelInfo(
+    name="fake",
+    description="no model at all",
+    n_vocab=10,
+    max_input_tokens=512,
+    max_tokens=128,
+    metadata={"t5serve.tasks": "paraphrase,fix", "t5serve.prefix.fix": "fix: "},
+)
+CONFIG = WorkerConfig("fake.gguf", threads=1, cpus=[], max_input_tokens=512)
+
+
+def answer(message: JobMessage, *texts: str) -> Generated:
+    """What a worker would send: by default the input in capitals."""
+    assert isinstance(message, Generate)
+    return Generated(
+        job=message.job,
+        outputs=[
+            Output(
+                text=text,
+                tokens=[3, 4],
+                logprob=-1.5 - place,
+                decoded=3,
+                score=-0.5 - place / 3,
+                finish_reason="stop",
+            )
+            for place, text in enumerate(texts or [(message.text or "").upper()])
+        ],
+        prompt_tokens=5,
+        timings=Timings(0.1, 1.0, 2.0),
+        batch=1,
+    )
+
+
+class FakeProcess:
+    """A worker process that a test plays: it reads `inbox`, and calls `reply` or `die`.
+
+    `capacity` is how many sequences it takes, over as many inputs.
+    """
+
+    pid = 1
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.inbox: list[JobMessage] = []
+        self.cancelled: list[int] = []
+        self.alive = True
+        self._outbox: asyncio.Queue[FromWorker | None] = asyncio.Queue()
+
+    def send(self, message: ToWorker) -> None:
+        if isinstance(message, Cancel):
+            self.cancelled.append(message.job)
+        else:
+            self.inbox.append(message)
+
+    async def receive(self) -> FromWorker | None:
+        return await self._outbox.get()
+
+    def kill(self) -> None:
+        self.die()
+
+    async def close(self) -> str:
+        self.alive = False
+        return "was closed by the test"
+
+    def ready(self) -> None:
+        self.reply(Ready(MODEL, threads=1, sequences=self.capacity, inputs=self.capacity))
+
+    def reply(self, message: FromWorker) -> None:
+        self._outbox.put_nowait(message)
+
+    def die(self) -> None:
+        self._outbox.put_nowait(None)
+
+
+class FakePool:
+    """Starts fake processes, and remembers them in the order of their start."""
+
+    def __init__(self, capacity: int = 1, unloadable: str | None = None) -> None:
+        self.processes: list[FakeProcess] = []
+        self._capacity = capacity
+        self._unloadable = unloadable
+
+    async def start(self, _config: WorkerConfig) -> FakeProcess:
+        process = FakeProcess(self._capacity)
+        self.processes.append(process)
+        if self._unloadable is None:
+            process.ready()
+        else:
+            process.reply(Unloadable(self._unloadable))
+        return process
+
+    @property
+    def newest(self) -> FakeProcess:
+        return self.processes[-1]
+
+
+def submit(engine: Engine, text: str, seconds: float = 5.0) -> asyncio.Task[Result]:
+    """Asks for a greedy answer, which comes once the fake process replies."""
+    config = GenerationConfig(max_tokens=8)
+    return asyncio.create_task(engine.generate(config, text=text, timeout=seconds))
+
+
+def unstarted_models() -> ModelRegistry:
+    """The models of an application that never runs."""
+    engine = Engine([CONFIG], max_queue=64, start=FakePool().start)
+    return ModelRegistry([ServedModel(engine, Settings(), Path("fake.gguf"))])
+
+
+async def settle() -> None:
+    """Lets every task that can run do so."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def with_engine(
+    test: Callable[[Engine, FakePool], Awaitable[None]],
+    *,
+    capacity: int = 1,
+    workers: int = 1,
+    max_queue: int = 8,
+) -> None:
+    """Runs a test's coroutine with an engine of fake processes."""
+
+    async def run() -> None:
+        pool = FakePool(capacity)
+        async with Engine([CONFIG] * workers, max_queue=max_queue, start=pool.start) as engine:
+            await test(engine, pool)
+
+    asyncio.run(run())

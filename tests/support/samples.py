@@ -1,0 +1,98 @@
+"""Literals and small files that several tests of the converter share."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+from sentencepiece import sentencepiece_model_pb2
+
+from t5engine.reader import GGUFFile
+from t5gguf.checkpoint import Config
+
+INCLUDED = Path(__file__).parents[2] / "gguf" / "models" / "tiny-t5-Q8_0.gguf"
+
+T5_BASE = Config(
+    architecture="T5ForConditionalGeneration",
+    vocab_size=32128,
+    d_model=768,
+    d_kv=64,
+    d_ff=3072,
+    num_heads=12,
+    num_layers=12,
+    num_decoder_layers=12,
+    relative_attention_num_buckets=32,
+    relative_attention_max_distance=128,
+    layer_norm_epsilon=1e-6,
+    is_gated=False,
+    tie_word_embeddings=True,
+    scale_decoder_outputs=True,
+    n_positions=512,
+    decoder_start_token_id=0,
+    pad_token_id=0,
+    eos_token_id=1,
+)
+
+
+def write_json(path: Path, document: object) -> None:
+    path.write_text(json.dumps(document), encoding="utf-8")
+
+
+def read_proto(path: Path) -> Any:
+    proto = sentencepiece_model_pb2.ModelProto()
+    proto.ParseFromString(path.read_bytes())
+    return proto
+
+
+def tokenizer_json(spiece: Path, *, sentinels: int = 0) -> dict[str, Any]:
+    """What the `tokenizers` library would write for the vocabulary of a spiece.model.
+
+    Hugging Face writes the sentinels into the Unigram table itself, with score 0.
+    """
+    proto = read_proto(spiece)
+    charsmap = base64.b64encode(proto.normalizer_spec.precompiled_charsmap).decode()
+    named = [f"<extra_id_{sentinels - 1 - index}>" for index in range(sentinels)]
+    special = {0: "<pad>", 1: "</s>", 2: "<unk>", **dict(enumerate(named, len(proto.pieces)))}
+    return {
+        "version": "1.0",
+        "added_tokens": [
+            {"id": index, "content": content, "special": True, "normalized": False}
+            for index, content in special.items()
+        ],
+        "normalizer": {
+            "type": "Sequence",
+            "normalizers": [
+                {"type": "Strip", "strip_left": False, "strip_right": True},
+                {
+                    "type": "Sequence",
+                    "normalizers": [{"type": "Precompiled", "precompiled_charsmap": charsmap}],
+                },
+            ],
+        },
+        "model": {
+            "type": "Unigram",
+            "unk_id": 2,
+            "vocab": [
+                *([piece.piece, piece.score] for piece in proto.pieces),
+                *([name, 0.0] for name in named),
+            ],
+        },
+    }
+
+
+def included_vocabulary(path: Path) -> None:
+    """Writes the included model's vocabulary, of 8,000 pieces, as a spiece.model."""
+    metadata = GGUFFile.open(INCLUDED).metadata
+    proto = sentencepiece_model_pb2.ModelProto()
+    parts = ("tokens", "scores", "token_type")  # ggml's types have SentencePiece's numbers
+    columns = zip(*(metadata[f"tokenizer.ggml.{part}"] for part in parts), strict=True)
+    for token, score, kind in columns:
+        proto.pieces.add(piece=token, score=score, type=int(kind))
+    charsmap = metadata["tokenizer.ggml.precompiled_charsmap"]
+    proto.normalizer_spec.precompiled_charsmap = charsmap.tobytes()
+    proto.normalizer_spec.add_dummy_prefix = True
+    proto.normalizer_spec.remove_extra_whitespaces = True
+    proto.trainer_spec.model_type = sentencepiece_model_pb2.TrainerSpec.UNIGRAM
+    path.write_bytes(proto.SerializeToString())
