@@ -18,7 +18,7 @@ from gguf import GGMLQuantizationType as Type
 
 from t5engine.config import WorkerConfig
 from t5engine.cpus import plan
-from t5engine.decoding.config import GenerationConfig
+from t5engine.decoding.parameters import GenerationConfig
 from t5engine.pool.engine import Engine
 from t5gguf import size
 from t5gguf.convert import Converter

@@ -10,13 +10,14 @@ from typing import get_args
 
 from gguf import GGMLQuantizationType as Type
 
+from t5engine.decoding.parameters import MAX_TOKENS
 from t5gguf import recipe as recipes
 from t5gguf import size
 from t5gguf.checkpoint import Config
 from t5gguf.convert import Converter, Written
 from t5gguf.errors import ConversionError
 from t5gguf.quantize import F16_INPUT_LIMIT, GROUPS, POLICIES, group_types
-from t5gguf.recipe import MAX_TOKENS, Recipe, RecipeError, TensorType
+from t5gguf.recipe import Recipe, RecipeError, TensorType
 from t5gguf.tensor_map import Role
 from t5gguf.trimming import Loss
 from t5gguf.vocab import Trimming

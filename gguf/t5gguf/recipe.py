@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
+
+from t5engine.decoding.parameters import MAX_TOKENS, PARAMETERS
 
 BUNDLED = Path(__file__).parent / "bundled"  # in an installed wheel
 CHECKOUT = Path(__file__).parents[1]  # the repository's gguf/
 REPO = re.compile(r"[\w.-]+/[\w.-]+")
 
-MAX_TOKENS = 128  # the service's most per sequence
-MAX_WIDTH = 20  # and of sequences per query
 TensorType = Literal["F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q4_0"]
 
 
@@ -32,26 +32,44 @@ class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sha256: dict[str, str] = {}
 
 
-class Generation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class GenerationDefaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What generation does unless the request says otherwise; by Hugging Face's names."""
 
     max_tokens: Annotated[int, Meta(ge=1, le=MAX_TOKENS)] = 64
     strategy: Literal["auto", "greedy", "beam", "diverse_beam", "sample"] = "auto"
-    num_beams: Annotated[int, Meta(ge=1, le=MAX_WIDTH)] | None = None
-    num_beam_groups: Annotated[int, Meta(ge=1, le=MAX_WIDTH)] | None = None
-    length_penalty: Annotated[float, Meta(ge=-100, le=100)] | None = None
-    diversity_penalty: Annotated[float, Meta(gt=0, le=100)] | None = None
-    temperature: Annotated[float, Meta(ge=0, le=100)] | None = None
-    top_k: Annotated[int, Meta(ge=0, lt=2**31)] | None = None
-    top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
-    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    repetition_penalty: Annotated[float, Meta(ge=0.01, le=100)] | None = None
-    no_repeat_ngram_size: Annotated[int, Meta(ge=0, lt=2**31)] | None = None
+
+    @property
+    def parameters(self) -> dict[str, int | float]:
+        """The parameters that are set, by name."""
+        values = {name: getattr(self, name, None) for name in PARAMETERS}
+        return {name: value for name, value in values.items() if value is not None}
 
     def given(self) -> dict[str, int | float | str]:
-        """The fields that say something, by name."""
+        """The fields that are set, by name."""
         fields = msgspec.structs.asdict(self)
         return {name: value for name, value in fields.items() if value not in (None, "auto")}
+
+
+def _parameter_field(name: str) -> tuple[str, Any, None]:
+    """A field for a row of the table of generation parameters."""
+    row = PARAMETERS[name]
+    return name, Annotated[row.value_type, Meta(**row.parameter.bounds)] | None, None
+
+
+if TYPE_CHECKING:
+
+    class Generation(GenerationDefaults, frozen=True):
+        """GenerationDefaults with a field for every generation parameter."""
+
+        def __init__(self, **fields: Any) -> None: ...  # noqa: ANN401 - by the table
+else:
+    Generation = msgspec.defstruct(
+        "Generation",
+        [_parameter_field(name) for name, row in PARAMETERS.items() if row.parameter.in_recipes],
+        bases=(GenerationDefaults,),
+        frozen=True,
+        forbid_unknown_fields=True,
+    )
 
 
 class Quantisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 from gguf import GGMLQuantizationType as Type
 
-from t5engine.config import MAX_TOKENS, WorkerConfig
+from t5engine.config import WorkerConfig
 from t5engine.cpus import plan
+from t5engine.decoding.parameters import MAX_TOKENS
 from t5engine.errors import EngineError
 from t5engine.pool.engine import Engine
 from t5engine.reader import GGUFFile, ReadError, StoredTensor

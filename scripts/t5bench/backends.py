@@ -20,8 +20,8 @@ from typing import Any, Literal
 from msgspec import structs
 
 from t5bench import environment, probe
-from t5engine.config import MAX_TOKENS
 from t5engine.cpus import plan
+from t5engine.decoding.parameters import MAX_TOKENS
 
 # Name: (backend, whether it multiplies with our own kernels).
 CONTESTANTS: dict[str, tuple[Literal["graph", "llama"], bool]] = {
@@ -143,7 +143,7 @@ def _rows(contestants: dict[str, Any], options: argparse.Namespace) -> None:
 
 def _n_best(loaded: Any, options: argparse.Namespace) -> None:  # noqa: ANN401 - see there
     """Several sequences of one query, against as many requests for one."""
-    from t5engine.decoding.config import GenerationConfig  # noqa: PLC0415
+    from t5engine.decoding.parameters import GenerationConfig  # noqa: PLC0415
     from t5engine.messages import Generate  # noqa: PLC0415
     from t5engine.worker.job import Generation  # noqa: PLC0415
     from t5engine.worker.loop import advance  # noqa: PLC0415

@@ -11,7 +11,7 @@ import torch
 import transformers
 from tqdm import tqdm
 
-from t5engine.decoding.config import GenerationConfig
+from t5engine.decoding.parameters import GenerationConfig
 from t5engine.messages import Output
 from t5eval.errors import EvaluationError
 from t5eval.systems import Answer, Request

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-MAX_TOKENS = 128  # the contract's most per sequence
+from t5engine.decoding.parameters import MAX_TOKENS
 
 
 class WorkerConfig(msgspec.Struct, frozen=True):

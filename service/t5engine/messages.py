@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from t5engine.decoding.config import GenerationConfig
+from t5engine.decoding.parameters import GenerationConfig
 
 HEADER = struct.Struct("<I")
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from support import tiny
 from support.decoding import EOS, QUERIES, Answer, convert, open_model, run, run_one
 from t5engine.backend import F32
-from t5engine.decoding.config import GenerationConfig
+from t5engine.decoding.parameters import GenerationConfig
 from t5engine.messages import Failed, Generate, Generated
 from t5engine.worker import prompt_lookup as lookup
 from t5engine.worker.model import Model

@@ -20,8 +20,8 @@ from support.decoding import convert
 from support.parity import golden, with_model
 from support.samples import read_proto
 from support.serving import Server, start, stop
-from t5engine.decoding.config import GenerationConfig
 from t5engine.decoding.logprobs import log_softmax
+from t5engine.decoding.parameters import GenerationConfig
 from t5engine.pool.engine import Engine
 
 PROMPTS = [

@@ -10,7 +10,7 @@ import pytest
 
 from support import tiny
 from support.parity import GREEDY, agreement, golden, golden_logits, logit_error, with_model
-from t5engine.decoding.config import GenerationConfig
+from t5engine.decoding.parameters import GenerationConfig
 from t5engine.pool.engine import Engine
 from t5gguf.convert import Converter
 from t5gguf.writer import Provenance

@@ -34,8 +34,8 @@ from support.decoding import (
 from support.parity import golden
 from support.samples import read_proto
 from t5engine.backend import Backend
-from t5engine.decoding.config import GenerationConfig
 from t5engine.decoding.logprobs import F32
+from t5engine.decoding.parameters import GenerationConfig
 from t5engine.graph.graph_backend import GraphBackend
 from t5engine.messages import Failed, Generate, Output
 from t5engine.worker.llama_backend import LlamaBackend

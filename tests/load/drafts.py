@@ -14,9 +14,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from t5engine.config import MAX_TOKENS, WorkerConfig
+from t5engine.config import WorkerConfig
 from t5engine.cpus import plan
-from t5engine.decoding.config import GenerationConfig
+from t5engine.decoding.parameters import MAX_TOKENS, GenerationConfig
 from t5engine.messages import Generate, Generated
 from t5gguf import recipe
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from t5engine.config import WorkerConfig
 from t5engine.cpus import plan
-from t5engine.decoding.config import GenerationConfig
+from t5engine.decoding.parameters import GenerationConfig
 from t5engine.pool.engine import Engine
 from t5gguf import recipe
 

@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from support import tiny
 from support.parity import golden
-from t5engine.decoding.config import GenerationConfig
 from t5engine.decoding.logprobs import F32
+from t5engine.decoding.parameters import GenerationConfig
 from t5engine.decoding.processors import Processors
 from t5engine.messages import Failed, Generate, Generated, Output, Progress, Token
 from t5engine.worker.job import Generation

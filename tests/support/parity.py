@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from t5engine.config import WorkerConfig
 from t5engine.cpus import plan
-from t5engine.decoding.config import GenerationConfig
+from t5engine.decoding.parameters import GenerationConfig
 from t5engine.pool.engine import Engine
 
 GREEDY = GenerationConfig(max_tokens=48)

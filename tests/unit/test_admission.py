@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from support.fakes import CONFIG, FakePool, answer, settle, with_engine
-from t5engine.decoding.config import GenerationConfig
+from t5engine.decoding.parameters import GenerationConfig
 from t5engine.pool.engine import Engine
 from t5serve.errors import InvalidRequest, NotReady, QueueFull
 from t5serve.models.admission import Admission

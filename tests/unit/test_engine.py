@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from support.fakes import CONFIG, FakePool, answer, settle, submit, with_engine
-from t5engine.decoding.config import GenerationConfig
+from t5engine.decoding.parameters import GenerationConfig
 from t5engine.errors import (
     DeadlineExceeded,
     EngineNotReady,

@@ -8,7 +8,7 @@ import pytest
 
 from support.fakes import CONFIG, FakePool, FakeProcess, answer, settle, submit, with_engine
 from t5engine.config import WorkerConfig
-from t5engine.decoding.config import GenerationConfig
+from t5engine.decoding.parameters import GenerationConfig
 from t5engine.errors import (
     DeadlineExceeded,
     EngineNotReady,

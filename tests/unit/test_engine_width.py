@@ -6,7 +6,7 @@ import asyncio
 
 from support.fakes import CONFIG, MODEL, FakePool, FakeProcess, answer, settle, submit, with_engine
 from t5engine.config import WorkerConfig
-from t5engine.decoding.config import GenerationConfig
+from t5engine.decoding.parameters import GenerationConfig
 from t5engine.messages import Generate, Ready
 from t5engine.pool.engine import Engine, Result
 

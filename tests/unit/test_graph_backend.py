@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from support import tiny
 from t5engine.backend import Backend, BackendError
-from t5engine.decoding.config import GenerationConfig
+from t5engine.decoding.parameters import GenerationConfig
 from t5engine.decoding.search import Search
 from t5engine.decoding.strategy import start_search
 from t5engine.graph.graph_backend import GraphBackend

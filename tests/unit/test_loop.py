@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from support.fakes import MODEL
-from t5engine.decoding.config import GenerationConfig
+from t5engine.decoding.parameters import GenerationConfig
 from t5engine.messages import (
     HEADER,
     Cancel,

@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from support.fakes import MODEL, FakePool, answer, settle, with_engine
-from t5engine.decoding.config import GenerationConfig
+from t5engine.decoding.parameters import GenerationConfig
 from t5engine.messages import Generate
 from t5engine.pool.engine import Engine
 from t5serve.http.middleware import RequestContext

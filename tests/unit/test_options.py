@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from t5engine.decoding.config import MAX_WIDTH, GenerationConfig
+from t5engine.decoding.parameters import MAX_WIDTH, GenerationConfig
 from t5gguf.recipe import Generation
 from t5serve.errors import InvalidRequest
 from t5serve.http.schemas.body import MAX_N

@@ -4,10 +4,11 @@ from pathlib import Path
 import pytest
 from gguf import GGMLQuantizationType as Type
 
+from t5engine.decoding.parameters import PARAMETERS
 from t5gguf import recipe
 from t5gguf.quantize import POLICIES
 from t5gguf.recipe import RecipeError
-from t5serve.reformulation.options import ANYWHERE, BELONGS, Options, decoding_of
+from t5serve.reformulation.options import Options, decoding_of
 
 GOOD = """\
 name = "good"
@@ -67,9 +68,8 @@ def test_every_recipes_defaults_suit_the_service(name: str) -> None:
     defaults = recipe.load(name).generation
     for count in (1, 4, 16):
         assert decoding_of(Options(n=count), defaults).max_tokens == defaults.max_tokens
-    given = defaults.given().keys() - {"max_tokens", "strategy"}
-    belongs = BELONGS["sample" if defaults.strategy == "auto" else defaults.strategy]
-    assert given <= {*belongs, *ANYWHERE}
+    strategy = "sample" if defaults.strategy == "auto" else defaults.strategy
+    assert all(strategy in PARAMETERS[name].strategies for name in defaults.parameters)
 
 
 def test_the_main_target_decodes_as_its_card_says() -> None:

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from t5engine.decoding.beam import BeamSearch
-from t5engine.decoding.config import GenerationConfig
 from t5engine.decoding.logprobs import F32
+from t5engine.decoding.parameters import GenerationConfig
 from t5engine.decoding.processors import Processors
 from t5engine.decoding.search import Branch, Ends, Hypothesis, Rules, Search
 from t5engine.decoding.strategy import start_search

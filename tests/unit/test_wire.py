@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from support.fakes import MODEL
-from t5engine.decoding.config import GenerationConfig
+from t5engine.decoding.parameters import GenerationConfig
 from t5engine.messages import (
     HEADER,
     Cancel,

@@ -8,7 +8,7 @@ from pathlib import Path
 from t5bench.engine import Generated
 from t5engine import messages as wire
 from t5engine.config import WorkerConfig
-from t5engine.decoding.config import MAX_WIDTH, GenerationConfig
+from t5engine.decoding.parameters import MAX_WIDTH, GenerationConfig
 from t5engine.worker.job import Generation
 from t5engine.worker.loop import advance, warm_up
 from t5engine.worker.model import load

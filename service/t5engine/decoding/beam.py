@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from t5engine.decoding.config import GenerationConfig
 from t5engine.decoding.logprobs import F32, best, log_softmax
+from t5engine.decoding.parameters import GenerationConfig
 from t5engine.decoding.search import (
     Branch,
     Hypothesis,

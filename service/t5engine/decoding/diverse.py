@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from t5engine.decoding.beam import attainable, candidates, dead_end, normalised
-from t5engine.decoding.config import GenerationConfig
 from t5engine.decoding.logprobs import F32, log_softmax
+from t5engine.decoding.parameters import GenerationConfig
 from t5engine.decoding.search import Branch, Hypothesis, Rules, choose, finish_reason
 
 

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from t5engine.decoding.config import GenerationConfig
 from t5engine.decoding.logprobs import F32
+from t5engine.decoding.parameters import GenerationConfig
 
 
 class Processors:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from t5engine.decoding.config import GenerationConfig
 from t5engine.decoding.logprobs import F32
+from t5engine.decoding.parameters import GenerationConfig
 
 Weights = npt.NDArray[np.float64]
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
-from t5engine.decoding.config import GenerationConfig
 from t5engine.decoding.logprobs import F32, best
+from t5engine.decoding.parameters import GenerationConfig
 from t5engine.decoding.processors import Processors
 
 FinishReason = Literal["stop", "length"]

@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from t5engine.decoding.beam import BeamSearch
-from t5engine.decoding.config import GenerationConfig
 from t5engine.decoding.diverse import DiverseBeamSearch
 from t5engine.decoding.independent import Independent
+from t5engine.decoding.parameters import GenerationConfig
 from t5engine.decoding.processors import Processors
 from t5engine.decoding.search import Ends, Rules, Search
 

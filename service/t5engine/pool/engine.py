@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from t5engine.config import WorkerConfig
-from t5engine.decoding.config import GenerationConfig
+from t5engine.decoding.parameters import GenerationConfig
 from t5engine.errors import (
     DeadlineExceeded,
     EngineNotReady,

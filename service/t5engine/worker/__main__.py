@@ -26,7 +26,7 @@ def main() -> None:
 
     # Here and not above: importing llama_cpp loads libgomp, which reads the affinity.
     from t5engine.backend import BackendError  # noqa: PLC0415
-    from t5engine.decoding.config import MAX_WIDTH  # noqa: PLC0415
+    from t5engine.decoding.parameters import MAX_WIDTH  # noqa: PLC0415
     from t5engine.messages import Ready, Unloadable  # noqa: PLC0415
     from t5engine.worker.loop import Connection, Loop, warm_up  # noqa: PLC0415
     from t5engine.worker.model import LoadError, compiled_features, load  # noqa: PLC0415

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from t5engine.decoding.config import GenerationConfig
 from t5engine.decoding.logprobs import F32
+from t5engine.decoding.parameters import GenerationConfig
 from t5engine.decoding.search import Branch, Hypothesis
 from t5engine.decoding.stops import Stops
 from t5engine.decoding.strategy import start_search

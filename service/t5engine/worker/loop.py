@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from t5engine.backend import F32, Backend, BackendError, is_spoilt
-from t5engine.decoding.config import GenerationConfig
+from t5engine.decoding.parameters import GenerationConfig
 from t5engine.decoding.search import Branch
 from t5engine.messages import (
     HEADER,

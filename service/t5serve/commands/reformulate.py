@@ -13,6 +13,7 @@ from typing import get_args
 
 from tqdm import tqdm
 
+from t5engine.decoding.parameters import PARAMETERS
 from t5serve.commands import lines
 from t5serve.commands.lines import LineFormat, Query
 from t5serve.errors import ERROR_RESPONSES, InvalidRequest, RequestError
@@ -25,10 +26,9 @@ from t5serve.reformulation.preserve import Kind
 from t5serve.reformulation.reformulator import Reformulated
 from t5serve.settings import Settings
 
-WHOLE = ("n", "max_tokens", "num_beams", "num_beam_groups", "top_k", "no_repeat_ngram_size", "seed")
-REAL = (
-    *("temperature", "top_p", "min_p", "repetition_penalty", "length_penalty"),
-    *("diversity_penalty", "min_difference"),
+FIELDS = (
+    *("task", "n", "strategy", "max_tokens", "preserve", "min_difference"),
+    *("include_original", "strict"),
 )
 Outcome = Reformulated | RequestError
 
@@ -39,20 +39,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", help="one of the model's tasks")
     parser.add_argument("--strategy", choices=get_args(Strategy))
     parser.add_argument("-n", type=int, help="reformulations of a query, 1 to 16")
-    for name in WHOLE[1:]:
-        parser.add_argument(_flag(name), type=int, metavar="N")
-    for name in REAL:
-        parser.add_argument(_flag(name), type=float, metavar="X")
+    parser.add_argument("--max-tokens", type=int, metavar="N")
+    parser.add_argument("--min-difference", type=float, metavar="X")
+    for name, row in PARAMETERS.items():
+        metavar = "N" if row.value_type is int else "X"
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=row.value_type,
+            metavar=metavar,
+            help=row.parameter.help,
+        )
     parser.add_argument("--preserve", nargs="+", choices=get_args(Kind))
     parser.add_argument("--include-original", action="store_true", default=None)
     parser.add_argument("--strict", action="store_true", help="stop at a query that fails")
     formats = get_args(LineFormat)
     parser.add_argument("--from", dest="source", choices=formats, default="text", help="of stdin")
     parser.add_argument("--to", dest="target", choices=formats, help="of stdout; as --from")
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
 
 
 async def run(settings: Settings, options: argparse.Namespace) -> int:
@@ -95,9 +97,8 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
 
 def _options(settings: Settings, options: argparse.Namespace) -> Options:
     """Checked as a request is."""
-    names = ("task", "strategy", "preserve", "include_original", "strict", *WHOLE, *REAL)
-    given = {name: getattr(options, name) for name in names}
-    body = {name: value for name, value in given.items() if value is not None}
+    values = {name: getattr(options, name) for name in (*FIELDS, *PARAMETERS)}
+    body = {name: value for name, value in values.items() if value is not None}
     request = parse(ReformulateRequest, json.dumps({"query": "any", **body}).encode())
     return request.options(settings.timeout_ms)
 

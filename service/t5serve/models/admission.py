@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from t5engine.decoding.config import GenerationConfig
+from t5engine.decoding.parameters import GenerationConfig
 from t5engine.pool.engine import Engine
 from t5serve.errors import InvalidRequest, NotReady, QueueFull
 from t5serve.settings import Settings

@@ -8,7 +8,7 @@ from typing import Self
 
 from t5engine.config import WorkerConfig
 from t5engine.cpus import plan
-from t5engine.decoding.config import GenerationConfig
+from t5engine.decoding.parameters import GenerationConfig
 from t5engine.errors import ModelLoadError
 from t5engine.messages import ModelInfo
 from t5engine.pool.engine import Engine

@@ -1,10 +1,11 @@
 // The panel of parameters, made from the API's own description of them.
 import { element } from "./dom.js";
-import { applies, FIELDSETS, meant, NOT_SETTINGS } from "./parameters.js";
+import { NOT_SETTINGS, Parameters } from "./parameters.js";
 
 /** One panel; tells of changes with a "change" event on its root. */
 export class Settings {
   #schema;
+  #parameters;
   #fields = new Map();
   #tasks = element("div", { className: "choices" });
   #means = element("p", { className: "means muted" });
@@ -15,15 +16,17 @@ export class Settings {
   /** `schema` has the properties of the request's body, `name` tells two panels apart. */
   constructor(schema, name) {
     this.#schema = schema;
+    this.#parameters = new Parameters(schema);
     this.name = name;
     for (const field of Object.keys(schema)) {
       if (NOT_SETTINGS.has(field) || field === "task") continue;
       this.#fields.set(field, makeField(field, schema[field], `${name}-${field}`));
     }
     const first = ["n", "strategy"];
-    const placed = new Set([...first, ...FIELDSETS.flatMap(({ names }) => names)]);
-    const others = [...this.#fields.keys()].filter((field) => !placed.has(field));
-    const sets = [...FIELDSETS, { title: "Other", names: others }];
+    const fieldsets = this.#parameters.fieldsets();
+    const placed = new Set([...first, ...fieldsets.flatMap(({ names }) => names)]);
+    const unplaced = [...this.#fields.keys()].filter((field) => !placed.has(field));
+    const sets = [...fieldsets, { title: "Other", names: unplaced }];
     this.#more = element(
       "details",
       { className: "more" },
@@ -97,7 +100,7 @@ export class Settings {
     const values = {};
     const all = this.#all();
     for (const [field, value] of Object.entries(all)) {
-      if (value === undefined || !applies(field, all)) continue;
+      if (value === undefined || !this.#parameters.applies(field, all)) continue;
       if (!isDefault(value, this.#schema[field].default)) values[field] = value;
     }
     const [first] = Object.keys(this.#model.tasks);
@@ -158,7 +161,7 @@ export class Settings {
   #changed() {
     const all = this.#all();
     for (const [field, one] of this.#fields) {
-      const has = applies(field, all);
+      const has = this.#parameters.applies(field, all);
       one.row.classList.remove("wrong");
       one.input.removeAttribute("aria-invalid");
       one.help.textContent = one.about;
@@ -168,7 +171,7 @@ export class Settings {
     for (const set of this.#more.querySelectorAll("fieldset")) {
       set.hidden = [...set.querySelectorAll(".field")].every((row) => row.hidden);
     }
-    const strategy = all.strategy === "auto" ? meant(all) : null;
+    const strategy = all.strategy === "auto" ? this.#parameters.strategy(all) : null;
     this.#means.textContent = strategy ? `With these parameters auto means ${strategy}.` : "";
     const given = Object.keys(this.values()).filter(
       (name) => !["n", "strategy", "task"].includes(name),

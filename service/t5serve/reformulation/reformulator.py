@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from t5engine.decoding.config import GenerationConfig
+from t5engine.decoding.parameters import GenerationConfig
 from t5engine.errors import JobError
 from t5engine.messages import Progress, Timings
 from t5engine.pool.engine import Engine

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from t5engine.decoding.parameters import PARAMETERS, SAMPLING
 from t5serve.errors import NoUsableOutput
 from t5serve.http.routes.connection import read_body, while_connected
 from t5serve.http.routes.sse import DONE, ServerEvent, event_response
@@ -27,7 +28,7 @@ from t5serve.http.schemas.chat import (
 from t5serve.models.registry import ModelRegistry
 from t5serve.reformulation.candidates import original
 from t5serve.reformulation.instructions import Instruction, read_instruction
-from t5serve.reformulation.options import SAMPLING, Options, Strategy
+from t5serve.reformulation.options import Options, Strategy
 from t5serve.reformulation.profile import Profile
 from t5serve.reformulation.reformulator import Reformulated, Reformulator
 from t5serve.settings import Settings
@@ -80,8 +81,9 @@ def _options(
     parameters = {}
     strategy: Strategy = "auto"
     if profile.generation.strategy == "sample":
-        given = {name: getattr(body, name, None) for name in SAMPLING}
-        parameters = {name: value for name, value in given.items() if value}
+        sampling = [name for name, row in PARAMETERS.items() if row.strategies == SAMPLING]
+        values = {name: getattr(body, name, None) for name in sampling}
+        parameters = {name: value for name, value in values.items() if value}
         if body.seed is not None:
             parameters["seed"] = body.seed % 2**63
         if body.temperature == 0:  # no chance wanted, and samples without any would be one

@@ -12,9 +12,10 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, ValidationError
 
-from t5engine.decoding.config import MAX_WIDTH, GenerationConfig
+from t5engine.decoding.parameters import MAX_WIDTH, GenerationConfig
 from t5serve.errors import InvalidRequest
 from t5serve.http.schemas.body import MAX_LIST, MAX_N, Described, Number, RequestBody, UsageBody
+from t5serve.http.schemas.parameters import bounds
 
 TokenId: TypeAlias = Annotated[int, Field(ge=0, lt=2**31)]
 MAX_IDS = 4096  # of a prompt: T5SERVE_MAX_INPUT_TOKENS can't be set higher
@@ -107,11 +108,11 @@ class CompletionRequest(NullableBody):
     """Puts the prompt before each completion."""
     user: str | None = None
     """Taken, without effect."""
-    top_k: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    top_k: Annotated[int, bounds("top_k")] = 0
     """Draws from this many of the most likely tokens; 0: from all."""
-    repetition_penalty: Annotated[Number, Field(ge=0.01, le=100)] = 1.0
+    repetition_penalty: Annotated[float, bounds("repetition_penalty")] = 1.0
     """Above 1: tokens that were said are less likely to come again."""
-    num_beams: Annotated[int, Field(ge=1, le=MAX_WIDTH)] = 1
+    num_beams: Annotated[int, bounds("num_beams")] = 1
     """Above 1: beam search instead of drawing; at least n."""
 
     @model_validator(mode="after")

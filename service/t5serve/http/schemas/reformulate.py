@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import unicodedata
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, create_model, field_validator, model_validator
 
-from t5engine.config import MAX_TOKENS
-from t5engine.decoding.config import MAX_WIDTH
+from t5engine.decoding.parameters import MAX_TOKENS, PARAMETERS
 from t5serve.http.schemas.body import MAX_LIST, MAX_N, Described, Number, RequestBody, UsageBody
-from t5serve.reformulation.options import PARAMETERS, Options, Strategy
+from t5serve.http.schemas.parameters import parameter_fields
+from t5serve.reformulation.options import Options, Strategy
 from t5serve.reformulation.preserve import Kind
 from t5serve.reformulation.reformulator import Reformulated
 
-Beams = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
 MAX_MARKS = 30  # in a row: the stream-safe format of UAX #15; more take quadratic time to order
 
 
@@ -46,7 +45,7 @@ class QueryItem(RequestBody):
         return require_text(text)
 
 
-class ReformulateRequest(RequestBody):
+class ReformulateFields(RequestBody):
     """One query or several, and how to reformulate them."""
 
     query: str | None = None
@@ -62,28 +61,6 @@ class ReformulateRequest(RequestBody):
     strategy: Strategy = "auto"
     """How to decode. auto: as the other parameters ask for, else as the model wants it, else
     greedy for one and diverse beams for several."""
-    num_beams: Beams | None = None
-    """Beams, at least n and a multiple of the groups."""
-    num_beam_groups: Beams | None = None
-    """Groups of diverse beams that avoid what the others say; by default each beam is one."""
-    length_penalty: Annotated[Number, Field(ge=-100, le=100)] | None = None
-    """Of beams: above 0 prefers longer sequences, below 0 shorter ones."""
-    diversity_penalty: Annotated[Number, Field(ge=0, le=100)] | None = None
-    """Taken from the score of a token for each group that has just chosen it."""
-    temperature: Annotated[Number, Field(ge=0, le=100)] | None = None
-    """Divides the logits: below 1 safer, above 1 bolder; 0 takes the most likely token."""
-    top_k: Annotated[int, Field(ge=0, lt=2**31)] | None = None
-    """Draws from this many of the most likely tokens; 0: from all."""
-    top_p: Annotated[Number, Field(gt=0, le=1)] | None = None
-    """Draws from the most likely tokens that have this probability together."""
-    min_p: Annotated[Number, Field(ge=0, le=1)] | None = None
-    """Leaves out tokens below this share of the most likely one."""
-    repetition_penalty: Annotated[Number, Field(ge=0.01, le=100)] | None = None
-    """Above 1: tokens that were said are less likely to come again."""
-    no_repeat_ngram_size: Annotated[int, Field(ge=0, lt=2**31)] | None = None
-    """No run of this many tokens comes twice; 0: any may."""
-    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
-    """Of samples: the same request with the same seed gets the same answer."""
     max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
     """Most tokens of a reformulation; at most the model's own limit counts."""
     include_original: bool = False
@@ -120,12 +97,12 @@ class ReformulateRequest(RequestBody):
 
     def options(self, timeout_ms: int) -> Options:
         """What is asked of every query; `timeout_ms` where none was given."""
-        given = {name: getattr(self, name) for name in PARAMETERS}
+        parameters = {name: getattr(self, name) for name in PARAMETERS}
         return Options(
             task=self.task,
             n=self.n,
             strategy=self.strategy,
-            parameters={name: value for name, value in given.items() if value is not None},
+            parameters={name: value for name, value in parameters.items() if value is not None},
             max_tokens=self.max_tokens,
             include_original=self.include_original,
             preserve=frozenset(self.preserve),
@@ -133,6 +110,18 @@ class ReformulateRequest(RequestBody):
             strict=self.strict,
             timeout_ms=self.timeout_ms or timeout_ms,
         )
+
+
+if TYPE_CHECKING:
+    ReformulateRequest = ReformulateFields
+else:
+    ReformulateRequest = create_model(
+        "ReformulateRequest",
+        __base__=ReformulateFields,
+        __doc__=ReformulateFields.__doc__,
+        __module__=__name__,
+        **parameter_fields(),
+    )
 
 
 def require_text(text: str) -> str:
