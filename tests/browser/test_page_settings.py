@@ -23,7 +23,14 @@ CHOSEN: dict[str, dict[str, Any]] = {
     "greedy": {"repetition_penalty": 1.2, "max_tokens": 20},
     "beam": {"n": 2, "num_beams": 4, "length_penalty": 0.5, "no_repeat_ngram_size": 3},
     "diverse_beam": {"n": 2, "num_beams": 4, "num_beam_groups": 2, "diversity_penalty": 0.7},
-    "sample": {"temperature": 0.8, "top_k": 20, "top_p": 0.9, "min_p": 0.05, "seed": 7},
+    "sample": {
+        "temperature": 0.8,
+        "top_k": 20,
+        "top_p": 0.9,
+        "min_p": 0.05,
+        "seed": 7,
+        "typical_p": 0.9,
+    },
 }
 INPUT = {"query", "queries", "stream"}
 # What is said for two seconds stays: a busy machine may look too late.

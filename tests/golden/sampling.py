@@ -14,7 +14,9 @@ generation/utils.py, `_get_logits_processor`, lines 1083-1310; classes in logits
 7. top_p (1274), unless 1.0: the smallest set of best tokens that reaches top_p stays, by the
    softmax of what the steps above have left;
 8. min_p (1279): tokens less probable than min_p times the best one get -inf, likewise by the
-   softmax of what is left.
+   softmax of what is left;
+9. typical_p (1282), unless 1.0: the tokens whose -log p is nearest to the entropy stay, as many as
+   reach typical_p.
 
 `_sample` then draws from the softmax (2910). The prefix includes its start token, id 0: 2 and 3
 see it, but it shows nowhere, as padding is suppressed and so occurs no second time.
@@ -71,6 +73,9 @@ OPTIONS: tuple[Json, ...] = (
     {"top_p": 0.99},
     {"min_p": 0.05},
     {"min_p": 0.3},
+    {"typical_p": 0.05},
+    {"typical_p": 0.3},
+    {"typical_p": 0.9},
     {"repetition_penalty": 1.3},
     {"repetition_penalty": 1.8},
     {"no_repeat_ngram_size": 1},
@@ -91,6 +96,10 @@ OPTIONS: tuple[Json, ...] = (
     {"no_repeat_ngram_size": 1, "top_k": 5},
     {"no_repeat_ngram_size": 2, "top_p": 0.3},
     {"no_repeat_ngram_size": 3, "min_p": 0.3},
+    {"temperature": 0.5, "typical_p": 0.3},
+    {"top_k": 5, "typical_p": 0.9},
+    {"top_p": 0.9, "typical_p": 0.3},
+    {"min_p": 0.05, "typical_p": 0.9},
     {"sequence_bias": BIAS, "repetition_penalty": 1.8},
     {"sequence_bias": BIAS, "no_repeat_ngram_size": 2},
     {"sequence_bias": BIAS, "temperature": 0.5},
@@ -99,6 +108,8 @@ OPTIONS: tuple[Json, ...] = (
     ALL | {"no_repeat_ngram_size": 1, "temperature": 1.7, "min_p": 0.05},
     ALL | {"repetition_penalty": 1.8, "top_k": 5, "top_p": 0.99},
     ALL | {"top_k": 0, "no_repeat_ngram_size": 2, "min_p": 0.05},
+    ALL | {"typical_p": 0.9},
+    ALL | {"top_k": 0, "top_p": 1.0, "typical_p": 0.3},
     {option: value for option, value in ALL.items() if option != "min_p"},
     {option: value for option, value in ALL.items() if option != "top_p"},
 )

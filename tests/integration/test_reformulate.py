@@ -346,6 +346,7 @@ def test_every_strategy(server: Server, body: dict[str, Any], least: int, most: 
         (SAMPLES, {"top_k": 2}),
         (SAMPLES, {"top_p": 0.5}),
         (SAMPLES, {"min_p": 0.5}),
+        (SAMPLES, {"typical_p": 0.2}),
         (BEAMS, {"strategy": "diverse_beam"}),
         (BEAMS, {"include_original": True}),
         (SAMPLES, {"preserve": ["numbers", "capitalised"]}),

@@ -29,6 +29,7 @@ NAMED: dict[str, st.SearchStrategy[Any]] = {
     "top_k": st.integers(0, 2**31 - 1),
     "top_p": st.floats(0, 1, exclude_min=True),
     "min_p": st.floats(0, 1),
+    "typical_p": st.floats(0, 1, exclude_min=True),
     "repetition_penalty": st.floats(0.01, 100),
     "no_repeat_ngram_size": st.integers(0, 200),
 }
@@ -139,6 +140,7 @@ def test_every_strategy(options: Options, expected: GenerationConfig) -> None:
         (1, {"top_k": 5}, "beam", "sample"),
         (3, {"top_p": 0.9}, "auto", "sample"),
         (3, {"min_p": 0.1}, "diverse_beam", "sample"),
+        (3, {"typical_p": 0.9}, "diverse_beam", "sample"),
         (1, {"num_beams": 4}, "auto", "beam"),
         (1, {"length_penalty": 2.0}, "sample", "beam"),
         (3, {"num_beams": 4}, "auto", "diverse_beam"),

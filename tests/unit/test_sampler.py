@@ -35,6 +35,9 @@ DRAWN: list[tuple[dict[str, Any], Sequence[float]]] = [
     ({"top_k": 3}, (0, 40, 0, 25, 0, 15, 0, 0)),
     ({"top_p": 0.75}, (0, 40, 0, 25, 0, 15, 0, 0)),
     ({"min_p": 0.2}, (10, 40, 0, 25, 0, 15, 0, 0)),
+    # The entropy is 1.55; the surprise of 25 is 1.39, that of 15 is 1.90, that of 40 is 0.92.
+    ({"typical_p": 0.3}, (0, 0, 0, 25, 0, 15, 0, 0)),
+    ({"typical_p": 0.5}, (0, 40, 0, 25, 0, 15, 0, 0)),
     # Temperature before the others.
     ({"temperature": 0.5, "top_p": 0.9}, (0, 1600, 0, 625, 0, 225, 0, 0)),
 ]
@@ -60,6 +63,8 @@ EXTREMES: list[dict[str, Any]] = [
     {"top_k": 8},
     {"min_p": 1.0},
     {"min_p": 5e-324},
+    {"typical_p": 5e-324},
+    {"typical_p": 1 - 1e-12},
     {"temperature": 1e-6, "top_k": 2, "top_p": 1e-9, "min_p": 1.0},
     {"temperature": 100.0, "top_k": 7, "top_p": 1 - 1e-12, "min_p": 1e-12},
 ]

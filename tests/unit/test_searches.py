@@ -200,6 +200,7 @@ def samples(draw: st.DrawFn) -> Options:
         "top_k": draw(st.sampled_from([0, 3])),
         "top_p": draw(st.sampled_from([0.6, 1.0])),
         "min_p": draw(st.sampled_from([0.0, 0.3])),
+        "typical_p": draw(st.sampled_from([0.6, 1.0])),
     }
 
 
@@ -547,6 +548,7 @@ def test_the_largest_length_penalties(options: Options, penalty: float) -> None:
         ({"top_p": 0.0}, "top_p"),
         ({"top_p": 1.1}, "top_p"),
         ({"min_p": 1.1}, "min_p"),
+        ({"typical_p": 0.0}, "typical_p"),
         ({"repetition_penalty": 0.0}, "repetition_penalty"),
         ({"repetition_penalty": float("nan")}, "repetition_penalty"),
         ({"presence_penalty": float("inf")}, "presence_penalty"),

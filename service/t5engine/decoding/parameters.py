@@ -147,6 +147,16 @@ class GenerationConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
             "Leaves out tokens below this share of the most likely one.", SAMPLING, ge=0, le=1
         ),
     ] = 0.0
+    typical_p: Annotated[
+        float,
+        Parameter(
+            "Draws from the most typical tokens that have this probability together: "
+            "those whose surprise is nearest to the expected one.",
+            SAMPLING,
+            gt=0,
+            le=1,
+        ),
+    ] = 1.0
     repetition_penalty: Annotated[
         float,
         Parameter(

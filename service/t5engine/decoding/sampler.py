@@ -1,4 +1,4 @@
-"""Drawing a token: temperature, top-k, top-p, min-p, in that order."""
+"""Drawing a token: temperature, top-k, top-p, min-p, typical-p, in that order."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from t5engine.decoding.logprobs import F32
 from t5engine.decoding.parameters import GenerationConfig
 
 Weights = npt.NDArray[np.float64]
+TINIEST = np.finfo(np.float64).tiny  # stands for a probability of 0, whose log is infinite
 
 
 class Sampler:
@@ -59,6 +60,10 @@ def distribution(scores: F32, config: GenerationConfig) -> tuple[npt.NDArray[np.
         keep = weights >= config.min_p * weights.max()
         ids, weights = ids[keep], weights[keep]
         weights /= weights.sum()
+    if config.typical_p < 1:
+        keep = _typical(weights, config.typical_p)
+        ids, weights = ids[keep], weights[keep]
+        weights /= weights.sum()
     return ids[weights > 0], weights[weights > 0]
 
 
@@ -68,4 +73,19 @@ def _nucleus(weights: Weights, mass: float) -> npt.NDArray[np.bool_]:
     keep = np.empty(weights.size, np.bool_)
     keep[order] = np.cumsum(weights[order]) > 1 - mass
     keep[order[-1]] = True
+    return keep
+
+
+def _typical(weights: Weights, mass: float) -> npt.NDArray[np.bool_]:
+    """Selects the most typical tokens that make up that much of the mass.
+
+    A token is typical if its surprise, -log p, is near the entropy of the distribution. Meister et
+    al., 2022, "Locally Typical Sampling"; all ties with the last token are kept, as in
+    transformers.
+    """
+    surprise = -np.log(np.maximum(weights, TINIEST))
+    shift = np.abs(surprise - weights @ surprise)
+    order = np.argsort(shift, kind="stable")
+    below = int(np.count_nonzero(np.cumsum(weights[order]) < mass))
+    keep: npt.NDArray[np.bool_] = shift <= shift[order[min(below, order.size - 1)]]
     return keep
