@@ -139,7 +139,7 @@ def _provenance(options: argparse.Namespace, recipe: Recipe | None) -> Provenanc
         repo=options.repo or recipe.source.repo,
         revision=options.revision or recipe.source.revision,
         license=options.license or recipe.license,
-        tasks=tasks or recipe.tasks,
+        tasks=tasks or recipe.prefixes,
         generation={**recipe.generation.given(), **limit},
     )
 

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from t5engine.decoding.parameters import MAX_TOKENS, PARAMETERS
+from t5gguf.tasks import Rerank, Task, read_tasks
 
 BUNDLED = Path(__file__).parent / "bundled"  # in an installed wheel
 CHECKOUT = Path(__file__).parents[1]  # the repository's gguf/
@@ -81,18 +82,32 @@ class Quantisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One model: `tasks` maps a task's name to its prefix, the first is the default."""
+    """One model.
+
+    Attributes:
+        file: name of its default GGUF file.
+        tasks: by name; the first is the default. In the file either a table each, or
+            `name = "prefix"`.
+        completions_task: the task whose prefix stands before prompts of the completions route;
+            "": prompts are decoded as they are.
+        rerank: how the model reranks documents; None: it does not.
+    """
 
     name: str
     description: str
     license: str
     file: str
     source: Source
-    tasks: dict[str, str]
+    tasks: dict[str, Task]
     completions_task: str = ""
-    """The task whose prefix prompts of the completions route get; none: they are as they are."""
+    rerank: Rerank | None = None
     generation: Generation = Generation()
     quantisation: Quantisation = Quantisation()
+
+    @property
+    def prefixes(self) -> dict[str, str]:
+        """The text before a query, by the name of the task."""
+        return {name: task.prefix for name, task in self.tasks.items()}
 
     def model_path(self) -> Path:
         """Where the recipe's default GGUF file is, or would be."""
@@ -147,7 +162,8 @@ def load(name: str) -> Recipe:
         raise RecipeError(f"no recipe is named {name!r}; there are: {', '.join(names())}")
     path = _root() / "recipes" / f"{name}.toml"
     try:
-        recipe = msgspec.toml.decode(path.read_bytes(), type=Recipe)
+        fields = msgspec.toml.decode(path.read_bytes())
+        recipe = msgspec.convert(fields | {"tasks": read_tasks(fields.get("tasks"))}, Recipe)
     except (msgspec.DecodeError, ValueError) as error:
         raise RecipeError(f"{path}: {error}") from error
     wrong = [task for task in recipe.tasks if not task.isidentifier()]

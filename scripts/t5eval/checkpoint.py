@@ -19,7 +19,7 @@ from t5gguf.checkpoint import PREFIXES
 from t5gguf.recipe import Generation
 from t5serve.reformulation.candidates import select
 from t5serve.reformulation.options import Options, decoding_of
-from t5serve.reformulation.profile import DEFAULT_TASK, Profile
+from t5serve.reformulation.profile import Profile
 
 BATCH = 32
 MAX_INPUT_TOKENS = 512
@@ -52,13 +52,13 @@ def answers(
     except (OSError, ValueError) as error:
         raise EvaluationError(f"{directory}: {error}") from error
     own = getattr(model.config, PREFIXES, {})
-    profile = Profile(dict(prefixes) or own or {DEFAULT_TASK: ""}, Generation())
+    profile = Profile.of_prefixes(dict(prefixes) or own, Generation())
     found: list[Answer] = []
     with tqdm(total=len(requests), desc="answers", unit="query", disable=None) as bar:
         for options, batch in _batches(requests):
             config = decoding_of(options, profile.generation)
-            prefix = profile.prefix(options.task)
-            texts = [prefix + query for query in batch]
+            task = profile.task(options.task)
+            texts = [task.render(query) for query in batch]
             with torch.inference_mode():
                 every = _decode(model, tokenizer, texts, config)
             found += map(_answer, batch, every, [options] * len(batch))

@@ -14,6 +14,7 @@ from t5eval.systems import Answer, Request
 from t5serve.concurrency import gather
 from t5serve.errors import ContextLengthExceeded, NoUsableOutput, StartupError
 from t5serve.models.served_model import ServedModel
+from t5serve.reformulation.profile import Profile
 from t5serve.reformulation.reformulator import Reformulator
 from t5serve.settings import Settings
 
@@ -41,7 +42,7 @@ async def _answers(
     async with ServedModel.from_settings(settings) as model:
         profile = model.profile
         if prefixes:
-            profile = replace(profile, tasks=dict(prefixes))
+            profile = Profile.of_prefixes(prefixes, profile.generation)
         return await all_of(Reformulator(model.engine, profile), requests)
 
 

@@ -23,7 +23,7 @@ from t5serve.reformulation.options import Options
 from t5serve.reformulation.profile import Profile
 from t5serve.reformulation.reformulator import Reformulator
 
-PROFILE = Profile({"paraphrase": "", "fix": "fix: "}, Generation())
+PROFILE = Profile.of_prefixes({"paraphrase": "", "fix": "fix: "}, Generation())
 QUERY = Query("q", frozenset({0}))
 PLAN = Plan(
     single=Options(task="fix", strategy="beam"),

@@ -8,6 +8,7 @@ from t5engine.decoding.parameters import PARAMETERS
 from t5gguf import recipe
 from t5gguf.quantize import POLICIES
 from t5gguf.recipe import RecipeError
+from t5gguf.tasks import Task
 from t5serve.reformulation.options import Options, decoding_of
 
 GOOD = """\
@@ -22,6 +23,27 @@ repo = "owner/good"
 [tasks]
 reformulate = "rewrite: "
 paraphrase = ""
+"""
+
+
+SHORT = '[tasks]\nreformulate = "rewrite: "\nparaphrase = ""\n'
+LONG = """\
+[tasks.search]
+template = "search: {query} </s>"
+separator = " ; "
+n = 5
+num_beams = 4
+preserve = ["numbers", "negation"]
+min_score = -1.5
+max_query_tokens = 64
+languages = ["en"]
+rewrite_code = false
+truncate = "left"
+
+[rerank]
+template = "Query: {query} Document: {document} Relevant:"
+positive = "true"
+negative = "false"
 """
 
 
@@ -52,7 +74,7 @@ def test_every_recipe_is_whole(name: str) -> None:
     assert re.fullmatch(r"[A-Za-z0-9.-]+", loaded.license)
     assert recipe.REPO.fullmatch(loaded.source.repo)
     assert all(re.fullmatch(r"[0-9a-f]{64}", found) for found in loaded.source.sha256.values())
-    assert all(prefix == "" or prefix.endswith(": ") for prefix in loaded.tasks.values())
+    assert all(prefix == "" or prefix.endswith(": ") for prefix in loaded.prefixes.values())
     assert set(loaded.quantisation.types) <= set(POLICIES)
     embedding = loaded.quantisation.token_embedding_type
     assert embedding is None or embedding in Type.__members__
@@ -75,7 +97,7 @@ def test_every_recipes_defaults_suit_the_service(name: str) -> None:
 def test_the_main_target_decodes_as_its_card_says() -> None:
     loaded = recipe.load("t5-query-reformulation-rl")
     assert loaded.source.repo == "prhegde/t5-query-reformulation-RL"
-    assert (loaded.tasks, loaded.license) == ({"reformulate": ""}, "Apache-2.0")
+    assert (loaded.prefixes, loaded.license) == ({"reformulate": ""}, "Apache-2.0")
     decoding = decoding_of(Options(), loaded.generation)
     assert decoding.do_sample
     assert (decoding.max_tokens, decoding.repetition_penalty, decoding.top_k) == (34, 1.8, 50)
@@ -131,6 +153,32 @@ def test_the_first_task_of_the_file_stays_the_first(root: Path) -> None:
     assert list(recipe.load("good").tasks) == ["reformulate", "paraphrase"]
 
 
+def test_a_task_says_all_that_it_needs(root: Path) -> None:
+    """The long form has a table for each task; the short one is a prefix."""
+    write(root, GOOD)
+    short = recipe.load("good")
+    assert short.tasks["reformulate"].render("{query} or {}") == "rewrite: {query} or {}"
+    assert (short.tasks["paraphrase"], short.rerank) == (Task(), None)
+    write(root, GOOD.replace(SHORT, LONG))
+    long = recipe.load("good")
+    assert long.tasks["search"] == Task(
+        template="search: {query} </s>",
+        separator=" ; ",
+        n=5,
+        num_beams=4,
+        preserve=["numbers", "negation"],
+        min_score=-1.5,
+        max_query_tokens=64,
+        languages=["en"],
+        rewrite_code=False,
+        truncate="left",
+    )
+    assert long.tasks["search"].render("a") == "search: a </s>"
+    assert long.prefixes == {"search": "search: "}
+    assert long.rerank is not None
+    assert long.rerank.positive == "true"
+
+
 def test_an_installed_wheels_recipes_win(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundled = root / "bundled"
     (bundled / "recipes").mkdir(parents=True)
@@ -172,6 +220,21 @@ def test_an_unknown_name_lists_the_names(root: Path, name: str) -> None:
         ("[tasks]", "[quantisation]\ntoken_embedding_type = 0\n[tasks]", "token_embedding_type"),
         ("[tasks]", "[generation]\nmax_tokens = 0\n[tasks]", "max_tokens"),
         ("[tasks]", "[generation]\nmax_tokens = 129\n[tasks]", "max_tokens"),
+        (SHORT, '[tasks.search]\ntemplate = "a {document"', "template"),
+        (SHORT, '[tasks.search]\ntemplate = "{query} {query}"', "twice"),
+        (SHORT, '[tasks.search]\nprefix = "a: "', "prefix"),
+        (SHORT, "[tasks.search]\nn = 17", "n"),
+        (SHORT, "[tasks.search]\nn = true", "n"),
+        (SHORT, "[tasks.search]\nmin_score = 0.5", "min_score"),
+        (SHORT, '[tasks.search]\npreserve = ["meaning"]', "preserve"),
+        (SHORT, '[tasks.search]\nlanguages = ["English"]', "'English'"),
+        (SHORT, '[tasks.search]\ntruncate = "right"', "truncate"),
+        (
+            "[tasks]",
+            '[rerank]\ntemplate = "{query}"\npositive = "a"\nnegative = "b"\n[tasks]',
+            "document",
+        ),
+        ("[tasks]", '[rerank]\ntemplate = "{query}{document}"\n[tasks]', "positive"),
     ],
     ids=[
         "name",
@@ -190,6 +253,17 @@ def test_an_unknown_name_lists_the_names(root: Path, name: str) -> None:
         "embedding number",
         "no tokens",
         "too many tokens",
+        "no place for a query",
+        "two places",
+        "unknown key of a task",
+        "too many answers",
+        "a truth is no number",
+        "a score above the best",
+        "nothing to preserve",
+        "no language code",
+        "an end that is not cut",
+        "no place for a document",
+        "no tokens to compare",
     ],
 )
 def test_a_malformed_recipe_is_refused_with_its_path(

@@ -10,6 +10,7 @@ from support.fakes import MODEL, FakePool, FakeProcess, answer, settle, with_eng
 from t5engine.messages import Cancelled, Generate, Progress, Refused
 from t5engine.pool.engine import Engine
 from t5gguf.recipe import Generation, Recipe, Source
+from t5gguf.tasks import Task
 from t5serve.errors import (
     ContextLengthExceeded,
     DeadlineExceeded,
@@ -82,7 +83,7 @@ def test_prefix_of_the_task() -> None:
 def test_unknown_task_names_the_known_ones() -> None:
     """The error tells what the model can do."""
     with pytest.raises(InvalidRequest, match="paraphrase, fix") as raised:
-        PROFILE.prefix("translate")
+        PROFILE.task("translate")
     assert raised.value.param == "task"
 
 
@@ -205,18 +206,18 @@ def test_recipe_overrules_the_file() -> None:
         license="",
         file="x.gguf",
         source=Source("a/b"),
-        tasks={"expand": "expand: "},
+        tasks={"expand": Task.of_prefix("expand: ")},
         generation=Generation(max_tokens=500),
     )
     profile = Profile.of(MODEL, recipe)
-    assert profile.tasks == {"expand": "expand: "}
+    assert profile.prefixes == {"expand": "expand: "}
     assert profile.generation.max_tokens == MODEL.max_tokens
 
 
 def test_file_without_our_keys_has_one_plain_task() -> None:
     """A GGUF file by another converter is served without a prefix."""
     bare = Profile.of(type(MODEL)("x", "", 10, 512, 128, {}), None)
-    assert bare.tasks == {"reformulate": ""}
+    assert bare.prefixes == {"reformulate": ""}
     assert bare.generation.max_tokens == 64
 
 

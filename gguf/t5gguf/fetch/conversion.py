@@ -59,7 +59,7 @@ def convert(
         repo=pin.repo,
         revision=pin.revision,
         license=recipe.license if recipe else "",
-        tasks=recipe.tasks if recipe else {},
+        tasks=recipe.prefixes if recipe else {},
         generation=recipe.generation.given() if recipe else {},
     )
     embedding = recipe.quantisation.token_embedding_type if recipe else None

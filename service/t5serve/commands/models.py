@@ -45,7 +45,7 @@ def _facts(recipe: Recipe) -> dict[str, Any]:
         "name": recipe.name,
         "description": recipe.description,
         "license": recipe.license,
-        "tasks": recipe.tasks,
+        "tasks": recipe.prefixes,
         "generation": recipe.generation.given(),
         "source": recipe.source.repo,
         "file": str(path),

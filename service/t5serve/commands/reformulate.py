@@ -78,7 +78,7 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
         target = options.target or options.source
     failed = 0
     async with ServedModel.from_settings(settings) as model:
-        model.profile.prefix(wanted.task)  # these two refuse what can't be, before anything runs
+        model.profile.task(wanted.task)  # these two refuse what can't be, before anything runs
         decoding_of(wanted, model.profile.generation)
         total = None if by_hand else lines.total(sys.stdin)
         with tqdm(total=total, unit="query", disable=by_hand or None) as bar:

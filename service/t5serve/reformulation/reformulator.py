@@ -11,6 +11,7 @@ from t5engine.decoding.parameters import GenerationConfig
 from t5engine.errors import JobError
 from t5engine.messages import Progress, Timings
 from t5engine.pool.engine import Engine
+from t5gguf.tasks import Task
 from t5serve.concurrency import gather, iterate_events
 from t5serve.errors import (
     ERROR_RESPONSES,
@@ -74,7 +75,7 @@ class _Call:
     queries: Sequence[str]
     params: Sequence[str]
     options: Options
-    prefix: str
+    task: Task
     config: GenerationConfig
     deadline: float
     emit: Emit | None
@@ -155,7 +156,7 @@ class Reformulator:
             queries=queries,
             params=params,
             options=options,
-            prefix=self.profile.prefix(options.task),
+            task=self.profile.task(options.task),
             config=config,
             deadline=time.monotonic() + options.timeout_ms / 1000,
             emit=emit,
@@ -183,7 +184,7 @@ class Reformulator:
         try:
             result = await self._engine.generate(
                 call.config,
-                text=call.prefix + query,
+                text=call.task.render(query),
                 timeout=call.deadline - time.monotonic(),
                 on_progress=_LiveText(index, call.emit) if call.emit and call.is_live else None,
             )

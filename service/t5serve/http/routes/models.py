@@ -22,7 +22,7 @@ def model_routes(models: ModelRegistry) -> list[Route]:
             id=model.name,
             created=created,
             description=model.info.description,
-            tasks=model.profile.tasks,
+            tasks=model.profile.prefixes,
             max_input_tokens=model.info.max_input_tokens,
             max_tokens=model.info.max_tokens,
             generation=model.profile.generation.given(),
