@@ -14,8 +14,9 @@ from starlette.routing import Route
 from support.fakes import unstarted_models
 from t5serve.errors import ERROR_RESPONSES
 from t5serve.http.app import create_app
+from t5serve.http.endpoints import DESCRIBED_ENDPOINTS
 from t5serve.http.middleware import RequestContext
-from t5serve.http.openapi import OPERATIONS, document
+from t5serve.http.openapi import document
 from t5serve.http.reference import render
 from t5serve.http.routes.page import read_assets
 from t5serve.http.schemas.body import RequestBody, parse
@@ -23,7 +24,7 @@ from t5serve.settings import Settings
 
 FOR_BROWSERS = {"/", "/static/{name}", "/docs", "/openapi.json"}
 EVERYWHERE = {405}  # of methods that the document does not have
-REQUESTS = [one for one in OPERATIONS if one.request is not None]
+REQUESTS = [one for one in DESCRIBED_ENDPOINTS if one.request is not None]
 
 
 def routes() -> list[Route]:
@@ -70,9 +71,9 @@ def test_examples_are_taken(operation: object) -> None:
 
 def test_statuses_are_those_of_the_errors() -> None:
     """Each that an error class has is described somewhere, and no other."""
-    described = {int(status) for one in OPERATIONS for status in one.errors}
+    described = {int(status) for one in DESCRIBED_ENDPOINTS for status in one.errors}
     assert described == {answer.status for answer in ERROR_RESPONSES.values()} - EVERYWHERE
-    for one in OPERATIONS:
+    for one in DESCRIBED_ENDPOINTS:
         assert one.needs_key == (401 in one.errors)
 
 

@@ -12,10 +12,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from t5serve.errors import StartupError, Unauthorized
+from t5serve.http.endpoints import OPEN_ENDPOINTS
 from t5serve.http.responses import error_response
-
-OPEN_PATHS = ("/", "/healthz", "/readyz", "/docs", "/openapi.json")
-OPEN_PREFIX = "/static/"
 
 
 class ApiKeys:
@@ -33,8 +31,7 @@ class ApiKeys:
         await error_response(error)(scope, receive, send)
 
     def _lets_through(self, scope: Scope) -> bool:
-        path = scope["path"]
-        if path in OPEN_PATHS or path.startswith(OPEN_PREFIX):
+        if any(endpoint.matches(scope["path"]) for endpoint in OPEN_ENDPOINTS):
             return True
         scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
         # As bytes, and digests of one length: the time tells neither where keys differ nor

@@ -15,11 +15,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from t5serve import logs
 from t5serve.errors import RequestTooLarge
+from t5serve.http.endpoints import QUIET_PATHS
 from t5serve.metrics import Metrics
 
 logger = logging.getLogger("t5serve.requests")
 
-QUIET = frozenset({"/healthz", "/readyz", "/metrics"})  # asked for every few seconds
 OTHER = "other"
 LONGEST_PATH = 200
 SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -73,7 +73,7 @@ class RequestContext:
                 "ms": round(1000 * seconds, 2),
                 **phases.fields(),
             }
-            level = logging.DEBUG if route in QUIET else logging.INFO
+            level = logging.DEBUG if route in QUIET_PATHS else logging.INFO
             logger.log(level, "request", extra=fields)
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import re
 from http import HTTPStatus
 from typing import Any
 
@@ -12,74 +11,11 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from t5serve import __version__
+from t5serve.http.endpoints import DESCRIBED_ENDPOINTS, Endpoint
 from t5serve.http.schemas.body import ErrorResponse
-from t5serve.http.schemas.chat import ChatRequest, ChatResponse
-from t5serve.http.schemas.completions import CompletionRequest, CompletionResponse
-from t5serve.http.schemas.models import ModelBody, ModelList
-from t5serve.http.schemas.reformulate import ReformulateRequest, ReformulateResponse
-from t5serve.http.schemas.state import Alive, ReadyState
 
 Json = dict[str, Any]
 REFERENCE = "#/components/schemas/{model}"
-GENERATES = (400, 401, 404, 413, 422, 429, 500, 503, 504)
-READS = (401, 404, 500, 503)
-
-
-@dataclass(frozen=True)
-class Operation:
-    """One method of one path."""
-
-    method: str
-    path: str
-    summary: str
-    errors: Sequence[int]
-    answer: type[BaseModel] | None = None
-    request: type[BaseModel] | None = None
-    example: Json = field(default_factory=dict)
-    streams: bool = False
-    media_type: str = "application/json"
-    needs_key: bool = True
-
-
-OPERATIONS = (
-    Operation(
-        "post",
-        "/v1/reformulate",
-        "Reformulate one query or several.",
-        GENERATES,
-        ReformulateResponse,
-        ReformulateRequest,
-        {"query": "which are the best python books for beginners", "n": 3},
-        streams=True,
-    ),
-    Operation(
-        "post",
-        "/v1/completions",
-        "OpenAI's legacy completions: the prompt is the encoder's input.",
-        GENERATES,
-        CompletionResponse,
-        CompletionRequest,
-        {"model": "tiny-t5", "prompt": "how do i learn python", "temperature": 0},
-        streams=True,
-    ),
-    Operation(
-        "post",
-        "/v1/chat/completions",
-        "OpenAI's chat, for query expanders: reformulations of the user's last message.",
-        GENERATES,
-        ChatResponse,
-        ChatRequest,
-        {"model": "tiny-t5", "messages": [{"role": "user", "content": "how do i learn python"}]},
-        streams=True,
-    ),
-    Operation("get", "/v1/models", "The models that are served: one.", READS, ModelList),
-    Operation("get", "/v1/models/{id}", "One model.", READS, ModelBody),
-    Operation("get", "/healthz", "Whether the process lives.", (500,), Alive, needs_key=False),
-    Operation(
-        "get", "/readyz", "Whether a model decodes.", (500, 503), ReadyState, needs_key=False
-    ),
-    Operation("get", "/metrics", "Prometheus metrics.", (401, 500), media_type="text/plain"),
-)
 
 
 class _Untitled(GenerateJsonSchema):
@@ -93,7 +29,10 @@ class _Untitled(GenerateJsonSchema):
 def document() -> Json:
     """The whole document, made once."""
     models: set[type[BaseModel]] = {
-        model for one in OPERATIONS for model in (one.request, one.answer) if model is not None
+        model
+        for endpoint in DESCRIBED_ENDPOINTS
+        for model in (endpoint.request, endpoint.response)
+        if model is not None
     }
     models.add(ErrorResponse)
     ordered = sorted(models, key=lambda model: model.__name__)
@@ -103,8 +42,8 @@ def document() -> Json:
         schema_generator=_Untitled,
     )
     paths: Json = {}
-    for operation in OPERATIONS:
-        paths.setdefault(operation.path, {})[operation.method] = _describe(operation)
+    for endpoint in DESCRIBED_ENDPOINTS:
+        paths.setdefault(_path(endpoint), {})[endpoint.method.lower()] = _describe(endpoint)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -121,33 +60,39 @@ def document() -> Json:
     }
 
 
-def _describe(operation: Operation) -> Json:
-    content: Json = {operation.media_type: {}}
-    if operation.answer is not None:
-        content[operation.media_type] = {"schema": _reference(operation.answer)}
-    if operation.streams:
+def _path(endpoint: Endpoint) -> str:
+    """The path without Starlette's convertors."""
+    return re.sub(r":\w+}", "}", endpoint.path)
+
+
+def _describe(endpoint: Endpoint) -> Json:
+    content: Json = {endpoint.media_type: {}}
+    if endpoint.response is not None:
+        content[endpoint.media_type] = {"schema": _reference(endpoint.response)}
+    if endpoint.streams:
         content["text/event-stream"] = {}  # OpenAPI 3.1 can't describe single events
     responses: Json = {"200": {"description": "OK", "content": content}}
-    for status in operation.errors:
+    for status in endpoint.errors:
         responses[str(status)] = {
             "description": HTTPStatus(status).phrase,
             "content": {"application/json": {"schema": _reference(ErrorResponse)}},
         }
-    described: Json = {
-        "operationId": f"{operation.method}_{operation.path.strip('/').replace('/', '_')}",
-        "summary": operation.summary,
+    path = _path(endpoint)
+    operation: Json = {
+        "operationId": f"{endpoint.method.lower()}_{path.strip('/').replace('/', '_')}",
+        "summary": endpoint.summary,
         "responses": responses,
     }
-    if operation.needs_key:
-        described["security"] = [{}, {"key": []}]  # none where the service has no keys
-    if operation.request is not None:
-        body = {"schema": _reference(operation.request), "example": operation.example}
-        described["requestBody"] = {"required": True, "content": {"application/json": body}}
-    if "{id}" in operation.path:
-        described["parameters"] = [
+    if endpoint.needs_key:
+        operation["security"] = [{}, {"key": []}]  # none where the service has no keys
+    if endpoint.request is not None:
+        body = {"schema": _reference(endpoint.request), "example": endpoint.example}
+        operation["requestBody"] = {"required": True, "content": {"application/json": body}}
+    if "{id}" in path:
+        operation["parameters"] = [
             {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
         ]
-    return described
+    return operation
 
 
 def _reference(model: type[BaseModel]) -> Json:

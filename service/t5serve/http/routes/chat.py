@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from t5engine.decoding.parameters import PARAMETERS, SAMPLING
 from t5serve.errors import NoUsableOutput
+from t5serve.http import endpoints
 from t5serve.http.routes.connection import read_body, while_connected
 from t5serve.http.routes.sse import DONE, ServerEvent, event_response
 from t5serve.http.schemas.body import MAX_N, UsageBody, parse
@@ -70,7 +71,7 @@ def chat_routes(models: ModelRegistry, settings: Settings) -> list[Route]:
         ]
         return JSONResponse(ChatResponse(**head, choices=choices, usage=usage).model_dump())
 
-    return [Route("/v1/chat/completions", chat, methods=["POST"])]
+    return [endpoints.CHAT.route(chat)]
 
 
 def _options(

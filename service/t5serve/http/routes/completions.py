@@ -16,6 +16,7 @@ from t5engine.decoding.parameters import GenerationConfig
 from t5engine.messages import Generated, Progress, Token
 from t5engine.pool.engine import Engine
 from t5serve.concurrency import gather, iterate_events
+from t5serve.http import endpoints
 from t5serve.http.routes.connection import read_body, while_connected
 from t5serve.http.routes.sse import DONE, ServerEvent, event_response
 from t5serve.http.schemas.body import UsageBody, parse
@@ -52,7 +53,7 @@ def completion_routes(models: ModelRegistry, settings: Settings) -> list[Route]:
         usage = _usage([generated for _, generated in done])
         return JSONResponse(envelope.around(choices, usage).model_dump())
 
-    return [Route("/v1/completions", completions, methods=["POST"])]
+    return [endpoints.COMPLETIONS.route(completions)]
 
 
 @dataclass(frozen=True)

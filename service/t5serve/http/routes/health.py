@@ -7,6 +7,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from t5serve.errors import NotReady
+from t5serve.http import endpoints
 from t5serve.metrics import Metrics
 from t5serve.models.registry import ModelRegistry
 
@@ -27,7 +28,7 @@ def health_routes(models: ModelRegistry, metrics: Metrics) -> list[Route]:
         return Response(metrics.text(), media_type=metrics.content_type)
 
     return [
-        Route("/healthz", healthz, methods=["GET"]),
-        Route("/readyz", readyz, methods=["GET"]),
-        Route("/metrics", scrape, methods=["GET"]),
+        endpoints.HEALTHZ.route(healthz),
+        endpoints.READYZ.route(readyz),
+        endpoints.METRICS.route(scrape),
     ]

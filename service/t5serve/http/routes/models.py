@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from t5serve.http import endpoints
 from t5serve.http.schemas.models import ModelBody, ModelList
 from t5serve.models.registry import ModelRegistry
 from t5serve.models.served_model import ServedModel
@@ -35,6 +36,6 @@ def model_routes(models: ModelRegistry) -> list[Route]:
         return JSONResponse(describe(models.find(request.path_params["id"])).model_dump())
 
     return [
-        Route("/v1/models", list_models, methods=["GET"]),
-        Route("/v1/models/{id:path}", get_model, methods=["GET"]),
+        endpoints.MODELS.route(list_models),
+        endpoints.MODEL.route(get_model),
     ]

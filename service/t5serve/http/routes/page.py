@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from t5serve.http import endpoints
 from t5serve.http.asset import Asset
 
 MEDIA_TYPES = {
@@ -33,8 +34,8 @@ def page_routes() -> list[Route]:
         return found.answer(request)
 
     return [
-        Route("/", page, methods=["GET"]),
-        Route("/static/{name}", asset, methods=["GET"]),
+        endpoints.PAGE.route(page),
+        endpoints.ASSET.route(asset),
     ]
 
 

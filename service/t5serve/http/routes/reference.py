@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from t5serve.http import endpoints
 from t5serve.http.asset import Asset
 from t5serve.http.openapi import document
 from t5serve.http.reference import render
@@ -33,6 +34,6 @@ def reference_routes() -> list[Route]:
         return page().answer(request)
 
     return [
-        Route("/openapi.json", openapi, methods=["GET"]),
-        Route("/docs", docs, methods=["GET"]),
+        endpoints.OPENAPI.route(openapi),
+        endpoints.DOCS.route(docs),
     ]

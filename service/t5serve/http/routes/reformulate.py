@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from t5serve.errors import InvalidRequest
+from t5serve.http import endpoints
 from t5serve.http.routes.connection import read_body, while_connected
 from t5serve.http.routes.sse import ServerEvent, event_response
 from t5serve.http.schemas.body import UsageBody, parse
@@ -51,7 +52,7 @@ def reformulate_routes(models: ModelRegistry, settings: Settings, metrics: Metri
         results = await while_connected(request, reformulator.reformulate(texts, options))
         return JSONResponse(answer.whole(results))
 
-    return [Route("/v1/reformulate", reformulate, methods=["POST"])]
+    return [endpoints.REFORMULATE.route(reformulate)]
 
 
 async def _events(events: AsyncIterator[Event], answer: _Answer) -> AsyncIterator[ServerEvent]:
