@@ -16,7 +16,8 @@ from collections import defaultdict
 from pathlib import Path
 
 from t5eval.errors import EvaluationError
-from t5eval.systems import Request, answers
+from t5eval.messages import Request
+from t5eval.systems import answer_requests
 from t5serve.errors import RequestError
 from t5serve.reformulation.options import Options
 from t5train import pairs
@@ -69,8 +70,8 @@ def main(arguments: list[str] | None = None) -> int:
     prefixes = {options.task: pairs.prefix(options.task)}
 
     def ask(texts: list[str], how: Options) -> list[list[str]]:
-        found = answers(options.model, [Request(text, how) for text in texts], prefixes)
-        return [one.texts for one in found]
+        answers = answer_requests(options.model, [Request(text, how) for text in texts], prefixes)
+        return [answer.texts for answer in answers]
 
     try:
         first = [texts[0] for texts in ask(sources, greedy)]
