@@ -1,9 +1,9 @@
-"""Makes pairs of a model's own answers: `python scripts/reward.py MODEL --pairs TSV --out TSV`.
+"""Makes pairs of a model's answers: `python scripts/reward.py MODEL --pairs TSV --out TSV`.
 
-Asks a model (GGUF file, recipe or checkpoint) for the sources of one task's pairs. Where its greedy
-answer has a fault, the best of its beams becomes a new pair, which `scripts/train.py` learns from:
-copies and losses are what a model falls into by itself, and no pair of other people shows it. Of
-the task `fix`, the pairs that the model gets wrong are written as they are.
+Asks a model (GGUF file, recipe or checkpoint) the sources of one task's pairs. Where the greedy
+answer has a fault, the best of the beams becomes a new pair for `scripts/train.py`: copies and
+losses are faults of the model, which no pair of the public sets corrects. For the task `fix`, the
+pairs that the model gets wrong are written unchanged.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from t5serve.errors import RequestError
 from t5serve.reformulation.options import Options
 from t5train import pairs
 from t5train.pairs import Pair, PairsError
-from t5train.reward import EXPAND, FIX, PARAPHRASE, Review
+from t5train.reward import EXPAND, FIX, PARAPHRASE, AnswerRater
 from t5train.words import Frequencies, normal
 
 log = logging.getLogger("reward")
@@ -31,7 +31,7 @@ MAX_TOKENS = 48
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Asks, rates, writes; says how many answers had a fault, and how many sources a better one."""
+    """Asks the model, writes the pairs, and logs how many answers had a fault."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split(":", maxsplit=1)[0])
     parser.add_argument("model", help="a GGUF file, a recipe's name or a checkpoint's directory")
     parser.add_argument("--pairs", type=Path, required=True)
@@ -45,12 +45,12 @@ def main(arguments: list[str] | None = None) -> int:
 
     references: defaultdict[str, list[str]] = defaultdict(list)
     try:
-        every = list(pairs.read(options.pairs))
-        held = {normal(t) for path in options.heldout for p in pairs.read(path) for t in p[1:]}
+        known_pairs = list(pairs.read(options.pairs))
+        held_out = {normal(t) for path in options.heldout for p in pairs.read(path) for t in p[1:]}
     except (PairsError, OSError) as error:
         sys.exit(f"reward: {error}")
-    for pair in every:
-        if pair.task == options.task and normal(pair.source) not in held:
+    for pair in known_pairs:
+        if pair.task == options.task and normal(pair.source) not in held_out:
             references[pair.source].append(pair.target)
     if not references:
         sys.exit(f"reward: no pairs of the task {options.task!r}")
@@ -66,31 +66,32 @@ def main(arguments: list[str] | None = None) -> int:
         parameters={"num_beams": options.beams},
         max_tokens=MAX_TOKENS,
     )
-    review = Review(options.task, Frequencies(references))
+    rater = AnswerRater(options.task, Frequencies(references))
     prefixes = {options.task: pairs.prefix(options.task)}
 
-    def ask(texts: list[str], how: Options) -> list[list[str]]:
-        answers = answer_requests(options.model, [Request(text, how) for text in texts], prefixes)
+    def ask(texts: list[str], decoding: Options) -> list[list[str]]:
+        requests = [Request(text, decoding) for text in texts]
+        answers = answer_requests(options.model, requests, prefixes)
         return [answer.texts for answer in answers]
 
     try:
-        first = [texts[0] for texts in ask(sources, greedy)]
+        answers = [texts[0] for texts in ask(sources, greedy)]
         faulty = [
             source
-            for source, text in zip(sources, first, strict=True)
-            if review.is_faulty(source, text, references[source])
+            for source, answer in zip(sources, answers, strict=True)
+            if rater.is_faulty(source, answer, references[source])
         ]
-        right = [references[source] for source in faulty]
-        candidates = right if options.task == FIX else ask(faulty, beams)
+        corrections = [references[source] for source in faulty]
+        candidates = corrections if options.task == FIX else ask(faulty, beams)
     except (EvaluationError, RequestError) as error:
         sys.exit(f"reward: {error}")
-    made = []
+    new_pairs = []
     for source, texts in zip(faulty, candidates, strict=True):
-        chosen = review.best(source, texts, references[source])
-        if chosen and normal(chosen) not in held:
-            made.append(Pair(options.task, source, chosen))
-    pairs.write(options.out, made)
-    log.info("%d answers, %d with a fault, %d pairs", len(sources), len(faulty), len(made))
+        best = rater.select_best(source, texts, references[source])
+        if best and normal(best) not in held_out:
+            new_pairs.append(Pair(options.task, source, best))
+    pairs.write(options.out, new_pairs)
+    log.info("%d answers, %d with a fault, %d pairs", len(sources), len(faulty), len(new_pairs))
     return 0
 
 
