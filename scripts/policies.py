@@ -76,7 +76,7 @@ def _measure_policies(options: argparse.Namespace) -> list[Row]:
     lines = options.queries.read_text(encoding="utf-8").splitlines()
     queries = [line for line in lines if line.strip()]
     if not queries:
-        raise ConversionError(f"{options.queries} has no query: expected one a line")
+        raise ConversionError(f"{options.queries} has no query: expected one per line")
     tasks = {f"task{index}": prefix for index, prefix in enumerate(options.prefix or [""])}
     converter = Converter(options.source, Provenance("x", tasks=tasks), queries)
     encode = converter.vocabulary.encode

@@ -43,7 +43,7 @@ def train(texts: Iterable[str], size: int, directory: Path) -> Path:
 
 
 def seed(number: int) -> None:
-    """Seeds `Vocabulary.sample`, so that its results are repeatable."""
+    """Seeds `Vocabulary.sample`; SentencePiece repeats its results within a process only."""
     sentencepiece.set_random_generator_seed(number)
 
 

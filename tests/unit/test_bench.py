@@ -86,8 +86,8 @@ QUERIES = [Query("one", [5, 1]), Query("two", [6, 1])]
 
 def test_a_cell() -> None:
     """Median and percentiles of what requests took, and the median of what was not native."""
-    taken = [Answer(10.0, 9.0), Answer(30.0, 27.0), Answer(20.0, 18.0)]
-    cell = figures.summarise(taken)
+    answers = [Answer(10.0, 9.0), Answer(30.0, 27.0), Answer(20.0, 18.0)]
+    cell = figures.summarise(answers)
     assert (cell["rounds"], cell["median_ms"], cell["other_ms"]) == (3, 20.0, 2.0)
     assert (cell["p95_ms"], cell["p99_ms"]) == pytest.approx((29.0, 29.8))
     assert cell["samples_ms"] == [10.0, 30.0, 20.0]
@@ -111,9 +111,9 @@ def candidate_row(name: str, inside: str | None = None) -> dict[str, Any]:
     return {"name": name, "inside": inside, "weight_bytes": 780, "position_bytes": 10}
 
 
-def cell(name: str, out: int, median: float, other: float | None) -> dict[str, Any]:
+def cell(name: str, out: int, median: float, other_ms: float | None) -> dict[str, Any]:
     lengths = {"tokens_in": 12, "tokens_out": out}
-    return {"contestant": name, **lengths, "median_ms": median, "other_ms": other}
+    return {"contestant": name, **lengths, "median_ms": median, "other_ms": other_ms}
 
 
 def test_what_follows() -> None:
@@ -250,7 +250,7 @@ def test_bytes_of_a_step(tmp_path: Path) -> None:
 @pytest.mark.parametrize("module", ["child", "engines.t5engine", "probe", "backends"])
 def test_what_is_pinned_imports_little(module: str) -> None:
     """PyPI's gguf loads an OpenMP that binds the thread to one processor: ggml's, loaded later,
-    then had no other one, and the bandwidth was half.
+    then had no second processor, and the bandwidth was half.
     """
     code = f"import sys, t5bench.{module}; sys.exit('gguf' in sys.modules)"
     status = subprocess.call([sys.executable, "-c", code], env=environment.extend_environment({}))

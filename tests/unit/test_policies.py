@@ -95,4 +95,4 @@ def test_what_can_not_be_made_is_one_line(
     assert capsys.readouterr().err.startswith("policies: type 'Q3_K' is not one of F32, F16")
     (tmp_path / "queries.txt").write_text(" \n", encoding="utf-8")
     assert policies.main([str(source), "--queries", str(tmp_path / "queries.txt")]) == 1
-    assert capsys.readouterr().err.endswith("has no query: expected one a line\n")
+    assert capsys.readouterr().err.endswith("has no query: expected one per line\n")

@@ -19,8 +19,8 @@ from t5train.swap import Swapper
 from t5train.vocabulary import EOS, UNK, Vocabulary
 from t5train.words import normal
 
-PLACES = ("Rome", "May")
-TEXT = [f"how to cook {thing} in {place}?" for thing in ("rice", "tea") for place in PLACES]
+CITIES = ("Rome", "May")
+TEXT = [f"how to cook {thing} in {city}?" for thing in ("rice", "tea") for city in CITIES]
 
 
 @pytest.fixture(scope="module")

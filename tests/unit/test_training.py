@@ -102,8 +102,8 @@ def test_a_short_training_learns_resumes_and_converts(
     assert tokenizer(text).input_ids == words.encode(text)
 
     tuned = train(files, "tuned", "--steps", "3", "--start", str(checkpoint))
-    other = t5_model.load(tuned / "checkpoint")
-    assert other.num_parameters() == model.num_parameters()
+    tuned_model = t5_model.load(tuned / "checkpoint")
+    assert tuned_model.num_parameters() == model.num_parameters()
     assert (tuned / "checkpoint" / vocabulary.FILE).read_bytes() == words.path.read_bytes()
 
     best = files / "best.tsv"
@@ -198,8 +198,8 @@ def test_a_directory_with_another_training_is_not_gone_on_with(
 def test_pairs_alone_are_trained_on_in_equal_shares(files: Path) -> None:
     """Without a word on shares, of tasks of one's own; the checkpoint tells them in that order."""
     pytest.importorskip("matplotlib", reason="needs the train extra")
-    own = [Pair("title", "rice cooking", "How to cook rice"), *TRAIN]
-    pairs.write(files / "own.tsv", own * 4)
+    examples = [Pair("title", "rice cooking", "How to cook rice"), *TRAIN]
+    pairs.write(files / "own.tsv", examples * 4)
     arguments = ["--pairs", str(files / "own.tsv"), "--out", str(files / "own"), "--steps", "2"]
     assert script("train").main([*arguments, *TINY]) == 0
     config = json.loads((files / "own" / "checkpoint" / "config.json").read_text(encoding="utf-8"))
@@ -267,8 +267,8 @@ def prepared(files: Path, out: Path, *options: str) -> Any:
 def test_what_cannot_be_trained_is_refused_at_once(
     files: Path, arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = ["--pairs", str(files / "train.tsv"), "--out", str(files / "refused"), *TINY]
-    assert script("train").main([*given, *arguments]) == 2
+    fixed = ["--pairs", str(files / "train.tsv"), "--out", str(files / "refused"), *TINY]
+    assert script("train").main([*fixed, *arguments]) == 2
     assert message in capsys.readouterr().err
 
 
@@ -326,9 +326,9 @@ def test_the_average_follows_the_weights() -> None:
     for _ in range(20):
         average.update(model)
     assert float(average.weights()["weight"]) == pytest.approx(1.0, abs=1e-3)
-    other = Average(model)
-    other.restore(average.state())
-    assert other.state() == average.state()
+    restored = Average(model)
+    restored.restore(average.state())
+    assert restored.state() == average.state()
 
 
 def test_like_words_start_near_each_other(tmp_path: Path) -> None:
