@@ -129,14 +129,16 @@ def _prepare(options: argparse.Namespace) -> tuple[Trainer, Vocabulary, list[str
     rng = random.Random(options.seed)  # noqa: S311 - repeatable on purpose
     shares = _parse_shares(options, tasks)
     max_tokens, swap_share = options.longest, options.swapped
-    drawn = Mixture(examples, text, words, rng, max_tokens=max_tokens, swap_share=swap_share)
+    training_mixture = Mixture(
+        examples, text, words, rng, max_tokens=max_tokens, swap_share=swap_share
+    )
     for flag, phase_shares in shares.items():
         try:
-            drawn.check(phase_shares)
+            training_mixture.check(phase_shares)
         except ValueError as error:
             raise ValueError(f"--{flag}: {error}") from error
-    if drawn.left_out:
-        log.info("%d pairs left out: over %d tokens", drawn.left_out, max_tokens)
+    if training_mixture.left_out:
+        log.info("%d pairs left out: over %d tokens", training_mixture.left_out, max_tokens)
     plan = Plan(
         early=shares["early"],
         late=shares["late"],
@@ -153,7 +155,7 @@ def _prepare(options: argparse.Namespace) -> tuple[Trainer, Vocabulary, list[str
         schedule=Schedule(minutes=options.minutes, steps=options.steps, hold=options.hold),
     )
     valid = _load_validation(options, words)
-    trainer = Trainer(_load_model(options, words), drawn, valid, plan, options.out, rng)
+    trainer = Trainer(_load_model(options, words), training_mixture, valid, plan, options.out, rng)
     trained = mixture.trained_tasks(shares["early"]) | mixture.trained_tasks(shares["late"])
     ordered = dict.fromkeys([*tasks, mixture.MEND_TASK])
     return trainer, words, [task for task in ordered if task in trained]
