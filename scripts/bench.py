@@ -1,8 +1,8 @@
-"""Measures how fast this engine is, side by side with others.
+"""Measures the speed of this engine, side by side with others.
 
-`python scripts/bench.py peers --work DIR --out FILES`: against PyTorch, CTranslate2 and ONNX
-Runtime; `python scripts/bench.py backends FILE.gguf ..`: its two backends against each other;
-`python scripts/bench.py tables RESULTS.json`: the results of the first as Markdown.
+`python scripts/bench.py peers --work DIR --out FILES` compares it with PyTorch, CTranslate2 and
+ONNX Runtime. `python scripts/bench.py backends FILE.gguf ..` compares its two backends.
+`python scripts/bench.py tables RESULTS.json` prints the results of `peers` as Markdown.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ COMMANDS = ("peers", "backends", "tables")
 
 
 def main() -> int:
-    """Runs a command; one message and status 1 when it fails."""
+    """Runs a command; returns 1 after one line on standard error if the command fails."""
     parser = argparse.ArgumentParser(prog="bench.py", description=__doc__)
     parser.add_argument("command", choices=COMMANDS)
     name = parser.parse_args(sys.argv[1:2]).command
-    # The others are not imported: some load an OpenMP, before `backends` has pinned itself.
+    # Only this command is imported: others load an OpenMP before `backends` has pinned itself.
     command = import_module(f"t5bench.{name}")
     parser = argparse.ArgumentParser(prog=f"bench.py {name}", description=command.__doc__)
     command.add_arguments(parser)
@@ -36,6 +36,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    # As Ctrl-C does, so that the contestants are ended as well.
+    # Ends like Ctrl-C, which closes the sessions.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     sys.exit(main())

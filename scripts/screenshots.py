@@ -1,4 +1,4 @@
-"""Takes the pictures of docs/page.md from a running service, with Debian's Chromium."""
+"""Takes the screenshots of docs/page.md from a running service, with Debian's Chromium."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COLOURS = 256
 
 
 def main() -> int:
-    """Writes the pictures, each in a few tens of kilobytes."""
+    """Writes the screenshots, each in a few tens of kilobytes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="of the service")
     url = parser.parse_args().url
@@ -33,18 +33,18 @@ def main() -> int:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for scheme in SCHEMES:
             for size in SIZES:
-                page = visit(browser, url, scheme, size)
-                ask(page)
-                save(page, f"page-{scheme}-{size}")
-        compare(page := visit(browser, url, "light", "desktop"))
-        save(page, "page-compare")
+                page = open_page(browser, url, scheme, size)
+                reformulate_query(page)
+                save_screenshot(page, f"page-{scheme}-{size}")
+        compare_settings(page := open_page(browser, url, "light", "desktop"))
+        save_screenshot(page, "page-compare")
         page.goto(f"{url}/docs")
-        save(page, "reference")
+        save_screenshot(page, "reference")
     return 0
 
 
-def visit(browser: Browser, url: str, scheme: Literal["light", "dark"], size: str) -> Page:
-    """The page, opened by somebody new."""
+def open_page(browser: Browser, url: str, scheme: Literal["light", "dark"], size: str) -> Page:
+    """Opens the page in a new browser context, and runs three examples."""
     width, height, scale = SIZES[size]
     context = browser.new_context(
         color_scheme=scheme,
@@ -55,26 +55,26 @@ def visit(browser: Browser, url: str, scheme: Literal["light", "dark"], size: st
     page = context.new_page()
     page.goto(url)
     page.locator("#A-n").wait_for()
-    for example in range(1, 4):  # so that the history and the figures show something
+    for example in range(1, 4):  # fills the history and the figures
         page.locator(".example").nth(example).click()
         page.locator(".results:not([aria-busy]) .latency:visible").wait_for()
     page.locator(".spark polyline[points]").wait_for(state="attached")
     return page
 
 
-def ask(page: Page) -> None:
-    """Three reformulations."""
+def reformulate_query(page: Page) -> None:
+    """Requests three reformulations."""
     page.locator("#A-n").fill("3")
     page.locator("#query").fill(QUERY)
     page.locator("#submit").click()
     page.locator(".results:not([aria-busy]) .latency:visible").wait_for()
     page.locator(".spark polyline[points]").wait_for(state="attached")
     page.evaluate("document.querySelector('#examples').scrollLeft = 0")
-    page.locator("h1").click()  # nothing is hovered over
+    page.locator("h1").click()  # moves the pointer away from other elements
 
 
-def compare(page: Page) -> None:
-    """Diverse beams against samples."""
+def compare_settings(page: Page) -> None:
+    """Compares diverse beams with samples."""
     page.locator("#compare").check()
     page.locator("#A-n").fill("3")
     page.locator("#B-n").fill("3")
@@ -91,11 +91,11 @@ def compare(page: Page) -> None:
     page.locator("h1").click()
 
 
-def save(page: Page, name: str) -> None:
-    """As it is seen without scrolling, in few colours."""
-    with Image.open(io.BytesIO(page.screenshot())) as shot:
-        few = shot.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
-    few.save(IMAGES / f"{name}.png", optimize=True)
+def save_screenshot(page: Page, name: str) -> None:
+    """Saves the visible part of the page, in few colours."""
+    with Image.open(io.BytesIO(page.screenshot())) as screenshot:
+        reduced = screenshot.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    reduced.save(IMAGES / f"{name}.png", optimize=True)
 
 
 if __name__ == "__main__":

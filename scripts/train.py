@@ -1,8 +1,8 @@
 """Trains a T5 on pairs and text: `python scripts/train.py --pairs train.tsv --out DIR`.
 
 Pairs are a TSV file with the columns task, source and target; the model reads `task: source`. Text
-is one query a line. DIR gets state.pt (start the same command again to go on), history.jsonl and,
-in the end, checkpoint/, which `scripts/convert.py` takes.
+is one query per line. DIR gets state.pt (run the same command again to resume), history.jsonl and,
+in the end, checkpoint/, which `scripts/convert.py` converts.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import torch
 from tqdm import tqdm
 from transformers import T5ForConditionalGeneration
 
-from t5train import cores, mixture, pairs, plot, shape, vectors, vocabulary
-from t5train.averaging import holding
-from t5train.batches import Batch, cut
+from t5train import mixture, pairs, plot, t5_model, threads, vocabulary, word_vectors
+from t5train.averaging import replaced_weights
+from t5train.batches import Batch, split
 from t5train.mixture import Example, Mixture
 from t5train.schedule import Schedule
 from t5train.trainer import HISTORY, Plan, Trainer
@@ -29,16 +29,16 @@ from t5train.vocabulary import Vocabulary
 
 log = logging.getLogger("train")
 
-OWN_TASKS = {"paraphrase", "fix", "expand"}
+INCLUDED_TASKS = {"paraphrase", "fix", "expand"}  # of the included model
 EARLY = "denoise=4,span=1,mend=2,paraphrase=2,expand=1"
 LATE = "paraphrase=5,mend=2,fix=1,expand=1.5,denoise=0.5"
-RATE, TUNING_RATE = 2e-2, 2e-3  # of a new model, and of one that was trained before
+RATE, TUNING_RATE = 2e-2, 2e-3  # of a new model, and of a checkpoint
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    made = argparse.ArgumentParser(description=(__doc__ or "").split(":", maxsplit=1)[0])
-    data = made.add_argument_group("data")
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split(":", maxsplit=1)[0])
+    data = parser.add_argument_group("data")
     data.add_argument("--pairs", type=Path, required=True, nargs="+")
     data.add_argument("--text", type=Path, nargs="*", default=[])
     data.add_argument("--valid", type=Path, help="pairs for early stopping")
@@ -50,88 +50,95 @@ def parser() -> argparse.ArgumentParser:
     )
     data.add_argument(
         "--late",
-        help=f"shares from there on; {LATE}, or, with other tasks or without text, as much of each",
+        help=f"shares after --turn; {LATE}, or, with other tasks or without text, equal shares",
     )
-    data.add_argument("--longest", type=int, default=64, help="tokens a side; others are left out")
+    data.add_argument("--longest", type=int, default=64, help="most tokens per side of a pair")
     data.add_argument("--turn", type=float, default=0.3)
-    data.add_argument("--swapped", type=float, default=0.3, help="pairs given other names, numbers")
-    model = made.add_argument_group("model")
-    model.add_argument("--start", type=Path, help="a T5 checkpoint to go on from, shape and all")
-    model.add_argument("--vocabulary", type=int, default=8000, help="pieces of a new one")
+    data.add_argument(
+        "--swapped", type=float, default=0.3, help="share of pairs with swapped names"
+    )
+    model = parser.add_argument_group("model")
+    model.add_argument("--start", type=Path, help="a T5 checkpoint to fine-tune")
+    model.add_argument("--vocabulary", type=int, default=8000, help="pieces of a new vocabulary")
     model.add_argument("--d-model", type=int, default=256)
     model.add_argument("--d-ff", type=int, default=1024)
     model.add_argument("--layers", type=int, default=4)
     model.add_argument("--decoder-layers", type=int, default=2)
     model.add_argument("--heads", type=int, default=4)
     model.add_argument("--gated", action="store_true")
-    model.add_argument("--dropout", type=float, help="0, or what the checkpoint has")
-    model.add_argument("--vectors", type=Path, help="word vectors (GloVe's format) for a new one")
+    model.add_argument("--dropout", type=float, help="0, or the checkpoint's rate")
+    model.add_argument("--vectors", type=Path, help="word vectors in GloVe's format")
     model.add_argument("--vectors-share", type=float, default=0.5)
-    how = made.add_argument_group("training")
-    how.add_argument("--minutes", type=float, default=math.inf)
-    how.add_argument("--steps", type=float, default=math.inf)
-    how.add_argument("--hold", type=float, default=0.0, help="share before the cosine begins")
-    how.add_argument("--batch", type=int, default=96)
-    how.add_argument("--rate", type=float, help=f"{RATE:g}; with --start {TUNING_RATE:g}")
-    how.add_argument("--smoothing", type=float, default=0.0)
-    how.add_argument(
+    training = parser.add_argument_group("training")
+    training.add_argument("--minutes", type=float, default=math.inf)
+    training.add_argument("--steps", type=float, default=math.inf)
+    training.add_argument("--hold", type=float, default=0.0, help="share before the cosine begins")
+    training.add_argument("--batch", type=int, default=96)
+    training.add_argument("--rate", type=float, help=f"{RATE:g}; with --start {TUNING_RATE:g}")
+    training.add_argument("--smoothing", type=float, default=0.0)
+    training.add_argument(
         "--patience",
         type=int,
         default=8,
-        help="validations without a better one, then it ends; "
-        "0: never, and the last weights count, not the best",
+        help="validations without improvement before the end; "
+        "0: no early stopping, and the last weights are saved instead of the best",
     )
-    how.add_argument("--validate-minutes", type=float, default=6.0)
-    how.add_argument("--bf16", action="store_true", help="autocast; measure, it can be slower")
-    how.add_argument("--threads", type=int, default=0, help="0: what other work leaves free")
-    how.add_argument("--seed", type=int, default=0)
-    how.add_argument("--pause-file", type=Path, help="training waits while this file is there")
-    how.add_argument("--quiet", action="store_true", help="no progress bar")
-    return made
+    training.add_argument("--validate-minutes", type=float, default=6.0)
+    training.add_argument("--bf16", action="store_true", help="autocast; can be slower")
+    training.add_argument("--threads", type=int, default=0, help="0: what other load leaves free")
+    training.add_argument("--seed", type=int, default=0)
+    training.add_argument("--pause-file", type=Path, help="training waits while this file exists")
+    training.add_argument("--quiet", action="store_true", help="no progress bar")
+    return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Trains, or goes on training, and writes the checkpoint; 2 if something can't be used."""
-    options = parser().parse_args(arguments)
+    """Trains or resumes, and writes the checkpoint; returns 2 if an option can't be used."""
+    options = build_parser().parse_args(arguments)
     try:
-        trainer, words, tasks = _prepared(options)
+        trainer, words, tasks = _prepare(options)
         trainer.resume()
     except (ValueError, OSError) as error:
         tqdm.write(f"train: {error}", file=sys.stderr)
         return 2
     out: Path = options.out
     trainer.run(quiet=options.quiet)
-    with holding(trainer.model, trainer.weights):
-        shape.save(
+    with replaced_weights(trainer.model, trainer.weights):
+        t5_model.save(
             trainer.model, words.path, out / "checkpoint", tasks=tasks, max_tokens=options.longest
         )
     plot.draw(out / HISTORY, out / "loss.png")
     return 0
 
 
-def _prepared(options: argparse.Namespace) -> tuple[Trainer, Vocabulary, list[str]]:
-    """Everything made and checked, so that no mistake comes to light after hours; and the tasks."""
+def _prepare(options: argparse.Namespace) -> tuple[Trainer, Vocabulary, list[str]]:
+    """Returns the trainer, the vocabulary and the trained tasks.
+
+    Checks all options first, so that no mistake appears after hours of training.
+    """
     if math.isinf(options.minutes) and math.isinf(options.steps):
-        raise ValueError("say when to stop: --minutes or --steps")
+        raise ValueError("the training has no end: give --minutes or --steps")
     options.out.mkdir(parents=True, exist_ok=True)
-    cores.adapt(options.threads)
+    threads.adapt(options.threads)
     torch.manual_seed(options.seed)
     vocabulary.seed(options.seed)
     examples = [pair for path in options.pairs for pair in pairs.read(path)]
     text = [line for path in options.text for line in pairs.read_text(path)]
-    found = _tasks(examples)
-    words = _vocabulary(options, examples, text)
+    tasks = _list_tasks(examples)
+    words = _load_vocabulary(options, examples, text)
     rng = random.Random(options.seed)  # noqa: S311 - repeatable on purpose
-    shares = _shares(options, found)
-    longest, swapped = options.longest, options.swapped
-    drawn = Mixture(examples, text, words, rng, longest=longest, swapped=swapped)
-    for flag, given in shares.items():
+    shares = _parse_shares(options, tasks)
+    max_tokens, swap_share = options.longest, options.swapped
+    training_mixture = Mixture(
+        examples, text, words, rng, max_tokens=max_tokens, swap_share=swap_share
+    )
+    for flag, phase_shares in shares.items():
         try:
-            drawn.check(given)
+            training_mixture.check(phase_shares)
         except ValueError as error:
             raise ValueError(f"--{flag}: {error}") from error
-    if drawn.left_out:
-        log.info("%d pairs left out: over %d tokens", drawn.left_out, longest)
+    if training_mixture.left_out:
+        log.info("%d pairs left out: over %d tokens", training_mixture.left_out, max_tokens)
     plan = Plan(
         early=shares["early"],
         late=shares["late"],
@@ -147,65 +154,69 @@ def _prepared(options: argparse.Namespace) -> tuple[Trainer, Vocabulary, list[st
         pause_file=options.pause_file,
         schedule=Schedule(minutes=options.minutes, steps=options.steps, hold=options.hold),
     )
-    valid = _validation(options, words)
-    trainer = Trainer(_model(options, words), drawn, valid, plan, options.out, rng)
-    trained = mixture.tasks(shares["early"]) | mixture.tasks(shares["late"])
-    in_order = dict.fromkeys([*found, mixture.MEND_TASK])
-    return trainer, words, [task for task in in_order if task in trained]
+    valid = _load_validation(options, words)
+    trainer = Trainer(_load_model(options, words), training_mixture, valid, plan, options.out, rng)
+    trained = mixture.trained_tasks(shares["early"]) | mixture.trained_tasks(shares["late"])
+    ordered = dict.fromkeys([*tasks, mixture.MEND_TASK])
+    return trainer, words, [task for task in ordered if task in trained]
 
 
-def _validation(options: argparse.Namespace, words: Vocabulary) -> dict[str, list[Batch]]:
-    """The pairs of --valid by task, but for those that are too long."""
-    held: defaultdict[str, list[Example]] = defaultdict(list)
+def _load_validation(options: argparse.Namespace, words: Vocabulary) -> dict[str, list[Batch]]:
+    """Returns batches of the pairs of --valid by task, without pairs that are too long."""
+    by_task: defaultdict[str, list[Example]] = defaultdict(list)
     for pair in pairs.read(options.valid) if options.valid else ():
         source = words.encode(pairs.prefix(pair.task) + pair.source)
         example = Example(source, words.encode(pair.target))
         if max(map(len, example)) <= options.longest:
-            held[pair.task].append(example)
-    return {task: cut(found, options.batch) for task, found in held.items()}
+            by_task[pair.task].append(example)
+    return {task: split(task_examples, options.batch) for task, task_examples in by_task.items()}
 
 
-def _tasks(examples: list[pairs.Pair]) -> list[str]:
-    """Those of the pairs, in the order of their first."""
-    found = list(dict.fromkeys(pair.task for pair in examples))
-    for task in filter(None, found):
+def _list_tasks(examples: list[pairs.Pair]) -> list[str]:
+    """Returns the tasks of pairs, in the order of their first pair."""
+    tasks = list(dict.fromkeys(pair.task for pair in examples))
+    for task in filter(None, tasks):
         if not task.isidentifier():
             raise ValueError(f"the task {task!r} must be a plain word: a GGUF file names it")
         if task in mixture.FROM_TEXT:
-            raise ValueError(f"the task {task!r} must have another name: this one is a noise's")
-    return found
+            raise ValueError(f"the task {task!r} must have another name: this name is of a noise")
+    return tasks
 
 
-def _shares(options: argparse.Namespace, found: list[str]) -> dict[str, dict[str, float]]:
-    """Those asked for; by default ours of our tasks, and else as much of each task."""
-    ours = {*found} >= OWN_TASKS and options.text
-    each = LATE if ours else ",".join(f"{task}=1" for task in found)
-    late = options.late or each
-    early = options.early or (EARLY if ours and not options.start else late)
-    shares = {"early": mixture.parse(early), "late": mixture.parse(late)}
-    for task in found:
-        if not any(task in given for given in shares.values()):
+def _parse_shares(options: argparse.Namespace, tasks: list[str]) -> dict[str, dict[str, float]]:
+    """Returns the shares of --early and --late.
+
+    The defaults are those of the included model for its tasks, else equal shares of all tasks.
+    """
+    is_included = {*tasks} >= INCLUDED_TASKS and options.text
+    default = LATE if is_included else ",".join(f"{task}=1" for task in tasks)
+    late = options.late or default
+    early = options.early or (EARLY if is_included and not options.start else late)
+    shares = {"early": mixture.parse_shares(early), "late": mixture.parse_shares(late)}
+    for task in tasks:
+        if not any(task in phase_shares for phase_shares in shares.values()):
             raise ValueError(
                 f"pairs of {task!r} have no share: add {task}=1 to --late, or {task}=0"
             )
     return shares
 
 
-def _model(options: argparse.Namespace, words: Vocabulary) -> T5ForConditionalGeneration:
+def _load_model(options: argparse.Namespace, words: Vocabulary) -> T5ForConditionalGeneration:
     if options.start:
-        model = shape.load(options.start, options.dropout)
+        model = t5_model.load(options.start, options.dropout)
     else:
-        model = shape.build(_shape(options), len(words))
+        model = t5_model.build(_shape(options), len(words))
         if options.vectors:
-            known = vectors.read(options.vectors)
-            count = vectors.start(model.shared.weight, words, known, options.vectors_share)
+            vectors = word_vectors.read(options.vectors)
+            share = options.vectors_share
+            count = word_vectors.initialise_embedding(model.shared.weight, words, vectors, share)
             log.info("%d of %d pieces start from word vectors", count, len(words))
     log.info("%.2f M parameters, %d pieces", model.num_parameters() / 1e6, len(words))
     return model
 
 
-def _shape(options: argparse.Namespace) -> shape.Shape:
-    return shape.Shape(
+def _shape(options: argparse.Namespace) -> t5_model.Shape:
+    return t5_model.Shape(
         d_model=options.d_model,
         d_ff=options.d_ff,
         layers=options.layers,
@@ -216,15 +227,15 @@ def _shape(options: argparse.Namespace) -> shape.Shape:
     )
 
 
-def _vocabulary(
+def _load_vocabulary(
     options: argparse.Namespace, examples: list[pairs.Pair], text: list[str]
 ) -> Vocabulary:
-    """The checkpoint's that is gone on from, else the one made before, else a new one."""
+    """Returns the vocabulary of --start, else of --out, else a new one."""
     path: Path = options.out / vocabulary.FILE
     if options.start:
         path = options.start / vocabulary.FILE
         if not path.is_file():
-            raise FileNotFoundError(f"{path} is not there: text is cut into pieces by it")
+            raise FileNotFoundError(f"{path} is not there: the checkpoint has no vocabulary")
         return Vocabulary(path)
     if not path.is_file():
         targets = {pair.target for pair in examples}

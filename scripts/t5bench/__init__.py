@@ -1,1 +1,1 @@
-"""What `scripts/bench.py` is made of; part of no wheel."""
+"""The modules of `scripts/bench.py`; not part of the wheel."""

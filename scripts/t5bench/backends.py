@@ -1,8 +1,8 @@
-"""Compares the two backends on the same files, the graph with ggml's kernels as well.
+"""Compares the two backends on the same files, and the graph with ggml's kernels.
 
-In one process, pinned, interleaved: every round runs each contestant once, and medians are
-printed. Inputs are random tokens, outputs of fixed length; `llama` decodes several rows as
-llama.cpp does, all inputs encoded in one call.
+All run in one pinned process, interleaved: every round runs each backend once. The printed times
+are medians. Inputs are random tokens, outputs have a fixed length. `llama` decodes several rows
+as llama.cpp does: one call encodes all inputs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from t5engine.cpus import plan
 from t5engine.decoding.parameters import MAX_TOKENS
 
 # Name: (backend, whether it multiplies with our own kernels).
-CONTESTANTS: dict[str, tuple[Literal["graph", "llama"], bool]] = {
+BACKENDS: dict[str, tuple[Literal["graph", "llama"], bool]] = {
     "graph": ("graph", True),
     "ggml's kernels": ("graph", False),
     "llama": ("llama", False),
@@ -32,10 +32,10 @@ CONTESTANTS: dict[str, tuple[Literal["graph", "llama"], bool]] = {
 
 
 def run(options: argparse.Namespace) -> None:
-    """Pins this process as a worker would be, then measures."""
+    """Pins this process like a worker, then measures."""
     share = plan(1, options.threads)[0]
-    if "OMP_NUM_THREADS" not in os.environ:  # read by OpenMP when it is loaded: start anew
-        variables = {**os.environ, **environment.pinned(share)}
+    if "OMP_NUM_THREADS" not in os.environ:  # OpenMP reads it when loaded: restart
+        variables = {**os.environ, **environment.openmp_variables(share)}
         os.execve(sys.executable, [sys.executable, *sys.argv], variables)  # noqa: S606
     if share.cpus:
         os.sched_setaffinity(0, share.cpus)
@@ -53,29 +53,29 @@ def run(options: argparse.Namespace) -> None:
                 logit_scale=1.0,
                 own_kernels=own_kernels,
             )
-            for name, (backend, own_kernels) in CONTESTANTS.items()
+            for name, (backend, own_kernels) in BACKENDS.items()
         }
-        contestants = {name: loaded.backend for name, loaded in models.items()}
+        backends = {name: loaded.backend for name, loaded in models.items()}
         print(f"\n{file.name}, {share.threads} threads, {options.tokens_out} tokens out")
-        speed = probe.bytes_per_second(share.threads)
+        speed = probe.measure_bandwidth(share.threads)
         print(f"bandwidth: {speed / 1e9:.1f} GB/s")
         limit = 1000 * _step_bytes(file) / speed
         print(f"bandwidth limit, caches left out: {limit:.2f} ms a token")
         for tokens_in in options.tokens_in:
-            _compare(contestants, tokens_in, options, limit)
-        _rows(contestants, options)
-        _n_best(models["graph"], options)
+            _compare_single_rows(backends, tokens_in, options, limit)
+        _compare_batches(backends, options)
+        _compare_n_best(models["graph"], options)
 
 
 def _step_bytes(file: Path) -> int:
-    # Here and not above: `gguf` brings another OpenMP along, which must not be the first.
+    # Imported late: `gguf` brings another OpenMP, which must not be loaded first.
     from t5bench.bandwidth import gguf_step_bytes  # noqa: PLC0415
 
     return gguf_step_bytes(file)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Few."""
+    """Adds the command's arguments."""
     parser.add_argument("files", nargs="+", type=Path, help="GGUF files")
     parser.add_argument("--tokens-in", nargs="+", type=int, default=[8, 12, 32, 64])
     parser.add_argument("--tokens-out", type=int, default=12)
@@ -84,14 +84,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int)
 
 
-def _compare(
-    contestants: dict[str, Any], tokens_in: int, options: argparse.Namespace, limit: float
+def _compare_single_rows(
+    backends: dict[str, Any], tokens_in: int, options: argparse.Namespace, limit: float
 ) -> None:
-    """One row at a time."""
+    """Times one row at a time."""
     encode, token, total = (defaultdict[str, list[float]](list) for _ in range(3))
     ids = _ids(tokens_in)
     for round_ in range(options.rounds + 1):
-        for name, backend in contestants.items():
+        for name, backend in backends.items():
             started = time.perf_counter()
             backend.encode(0, ids)
             encoded = time.perf_counter()
@@ -100,49 +100,49 @@ def _compare(
                 best = int(backend.step([0], [best])[0].argmax())
             ended = time.perf_counter()
             backend.release(0)
-            if round_:  # the first one builds graphs
+            if round_:  # the first round builds graphs
                 encode[name].append(1000 * (encoded - started))
                 token[name].append(1000 * (ended - encoded) / options.tokens_out)
                 total[name].append(1000 * (ended - started))
     line = f"{tokens_in:4d} in:"
-    for name in contestants:
+    for name in backends:
         e, t, s = (statistics.median(values[name]) for values in (encode, token, total))
         line += f"  {name} encode {e:6.2f}, token {t:5.2f} ({limit / t:4.0%}), total {s:6.1f} ms"
     print(line)
-    for name in contestants:
+    for name in backends:
         if name != "graph":
-            ratio = statistics.median(token[name]) / statistics.median(token["graph"])
-            whole = statistics.median(total[name]) / statistics.median(total["graph"])
-            print(
-                f"        graph against {name}: token {ratio:.2f}x, total {whole:.2f}x", flush=True
-            )
+            token_ratio = statistics.median(token[name]) / statistics.median(token["graph"])
+            total_ratio = statistics.median(total[name]) / statistics.median(total["graph"])
+            ratios = f"token {token_ratio:.2f}x, total {total_ratio:.2f}x"
+            print(f"        graph against {name}: {ratios}", flush=True)
 
 
-def _rows(contestants: dict[str, Any], options: argparse.Namespace) -> None:
-    """Several rows decoded together: tokens a second, encoding left out."""
-    graph = contestants["graph"]
+def _compare_batches(backends: dict[str, Any], options: argparse.Namespace) -> None:
+    """Measures tokens per second of several rows decoded together, without encoding."""
+    graph = backends["graph"]
     speeds: dict[str, list[float]] = defaultdict(list)
     for _ in range(max(3, options.rounds // 3)):
         for rows in options.rows:
             for row in range(rows):
                 graph.encode(row, _ids(12))
-            every = list(range(rows))
-            graph.step(every, [0] * rows)
+            batch = list(range(rows))
+            graph.step(batch, [0] * rows)
             started = time.perf_counter()
             for _ in range(options.tokens_out - 1):
-                graph.step(every, [5] * rows)
+                graph.step(batch, [5] * rows)
             seconds = time.perf_counter() - started
             speeds[f"graph {rows}"].append(rows * (options.tokens_out - 1) / seconds)
-            for row in every:
+            for row in batch:
                 graph.release(row)
         rows = max(options.rows)
-        speeds[f"llama {rows}"].append(_llama_rows(contestants["llama"], rows, options.tokens_out))
+        speed = _decode_llama_rows(backends["llama"], rows, options.tokens_out)
+        speeds[f"llama {rows}"].append(speed)
     for name, values in speeds.items():
         print(f"  {name:>9} rows: {statistics.median(values):6.0f} tokens/s", flush=True)
 
 
-def _n_best(loaded: Any, options: argparse.Namespace) -> None:  # noqa: ANN401 - see there
-    """Several sequences of one query, against as many requests for one."""
+def _compare_n_best(loaded: Any, options: argparse.Namespace) -> None:  # noqa: ANN401 - see `load`
+    """Compares several sequences of one query with as many requests for one sequence."""
     from t5engine.decoding.parameters import GenerationConfig  # noqa: PLC0415
     from t5engine.messages import Generate  # noqa: PLC0415
     from t5engine.worker.job import Generation  # noqa: PLC0415
@@ -150,7 +150,7 @@ def _n_best(loaded: Any, options: argparse.Namespace) -> None:  # noqa: ANN401 -
 
     plain = GenerationConfig(
         max_tokens=options.tokens_out,
-        logit_bias={loaded.vocabulary.eos: -100.0},  # all of one length
+        logit_bias={loaded.vocabulary.eos: -100.0},  # fixes the length
     )
     sampled = structs.replace(plain, do_sample=True, seed=1)
     settings = {
@@ -171,21 +171,21 @@ def _n_best(loaded: Any, options: argparse.Namespace) -> None:  # noqa: ANN401 -
                 advance(loaded, [generation])
             times[name].append(1000 * (time.perf_counter() - started))
     medians = {name: statistics.median(values[1:]) for name, values in times.items()}
-    for name, several, one in (
+    for name, count, baseline in (
         ("8 samples", 8, "one sample"),
         ("4 beams", 4, "one greedy"),
         ("4 diverse beams", 4, "one greedy"),
     ):
-        share = medians[name] / (several * medians[one])
+        share = medians[name] / (count * medians[baseline])
         print(
-            f"  {name}: {medians[name]:.1f} ms, {share:.0%} of {several} requests"
-            f" ({medians[one]:.1f} ms each)",
+            f"  {name}: {medians[name]:.1f} ms, {share:.0%} of {count} requests"
+            f" ({medians[baseline]:.1f} ms each)",
             flush=True,
         )
 
 
-def _llama_rows(backend: Any, rows: int, tokens: int) -> float:  # noqa: ANN401 - see there
-    """llama.cpp's graph with several sequences in a context of its own."""
+def _decode_llama_rows(backend: Any, rows: int, tokens: int) -> float:  # noqa: ANN401 - as above
+    """Decodes several sequences in a new llama.cpp context; returns tokens per second."""
     import llama_cpp  # noqa: PLC0415
 
     params = llama_cpp.llama_context_default_params()
@@ -219,5 +219,5 @@ def _llama_rows(backend: Any, rows: int, tokens: int) -> float:  # noqa: ANN401 
 
 
 def _ids(count: int) -> list[int]:
-    """The same `count` tokens every time, `</s>` last."""
+    """Returns `count` ids, the same in every call, with `</s>` last."""
     return [5 + 37 * index % 7000 for index in range(count - 1)] + [1]

@@ -1,7 +1,7 @@
-"""The memory-bandwidth limit: what a step must read, over how fast this machine reads.
+"""The memory-bandwidth limit: the bytes that a step must read / the bandwidth of this machine.
 
-A step reads the decoder's weights but the cross-attention's keys and values, the head, and the
-caches. `t5bench.probe` has how fast.
+A step reads the decoder's weights without the cross-attention's k and v projections, the head,
+and the caches. `t5bench.probe` measures the bandwidth.
 """
 
 from __future__ import annotations
@@ -19,38 +19,41 @@ from t5gguf.checkpoint import Config
 
 
 def gguf_step_bytes(file: Path) -> int:
-    """Weights of a GGUF file that a step reads."""
+    """Returns the bytes of a GGUF file's weights that a step reads."""
     tensors = GGUFFile.open(file).tensors
     return size.step_of({name: tensor.nbytes for name, tensor in tensors.items()})
 
 
 def step_bytes(config: Config, item_size: int) -> int:
-    """The same of a format that has so many bytes for each weight; norms are left out."""
+    """Returns the bytes of weights that a step reads, of `item_size` each, without norms."""
     attention = config.d_model * config.d_inner
     feed_forward = (3 if config.is_gated else 2) * config.d_model * config.d_ff
-    layer = (4 + 2) * attention + feed_forward  # q, k, v, o; of the cross-attention q and o
+    layer = (4 + 2) * attention + feed_forward  # q, k, v, o; and the cross-attention's q and o
     head = config.d_model * config.vocab_size
     return item_size * (config.num_decoder_layers * layer + head)
 
 
 def position_bytes(config: Config, item_size: int) -> int:
-    """Keys and values of one position, of the input or of the output, in all decoder layers."""
+    """Returns the bytes of one position's keys and values in all decoder layers.
+
+    A position of the input has as many bytes as one of the output.
+    """
     return 2 * config.num_decoder_layers * config.d_inner * item_size
 
 
 def measure(share: Share) -> float:
-    """Bytes a second, in a process of its own, pinned as a worker is.
+    """Returns bytes per second, measured in a separate process that is pinned like a worker.
 
     Raises:
-        BenchError: it failed.
+        BenchError: The process failed.
     """
-    ran = subprocess.run(
+    probe = subprocess.run(
         [sys.executable, "-m", "t5bench.probe", *map(str, (share.threads, *share.cpus))],
-        env=environment.inherited(environment.pinned(share)),
+        env=environment.extend_environment(environment.openmp_variables(share)),
         check=False,
         capture_output=True,
         text=True,
     )
-    if ran.returncode:
-        raise BenchError(f"the bandwidth can't be measured: {ran.stderr[-2000:]}")
-    return float(ran.stdout)
+    if probe.returncode:
+        raise BenchError(f"the bandwidth can't be measured: {probe.stderr[-2000:]}")
+    return float(probe.stdout)

@@ -1,8 +1,8 @@
-"""One contestant's process: `python -m t5bench.child SPEC`, asked in JSON lines.
+"""The process of one engine: `python -m t5bench.child SPEC`, which answers JSON lines.
 
-A process of its own gives it its threads and its memory, and its environment from the start. Each
-line on standard input asks for one request; each on standard output answers, with the time that
-the request took from token ids to token ids, measured here, so that no pipe counts.
+A separate process has its own threads and memory, and its environment from the start. A line on
+standard input is a request; a line on standard output is the answer, with the time from token ids
+to token ids. This process takes the time, so that the pipe does not count.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from importlib import import_module
 from t5bench.engine import Engine
 
 ENGINES = {
-    "own": "t5bench.engines.own:Own",
+    "t5engine": "t5bench.engines.t5engine:T5Engine",
     "pytorch": "t5bench.engines.pytorch:PyTorch",
     "ctranslate2": "t5bench.engines.ctranslate:CTranslate2",
     "onnxruntime": "t5bench.engines.onnx_runtime:OnnxRuntime",
@@ -24,10 +24,10 @@ ENGINES = {
 
 
 def main() -> None:
-    """Loads, says so, answers until standard input ends."""
+    """Loads the engine, replies that it is ready, and answers until standard input ends."""
     spec = json.loads(sys.argv[1])
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what libraries print must not pass for an answer
+    os.dup2(2, 1)  # output of libraries must not look like an answer
     if spec["cpus"]:
         os.sched_setaffinity(0, spec["cpus"])  # before OpenMP starts threads that inherit it
 
@@ -42,8 +42,8 @@ def main() -> None:
         request = json.loads(line)
         started = time.perf_counter()
         generated = engine.generate(request["ids"], request["tokens"], fixed=request["fixed"])
-        taken = 1000 * (time.perf_counter() - started)
-        reply({"total_ms": taken, **generated._asdict()})
+        total_ms = 1000 * (time.perf_counter() - started)
+        reply({"total_ms": total_ms, **generated._asdict()})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What each contestant's process does: token ids in, token ids out."""
+"""The interface of an engine in `t5bench.child`: token ids in, token ids out."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import NamedTuple, Protocol
 
 
 class Generated(NamedTuple):
-    """Token ids, and the milliseconds within native code, of an engine that knows them."""
+    """Token ids, and the milliseconds within native code if the engine reports them."""
 
     tokens: list[int]
     native_ms: float | None = None
 
 
 class Engine(Protocol):
-    """A model that is loaded."""
+    """A loaded model."""
 
     def generate(self, ids: Sequence[int], tokens: int, *, fixed: bool) -> Generated:
-        """Decodes greedily: exactly so many tokens, or, if not fixed, at most so many."""
+        """Decodes greedily: exactly `tokens` tokens, or, if not fixed, at most `tokens`."""
         ...

@@ -1,4 +1,4 @@
-"""What a contestant's process finds in its environment."""
+"""The environment variables of a candidate's process."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from t5engine.cpus import Share
 SCRIPTS = Path(__file__).parents[1]
 
 
-def inherited(variables: Mapping[str, str]) -> dict[str, str]:
-    """This process's, with variables of its own, and with these modules to be found."""
+def extend_environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """Returns this process's environment with more variables, and `scripts` in PYTHONPATH."""
     path = os.pathsep.join([str(SCRIPTS), *filter(None, [os.environ.get("PYTHONPATH")])])
     return {**os.environ, "PYTHONPATH": path, **variables}
 
 
-def pinned(share: Share) -> dict[str, str]:
-    """What OpenMP reads when it is loaded, as in a worker."""
+def openmp_variables(share: Share) -> dict[str, str]:
+    """Returns the variables that OpenMP reads when it is loaded, as in a worker."""
     return WorkerConfig("", share.threads, list(share.cpus), 1).environment()

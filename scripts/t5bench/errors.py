@@ -1,7 +1,7 @@
-"""What a benchmark can't do."""
+"""Errors of a benchmark."""
 
 from __future__ import annotations
 
 
 class BenchError(Exception):
-    """A file, a package or a contestant that can't be used; the message says why."""
+    """A file, a package or a candidate can't be used; the message says why."""

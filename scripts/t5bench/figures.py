@@ -1,4 +1,4 @@
-"""From what requests took to what a table says."""
+"""Figures of a table, computed from the answers of requests."""
 
 from __future__ import annotations
 
@@ -8,47 +8,47 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from t5bench.contestant import Answer
+from t5bench.runner import Answer
 
 Figures = dict[str, Any]
 T = TypeVar("T")
 
 
-def cell(answers: Sequence[Answer]) -> Figures:
-    """Of one contestant's requests of one kind, all in milliseconds.
+def summarise(answers: Sequence[Answer]) -> Figures:
+    """Returns a candidate's figures for one pair of lengths, in milliseconds.
 
-    Percentiles lie between the two nearest requests, as numpy has it; `other_ms` is the median
-    of what was not native code, of an engine that tells.
+    Percentiles are interpolated linearly, numpy's default. `other_ms` is the median of
+    `total_ms - native_ms`, if the engine reports `native_ms`.
     """
     totals = [answer.total_ms for answer in answers]
-    others = [answer.total_ms - answer.native_ms for answer in answers if answer.native_ms]
+    non_native = [answer.total_ms - answer.native_ms for answer in answers if answer.native_ms]
     return {
         "rounds": len(totals),
         "median_ms": statistics.median(totals),
         "p95_ms": float(np.percentile(totals, 95)),
         "p99_ms": float(np.percentile(totals, 99)),
-        "other_ms": statistics.median(others) if others else None,
+        "other_ms": statistics.median(non_native) if non_native else None,
         "samples_ms": [round(total, 3) for total in totals],
     }
 
 
-def token_ms(medians: Mapping[int, float]) -> float | None:
-    """What one more token costs: the slope between the shortest and the longest output.
+def time_per_token(medians: Mapping[int, float]) -> float | None:
+    """Returns the slope between the shortest and the longest output, in milliseconds per token.
 
     Args:
-        medians: by tokens out, in milliseconds.
+        medians: Medians by tokens out, in milliseconds.
     """
     short, long = min(medians), max(medians)
     return (medians[long] - medians[short]) / (long - short) if short < long else None
 
 
-def agreement(found: Sequence[Sequence[T]], reference: Sequence[Sequence[T]]) -> float:
-    """Share of the outputs that are the reference's, token for token."""
-    equal = sum(list(one) == list(other) for one, other in zip(found, reference, strict=True))
+def agreement(outputs: Sequence[Sequence[T]], reference: Sequence[Sequence[T]]) -> float:
+    """Returns the share of outputs with the reference's tokens."""
+    equal = sum(list(a) == list(b) for a, b in zip(outputs, reference, strict=True))
     return equal / len(reference)
 
 
-def until(tokens: Sequence[int], end: int) -> list[int]:
-    """The tokens before the first end mark."""
+def cut_at(tokens: Sequence[int], eos: int) -> list[int]:
+    """Returns the tokens before the first `</s>`."""
     tokens = list(tokens)
-    return tokens[: tokens.index(end)] if end in tokens else tokens
+    return tokens[: tokens.index(eos)] if eos in tokens else tokens

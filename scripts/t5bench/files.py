@@ -1,4 +1,4 @@
-"""The files of one shape in every contestant's format, made once and kept."""
+"""The files of one shape in every engine's format, made once and kept."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from t5gguf.writer import Provenance
 
 EXPORT = ("-m", "optimum.commands.optimum_cli", "export", "onnx")
 QUANTISE = ("-m", "optimum.commands.optimum_cli", "onnxruntime", "quantize")
-FEW = 4  # queries to verify random weights with: the reference is slow
+VERIFY_QUERIES = 4  # to verify random weights with: the reference is slow
 CTRANSLATE2 = ("-m", "ctranslate2.converters.transformers")
 
 
@@ -30,78 +30,79 @@ class Files:
     """One shape's directory.
 
     Attributes:
-        directory: what is made goes here.
-        checkpoint: in Hugging Face's layout.
-        endless: random weights, so that answers never end by themselves, and calibrating the
-            coarser GGUF types is not worth its time.
+        directory: The directory of the files.
+        checkpoint: The checkpoint, in Hugging Face's layout.
+        is_random: Whether the weights are random. Then answers never end with `</s>`, and the
+            coarser GGUF types are not calibrated, to save time.
     """
 
     directory: Path
     checkpoint: Path
-    endless: bool
+    is_random: bool
 
     @classmethod
-    def of_shape(cls, name: str, work: Path, tokenizer: Path) -> Files:
-        """Of seeded random weights."""
+    def from_shape(cls, name: str, work: Path, tokenizer: Path) -> Files:
+        """Returns the files of a shape with seeded random weights."""
         checkpoint = work / name / "checkpoint"
-        _make(checkpoint, lambda out: shapes.write(shapes.SHAPES[name], tokenizer, out))
-        return cls(work / name, checkpoint, endless=True)
+        _make(checkpoint, lambda out: shapes.write_checkpoint(shapes.SHAPES[name], tokenizer, out))
+        return cls(work / name, checkpoint, is_random=True)
 
     @classmethod
-    def of_checkpoint(cls, name: str, work: Path, checkpoint: Path) -> Files:
-        """Of a checkpoint that is there.
+    def from_checkpoint(cls, name: str, work: Path, checkpoint: Path) -> Files:
+        """Returns the files of an existing checkpoint.
 
         Raises:
-            BenchError: files of another one are there already.
+            BenchError: The directory has files of another checkpoint.
         """
         source = work / name / "source.txt"
         source.parent.mkdir(parents=True, exist_ok=True)
         if source.is_file() and source.read_text(encoding="utf-8") != str(checkpoint.resolve()):
             raise BenchError(f"{source.parent} has files of another checkpoint: see {source}")
         source.write_text(str(checkpoint.resolve()), encoding="utf-8")
-        return cls(work / name, checkpoint, endless=False)
+        return cls(work / name, checkpoint, is_random=False)
 
     @cached_property
     def config(self) -> Config:
-        """Its config.json."""
+        """The checkpoint's config.json."""
         return Config.load(self.checkpoint)
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        """Its vocabulary."""
+        """The checkpoint's vocabulary."""
         return Vocabulary.load(self.checkpoint, self.config, self.config.vocab_size)
 
-    def gguf(self, kind: str) -> Path:
-        """The GGUF file of a type."""
-        return self.directory / f"{kind}.gguf"
+    def gguf_path(self, file_type: str) -> Path:
+        """Returns the path of the GGUF file of a type."""
+        return self.directory / f"{file_type}.gguf"
 
-    def figures(self, kind: str) -> dict[str, float]:
-        """How far its logits are off, as t5gguf verified it; see `t5gguf.verify.Figures`."""
-        text = self.gguf(kind).with_suffix(".json").read_text(encoding="utf-8")
-        found: dict[str, float] = json.loads(text)
-        return found
+    def read_figures(self, file_type: str) -> dict[str, float]:
+        """Returns the logit errors that t5gguf measured; see `t5gguf.verify.Figures`."""
+        text = self.gguf_path(file_type).with_suffix(".json").read_text(encoding="utf-8")
+        figures: dict[str, float] = json.loads(text)
+        return figures
 
-    def make_gguf(self, kinds: Sequence[str], prefix: str) -> None:
-        """Converts and verifies what is missing of these types."""
-        missing = [kind for kind in kinds if not self.gguf(kind).is_file()]
+    def make_gguf(self, file_types: Sequence[str], prefix: str) -> None:
+        """Converts and verifies the missing files of these types."""
+        missing = [name for name in file_types if not self.gguf_path(name).is_file()]
         if not missing:
             return
         provenance = Provenance(self.directory.name, tasks={"query": prefix})
         queries = QUERIES.read_text(encoding="utf-8").splitlines()
         converter = (
-            Converter(self.checkpoint, provenance, queries[:FEW], calibration=())
-            if self.endless
+            Converter(self.checkpoint, provenance, queries[:VERIFY_QUERIES], calibration=())
+            if self.is_random
             else Converter(self.checkpoint, provenance, queries)
         )
-        for kind in missing:
-            print(f"{self.gguf(kind)}: making it", flush=True)
-            written = converter.convert(self.gguf(kind), kind, progress=False)
+        for file_type in missing:
+            path = self.gguf_path(file_type)
+            print(f"{path}: making it", flush=True)
+            written = converter.convert(path, file_type, progress=False)
             figures = json.dumps(asdict(written.figures))
-            self.gguf(kind).with_suffix(".json").write_text(figures, encoding="utf-8")
+            path.with_suffix(".json").write_text(figures, encoding="utf-8")
 
-    def ctranslate2(self) -> Path:
-        """In int8, as its own converter writes it."""
-        return self._made(
+    def make_ctranslate2(self) -> Path:
+        """Returns the int8 files of CTranslate2's converter."""
+        return self._make_once(
             "ctranslate2",
             lambda out: _run(
                 *CTRANSLATE2,
@@ -109,9 +110,9 @@ class Files:
             ),
         )
 
-    def onnx(self) -> Path:
-        """In fp32, as optimum exports it."""
-        return self._made(
+    def make_onnx(self) -> Path:
+        """Returns the fp32 files that optimum exports."""
+        return self._make_once(
             "onnx",
             lambda out: _run(
                 *EXPORT,
@@ -119,23 +120,23 @@ class Files:
             ),
         )
 
-    def onnx_int8(self, *, per_channel: bool = False) -> Path:
-        """Quantised dynamically for VNNI, as optimum does it."""
-        source = self.onnx()
+    def make_onnx_int8(self, *, per_channel: bool = False) -> Path:
+        """Returns the files that optimum quantises dynamically for VNNI."""
+        source = self.make_onnx()
         options = ["--avx512_vnni", *(["--per_channel"] if per_channel else [])]
-        return self._made(
+        return self._make_once(
             "onnx-int8-per-channel" if per_channel else "onnx-int8",
             lambda out: _run(*QUANTISE, "--onnx_model", source, *options, "-o", out),
         )
 
-    def _made(self, name: str, make: Callable[[Path], Any]) -> Path:
+    def _make_once(self, name: str, make: Callable[[Path], Any]) -> Path:
         path = self.directory / name
         _make(path, make)
         return path
 
 
 def _make(path: Path, make: Callable[[Path], Any]) -> None:
-    """Makes a directory beside its place and moves it there, so that it is whole or missing."""
+    """Makes a directory under another name and renames it, so that it is complete or missing."""
     if path.is_dir():
         return
     print(f"{path}: making it", flush=True)
@@ -147,14 +148,14 @@ def _make(path: Path, make: Callable[[Path], Any]) -> None:
 
 
 def _run(*arguments: str | Path) -> None:
-    """A converter's own command line."""
-    ran = subprocess.run(
+    """Runs a converter's command."""
+    process = subprocess.run(
         [sys.executable, *map(str, arguments)],
-        env=environment.inherited({}),
+        env=environment.extend_environment({}),
         check=False,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
-    if ran.returncode:
-        raise BenchError(f"{arguments[1]} failed: {ran.stdout[-2000:]}")
+    if process.returncode:
+        raise BenchError(f"{arguments[1]} failed: {process.stdout[-2000:]}")

@@ -1,7 +1,7 @@
-"""Compares this engine with what else runs T5 on a processor, and writes the results.
+"""Compares this engine with others that run T5 on a CPU, and writes the results.
 
-Files OUT.json, OUT.md and OUT.png. Peers come with the extra `bench`; one that is not installed
-is left out. Everything that is converted is kept in the work directory and used again.
+Writes OUT.json, OUT.md and OUT.png. The extra `bench` installs the peers; a peer that is not
+installed is left out. The work directory keeps converted files for the next run.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from t5bench import lineup, plot, tables
-from t5bench.contest import Plan, contest, say
+from t5bench import candidates, plot, tables
+from t5bench.comparison import Plan, compare, print_progress
 from t5bench.errors import BenchError
 from t5bench.files import Files
 from t5bench.shapes import SHAPES
@@ -34,28 +34,32 @@ VERSIONS = (
 
 
 def run(options: argparse.Namespace) -> None:
-    """Each shape in turn; files are written after each.
+    """Compares on each shape in turn, and writes the files after each shape.
 
     Raises:
-        BenchError: nothing to measure, or a contestant failed.
+        BenchError: No candidate is left, or a candidate failed.
     """
-    plan = _plan(options)
-    shapes = [_files(name, options) for name in options.shapes]
-    results: dict[str, Any] = {"machine": _machine(), "settings": _settings(options), "shapes": []}
+    plan = _build_plan(options)
+    shapes = [_locate_files(name, options) for name in options.shapes]
+    results: dict[str, Any] = {
+        "machine": _describe_machine(),
+        "settings": _settings(options),
+        "shapes": [],
+    }
     for files in shapes:
-        say(f"\n{files.directory.name}")
-        prefix = "" if files.endless else options.prefix
+        print_progress(f"\n{files.directory.name}")
+        prefix = "" if files.is_random else options.prefix
         if options.prepare:
-            lineup.prepare(plan.groups, plan.kinds, files, prefix)
+            candidates.make_files(plan.groups, plan.file_types, files, prefix)
             continue
-        results["shapes"].append(contest(files, plan, prefix))
+        results["shapes"].append(compare(files, plan, prefix))
         _write(results, options.out)
     if results["shapes"]:
-        say(f"\n{tables.markdown(results)}")
+        print_progress(f"\n{tables.format_tables(results)}")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Defaults are those of docs/performance.md."""
+    """Adds the command's arguments; the defaults are those of docs/performance.md."""
     parser.add_argument(
         "--shapes",
         nargs="+",
@@ -68,7 +72,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokenizer", type=Path, help="directory of T5's spiece.model")
     parser.add_argument("--embedded", type=Path, help="checkpoint of the included model")
     parser.add_argument("--prefix", default="", help=f"of the {EMBEDDED} model's inputs")
-    parser.add_argument("--contestants", nargs="+", choices=lineup.GROUPS, default=lineup.GROUPS)
+    parser.add_argument(
+        "--contestants", nargs="+", choices=candidates.GROUPS, default=candidates.GROUPS
+    )
     parser.add_argument(
         "--types", nargs="+", choices=POLICIES, default=["F16", "Q8_0", "Q4_0"], metavar="TYPE"
     )
@@ -80,26 +86,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--trial-rounds", type=int, default=5, help="to find a peer's settings")
     parser.add_argument("--cold-starts", type=int, default=3)
-    parser.add_argument("--threads", type=int, help="of each contestant; default: the cores")
-    parser.add_argument("--queries", type=Path, default=QUERIES, help="real ones, a line each")
+    parser.add_argument("--threads", type=int, help="of each candidate; default: the cores")
+    parser.add_argument("--queries", type=Path, default=QUERIES, help="real queries, one per line")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--prepare", action="store_true", help="convert only")
 
 
-def _plan(options: argparse.Namespace) -> Plan:
+def _build_plan(options: argparse.Namespace) -> Plan:
     groups = []
     for group in options.contestants:
-        missing = lineup.missing(group)
+        missing = candidates.missing_packages(group)
         if missing:
-            say(f"{group} is left out: {', '.join(missing)} not installed (extra `bench`)")
+            print_progress(
+                f"{group} is left out: {', '.join(missing)} not installed (extra `bench`)"
+            )
         else:
             groups.append(group)
     if not groups:
-        raise BenchError("no contestant is left")
+        raise BenchError("no candidate is left: install the extra `bench`")
     pairs = list(product(options.tokens_in, options.tokens_out))
     return Plan(
         groups=groups,
-        kinds=options.types,
+        file_types=options.types,
         tokens_in=options.tokens_in,
         tokens_out=options.tokens_out,
         main=MAIN if MAIN in pairs else pairs[0],
@@ -113,17 +121,17 @@ def _plan(options: argparse.Namespace) -> Plan:
     )
 
 
-def _files(name: str, options: argparse.Namespace) -> Files:
+def _locate_files(name: str, options: argparse.Namespace) -> Files:
     if name == EMBEDDED:
         if options.embedded is None:
             raise BenchError(f"--shapes {EMBEDDED} needs --embedded, its checkpoint's directory")
-        return Files.of_checkpoint(name, options.work, options.embedded)
+        return Files.from_checkpoint(name, options.work, options.embedded)
     if options.tokenizer is None:
         raise BenchError(f"--shapes {name} needs --tokenizer, a directory with T5's spiece.model")
-    return Files.of_shape(name, options.work, options.tokenizer)
+    return Files.from_shape(name, options.work, options.tokenizer)
 
 
-def _machine() -> dict[str, Any]:
+def _describe_machine() -> dict[str, Any]:
     return {
         "processor": machine.processor(),
         "features": machine.features(),
@@ -143,21 +151,24 @@ def _version(package: str) -> str | None:
 
 
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
-    """What was asked for, so that the figures can be had again; files by their names."""
-    given = {name: value for name, value in vars(options).items() if name not in {"out", "work"}}
-    return {name: value.name if isinstance(value, Path) else value for name, value in given.items()}
+    """Returns the options, so that the run can be repeated; files by their names."""
+    return {
+        name: value.name if isinstance(value, Path) else value
+        for name, value in vars(options).items()
+        if name not in {"out", "work"}
+    }
 
 
 def _write(results: dict[str, Any], out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     body = json.dumps(results, indent=1, ensure_ascii=False) + "\n"
-    _beside(out, ".json").write_text(body, encoding="utf-8")
-    _beside(out, ".md").write_text(tables.markdown(results), encoding="utf-8")
+    _with_suffix(out, ".json").write_text(body, encoding="utf-8")
+    _with_suffix(out, ".md").write_text(tables.format_tables(results), encoding="utf-8")
     if find_spec("matplotlib") is None:
-        say("no picture: matplotlib is not installed (extra `bench`)")
+        print_progress("no picture: matplotlib is not installed (extra `bench`)")
     else:
-        plot.save(results, _beside(out, ".png"))
+        plot.save(results, _with_suffix(out, ".png"))
 
 
-def _beside(out: Path, suffix: str) -> Path:
+def _with_suffix(out: Path, suffix: str) -> Path:
     return out.with_name(out.name + suffix)  # "v1.1" has no suffix to replace

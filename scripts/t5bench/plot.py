@@ -1,24 +1,25 @@
-"""Results as a picture."""
+"""Draws results as a picture."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-WIDTH, ROW = 6.4, 0.34  # inches: of a panel, and of a contestant in it
-OURS, OTHERS = "tab:blue", "0.6"
+WIDTH, ROW = 6.4, 0.34  # inches: of a panel, and of a candidate's row
+T5SERVE_COLOUR, PEER_COLOUR = "tab:blue", "0.6"
 
 
 def save(results: dict[str, Any], path: Path) -> None:
-    """For each shape its main pair of lengths, and how times grow with the input, as PNG.
+    """Writes a PNG with two panels per shape: its main pair of lengths, and times by input length.
 
-    Where all shapes had one length of input, the second column is left out.
+    The second column is left out if every shape has one input length only.
     """
     from matplotlib.figure import Figure  # noqa: PLC0415 - of the extra
 
     shapes = results["shapes"]
     height = sum(1.6 + ROW * len(shape["contestants"]) for shape in shapes)
-    panels = [_bars, _lines] if any(len(_lengths(shape)) > 1 for shape in shapes) else [_bars]
+    has_lengths = any(len(_input_lengths(shape)) > 1 for shape in shapes)
+    panels = [_draw_bars, _draw_lines] if has_lengths else [_draw_bars]
     figure: Any = Figure(figsize=(len(panels) * WIDTH, height), layout="constrained")
     grid = figure.subplots(
         len(shapes),
@@ -32,8 +33,8 @@ def save(results: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=120, format="png")
 
 
-def _bars(axis: Any, shape: dict[str, Any]) -> None:  # noqa: ANN401 - matplotlib's
-    """Medians of the main pair, whiskers to p95, the fastest on top."""
+def _draw_bars(axis: Any, shape: dict[str, Any]) -> None:  # noqa: ANN401 - matplotlib's
+    """Draws medians of the main pair with whiskers to p95, the fastest on top."""
     tokens_in, tokens_out = shape["main"]
     cells = sorted(
         (
@@ -44,12 +45,12 @@ def _bars(axis: Any, shape: dict[str, Any]) -> None:  # noqa: ANN401 - matplotli
         key=lambda cell: -cell["median_ms"],
     )
     medians = [cell["median_ms"] for cell in cells]
-    above = [cell["p95_ms"] - cell["median_ms"] for cell in cells]
+    whiskers = [cell["p95_ms"] - cell["median_ms"] for cell in cells]
     bars = axis.barh(
         [cell["contestant"] for cell in cells],
         medians,
-        xerr=[[0] * len(above), above],
-        color=[OURS if _ours(cell["contestant"]) else OTHERS for cell in cells],
+        xerr=[[0] * len(whiskers), whiskers],
+        color=[_colour(cell["contestant"]) for cell in cells],
         error_kw={"ecolor": "0.25", "elinewidth": 1, "capsize": 2},
     )
     axis.bar_label(bars, [f"{median:.3g}" for median in medians], padding=3, fontsize="small")
@@ -60,10 +61,10 @@ def _bars(axis: Any, shape: dict[str, Any]) -> None:  # noqa: ANN401 - matplotli
     )
 
 
-def _lines(axis: Any, shape: dict[str, Any]) -> None:  # noqa: ANN401 - matplotlib's
-    """Medians by tokens in, for the main number of tokens out, in process."""
+def _draw_lines(axis: Any, shape: dict[str, Any]) -> None:  # noqa: ANN401 - matplotlib's
+    """Draws medians by tokens in, for the main number of tokens out, in process."""
     out = shape["main"][1]
-    for name in (one["name"] for one in shape["contestants"] if one["inside"] is None):
+    for name in (row["name"] for row in shape["contestants"] if row["inside"] is None):
         points = sorted(
             (cell["tokens_in"], cell["median_ms"])
             for cell in shape["cells"]
@@ -79,10 +80,9 @@ def _lines(axis: Any, shape: dict[str, Any]) -> None:  # noqa: ANN401 - matplotl
     axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize="small")
 
 
-def _lengths(shape: dict[str, Any]) -> set[int]:
-    """Of the inputs."""
+def _input_lengths(shape: dict[str, Any]) -> set[int]:
     return {cell["tokens_in"] for cell in shape["cells"]}
 
 
-def _ours(name: str) -> bool:
-    return name.startswith("t5serve")
+def _colour(name: str) -> str:
+    return T5SERVE_COLOUR if name.startswith("t5serve") else PEER_COLOUR

@@ -1,7 +1,8 @@
-"""How fast this machine reads memory: `python -m t5bench.probe THREADS CPU ..`.
+"""Measures the memory bandwidth of this machine: `python -m t5bench.probe THREADS CPU ..`.
 
-The best of five of ggml's matrix-vector products over a gibibyte of F32. Imports little before
-it is pinned: `gguf` brings an OpenMP along, which would bind this thread to one processor.
+The bandwidth is the best of five of ggml's matrix-vector products over a gibibyte of F32. The
+module imports little before it is pinned: `gguf` brings an OpenMP, which would bind this thread to
+one processor.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import sys
 import time
 
 BYTES = 1 << 30
-TIMES = 5
+RUNS = 5
 
 
-def bytes_per_second(threads: int) -> float:
-    """Of this process's threads."""
+def measure_bandwidth(threads: int) -> float:
+    """Returns the bytes per second that this process reads with `threads` threads."""
     from t5engine.graph import ggml  # noqa: PLC0415 - loads OpenMP
 
     cpu = ggml.Cpu(threads)
@@ -37,7 +38,7 @@ def bytes_per_second(threads: int) -> float:
         g.ggml_backend_graph_compute(cpu.backend, graph)
         return time.perf_counter() - started
 
-    best = min(run() for _ in range(TIMES))
+    best = min(run() for _ in range(RUNS))
     g.ggml_gallocr_free(allocator)
     g.ggml_backend_buffer_free(buffer)
     weights.close()
@@ -46,11 +47,11 @@ def bytes_per_second(threads: int) -> float:
 
 
 def main() -> None:
-    """Prints bytes a second."""
+    """Prints bytes per second."""
     threads, *cpus = map(int, sys.argv[1:])
     if cpus:
         os.sched_setaffinity(0, cpus)  # before OpenMP starts threads that inherit it
-    print(bytes_per_second(threads))
+    print(measure_bandwidth(threads))
 
 
 if __name__ == "__main__":

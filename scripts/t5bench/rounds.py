@@ -1,7 +1,7 @@
-"""Measuring contestants side by side: in every round each runs once, in a shuffled order.
+"""Measures candidates side by side: every round runs each candidate once, in shuffled order.
 
-So whatever else the machine does meets all of them alike. Each runs alone: the next one starts
-when the threads of the last one sleep.
+Other load on the machine thus affects all candidates alike. Each runs alone: the next request
+starts when the threads of the last candidate sleep.
 """
 
 from __future__ import annotations
@@ -11,34 +11,34 @@ from collections.abc import Mapping, Sequence
 from random import Random
 
 from t5bench import process
-from t5bench.contestant import Answer, Running
 from t5bench.queries import Query
+from t5bench.runner import Answer, Session
 
 Answers = dict[tuple[str, int], list[Answer]]
-"""By contestant and tokens out, in the order of the rounds."""
+"""Answers by candidate and tokens out, in the order of the rounds."""
 
 
 def interleave(
-    running: Mapping[str, Running],
+    sessions: Mapping[str, Session],
     queries: Sequence[Query],
     rounds: Mapping[int, int],
     random: Random,
 ) -> Answers:
-    """Asks every contestant for each number of tokens, after one request to warm up.
+    """Asks every candidate for each number of tokens, after one request to warm up.
 
     Args:
-        running: the contestants by name.
-        queries: of one length; a round has one, the same for all.
-        rounds: for each number of tokens out, how many.
-        random: shuffles.
+        sessions: Sessions by the candidates' names.
+        queries: Queries of one length; a round asks all candidates the same query.
+        rounds: The number of rounds by tokens out.
+        random: Shuffles each round.
     """
     answers: Answers = defaultdict(list)
     for number in range(-1, max(rounds.values())):  # round -1 builds graphs and fills caches
-        jobs = [(name, out) for name in running for out in rounds if number < rounds[out]]
+        jobs = [(name, out) for name in sessions for out in rounds if number < rounds[out]]
         random.shuffle(jobs)
         for name, tokens in jobs:
-            answer = running[name].ask(queries[number % len(queries)], tokens)
-            process.wait_until_idle(running[name].pid)
+            answer = sessions[name].ask(queries[number % len(queries)], tokens)
+            process.wait_until_idle(sessions[name].pid)
             if number >= 0:
                 answers[name, tokens].append(answer)
     return answers

@@ -1,4 +1,4 @@
-"""This engine over HTTP: the service as a user starts it, asked over one connection."""
+"""Runs this engine over HTTP: the service as a user starts it, with one connection."""
 
 from __future__ import annotations
 
@@ -18,27 +18,26 @@ from pathlib import Path
 from typing import Any, Literal
 
 from t5bench import environment
-from t5bench.contestant import Answer, Running, check_length, tail
 from t5bench.errors import BenchError
 from t5bench.queries import Query
+from t5bench.runner import Answer, Session, check_length, read_log_tail
 
 POLL = 0.002  # seconds
-PATIENCE = 120.0
+TIMEOUT = 120.0  # seconds
 NATIVE = re.compile(rb't5serve_phase_seconds_sum\{phase="(?:encode|decode)"\} (\S+)')
 
 Api = Literal["completions", "reformulate"]
 
 
 @dataclass(frozen=True)
-class OverHttp:
-    """The service on a file.
+class HttpRunner:
+    """Runs the service on a GGUF file.
 
     Attributes:
-        name: what tables call it.
-        model: the GGUF file.
-        threads: of its one worker.
-        api: `completions` can be told how long an answer is to be; `reformulate` answers
-            as the model ends it.
+        name: The name in tables.
+        model: The GGUF file.
+        threads: Threads of the service's one worker.
+        api: `completions` can fix the output's length; in `reformulate` the model ends the output.
     """
 
     name: str
@@ -48,54 +47,54 @@ class OverHttp:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """See `Contestant`."""
+        """See `Runner`."""
         return {"threads": self.threads, "api": self.api}
 
-    def renamed(self, name: str) -> OverHttp:
-        """See `Contestant`."""
+    def renamed(self, name: str) -> HttpRunner:
+        """See `Runner`."""
         return replace(self, name=name)
 
-    def start(self) -> Running:
-        """See `Contestant`."""
-        return Service(self)
+    def start(self) -> Session:
+        """See `Runner`."""
+        return HttpSession(self)
 
 
-class Service:
+class HttpSession:
     """A running service with one client."""
 
-    def __init__(self, contestant: OverHttp) -> None:
-        self._name = contestant.name
-        self._api = contestant.api
+    def __init__(self, runner: HttpRunner) -> None:
+        self._name = runner.name
+        self._api = runner.api
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
         settings = {
-            "T5SERVE_MODEL": str(contestant.model),
-            "T5SERVE_THREADS": str(contestant.threads),
-            "T5SERVE_TIMEOUT_MS": str(int(1000 * PATIENCE)),
+            "T5SERVE_MODEL": str(runner.model),
+            "T5SERVE_THREADS": str(runner.threads),
+            "T5SERVE_TIMEOUT_MS": str(int(1000 * TIMEOUT)),
         }
         self._process = subprocess.Popen(
             [sys.executable, "-m", "t5serve", "serve", "--port", str(port)],
-            env=environment.inherited(settings),
+            env=environment.extend_environment(settings),
             stderr=self._log,
         )
         self.pid = self._process.pid
-        self._connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+        self._connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
         try:
-            self._wait()
+            self._wait_until_ready()
             self._model: str = json.loads(self._get("/v1/models"))["data"][0]["id"]
         except BenchError:
             self.close()
             raise
 
     def ask(self, query: Query, tokens: int, *, fixed: bool = True) -> Answer:
-        """See `Running`; the clock runs from the request's first byte to the answer's last."""
-        body = json.dumps(self._body(query, tokens, fixed=fixed)).encode()
-        before = self._native_seconds()  # which also sees to the connection
+        """See `Session`; the time runs from the request's first byte to the response's last."""
+        body = json.dumps(self._request_body(query, tokens, fixed=fixed)).encode()
+        native_before = self._native_seconds()  # also renews the connection if need be
         started = time.perf_counter()
         content = self._exchange("POST", f"/v1/{self._api}", body)
-        taken = 1000 * (time.perf_counter() - started)
+        total_ms = 1000 * (time.perf_counter() - started)
         usage = json.loads(content)["usage"]
         if usage["prompt_tokens"] != len(query.ids):
             raise BenchError(
@@ -103,37 +102,36 @@ class Service:
                 f"not {len(query.ids)}"
             )
         check_length(self._name, usage["completion_tokens"], tokens, fixed=fixed)
-        return Answer(taken, 1000 * (self._native_seconds() - before))
+        return Answer(total_ms, 1000 * (self._native_seconds() - native_before))
 
     def close(self) -> None:
-        """See `Running`."""
+        """See `Session`."""
         self._connection.close()
         with self._log, self._process:
             self._process.send_signal(signal.SIGTERM)
 
-    def _body(self, query: Query, tokens: int, *, fixed: bool) -> dict[str, Any]:
+    def _request_body(self, query: Query, tokens: int, *, fixed: bool) -> dict[str, Any]:
         if self._api == "reformulate":
             return {"query": query.text, "strategy": "greedy", "max_tokens": tokens}
         bias = {"logit_bias": {str(query.ids[-1]): -100}} if fixed else {}  # of `</s>`
         greedy = {"max_tokens": tokens, "temperature": 0}
         return {"model": self._model, "prompt": query.text, **greedy, **bias}
 
-    def _wait(self) -> None:
-        """Until it is ready."""
-        deadline = time.monotonic() + PATIENCE
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + TIMEOUT
         while self._process.poll() is None and time.monotonic() < deadline:
             with suppress(OSError, HTTPException, BenchError):
                 self._get("/readyz")
                 return
             time.sleep(POLL)
-        raise BenchError(f"{self._name} is not ready: {tail(self._log)}")
+        raise BenchError(f"{self._name} is not ready: {read_log_tail(self._log)}")
 
     def _native_seconds(self) -> float:
-        """In encoder and decoder since the start: the service's metrics count them."""
+        """Returns the seconds in encoder and decoder, from the service's metrics."""
         return sum(map(float, NATIVE.findall(self._get("/metrics"))))
 
     def _get(self, path: str) -> bytes:
-        """On the same connection, or on a new one: the service ends one that is not used."""
+        """Sends a GET request, on a new connection if the service closed the idle one."""
         with suppress(OSError, HTTPException):
             return self._exchange("GET", path)
         self._connection.close()

@@ -1,7 +1,7 @@
-"""Checkpoints of published T5 shapes with seeded random weights, in Hugging Face's layout.
+"""Writes checkpoints of published T5 shapes with seeded random weights, in Hugging Face's layout.
 
-Time does not depend on what the weights are, so nothing has to be downloaded. Needs no torch:
-a safetensors file is a JSON header and the values.
+Times do not depend on the weights' values, so nothing has to be downloaded. The module needs no
+torch: a safetensors file is a JSON header and the values.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ SENTINELS = 100  # after the vocabulary's pieces; then padding, up to a multiple
 TOKENIZER_FILES = ("spiece.model", "tokenizer.json")
 TOKENIZER = {"tokenizer_class": "T5Tokenizer", "extra_ids": SENTINELS, "legacy": True}
 
-# Found by trial, for answers that are more than one token repeated: with Hugging Face's scales
-# everywhere, the last token's embedding or the cross-attention decides alone.
+# Found by trial, so that an output is not one repeated token. With Hugging Face's scales
+# everywhere, the last token's embedding or the cross-attention alone decides the next token.
 EMBEDDING_SCALE = 0.1
 DECODER_DOWN_FACTOR = 4.0
 CROSS_OUT_FACTOR = 0.5
-# Of tokens that are no text: then none of them is ever the best, so that no sequence ends early,
-# and engines that suppress such tokens say the same as those that do not.
+# The embedding's scale for tokens without text. None of them is ever the best token then: no
+# sequence ends early, and engines that suppress these tokens agree with those that do not.
 SILENT_SCALE = 0.01
 
 
 @dataclass(frozen=True)
 class Shape:
-    """T5 v1.0: ReLU, and a head that is the embedding."""
+    """A shape of T5 v1.0: ReLU, and a head tied to the embedding."""
 
     d_model: int
     d_ff: int
     heads: int
     layers: int
-    """Of the encoder, and of the decoder."""
+    """Layers of the encoder, and as many of the decoder."""
     d_kv: int = 64
 
     def config(self, rows: int) -> dict[str, object]:
-        """Its config.json, for an embedding of so many rows."""
+        """Returns the config.json for an embedding of `rows` rows."""
         return {
             "architectures": ["T5ForConditionalGeneration"],
             "model_type": "t5",
@@ -70,14 +70,16 @@ class Shape:
 SHAPES = {"t5-small": Shape(512, 2048, 8, 6), "t5-base": Shape(768, 3072, 12, 12)}
 
 
-def write(shape: Shape, tokenizer: Path, directory: Path, seed: int = 0) -> None:
+def write_checkpoint(shape: Shape, tokenizer: Path, directory: Path, seed: int = 0) -> None:
     """Writes config, weights and vocabulary into a new directory.
 
     Raises:
-        BenchError: the tokenizer's directory has no spiece.model.
+        BenchError: The tokenizer's directory has no spiece.model.
     """
     if not (tokenizer / TOKENIZER_FILES[0]).is_file():
-        raise BenchError(f"{tokenizer} has no {TOKENIZER_FILES[0]}: --tokenizer names T5's own")
+        raise BenchError(
+            f"{tokenizer} has no {TOKENIZER_FILES[0]}: pass T5's directory as --tokenizer"
+        )
     directory.mkdir(parents=True)
     for name in TOKENIZER_FILES:
         if (tokenizer / name).is_file():
@@ -87,13 +89,13 @@ def write(shape: Shape, tokenizer: Path, directory: Path, seed: int = 0) -> None
     rows = -(-(pieces + SENTINELS) // 128) * 128
     silent = [0, 1, 2, *range(pieces, rows)]
     _write_json(directory / "config.json", shape.config(rows))
-    _write_weights(directory / "model.safetensors", list(_plan(shape, rows)), silent, seed)
+    _write_weights(directory / "model.safetensors", list(_plan_tensors(shape, rows)), silent, seed)
 
 
 def _write_weights(
     path: Path, plan: Sequence[tuple[str, tuple[int, ...], float]], silent: Sequence[int], seed: int
 ) -> None:
-    """Draws and writes one tensor after the other."""
+    """Draws and writes the tensors in turn."""
     random = np.random.default_rng(seed)
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     end = 0
@@ -113,8 +115,8 @@ def _write_weights(
             file.write(values.tobytes())
 
 
-def _plan(shape: Shape, rows: int) -> Iterator[tuple[str, tuple[int, ...], float]]:
-    """Name, shape and standard deviation of each tensor, near Hugging Face's initialisation."""
+def _plan_tensors(shape: Shape, rows: int) -> Iterator[tuple[str, tuple[int, ...], float]]:
+    """Yields each tensor's name, shape and standard deviation, near Hugging Face's own."""
     yield "shared.weight", (rows, shape.d_model), EMBEDDING_SCALE
     for stack, attentions in (
         ("encoder", ("SelfAttention",)),
@@ -122,10 +124,10 @@ def _plan(shape: Shape, rows: int) -> Iterator[tuple[str, tuple[int, ...], float
     ):
         for layer in range(shape.layers):
             block = f"{stack}.block.{layer}.layer"
-            for place, attention in enumerate(attentions):
+            for index, attention in enumerate(attentions):
                 biased = layer == 0 and attention == "SelfAttention"
-                yield from _attention(f"{block}.{place}.{attention}", shape, biased=biased)
-                yield f"{block}.{place}.layer_norm.weight", (shape.d_model,), 0.1
+                yield from _plan_attention(f"{block}.{index}.{attention}", shape, biased=biased)
+                yield f"{block}.{index}.layer_norm.weight", (shape.d_model,), 0.1
             dense = f"{block}.{len(attentions)}.DenseReluDense"
             yield f"{dense}.wi.weight", (shape.d_ff, shape.d_model), shape.d_model**-0.5
             down = DECODER_DOWN_FACTOR if stack == "decoder" else 1.0
@@ -134,7 +136,7 @@ def _plan(shape: Shape, rows: int) -> Iterator[tuple[str, tuple[int, ...], float
         yield f"{stack}.final_layer_norm.weight", (shape.d_model,), 0.1
 
 
-def _attention(
+def _plan_attention(
     prefix: str, shape: Shape, *, biased: bool
 ) -> Iterator[tuple[str, tuple[int, ...], float]]:
     inner = shape.heads * shape.d_kv

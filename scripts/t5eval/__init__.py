@@ -1,1 +1,1 @@
-"""What `scripts/evaluate.py` is made of; part of no wheel."""
+"""The modules of `scripts/evaluate.py`; not part of the wheel."""

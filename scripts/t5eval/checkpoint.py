@@ -1,4 +1,7 @@
-"""A Hugging Face checkpoint through transformers; its candidates are chosen as the service does."""
+"""Runs a Hugging Face checkpoint through transformers.
+
+Candidates are selected as the service selects them.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from tqdm import tqdm
 from t5engine.decoding.parameters import GenerationConfig
 from t5engine.messages import Output
 from t5eval.errors import EvaluationError
-from t5eval.systems import Answer, Request
+from t5eval.messages import Answer, Request
 from t5gguf.checkpoint import PREFIXES
 from t5gguf.recipe import Generation
 from t5serve.reformulation.candidates import select
@@ -23,7 +26,7 @@ from t5serve.reformulation.profile import Profile
 
 BATCH = 32
 MAX_INPUT_TOKENS = 512
-SAME = (
+SHARED_FIELDS = (  # of GenerationConfig, with the same names in transformers
     "do_sample",
     "num_beams",
     "num_return_sequences",
@@ -32,17 +35,18 @@ SAME = (
     "repetition_penalty",
     "no_repeat_ngram_size",
 )
-SAMPLING = ("temperature", "top_k", "top_p", "min_p")
+SAMPLING_FIELDS = ("temperature", "top_k", "top_p", "min_p")
 
 
-def answers(
+def answer_requests(
     directory: Path, requests: Sequence[Request], prefixes: Mapping[str, str]
 ) -> list[Answer]:
-    """What the checkpoint makes of them; a strategy that transformers no longer has is refused.
+    """Returns the checkpoint's answers in the requests' order.
 
     Raises:
-        EvaluationError: no checkpoint, or groups of beams.
-        RequestError: a task or parameters that can't be.
+        EvaluationError: The directory has no checkpoint, or a request asks for groups of beams,
+            which transformers no longer has.
+        RequestError: A task or a parameter is not valid.
     """
     try:
         model = transformers.T5ForConditionalGeneration.from_pretrained(
@@ -51,44 +55,43 @@ def answers(
         tokenizer = transformers.AutoTokenizer.from_pretrained(directory)
     except (OSError, ValueError) as error:
         raise EvaluationError(f"{directory}: {error}") from error
-    own = getattr(model.config, PREFIXES, {})
-    profile = Profile.of_prefixes(dict(prefixes) or own, Generation())
-    found: list[Answer] = []
+    model_prefixes = getattr(model.config, PREFIXES, {})
+    profile = Profile.of_prefixes(dict(prefixes) or model_prefixes, Generation())
+    answers: list[Answer] = []
     with tqdm(total=len(requests), desc="answers", unit="query", disable=None) as bar:
-        for options, batch in _batches(requests):
+        for options, batch in _split_batches(requests):
             config = decoding_of(options, profile.generation)
             task = profile.task(options.task)
             texts = [task.render(query) for query in batch]
             with torch.inference_mode():
-                every = _decode(model, tokenizer, texts, config)
-            found += map(_answer, batch, every, [options] * len(batch))
+                outputs = _decode(model, tokenizer, texts, config)
+            answers += map(_select_answer, batch, outputs, [options] * len(batch))
             bar.update(len(batch))
-    return found
+    return answers
 
 
-def _batches(requests: Sequence[Request]) -> Iterator[tuple[Options, list[str]]]:
-    """Queries next to each other of which the same is asked."""
+def _split_batches(requests: Sequence[Request]) -> Iterator[tuple[Options, list[str]]]:
+    """Yields batches of adjacent queries that share their options."""
     for options, group in groupby(requests, key=lambda request: request.options):
         queries = [request.query for request in group]
         for start in range(0, len(queries), BATCH):
             yield options, queries[start : start + BATCH]
 
 
-def _answer(query: str, outputs: Sequence[Output], options: Options) -> Answer:
+def _select_answer(query: str, outputs: Sequence[Output], options: Options) -> Answer:
     chosen = select(query, outputs, options) if outputs else []
-    texts = [one.text for one in chosen]
-    if all(one.source == "original" for one in chosen):
+    if all(candidate.source == "original" for candidate in chosen):
         return Answer([query], fell_back=True)
-    return Answer(texts)
+    return Answer([candidate.text for candidate in chosen])
 
 
 def _decode(
-    model: Any,  # noqa: ANN401 - transformers' types are not looked at
+    model: Any,  # noqa: ANN401 - transformers is not type-checked
     tokenizer: Any,  # noqa: ANN401
     texts: Sequence[str],
     config: GenerationConfig,
 ) -> list[list[Output]]:
-    """The outputs of each text, best first; none for a text that is too long."""
+    """Returns the outputs of each text, best first; none for a text that is too long."""
     if config.num_beam_groups > 1:
         raise EvaluationError(
             "transformers has no groups of beams any more: convert the checkpoint to GGUF, or "
@@ -102,45 +105,48 @@ def _decode(
     if not rows:
         return [[] for _ in texts]
     width = int(encoded.attention_mask[rows].sum(1).max())
-    kwargs = {name: getattr(config, name) for name in SAME}
+    kwargs = {name: getattr(config, name) for name in SHARED_FIELDS}
     if config.do_sample:
-        kwargs |= {name: getattr(config, name) for name in SAMPLING}
+        kwargs |= {name: getattr(config, name) for name in SAMPLING_FIELDS}
     generated = model.generate(
         input_ids=encoded.input_ids[rows, :width],
         attention_mask=encoded.attention_mask[rows, :width],
         max_new_tokens=config.max_tokens,
-        suppress_tokens=_no_text(tokenizer, model.config.vocab_size),
+        suppress_tokens=_suppressed_ids(tokenizer, model.config.vocab_size),
         output_scores=config.do_sample,
         return_dict_in_generate=True,
         **kwargs,
     )
-    found = tokenizer.batch_decode(
+    decoded = tokenizer.batch_decode(
         generated.sequences, skip_special_tokens=True, clean_up_tokenization_spaces=False
     )
-    scores = [0.0] * len(found)  # greedy has one, and beams come in their order
+    scores = [0.0] * len(decoded)  # greedy has one output, and beams come in order
     if config.do_sample:
         steps = model.compute_transition_scores(
             generated.sequences, generated.scores, normalize_logits=True
         )
-        real = steps.isfinite() & (generated.sequences[:, 1:] != model.config.pad_token_id)
-        scores = (steps.where(real, 0.0).sum(1) / real.sum(1)).tolist()
+        mask = steps.isfinite() & (generated.sequences[:, 1:] != model.config.pad_token_id)
+        scores = (steps.where(mask, 0.0).sum(1) / mask.sum(1)).tolist()
     outputs: list[list[Output]] = [[] for _ in texts]
-    each = config.num_return_sequences
-    for place, row in enumerate(rows):
-        span = slice(place * each, (place + 1) * each)
-        own = [_output(text, score) for text, score in zip(found[span], scores[span], strict=True)]
-        outputs[row] = sorted(own, key=lambda output: -output.score)
+    count = config.num_return_sequences
+    for index, row in enumerate(rows):
+        span = slice(index * count, (index + 1) * count)
+        row_outputs = map(_make_output, decoded[span], scores[span])
+        outputs[row] = sorted(row_outputs, key=lambda output: -output.score)
     return outputs
 
 
-def _no_text(tokenizer: Any, vocab_size: int) -> list[int]:  # noqa: ANN401 - as above
-    """Padding, unknown pieces, sentinels and rows without a piece, which the service suppresses."""
+def _suppressed_ids(tokenizer: Any, vocab_size: int) -> list[int]:  # noqa: ANN401 - as above
+    """Returns the ids that the service suppresses.
+
+    They are padding, `<unk>`, the sentinels, and rows of the embedding without a piece.
+    """
     sentinels = [
         index for piece, index in tokenizer.get_vocab().items() if piece.startswith("<extra_id_")
     ]
-    barred = {tokenizer.pad_token_id, tokenizer.unk_token_id, *sentinels}
-    return sorted({*barred, *range(len(tokenizer), vocab_size)} & {*range(vocab_size)})
+    special = {tokenizer.pad_token_id, tokenizer.unk_token_id, *sentinels}
+    return sorted({*special, *range(len(tokenizer), vocab_size)} & {*range(vocab_size)})
 
 
-def _output(text: str, score: float) -> Output:
+def _make_output(text: str, score: float) -> Output:
     return Output(text=text, tokens=[], logprob=score, decoded=1, score=score, finish_reason="stop")

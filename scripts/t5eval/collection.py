@@ -1,10 +1,11 @@
-"""Test collections: documents, queries, and which documents are relevant to them."""
+"""Test collections: documents, queries, and the documents that are relevant to each query."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from t5eval import pairs
@@ -19,7 +20,13 @@ TOPIC = re.compile(r"<num>(\w+)</num>\s*<title>(.*?)</title>", re.DOTALL)
 
 @dataclass(frozen=True)
 class Query:
-    """One query; documents by their place. Excluded ones are not there for it."""
+    """One query of a collection.
+
+    Attributes:
+        text: The query.
+        relevant: Indices of the relevant documents.
+        excluded: Indices of documents that are not searched for this query.
+    """
 
     text: str
     relevant: frozenset[int]
@@ -28,7 +35,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Collection:
-    """Documents, and queries that have a relevant one."""
+    """Documents, and the queries that have a relevant document."""
 
     name: str
     documents: list[str]
@@ -36,140 +43,153 @@ class Collection:
 
 
 def read(directory: Path) -> Collection:
-    """Vaswani, Cranfield or CISI as they are distributed, told by their files' names.
+    """Reads Vaswani, Cranfield or CISI as they are distributed.
 
-    Relevance is yes or no: a Cranfield judgement of -1 is no, 1 to 4 are yes.
+    The file names tell which collection it is. Relevance is yes or no: a Cranfield judgement of
+    -1 is no, 1 to 4 are yes.
 
     Raises:
-        EvaluationError: none of these, or a file that is not what its name says.
+        EvaluationError: The directory has none of these collections, or judgements of documents
+            or queries that are not in the collection.
     """
     for file, reader in READERS.items():
         if (directory / file).is_file():
-            documents, queries, judged = reader(directory)
-            return _collection(directory.name, documents, queries, judged)
+            documents, queries, relevant = reader(directory)
+            return _build_collection(directory.name, documents, queries, relevant)
     raise EvaluationError(f"{directory}: none of {', '.join(READERS)}")
 
 
-def questions(files: Sequence[Path]) -> Collection:
-    """Pairs of like questions: those of all files are the documents, the first file's are asked.
+def read_questions(files: Sequence[Path]) -> Collection:
+    """Reads files of paraphrase pairs as one collection.
 
-    A query is the first of a pair, and its own question is no document for it. Relevant is what
-    it is paired with, and what that is paired with, and so on: what two questions ask alike, a
-    third that asks it too asks like both.
+    The questions of all files are the documents. The sources of the first file are the queries;
+    a query is excluded from its own documents. A document is relevant to a query if a chain of
+    pairs links the two: paraphrases of paraphrases are paraphrases.
 
     Raises:
-        EvaluationError: a line without two texts.
+        EvaluationError: A line does not have two texts.
     """
-    every = [pairs.read(file) for file in files]
-    texts = [text for found in every for pair in found for text in (pair.source, pair.target)]
-    places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
-    alike = _alike((places[pair.source], places[pair.target]) for found in every for pair in found)
-    own = {text: frozenset({places[text]}) for text in (pair.source for pair in every[0])}
+    sets = [pairs.read(file) for file in files]
+    texts = [text for pair in chain(*sets) for text in (pair.source, pair.target)]
+    indices = {text: index for index, text in enumerate(dict.fromkeys(texts))}
+    groups = _group_paraphrases(
+        (indices[pair.source], indices[pair.target]) for pair in chain(*sets)
+    )
+    queries = {pair.source: frozenset({indices[pair.source]}) for pair in sets[0]}
     return Collection(
         name="+".join(file.stem for file in files),
-        documents=list(places),
+        documents=list(indices),
         queries=[
-            Query(text, alike[places[text]] - excluded, excluded)
-            for text, excluded in own.items()
-            if len(alike[places[text]]) > 1
+            Query(text, groups[indices[text]] - excluded, excluded)
+            for text, excluded in queries.items()
+            if len(groups[indices[text]]) > 1
         ],
     )
 
 
-def _alike(pairs: Iterable[tuple[int, int]]) -> dict[int, frozenset[int]]:
-    """By document, all that pairs link it with, itself too."""
+def _group_paraphrases(pairs: Iterable[tuple[int, int]]) -> dict[int, frozenset[int]]:
+    """Returns, by document, the documents that pairs link with it, and the document itself."""
     groups: dict[int, set[int]] = {}
     for left, right in pairs:
-        one, other = (groups.get(place, {place}) for place in (left, right))
-        one |= other
-        groups.update(dict.fromkeys(one, one))
-    return {place: frozenset(group) for place, group in groups.items()}
+        group = groups.get(left, {left})
+        group |= groups.get(right, {right})
+        groups.update(dict.fromkeys(group, group))
+    return {document: frozenset(group) for document, group in groups.items()}
 
 
 Parts = tuple[dict[str, str], dict[str, str], Mapping[str, set[str]]]
+"""Documents by number, queries by number, and relevant documents by the query's number."""
 
 
-def _collection(
-    name: str, documents: dict[str, str], queries: dict[str, str], judged: Mapping[str, set[str]]
+def _build_collection(
+    name: str, documents: dict[str, str], queries: dict[str, str], relevant: Mapping[str, set[str]]
 ) -> Collection:
-    places = {number: place for place, number in enumerate(documents)}
-    unknown = {number for numbers in judged.values() for number in numbers} - places.keys()
-    unknown |= judged.keys() - queries.keys()
+    indices = {number: index for index, number in enumerate(documents)}
+    unknown = {number for numbers in relevant.values() for number in numbers} - indices.keys()
+    unknown |= relevant.keys() - queries.keys()
     if unknown:
         raise EvaluationError(f"{name}: judged, but not there: {', '.join(sorted(unknown)[:5])}")
     return Collection(
         name=name,
         documents=list(documents.values()),
         queries=[
-            Query(text, frozenset(places[document] for document in judged[number]))
+            Query(text, frozenset(indices[document] for document in relevant[number]))
             for number, text in queries.items()
-            if judged.get(number)
+            if relevant.get(number)
         ],
     )
 
 
-def _vaswani(directory: Path) -> Parts:
+def _read_vaswani(directory: Path) -> Parts:
     documents = {
-        number: clean(text) for number, text in DOCUMENT.findall(_text(directory / "doc-text.trec"))
+        number: clean(text)
+        for number, text in DOCUMENT.findall(_read_text(directory / "doc-text.trec"))
     }
     queries = {
-        number: clean(text) for number, text in TOPIC.findall(_text(directory / "query-text.trec"))
+        number: clean(text)
+        for number, text in TOPIC.findall(_read_text(directory / "query-text.trec"))
     }
-    # All in capitals, as teleprinters wrote; nobody types that today.
+    # The queries are in capitals, as teleprinters wrote; nobody types capitals today.
     queries = {number: text.lower() for number, text in queries.items()}
-    return documents, queries, _judgements(directory / "qrels", document=2, grade=3)
+    return documents, queries, _read_judgements(directory / "qrels", document=2, grade=3)
 
 
-def _cranfield(directory: Path) -> Parts:
-    documents = _documents(directory / "cran.all.1400")
-    found = _records(directory / "cran.qry")
-    # The judgements count the queries through, whatever these call themselves.
-    queries = {str(place): fields["W"] for place, (_, fields) in enumerate(found, 1)}
-    return documents, queries, _judgements(directory / "cranqrel", document=1, grade=2)
+def _read_cranfield(directory: Path) -> Parts:
+    documents = _read_documents(directory / "cran.all.1400")
+    records = _read_records(directory / "cran.qry")
+    # The judgements number the queries from 1 in their order, not by the queries' own numbers.
+    queries = {str(number): fields["W"] for number, (_, fields) in enumerate(records, 1)}
+    return documents, queries, _read_judgements(directory / "cranqrel", document=1, grade=2)
 
 
-def _cisi(directory: Path) -> Parts:
-    documents = _documents(directory / "CISI.ALL")
-    queries = {number: fields["W"] for number, fields in _records(directory / "CISI.QRY")}
-    return documents, queries, _judgements(directory / "CISI.REL", document=1, grade=None)
+def _read_cisi(directory: Path) -> Parts:
+    documents = _read_documents(directory / "CISI.ALL")
+    queries = {number: fields["W"] for number, fields in _read_records(directory / "CISI.QRY")}
+    return documents, queries, _read_judgements(directory / "CISI.REL", document=1, grade=None)
 
 
 READERS: dict[str, Callable[[Path], Parts]] = {
-    "doc-text.trec": _vaswani,
-    "cran.all.1400": _cranfield,
-    "CISI.ALL": _cisi,
+    "doc-text.trec": _read_vaswani,
+    "cran.all.1400": _read_cranfield,
+    "CISI.ALL": _read_cisi,
 }
 
 
-def _documents(path: Path) -> dict[str, str]:
-    """Title and text; Cranfield's texts begin with their title."""
-    found = {}
-    for number, fields in _records(path):
+def _read_documents(path: Path) -> dict[str, str]:
+    """Reads titles and texts; Cranfield's texts begin with their title."""
+    documents = {}
+    for number, fields in _read_records(path):
         title, text = fields.get("T", ""), fields.get("W", "")
-        found[number] = text if text.startswith(title) else clean(f"{title} {text}")
-    return found
+        documents[number] = text if text.startswith(title) else clean(f"{title} {text}")
+    return documents
 
 
-def _records(path: Path) -> list[tuple[str, dict[str, str]]]:
-    """SMART's format: a number each, and fields by their letter."""
-    parts = RECORD.split(_text(path))[1:]
-    found = []
+def _read_records(path: Path) -> list[tuple[str, dict[str, str]]]:
+    """Reads SMART's format: records of a number, and texts by their field's letter."""
+    parts = RECORD.split(_read_text(path))[1:]
+    records = []
     for number, body in zip(parts[::2], parts[1::2], strict=True):
         fields = FIELD.split(body)[1:]
         named = zip(fields[::2], map(clean, fields[1::2]), strict=True)
-        found.append((number, dict(named)))
-    return found
+        records.append((number, dict(named)))
+    return records
 
 
-def _judgements(path: Path, *, document: int, grade: int | None) -> dict[str, set[str]]:
-    """By query, the relevant documents; which column holds what."""
-    found: dict[str, set[str]] = {}
-    for line in _text(path).splitlines():
+def _read_judgements(path: Path, *, document: int, grade: int | None) -> dict[str, set[str]]:
+    """Reads the relevant documents by query.
+
+    Args:
+        path: A file with the query in its first column.
+        document: The column of the document.
+        grade: The column of the grade; None: all lines are relevant.
+    """
+    relevant: dict[str, set[str]] = {}
+    for line in _read_text(path).splitlines():
         columns = line.split()
         if columns and (grade is None or int(columns[grade]) > 0):
-            found.setdefault(columns[0], set()).add(columns[document])
-    return found
+            relevant.setdefault(columns[0], set()).add(columns[document])
+    return relevant
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace")

@@ -1,7 +1,7 @@
-"""What an evaluation can't do."""
+"""Errors of an evaluation."""
 
 from __future__ import annotations
 
 
 class EvaluationError(Exception):
-    """A file, a model or an option that can't be used; the message says why."""
+    """A file, a model or an option can't be used; the message says why."""

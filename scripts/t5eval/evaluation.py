@@ -1,4 +1,4 @@
-"""Several models on sets of pairs and on test collections: from requests to figures."""
+"""Evaluates models on sets of pairs and on test collections: from requests to figures."""
 
 from __future__ import annotations
 
@@ -9,29 +9,34 @@ from typing import Any
 
 from t5eval import retrieval, semantics, systems, text_metrics
 from t5eval.collection import Collection
+from t5eval.messages import Answer, Request
 from t5eval.pairs import Pair, draw
 from t5eval.semantics import Embed
-from t5eval.stop_words import english
-from t5eval.systems import Answer, Request
+from t5eval.stop_words import load_stop_words
 from t5serve.reformulation.options import Options
 
 Key = tuple[str, ...]
+"""A purpose ("pairs", "greedy", "single" or "several"), then a set and task or a collection."""
 Batches = dict[Key, list[Request]]
 Results = dict[str, Any]
-"""What is written as JSON: numbers, texts, lists and mappings."""
+"""The document that is written as JSON: numbers, texts, lists and mappings."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What every model is asked.
+    """The data and the options of an evaluation, the same for every model.
 
     Attributes:
-        single: how one reformulation is decoded.
-        several: how those are that retrieval fuses with the query; task as in single.
-        pairs: by set and task.
-        counts: words of the text that tells which are rare.
-        examples: how many outputs of each set are listed.
-        embed: None leaves out what needs embeddings.
+        single: Options for one reformulation.
+        several: Options for the reformulations that retrieval fuses with the query. The task is
+            that of `single`.
+        pairs: Pairs by set and task.
+        collections: Test collections to search.
+        counts: Word counts that tell which words are rare.
+        prefixes: Prefixes by task. They replace those in the models' files.
+        examples: How many outputs of each set are listed.
+        seed: The seed of samples and significance tests.
+        embed: The sentence embedder; None leaves out the figures that need embeddings.
     """
 
     single: Options
@@ -46,28 +51,28 @@ class Plan:
 
 
 def evaluate(models: Sequence[str], plan: Plan) -> Results:
-    """All figures of all models.
+    """Returns all figures of all models.
 
     Raises:
-        EvaluationError: a model can't be used.
-        RequestError: it can't do what is asked.
+        EvaluationError: A model can't be used.
+        RequestError: A model can't do what a request asks for.
     """
     for model in models:
-        systems.check(model)
-    batches = requests(plan, several_models=len(models) > 1)
-    every = [request for batch in batches.values() for request in batch]
-    one_of_each = [batch[0] for batch in batches.values() if batch]
-    for model in models:
-        systems.answers(model, one_of_each, plan.prefixes)  # what fails does so before the hours
+        systems.check_model(model)
+    batches = build_requests(plan, several_models=len(models) > 1)
+    requests = [request for batch in batches.values() for request in batch]
+    samples = [batch[0] for batch in batches.values() if batch]
+    for model in models:  # a request that fails must fail before hours of decoding
+        systems.answer_requests(model, samples, plan.prefixes)
     answers: dict[str, dict[Key, list[Answer]]] = {}
-    for name, model in zip(systems.names(models), models, strict=True):
-        found = iter(systems.answers(model, every, plan.prefixes))
-        answers[name] = {key: list(islice(found, len(batch))) for key, batch in batches.items()}
-    return figures(plan, batches, answers)
+    for name, model in zip(systems.name_models(models), models, strict=True):
+        results = iter(systems.answer_requests(model, requests, plan.prefixes))
+        answers[name] = {key: list(islice(results, len(batch))) for key, batch in batches.items()}
+    return compute_figures(plan, batches, answers)
 
 
-def requests(plan: Plan, *, several_models: bool) -> Batches:
-    """What to ask, by what it is for; greedy answers as well if models are to be compared."""
+def build_requests(plan: Plan, *, several_models: bool) -> Batches:
+    """Returns the requests by purpose, with greedy ones if models are to be compared."""
     batches: Batches = {}
     for name, tasks in plan.pairs.items():
         for task, pairs in tasks.items():
@@ -78,91 +83,92 @@ def requests(plan: Plan, *, several_models: bool) -> Batches:
             if several_models and not _is_greedy(options):
                 batches["greedy", *key] = [Request(pair.source, greedy) for pair in pairs]
     for collection in plan.collections:
-        for kind, options in (("single", plan.single), ("several", plan.several)):
-            batches[kind, collection.name] = [
+        for purpose, options in (("single", plan.single), ("several", plan.several)):
+            batches[purpose, collection.name] = [
                 Request(query.text, options) for query in collection.queries
             ]
     return batches
 
 
 def _is_greedy(options: Options) -> bool:
-    """Whether the answer is the greedy one, which then need not be asked for again."""
+    """Returns whether the answer is the greedy one, which then is not requested again."""
     return options.strategy == "greedy" and not options.drops and {*options.parameters} <= {"seed"}
 
 
-def figures(
+def compute_figures(
     plan: Plan, batches: Batches, answers: Mapping[str, Mapping[Key, list[Answer]]]
 ) -> Results:
-    """What the answers are worth, by model and by what was asked."""
+    """Returns the figures of all answers, by set, collection and model."""
     return {
         "models": list(answers),
         "pairs": [
-            _of_pairs(
+            _score_pairs(
                 plan,
                 name,
                 task,
-                {model: own["pairs", name, task or ""] for model, own in answers.items()},
+                {model: by_key["pairs", name, task or ""] for model, by_key in answers.items()},
             )
             for name, tasks in plan.pairs.items()
             for task in tasks
         ],
-        "agreement": _agreement(batches, answers),
+        "agreement": _compare_models(batches, answers),
         "collections": [
-            _of_collection(plan, collection, answers) for collection in plan.collections
+            _score_collection(plan, collection, answers) for collection in plan.collections
         ],
     }
 
 
-def _of_pairs(
+def _score_pairs(
     plan: Plan, name: str, task: str | None, answers: Mapping[str, Sequence[Answer]]
 ) -> Results:
     pairs = plan.pairs[name][task]
     sources, targets = [pair.source for pair in pairs], [pair.target for pair in pairs]
-    stop_words = english()
-    found: Results = {"set": name, "task": task, "pairs": len(pairs), "systems": {}}
-    for model, own in answers.items():
-        outputs = [answer.texts[0] for answer in own]
-        overlap, found["signatures"] = text_metrics.overlap(sources, targets, outputs)
-        row = overlap | text_metrics.shares(sources, targets, outputs, plan.counts, stop_words)
-        row["fell_back"] = text_metrics.mean(answer.fell_back for answer in own)
+    stop_words = load_stop_words()
+    figures: Results = {"set": name, "task": task, "pairs": len(pairs), "systems": {}}
+    for model, model_answers in answers.items():
+        outputs = [answer.texts[0] for answer in model_answers]
+        overlap, figures["signatures"] = text_metrics.score_overlap(sources, targets, outputs)
+        shares = text_metrics.compute_shares(sources, targets, outputs, plan.counts, stop_words)
+        row = overlap | shares
+        row["fell_back"] = text_metrics.mean(answer.fell_back for answer in model_answers)
         if plan.embed is not None:
-            row |= semantics.figures(sources, outputs, stop_words, plan.embed)
-        found["systems"][model] = row
-    found["examples"] = [
+            row |= semantics.compute_figures(sources, outputs, stop_words, plan.embed)
+        figures["systems"][model] = row
+    figures["examples"] = [
         {
-            "source": pairs[place].source,
-            "target": pairs[place].target,
-            "outputs": {model: own[place].texts[0] for model, own in answers.items()},
+            "source": pairs[index].source,
+            "target": pairs[index].target,
+            "outputs": {model: by_index[index].texts[0] for model, by_index in answers.items()},
         }
-        for place in draw(range(len(pairs)), plan.examples, plan.seed)
+        for index in draw(range(len(pairs)), plan.examples, plan.seed)
     ]
-    return found
+    return figures
 
 
-def _agreement(
+def _compare_models(
     batches: Batches, answers: Mapping[str, Mapping[Key, list[Answer]]]
 ) -> list[Results]:
-    """Of every two models, the share of pairs' sources that they answer alike, greedily."""
+    """Returns, for every two models, the share of sources with equal greedy answers."""
     sets = [key[1:] for key in batches if key[0] == "pairs"]
     if not sets:
         return []
-    greedy = [key if (key := ("greedy", *one)) in batches else ("pairs", *one) for one in sets]
+    keys = [key if (key := ("greedy", *name)) in batches else ("pairs", *name) for name in sets]
     texts = {
-        model: [answer.texts[0] for key in greedy for answer in own[key]]
-        for model, own in answers.items()
+        model: [answer.texts[0] for key in keys for answer in by_key[key]]
+        for model, by_key in answers.items()
     }
     return [
-        {"one": one, "other": other, "equal": text_metrics.agreement(texts[one], texts[other])}
-        for one, other in combinations(answers, 2)
+        {"one": left, "other": right, "equal": text_metrics.agreement(texts[left], texts[right])}
+        for left, right in combinations(answers, 2)
     ]
 
 
-def _of_collection(
+def _score_collection(
     plan: Plan, collection: Collection, answers: Mapping[str, Mapping[Key, list[Answer]]]
 ) -> Results:
-    asked = {
-        model: (own["single", collection.name], own["several", collection.name])
-        for model, own in answers.items()
+    by_model = {
+        model: (by_key["single", collection.name], by_key["several", collection.name])
+        for model, by_key in answers.items()
     }
     return {
         "name": collection.name,
@@ -170,7 +176,9 @@ def _of_collection(
         "queries": len(collection.queries),
         "fell_back": {
             model: text_metrics.mean(answer.fell_back for answer in several)
-            for model, (_, several) in asked.items()
+            for model, (_, several) in by_model.items()
         },
-        "rows": retrieval.figures(collection, asked, several=plan.several.n, seed=plan.seed),
+        "rows": retrieval.score_systems(
+            collection, by_model, several=plan.several.n, seed=plan.seed
+        ),
     }

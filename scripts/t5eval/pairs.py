@@ -1,4 +1,4 @@
-"""Pairs to evaluate on: a task, what goes in, what should come out."""
+"""Pairs to evaluate on: a task, an input, and the reference output."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Item = TypeVar("Item")
 
 
 class Pair(NamedTuple):
-    """One example; without a task, the model's default one is meant."""
+    """One example. Without a task, the model's default task applies."""
 
     task: str | None
     source: str
@@ -24,16 +24,16 @@ class Pair(NamedTuple):
 
 
 def read(path: Path, task: str | None = None) -> list[Pair]:
-    """The pairs of a tab-separated file: task, source, target; or source, target.
+    """Reads the pairs of a tab-separated file: task, source, target; or source, target.
 
-    A first line that names its columns is none of them.
+    A header line is skipped.
 
     Args:
-        path: UTF-8, nothing quoted.
-        task: of the pairs of which the file tells none.
+        path: A file in UTF-8, without quoting.
+        task: The task of pairs that have none in the file.
 
     Raises:
-        EvaluationError: no UTF-8, or a line that is neither.
+        EvaluationError: The file is not UTF-8, or a line has other columns.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -42,28 +42,30 @@ def read(path: Path, task: str | None = None) -> list[Pair]:
         raise EvaluationError(f"{path} is not UTF-8: {error}") from error
     first = 1 if rows and tuple(rows[0]) in (COLUMNS, COLUMNS[1:]) else 0
     width = len(rows[0]) if rows else 0
-    found = []
+    pairs = []
     for number, row in enumerate(rows[first:], first + 1):
         if len(row) != width or width not in (2, 3) or not row[-2].strip() or not row[-1].strip():
             raise EvaluationError(f"{path}:{number}: expected [task,] source and target")
-        own = row[0] or task if width == len(COLUMNS) else task
-        found.append(Pair(own, clean(row[-2]), clean(row[-1])))
-    if not found:
+        pair_task = row[0] or task if width == len(COLUMNS) else task
+        pairs.append(Pair(pair_task, clean(row[-2]), clean(row[-1])))
+    if not pairs:
         raise EvaluationError(f"{path} holds no pairs")
-    return found
+    return pairs
 
 
-def by_task(pairs: Sequence[Pair], most: int | None, seed: int) -> dict[str | None, list[Pair]]:
-    """The pairs of each task, in the order of their first; of each, so many drawn at random."""
-    found: dict[str | None, list[Pair]] = {}
+def sample_by_task(
+    pairs: Sequence[Pair], limit: int | None, seed: int
+) -> dict[str | None, list[Pair]]:
+    """Returns at most `limit` random pairs of each task, tasks in the order of their first pair."""
+    by_task: dict[str | None, list[Pair]] = {}
     for pair in pairs:
-        found.setdefault(pair.task, []).append(pair)
-    return {task: draw(members, most, seed) for task, members in found.items()}
+        by_task.setdefault(pair.task, []).append(pair)
+    return {task: draw(task_pairs, limit, seed) for task, task_pairs in by_task.items()}
 
 
-def draw(items: Sequence[Item], most: int | None, seed: int) -> list[Item]:
-    """So many of them without putting back, in their order; all if there are no more."""
-    if most is None or len(items) <= most:
+def draw(items: Sequence[Item], limit: int | None, seed: int) -> list[Item]:
+    """Returns at most `limit` random items without replacement, in their order."""
+    if limit is None or len(items) <= limit:
         return list(items)
-    places = random.Random(seed).sample(range(len(items)), most)  # noqa: S311 - no secret
-    return [items[place] for place in sorted(places)]
+    indices = random.Random(seed).sample(range(len(items)), limit)  # noqa: S311 - no secret
+    return [items[index] for index in sorted(indices)]

@@ -1,4 +1,4 @@
-"""Results as a picture."""
+"""Draws results as a picture."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ MARKERS = "osD^vPX"
 
 
 def save(results: Results, path: Path) -> None:
-    """A panel for each set of pairs and each collection, side by side, as PNG."""
+    """Writes a PNG with a panel for each set of pairs and each collection."""
     from matplotlib.figure import Figure  # noqa: PLC0415 - of the extra
 
     panels = len(results["pairs"]) + len(results["collections"])
     figure: Any = Figure(figsize=(WIDTH * panels, HEIGHT), layout="constrained")
     axes = iter(figure.subplots(1, panels, squeeze=False)[0])
-    colours = {model: f"C{place % 10}" for place, model in enumerate(results["models"])}
-    for found in results["pairs"]:
-        _pairs(next(axes), found, colours)
-    for found in results["collections"]:
-        _collection(next(axes), found, colours)
+    colours = {model: f"C{index % 10}" for index, model in enumerate(results["models"])}
+    for pair_set in results["pairs"]:
+        _draw_pairs(next(axes), pair_set, colours)
+    for collection in results["collections"]:
+        _draw_collection(next(axes), collection, colours)
     figure.savefig(path, dpi=120, format="png")
 
 
-def _pairs(axis: Any, found: Results, colours: dict[str, str]) -> None:  # noqa: ANN401
-    """Likeness to the references against likeness to the inputs: up and left is better."""
-    copying = next(iter(found["systems"].values()))["input_bleu"]
-    axis.axhline(copying, color=GREY, linestyle=":", linewidth=1)
-    axis.scatter([100], [copying], marker="*", color=GREY, s=120, label="the input itself")
-    places = zip(found["systems"].items(), cycle(MARKERS), strict=False)
-    for (model, figures), marker in places:  # hollow: equal models hide nothing
+def _draw_pairs(axis: Any, pair_set: Results, colours: dict[str, str]) -> None:  # noqa: ANN401
+    """Draws similarity to the references over similarity to the inputs: up and left is better."""
+    input_bleu = next(iter(pair_set["systems"].values()))["input_bleu"]
+    axis.axhline(input_bleu, color=GREY, linestyle=":", linewidth=1)
+    axis.scatter([100], [input_bleu], marker="*", color=GREY, s=120, label="the input itself")
+    points = zip(pair_set["systems"].items(), cycle(MARKERS), strict=False)
+    for (model, figures), marker in points:  # hollow markers: equal models do not hide each other
         axis.scatter(
             [figures["self_bleu"]],
             [figures["bleu"]],
@@ -48,25 +48,25 @@ def _pairs(axis: Any, found: Results, colours: dict[str, str]) -> None:  # noqa:
             linewidths=1.8,
             label=model,
         )
-    highest = max(copying, *(figures["bleu"] for figures in found["systems"].values()))
+    highest = max(input_bleu, *(figures["bleu"] for figures in pair_set["systems"].values()))
     axis.set(
         xlim=(0, 104),
         ylim=(0, 1.15 * highest or 1),
         xlabel="self-BLEU: output against input",
         ylabel="BLEU: output against reference",
-        title=f"{report.title(found)} ({found['pairs']} pairs)",
+        title=f"{report.set_title(pair_set)} ({pair_set['pairs']} pairs)",
     )
     axis.legend(loc="lower right", frameon=False)
 
 
-def _collection(axis: Any, found: Results, colours: dict[str, str]) -> None:  # noqa: ANN401
-    """The means of every metric; a star where the difference to the original is significant."""
-    rows = found["rows"]
+def _draw_collection(axis: Any, collection: Results, colours: dict[str, str]) -> None:  # noqa: ANN401
+    """Draws the mean of every metric; a star marks a significant difference to the original."""
+    rows = collection["rows"]
     width = 0.8 / len(rows)
-    for place, row in enumerate(rows):
+    for index, row in enumerate(rows):
         fused = row["searched_by"].startswith("original +")
         bars = axis.bar(
-            [spot + (place - (len(rows) - 1) / 2) * width for spot in range(len(METRICS))],
+            [metric + (index - (len(rows) - 1) / 2) * width for metric in range(len(METRICS))],
             [row[name] for name in METRICS],
             width,
             color=colours[row["system"]] if row["system"] else GREY,
@@ -78,6 +78,6 @@ def _collection(axis: Any, found: Results, colours: dict[str, str]) -> None:  # 
     axis.set_xticks(range(len(METRICS)), METRICS)
     axis.set(
         ylim=(0, 1.25 * max(row[name] for row in rows for name in METRICS)),
-        title=f"{found['name']} ({found['queries']} queries; * p < {report.SIGNIFICANT})",
+        title=f"{collection['name']} ({collection['queries']} queries; * p < {report.SIGNIFICANT})",
     )
     axis.legend(loc="upper left", frameon=False, fontsize="small")

@@ -1,4 +1,4 @@
-"""Results as Markdown tables."""
+"""Formats results as Markdown tables."""
 
 from __future__ import annotations
 
@@ -33,67 +33,70 @@ PLAIN = {
 SIGNIFICANT = 0.05
 
 
-def markdown(results: Results) -> str:
-    """All tables, and some outputs as they came."""
-    parts = [_pairs(found) for found in results["pairs"]]
+def format_report(results: Results) -> str:
+    """Returns all tables, and some outputs unedited."""
+    parts = [_format_pairs(pair_set) for pair_set in results["pairs"]]
     if results["agreement"]:
-        rows = [
-            [found["one"], found["other"], _share(found["equal"])] for found in results["agreement"]
-        ]
-        parts.append("## Equal greedy outputs\n\n" + table(["one", "other", "equal"], rows, 2))
-    parts += [_collection(found) for found in results["collections"]]
+        rows = [[row["one"], row["other"], _share(row["equal"])] for row in results["agreement"]]
+        table = format_table(["one", "other", "equal"], rows, 2)
+        parts.append(f"## Equal greedy outputs\n\n{table}")
+    parts += [_format_collection(collection) for collection in results["collections"]]
     return "# Evaluation\n\n" + "\n\n".join(parts) + "\n"
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], texts: int = 1) -> str:
-    """A Markdown table; after so many columns of text, the others are numbers."""
-    rule = ["---"] * texts + ["--:"] * (len(head) - texts)
+def format_table(head: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int = 1) -> str:
+    """Returns a Markdown table; the columns after the first `text_columns` are numbers."""
+    rule = ["---"] * text_columns + ["--:"] * (len(head) - text_columns)
     lines = [head, rule, *rows]
     return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
 
 
-def title(found: Results) -> str:
-    """What a set of pairs is called."""
-    return f"{found['set']}, {found['task']}" if found["task"] else str(found["set"])
+def set_title(pair_set: Results) -> str:
+    """Returns the title of a set of pairs."""
+    return f"{pair_set['set']}, {pair_set['task']}" if pair_set["task"] else str(pair_set["set"])
 
 
-def _pairs(found: Results) -> str:
-    systems: Mapping[str, Mapping[str, float | None]] = found["systems"]
+def _format_pairs(pair_set: Results) -> str:
+    systems: Mapping[str, Mapping[str, float | None]] = pair_set["systems"]
     rows = [
-        [label, *(shown(figures[name]) for figures in systems.values())]
-        for names, shown in ((SCORES, _score), (SHARES, _share), (PLAIN, _plain))
+        [label, *(format_value(figures[name]) for figures in systems.values())]
+        for names, format_value in ((SCORES, _score), (SHARES, _share), (PLAIN, _plain))
         for name, label in names.items()
         if all(name in figures for figures in systems.values())
     ]
-    parts = [f"## {title(found)}: {found['pairs']} pairs", table(["", *systems], rows)]
-    parts.append("sacrebleu: " + "; ".join(f"`{text}`" for text in found["signatures"].values()))
-    if found["examples"]:
+    heading = f"## {set_title(pair_set)}: {pair_set['pairs']} pairs"
+    signatures = "; ".join(f"`{signature}`" for signature in pair_set["signatures"].values())
+    parts = [heading, format_table(["", *systems], rows), f"sacrebleu: {signatures}"]
+    if pair_set["examples"]:
         examples = [
             [example["source"], example["target"], *example["outputs"].values()]
-            for example in found["examples"]
+            for example in pair_set["examples"]
         ]
         parts.append("Outputs chosen at random, unedited:")
         head = ["input", "reference", *systems]
-        parts.append(table(head, examples, len(head)))
+        parts.append(format_table(head, examples, len(head)))
     return "\n\n".join(parts)
 
 
-def _collection(found: Results) -> str:
+def _format_collection(collection: Results) -> str:
     head = ["searched by", "system"]
     for name in METRICS:
         head += [name, "p"]
     rows = []
-    for row in found["rows"]:
+    for row in collection["rows"]:
         line = [row["searched_by"], row["system"] or ""]
         for name in METRICS:
             line += [f"{row[name]:.4f}", _probability(row.get(f"{name} p"))]
         rows.append(line)
-    given = ", ".join(f"{model} {_share(share)}" for model, share in found["fell_back"].items())
+    fell_back = ", ".join(
+        f"{model} {_share(share)}" for model, share in collection["fell_back"].items()
+    )
+    documents, queries = collection["documents"], collection["queries"]
     return (
-        f"## {found['name']}: {found['documents']} documents, {found['queries']} queries\n\n"
-        f"{table(head, rows, 2)}\n\n"
+        f"## {collection['name']}: {documents} documents, {queries} queries\n\n"
+        f"{format_table(head, rows, 2)}\n\n"
         f"p: paired randomisation against the original, two-sided, not corrected for several"
-        f" tests. Queries with nothing usable to fuse: {given}."
+        f" tests. Queries with nothing usable to fuse: {fell_back}."
     )
 
 

@@ -1,4 +1,4 @@
-"""Whether reformulations find more: BM25 over a collection, by the query and by more than it."""
+"""Measures whether reformulations help BM25 to find relevant documents of a collection."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import numpy as np
 from tqdm import tqdm
 
 from t5eval.collection import Collection, Query
-from t5eval.ranking import fused, ndcg, recall, reciprocal_rank
-from t5eval.significance import randomisation
-from t5eval.systems import Answer
+from t5eval.messages import Answer
+from t5eval.ranking import fuse, ndcg, recall, reciprocal_rank
+from t5eval.significance import randomisation_p_value
 from t5serve.reformulation.text import plain_words
 
 K1, B = 1.5, 0.75
-DEPTH = 1000  # of every ranking, before and after fusion
+DEPTH = 1000  # documents of every ranking, before and after fusion
 METRICS = ("nDCG@10", "recall@100", "MRR")
 
 Scores = dict[str, list[float]]
-"""By metric, a figure for each query."""
+"""By metric, the score of each query."""
 
 
 class Index:
-    """bm25s (Lucene's variant of BM25) over folded words, stemmed, without Lucene's stop words."""
+    """A BM25 index (bm25s, Lucene's variant) of folded, stemmed words without stop words."""
 
     def __init__(self, documents: Sequence[str]) -> None:
         import bm25s  # noqa: PLC0415 - of the extra
@@ -34,77 +34,83 @@ class Index:
         self._stem: Any = Stemmer.Stemmer("english").stemWords
         self._stop_words = frozenset(STOPWORDS_EN)
         self._bm25: Any = bm25s.BM25(method="lucene", k1=K1, b=B)
-        tokens = [self.tokens(document) for document in documents]
+        tokens = [self.tokenise(document) for document in documents]
         self._bm25.index(tokens, show_progress=False)
 
-    def tokens(self, text: str) -> list[str]:
-        """What a text is found by."""
-        kept = [word for word in plain_words(text) if word not in self._stop_words]
-        stems: list[str] = self._stem(kept)
+    def tokenise(self, text: str) -> list[str]:
+        """Returns the stems of a text's words, without stop words."""
+        content = [word for word in plain_words(text) if word not in self._stop_words]
+        stems: list[str] = self._stem(content)
         return stems
 
-    def ranking(self, text: str, excluded: AbstractSet[int] = frozenset()) -> list[int]:
-        """The documents that share a token with it, best first, of equal ones the first."""
-        tokens = self.tokens(text)
+    def rank(self, text: str, excluded: AbstractSet[int] = frozenset()) -> list[int]:
+        """Returns the documents that share a token with a text, best first.
+
+        Documents with equal scores keep their order.
+        """
+        tokens = self.tokenise(text)
         if not tokens:
             return []
         scores = self._bm25.get_scores(tokens)
         order = np.argsort(-scores, kind="stable")[: DEPTH + len(excluded)]
-        found = (int(place) for place in order if scores[place] > 0)
-        return [place for place in found if place not in excluded][:DEPTH]
+        matches = (int(document) for document in order if scores[document] > 0)
+        return [document for document in matches if document not in excluded][:DEPTH]
 
 
-def figures(
+def score_systems(
     collection: Collection,
     answers: Mapping[str, tuple[Sequence[Answer], Sequence[Answer]]],
     *,
     several: int,
     seed: int,
 ) -> list[dict[str, Any]]:
-    """A row for the queries themselves, and two for each system, with means and p-values.
+    """Returns a row for the original queries, and two for each system, with means and p-values.
 
     Args:
-        collection: where to search.
-        answers: by system, for each query: the one reformulation; several, to fuse with it.
-        several: how many of these were asked for; there may be fewer.
-        seed: of the test against the queries themselves.
+        collection: The documents to search, and the queries.
+        answers: By system, two answers to each query: one reformulation, and several to fuse
+            with the query.
+        several: How many reformulations were requested for fusion; there may be fewer.
+        seed: The seed of the significance test against the original queries.
     """
     index = Index(collection.documents)
     queries = collection.queries
-    originals = [index.ranking(query.text, query.excluded) for query in queries]
-    baseline = scored(queries, originals)
-    rows = [_row("original", None, baseline, None, seed)]
-    for system, (single, more) in answers.items():
+    originals = [index.rank(query.text, query.excluded) for query in queries]
+    baseline = score_rankings(queries, originals)
+    rows = [_make_row("original", None, baseline, None, seed)]
+    for system, (single, several_answers) in answers.items():
         bar = tqdm(queries, desc=f"{collection.name}, {system}", unit="query", disable=None)
-        alone, together = [], []
-        for query, original, one, many in zip(bar, originals, single, more, strict=True):
-            alone.append(index.ranking(one.texts[0], query.excluded))
-            # Nothing usable leaves the query by itself: twice the same would change nothing.
-            others = [] if many.fell_back else many.texts
-            rankings = [original, *(index.ranking(text, query.excluded) for text in others)]
-            together.append(fused(rankings)[:DEPTH])
-        rows.append(_row("reformulation", system, scored(queries, alone), baseline, seed))
-        label = f"original + {several} fused"
-        rows.append(_row(label, system, scored(queries, together), baseline, seed))
+        alone, fused = [], []
+        for query, original, answer, to_fuse in zip(
+            bar, originals, single, several_answers, strict=True
+        ):
+            alone.append(index.rank(answer.texts[0], query.excluded))
+            # After a fallback the only text is the query itself, which would change nothing.
+            texts = [] if to_fuse.fell_back else to_fuse.texts
+            rankings = [original, *(index.rank(text, query.excluded) for text in texts)]
+            fused.append(fuse(rankings)[:DEPTH])
+        for label, rankings in (("reformulation", alone), (f"original + {several} fused", fused)):
+            scores = score_rankings(queries, rankings)
+            rows.append(_make_row(label, system, scores, baseline, seed))
     return rows
 
 
-def scored(queries: Iterable[Query], rankings: Iterable[Sequence[int]]) -> Scores:
-    """Every metric of every query's ranking."""
-    found: Scores = {name: [] for name in METRICS}
+def score_rankings(queries: Iterable[Query], rankings: Iterable[Sequence[int]]) -> Scores:
+    """Returns every metric of every query's ranking."""
+    scores: Scores = {name: [] for name in METRICS}
     for query, ranking in zip(queries, rankings, strict=True):
-        found["nDCG@10"].append(ndcg(ranking, query.relevant, 10))
-        found["recall@100"].append(recall(ranking, query.relevant, 100))
-        found["MRR"].append(reciprocal_rank(ranking, query.relevant))
-    return found
+        scores["nDCG@10"].append(ndcg(ranking, query.relevant, 10))
+        scores["recall@100"].append(recall(ranking, query.relevant, 100))
+        scores["MRR"].append(reciprocal_rank(ranking, query.relevant))
+    return scores
 
 
-def _row(
-    what: str, system: str | None, scores: Scores, baseline: Scores | None, seed: int
+def _make_row(
+    searched_by: str, system: str | None, scores: Scores, baseline: Scores | None, seed: int
 ) -> dict[str, Any]:
-    row: dict[str, Any] = {"searched_by": what, "system": system}
+    row: dict[str, Any] = {"searched_by": searched_by, "system": system}
     for name, values in scores.items():
         row[name] = float(np.mean(values))
         if baseline is not None:
-            row[f"{name} p"] = randomisation(values, baseline[name], seed=seed)
+            row[f"{name} p"] = randomisation_p_value(values, baseline[name], seed=seed)
     return row

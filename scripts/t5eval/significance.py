@@ -1,4 +1,4 @@
-"""Whether two systems' figures differ by more than chance."""
+"""Tests whether the scores of two systems differ by more than chance."""
 
 from __future__ import annotations
 
@@ -7,29 +7,30 @@ from collections.abc import Sequence
 import numpy as np
 
 ROUNDS = 10_000
-TOGETHER = 500  # rounds in memory at once
+BATCH = 500  # rounds in memory at once
 
 
-def randomisation(
-    one: Sequence[float], other: Sequence[float], *, seed: int, rounds: int = ROUNDS
+def randomisation_p_value(
+    scores: Sequence[float], baseline: Sequence[float], *, seed: int, rounds: int = ROUNDS
 ) -> float:
-    """Two-sided p-value of a paired randomisation test of the means (Smucker et al. 2007).
+    """Returns the two-sided p-value of a paired randomisation test of the means.
 
-    If the two are the same, each query's figures could as well stand the other way round: how
-    many of the random exchanges, with the one observed, differ at least as much.
+    If the systems are equally good, the scores of a query can be exchanged. The p-value is the
+    share of random exchanges, the observed order included, whose means differ at least as much
+    (Smucker et al. 2007).
 
     Args:
-        one: a figure for each query.
-        other: another system's, in the same order.
-        seed: of the exchanges.
-        rounds: how many of them; the least p is 1 / (rounds + 1).
+        scores: The score of each query.
+        baseline: The other system's scores, in the same order.
+        seed: The seed of the exchanges.
+        rounds: How many exchanges are drawn; the least p-value is 1 / (rounds + 1).
     """
-    differences = np.subtract(one, other, dtype=np.float64)
+    differences = np.subtract(scores, baseline, dtype=np.float64)
     differences = differences[differences != 0]
-    observed = abs(differences.sum()) * (1 - 1e-9)  # sums in another order are rounded otherwise
+    observed = abs(differences.sum()) * (1 - 1e-9)  # the order of a sum changes its rounding
     random = np.random.default_rng(seed)
     extreme = 0
-    for start in range(0, rounds, TOGETHER):
-        signs = random.integers(0, 2, (min(TOGETHER, rounds - start), differences.size)) * 2 - 1
+    for start in range(0, rounds, BATCH):
+        signs = random.integers(0, 2, (min(BATCH, rounds - start), differences.size)) * 2 - 1
         extreme += int(np.count_nonzero(np.abs(signs @ differences) >= observed))
     return (extreme + 1) / (rounds + 1)

@@ -1,10 +1,10 @@
-"""English words without content."""
+"""English stop words."""
 
 from __future__ import annotations
 
 
-def english() -> frozenset[str]:
-    """NLTK's 179, as bm25s carries them."""
+def load_stop_words() -> frozenset[str]:
+    """Returns NLTK's 179 English stop words, which bm25s includes."""
     from bm25s.stopwords import STOPWORDS_EN_PLUS  # noqa: PLC0415 - of the extra
 
     return frozenset(STOPWORDS_EN_PLUS)

@@ -1,61 +1,46 @@
-"""What is evaluated: a GGUF file through the service's own engine, or a checkpoint."""
+"""The models to evaluate: GGUF files through the service's engine, and checkpoints."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from t5eval.errors import EvaluationError
+from t5eval.messages import Answer, Request
 from t5serve.errors import StartupError
-from t5serve.reformulation.options import Options
 from t5serve.settings import Settings
 
-CHECKPOINT = "checkpoint"  # what scripts/train.py calls the directory
+CHECKPOINT = "checkpoint"  # the directory that scripts/train.py writes
 
 
-@dataclass(frozen=True)
-class Request:
-    """One query, and what is asked for it."""
-
-    query: str
-    options: Options
-
-
-@dataclass(frozen=True)
-class Answer:
-    """Reformulations, best first; the query alone where the model gave nothing usable."""
-
-    texts: list[str]
-    fell_back: bool = False
-
-
-def answers(model: str, requests: Sequence[Request], prefixes: Mapping[str, str]) -> list[Answer]:
-    """What a model makes of the requests, in order, with a progress bar.
+def answer_requests(
+    model: str, requests: Sequence[Request], prefixes: Mapping[str, str]
+) -> list[Answer]:
+    """Returns a model's answers in the requests' order, and shows a progress bar.
 
     Args:
-        model: a GGUF's path, a recipe's name or a checkpoint's directory.
-        requests: their deadlines are not looked at.
-        prefixes: by task, instead of those that the model tells.
+        model: The path of a GGUF file, the name of a recipe, or a checkpoint's directory.
+        requests: Their deadlines are ignored.
+        prefixes: Prefixes by task. They replace those in the model's file.
 
     Raises:
-        EvaluationError: the model can't be used.
-        RequestError: it can't do what is asked.
+        EvaluationError: The model can't be used.
+        RequestError: The model can't do what a request asks for.
     """
     if Path(model).is_dir():
         from t5eval import checkpoint  # noqa: PLC0415 - loads torch
 
-        return checkpoint.answers(Path(model), requests, prefixes)
-    from t5eval import served  # noqa: PLC0415 - nothing of it is needed for a checkpoint
+        return checkpoint.answer_requests(Path(model), requests, prefixes)
+    from t5eval import service  # noqa: PLC0415 - a checkpoint does not need the service
 
-    return served.answers(model, requests, prefixes)
+    return service.answer_requests(model, requests, prefixes)
 
 
-def check(model: str) -> None:
-    """Whether there is such a model, before any is asked for hours.
+def check_model(model: str) -> None:
+    """Checks that a model exists, before hours of decoding.
 
     Raises:
-        EvaluationError: there is none.
+        EvaluationError: The model does not exist.
     """
     if Path(model).is_dir():
         if not (Path(model) / "config.json").is_file():
@@ -67,17 +52,19 @@ def check(model: str) -> None:
         raise EvaluationError(f"{model}: {error}") from error
 
 
-def names(models: Sequence[str]) -> list[str]:
-    """What tables call the models: the last part of their paths, of RUN/checkpoint the one before.
+def name_models(models: Sequence[str]) -> list[str]:
+    """Returns the names of models in tables: the last part of each path.
+
+    RUN/checkpoint is called RUN.
 
     Raises:
-        EvaluationError: two of one name.
+        EvaluationError: Two models have the same name.
     """
     paths = [Path(model) for model in models]
     paths = [
         path.parent if path.name == CHECKPOINT and path.parent.name else path for path in paths
     ]
-    found = [path.name.removesuffix(".gguf") for path in paths]
-    if len(set(found)) < len(found):
-        raise EvaluationError(f"two models have one name: {', '.join(found)}")
-    return found
+    names = [path.name.removesuffix(".gguf") for path in paths]
+    if len(set(names)) < len(names):
+        raise EvaluationError(f"two models have one name: {', '.join(names)}")
+    return names

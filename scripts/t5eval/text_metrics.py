@@ -1,4 +1,4 @@
-"""How outputs compare with references and inputs, by their letters."""
+"""Metrics of outputs against references and inputs, by their characters."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from t5serve.reformulation.text import clean, fold, plain_words
 Figures = dict[str, float | None]
 
 
-def overlap(
+def score_overlap(
     sources: Sequence[str], targets: Sequence[str], outputs: Sequence[str]
 ) -> tuple[Figures, dict[str, str]]:
-    """Sacrebleu's corpus BLEU and chrF, 0 to 100, and the signatures that tell how.
+    """Returns sacrebleu's corpus BLEU and chrF, 0 to 100, and their signatures.
 
-    Against the references, against the inputs ("self"), and of the inputs against the references:
-    what leaving them alone would have scored.
+    Each metric is computed of the outputs against the references, of the outputs against the
+    inputs (`self_`), and of the inputs against the references (`input_`), which is the score of
+    unchanged inputs.
     """
     from sacrebleu.metrics import BLEU, CHRF  # noqa: PLC0415 - of the extra
 
@@ -35,27 +36,27 @@ def overlap(
     return figures, signatures
 
 
-def shares(
+def compute_shares(
     sources: Sequence[str],
     targets: Sequence[str],
     outputs: Sequence[str],
     counts: Mapping[str, int],
     stop_words: Collection[str],
 ) -> Figures:
-    """Of the outputs, 0 to 1; None where there is nothing to count.
+    """Returns shares of the outputs, 0 to 1; None if no output can be counted.
 
     Args:
-        sources: the inputs, without a prefix.
-        targets: the references.
-        outputs: one of each.
-        counts: how often a folded word stands in some text; what is missing is the rarest.
-        stop_words: folded; they are no content.
+        sources: The inputs, without a prefix.
+        targets: The references.
+        outputs: One output per input.
+        counts: The count of each folded word in a text. A missing word is the rarest.
+        stop_words: Folded words that are not content words.
     """
     rows = list(zip(sources, targets, outputs, strict=True))
-    kept = [
+    rarest_kept = [
         word in plain_words(output)
         for source, output in zip(sources, outputs, strict=True)
-        if (word := rarest(source, counts, stop_words)) is not None
+        if (word := find_rarest(source, counts, stop_words)) is not None
     ]
     return {
         "copies": mean(fold(output) == fold(source) for source, _, output in rows),
@@ -63,23 +64,23 @@ def shares(
         "exact_folded": mean(fold(output) == fold(target) for _, target, output in rows),
         "distinct_1": distinct(outputs, 1),
         "distinct_2": distinct(outputs, 2),
-        "numbers_kept": preserved(sources, outputs, "numbers"),
-        "capitalised_kept": preserved(sources, outputs, "capitalised"),
-        "rarest_kept": mean(kept),
+        "numbers_kept": preserved_share(sources, outputs, "numbers"),
+        "capitalised_kept": preserved_share(sources, outputs, "capitalised"),
+        "rarest_kept": mean(rarest_kept),
     }
 
 
 def distinct(texts: Iterable[str], size: int) -> float | None:
-    """Different n-grams of folded words over all of them (distinct-n, Li et al. 2016)."""
-    grams: list[tuple[str, ...]] = []
+    """Returns distinct n-grams / all n-grams of folded words (distinct-n, Li et al. 2016)."""
+    ngrams: list[tuple[str, ...]] = []
     for text in texts:
         words = plain_words(text)
-        grams += zip(*(words[start:] for start in range(size)), strict=False)
-    return len(set(grams)) / len(grams) if grams else None
+        ngrams += zip(*(words[start:] for start in range(size)), strict=False)
+    return len(set(ngrams)) / len(ngrams) if ngrams else None
 
 
-def preserved(sources: Sequence[str], outputs: Sequence[str], kind: Kind) -> float | None:
-    """Of the outputs whose source has some, the share that has them all."""
+def preserved_share(sources: Sequence[str], outputs: Sequence[str], kind: Kind) -> float | None:
+    """Returns the share of outputs that keep all words of a kind, where the source has any."""
     return mean(
         keeps(source, output, {kind})
         for source, output in zip(sources, outputs, strict=True)
@@ -87,23 +88,23 @@ def preserved(sources: Sequence[str], outputs: Sequence[str], kind: Kind) -> flo
     )
 
 
-def word_counts(texts: Iterable[str]) -> Counter[str]:
-    """How often each folded word stands in them."""
+def count_words(texts: Iterable[str]) -> Counter[str]:
+    """Counts the folded words of texts."""
     return Counter(chain.from_iterable(map(plain_words, texts)))
 
 
-def rarest(query: str, counts: Mapping[str, int], stop_words: Collection[str]) -> str | None:
-    """The content word with the lowest count, the first of several; None if there is none."""
+def find_rarest(query: str, counts: Mapping[str, int], stop_words: Collection[str]) -> str | None:
+    """Returns the first content word with the lowest count; None if there is no content word."""
     content = [word for word in plain_words(query) if word not in stop_words]
     return min(content, key=lambda word: counts.get(word, 0), default=None)
 
 
-def agreement(one: Sequence[str], other: Sequence[str]) -> float | None:
-    """The share of equal texts."""
-    return mean(a == b for a, b in zip(one, other, strict=True))
+def agreement(left: Sequence[str], right: Sequence[str]) -> float | None:
+    """Returns the share of equal texts."""
+    return mean(a == b for a, b in zip(left, right, strict=True))
 
 
 def mean(values: Iterable[float]) -> float | None:
-    """None of nothing."""
-    found = list(values)
-    return sum(found) / len(found) if found else None
+    """Returns the mean; None without values."""
+    numbers = list(values)
+    return sum(numbers) / len(numbers) if numbers else None

@@ -1,1 +1,1 @@
-"""Trains small T5 models for search-query reformulation: from text and pairs to a checkpoint."""
+"""Trains small T5 models for query reformulation: from texts and pairs to a checkpoint."""

@@ -1,4 +1,4 @@
-"""Batches of examples of like length, as padded tensors."""
+"""Batches of examples of similar length, as padded tensors."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import torch
 from t5train.mixture import Example
 from t5train.vocabulary import PAD
 
-POOL = 64  # batches that are drawn and sorted at once
-NEAR = 3  # tokens by which targets in a batch may differ; sources are sorted within
+POOL = 64  # batches that are drawn and sorted together
+BUCKET = 3  # token lengths of targets in a bucket; sources are sorted within the bucket
 
 
 class Batch(NamedTuple):
-    """Ids (rows, columns), padded; decoder_input is the target one step to the right."""
+    """Padded ids, (rows, columns). `decoder_input` is `target`, shifted one step to the right."""
 
     source: torch.Tensor
     mask: torch.Tensor
@@ -25,29 +25,29 @@ class Batch(NamedTuple):
 
 
 def pad(rows: Sequence[Sequence[int]]) -> torch.Tensor:
-    """Rows of ids as one tensor."""
+    """Returns rows of ids as one padded tensor, (rows, columns)."""
     width = max(map(len, rows))
     return torch.tensor([[*row, *[PAD] * (width - len(row))] for row in rows])
 
 
 def collate(examples: Sequence[Example]) -> Batch:
-    """One batch of all examples."""
+    """Returns one batch of all examples."""
     source, target = (pad(side) for side in zip(*examples, strict=True))
     start = torch.full((len(examples), 1), PAD)
     return Batch(source, (source != PAD).long(), torch.cat([start, target[:, :-1]], 1), target)
 
 
 def stream(draw: Callable[[], Example], size: int, rng: random.Random) -> Iterator[Batch]:
-    """Batches without end: pools are drawn, sorted by length, cut, and shuffled."""
+    """Yields batches without end: draws a pool, sorts by length, splits and shuffles."""
     while True:
         pool = [draw() for _ in range(size * POOL)]
-        pool.sort(key=lambda example: (len(example.target) // NEAR, len(example.source)))
-        parts = [pool[start : start + size] for start in range(0, len(pool), size)]
-        rng.shuffle(parts)
-        yield from map(collate, parts)
+        pool.sort(key=lambda example: (len(example.target) // BUCKET, len(example.source)))
+        batches = [pool[start : start + size] for start in range(0, len(pool), size)]
+        rng.shuffle(batches)
+        yield from map(collate, batches)
 
 
-def cut(examples: Sequence[Example], size: int) -> list[Batch]:
-    """All examples once, in batches of like length."""
+def split(examples: Sequence[Example], size: int) -> list[Batch]:
+    """Returns all examples once, in batches of similar length."""
     ordered = sorted(examples, key=lambda example: len(example.source))
     return [collate(ordered[start : start + size]) for start in range(0, len(ordered), size)]

@@ -1,12 +1,17 @@
-"""Words to learn spelling from."""
+"""Frequent words to learn spelling from."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 
-def frequent(count: int) -> Iterator[str]:
-    """Those of the most frequent English words in which a typo is worth mending."""
+def list_frequent_words(count: int) -> Iterator[str]:
+    """Yields the most frequent English words that are long enough to correct a typo in.
+
+    Args:
+        count: How many words are considered; short words and words with other characters than
+            ASCII letters are left out.
+    """
     from wordfreq import top_n_list  # noqa: PLC0415 - in the extra `train`; 55 MB
 
     for word in top_n_list("en", count):

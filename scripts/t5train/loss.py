@@ -1,4 +1,4 @@
-"""The cross-entropy of a batch; the head, a third of the work, is spared on padding."""
+"""The cross-entropy of a batch. The head, a third of the work, skips padding."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from t5train.batches import Batch
 from t5train.vocabulary import PAD
 
 
-def loss(
+def compute_loss(
     model: T5ForConditionalGeneration, batch: Batch, smoothing: float = 0.0
 ) -> tuple[torch.Tensor, int]:
-    """Mean loss per target token, and how many there are."""
+    """Returns the mean loss per target token, and the number of target tokens."""
     encoded = model.encoder(input_ids=batch.source, attention_mask=batch.mask)[0]
     hidden = model.decoder(
         input_ids=batch.decoder_input,
@@ -21,8 +21,8 @@ def loss(
         encoder_attention_mask=batch.mask,
         use_cache=False,
     )[0]
-    wanted = batch.target != PAD
-    hidden, target = hidden[wanted], batch.target[wanted]
+    mask = batch.target != PAD
+    hidden, target = hidden[mask], batch.target[mask]  # (tokens, d_model), (tokens,)
     if model.config.tie_word_embeddings:
         hidden = hidden * model.config.d_model**-0.5
     logits = model.lm_head(hidden)

@@ -1,7 +1,7 @@
-"""Adam whose steps are scaled by each tensor's size, as Adafactor's are.
+"""Adam with steps scaled by each tensor's root mean square, like Adafactor's.
 
-T5 starts with an embedding of standard deviation 1 and projections of 0.02: one learning rate for
-both is too large for these or too small for that.
+T5 starts with an embedding of standard deviation 1 and projections of 0.02. One learning rate for
+both is too large for the projections or too small for the embedding.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
-SMALLEST = 1e-3  # the scale of a tensor that is all but zero, as in Adafactor
+MIN_SCALE = 1e-3  # the scale of a tensor close to zero, as in Adafactor
 
 
 class ScaledAdam(torch.optim.Optimizer):
-    """A step moves a tensor by about `lr` times its own root mean square."""
+    """Adam whose step moves a tensor by about `lr` x the tensor's root mean square."""
 
     def __init__(
         self,
@@ -28,7 +28,7 @@ class ScaledAdam(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """One step for every tensor with a gradient."""
+        """Makes a step for every tensor with a gradient."""
         loss = None if closure is None else closure()
         for group in self.param_groups:
             for tensor in group["params"]:
@@ -44,10 +44,10 @@ class ScaledAdam(torch.optim.Optimizer):
             state["mean"] = torch.zeros_like(tensor)
             state["square"] = torch.zeros_like(tensor)
         state["step"] += 1
-        first, second = group["betas"]
-        state["mean"].lerp_(tensor.grad, 1 - first)
-        state["square"].mul_(second).addcmul_(tensor.grad, tensor.grad, value=1 - second)
-        scale = max(float(tensor.norm()) / tensor.numel() ** 0.5, SMALLEST)
-        size = group["lr"] * scale / (1 - first ** state["step"])
-        spread = (state["square"] / (1 - second ** state["step"])).sqrt_().add_(group["eps"])
-        tensor.addcdiv_(state["mean"], spread, value=-size)
+        beta1, beta2 = group["betas"]
+        state["mean"].lerp_(tensor.grad, 1 - beta1)
+        state["square"].mul_(beta2).addcmul_(tensor.grad, tensor.grad, value=1 - beta2)
+        scale = max(float(tensor.norm()) / tensor.numel() ** 0.5, MIN_SCALE)
+        step_size = group["lr"] * scale / (1 - beta1 ** state["step"])
+        deviation = (state["square"] / (1 - beta2 ** state["step"])).sqrt_().add_(group["eps"])
+        tensor.addcdiv_(state["mean"], deviation, value=-step_size)

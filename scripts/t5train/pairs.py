@@ -1,4 +1,4 @@
-"""Training pairs: a task, what goes in, what should come out; one a line, tab-separated."""
+"""Training pairs in a tab-separated file: a task, a source and a target per line."""
 
 from __future__ import annotations
 
@@ -20,21 +20,22 @@ class Pair(NamedTuple):
 
 
 class PairsError(ValueError):
-    """A file is not what `write` writes."""
+    """A file does not have the format that `write` writes."""
 
 
 def prefix(task: str) -> str:
-    """What stands before a source; none without a task."""
+    """Returns the text before a source, `task: `; empty without a task."""
     return f"{task}: " if task else ""
 
 
 def read(path: Path) -> Iterator[Pair]:
-    """The pairs of a file with a header line.
+    """Yields the pairs of a file with a header line.
 
     Raises:
-        PairsError: no UTF-8, another header, or a line without three columns and a target.
+        PairsError: The file is not UTF-8, has another header, or a line without a source and
+            a target in three columns.
     """
-    lines = io.StringIO(_text(path), newline="")
+    lines = io.StringIO(_read_utf8(path), newline="")
     rows = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
     if tuple(next(rows, ())) != COLUMNS:
         raise PairsError(f"{path}: the first line must be {', '.join(COLUMNS)}, between tabs")
@@ -45,7 +46,7 @@ def read(path: Path) -> Iterator[Pair]:
 
 
 def write(path: Path, pairs: Iterable[Pair]) -> int:
-    """Writes pairs with a header; returns how many. Blanks in a text become single spaces."""
+    """Writes a header and pairs; returns the number of pairs. Whitespace becomes single spaces."""
     path.parent.mkdir(parents=True, exist_ok=True)
     count = 0
     with path.open("w", encoding="utf-8") as file:
@@ -57,25 +58,25 @@ def write(path: Path, pairs: Iterable[Pair]) -> int:
 
 
 def read_text(path: Path) -> list[str]:
-    """The lines of a file, without blank ones.
+    """Returns the lines of a file that are not blank.
 
     Raises:
-        PairsError: no UTF-8.
+        PairsError: The file is not UTF-8.
     """
-    lines = _text(path).split("\n")
+    lines = _read_utf8(path).split("\n")
     return [line for line in (" ".join(line.split()) for line in lines) if line]
 
 
 def write_text(path: Path, lines: Iterable[str]) -> int:
-    """Writes one text a line; returns how many."""
+    """Writes one text per line; returns the number of texts."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    kept = [" ".join(line.split()) for line in lines]
-    path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-    return len(kept)
+    texts = [" ".join(line.split()) for line in lines]
+    path.write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
+    return len(texts)
 
 
-def _text(path: Path) -> str:
-    """A file's content; what some editors put before it (a byte order mark) is none of it."""
+def _read_utf8(path: Path) -> str:
+    """Returns a file's text, without the byte order mark that some editors add."""
     try:
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""The loss over time, as a picture."""
+"""Draws the loss over time as a picture."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections import defaultdict
 from pathlib import Path
 
 
-def read(history: Path) -> dict[str, list[tuple[float, float]]]:
-    """Curves by name: minutes and loss."""
+def read_curves(history: Path) -> dict[str, list[tuple[float, float]]]:
+    """Returns curves by name, each of (minutes, loss)."""
     curves: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
     for line in history.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
@@ -19,12 +19,12 @@ def read(history: Path) -> dict[str, list[tuple[float, float]]]:
 
 
 def draw(history: Path, picture: Path) -> None:
-    """Draws a history's curves into a file."""
+    """Draws the curves of a history file into a picture file."""
     from matplotlib.figure import Figure  # noqa: PLC0415 - slow to load, needed once at the end
 
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
-    for name, points in read(history).items():
+    for name, points in read_curves(history).items():
         axes.plot(*zip(*points, strict=True), marker=".", label=name)
     axes.set(xlabel="minutes", ylabel="cross-entropy per token")
     axes.grid(alpha=0.3)

@@ -1,4 +1,4 @@
-"""Readers of the public sets: each turns one set's files into texts or pairs, unfiltered."""
+"""Reads the public sets as texts or pairs, unfiltered."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ DESCRIPTION = re.compile(
 )
 
 
-def quora(path: Path) -> Iterator[tuple[str, str]]:
-    """Duplicate questions; one that has quotation marks is quoted as a whole, as in CSV."""
+def read_quora(path: Path) -> Iterator[tuple[str, str]]:
+    """Yields duplicate questions. A question with quotation marks is quoted as in CSV."""
     for line in path.read_text(encoding="utf-8").splitlines():
         left, right, *_ = [*next(csv.reader([line], delimiter="\t")), "", ""]
         if left.strip() and right.strip():
             yield left.strip(), right.strip()
 
 
-def alexdong(path: Path) -> Iterator[tuple[list[str], list[str]]]:
-    """Questions that need the same searches, and those searches."""
+def read_alexdong(path: Path) -> Iterator[tuple[list[str], list[str]]]:
+    """Yields questions that need the same searches, and the searches."""
     groups: defaultdict[str, list[str]] = defaultdict(list)
     for line in path.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
@@ -35,43 +35,44 @@ def alexdong(path: Path) -> Iterator[tuple[list[str], list[str]]]:
         yield questions, [" ".join(query.split()) for query in joined.split("|") if query.strip()]
 
 
-def typos(directory: Path) -> Iterator[tuple[str, list[str]]]:
-    """A clean query and the variants of it that have one typo."""
-    clean = _by_id(directory / "queries.dev.small.tsv")
-    variants = [_by_id(path) for path in sorted(directory.glob("queries.dev.small.typo*.tsv"))]
+def read_typos(directory: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yields a clean query and its variants with one typo."""
+    clean = _read_by_id(directory / "queries.dev.small.tsv")
+    variants = [_read_by_id(path) for path in sorted(directory.glob("queries.dev.small.typo*.tsv"))]
     for key, query in clean.items():
-        yield query, [one[key] for one in variants if one.get(key, query) != query]
+        typos = [queries[key] for queries in variants if queries.get(key, query) != query]
+        yield query, typos
 
 
-def _by_id(path: Path) -> dict[str, str]:
+def _read_by_id(path: Path) -> dict[str, str]:
     rows = (line.partition("\t") for line in path.read_text(encoding="utf-8").splitlines())
     return {key: " ".join(query.split()) for key, _, query in rows if query.strip()}
 
 
-def disfluent(directory: Path) -> Iterator[tuple[str, str]]:
-    """A disfluent question and the one that was meant."""
+def read_disfluent(directory: Path) -> Iterator[tuple[str, str]]:
+    """Yields a disfluent question and the question that was meant."""
     for name in ("train.json", "dev.json"):
         for row in json.loads((directory / name).read_text(encoding="utf-8")).values():
             if row["disfluent"].strip() and row["original"].strip():
                 yield row["disfluent"].strip(), row["original"].strip()
 
 
-def mqr(path: Path) -> Iterator[tuple[str, str]]:
-    """An ill-formed question and the well-formed one that a person made of it."""
+def read_mqr(path: Path) -> Iterator[tuple[str, str]]:
+    """Yields an ill-formed question and the well-formed question that a person made of it."""
     for line in path.read_text(encoding="utf-8").splitlines()[1:]:
         cells = line.split("\t")
         yield cells[-3].strip(), cells[-2].strip()
 
 
-def rated(path: Path) -> Iterator[tuple[str, float]]:
-    """A question and how well-formed people found it, 0 to 1."""
+def read_rated(path: Path) -> Iterator[tuple[str, float]]:
+    """Yields a question and people's rating of its well-formedness, 0 to 1."""
     for line in path.read_text(encoding="utf-8").splitlines():
         text, _, rating = line.rpartition("\t")
         yield re.sub(r" (?=[?.,!'])", "", text.strip()), float(rating)
 
 
-def variants(path: Path) -> Iterator[list[str]]:
-    """The queries that people typed for one topic."""
+def read_variants(path: Path) -> Iterator[list[str]]:
+    """Yields the queries that people typed for one topic."""
     groups: defaultdict[str, list[str]] = defaultdict(list)
     for line in path.read_text(encoding="utf-8").splitlines():
         key, _, query = line.partition(";")
@@ -79,8 +80,8 @@ def variants(path: Path) -> Iterator[list[str]]:
     yield from groups.values()
 
 
-def topics(directory: Path) -> Iterator[tuple[str, str]]:
-    """The title of a topic, which is a query, and the sentence that describes it."""
+def read_topics(directory: Path) -> Iterator[tuple[str, str]]:
+    """Yields the title of a topic, which is a query, and the topic's description."""
     for path in sorted(directory.iterdir()):
         text = path.read_text(encoding="utf-8", errors="replace")
         for match in TOPIC.finditer(text + "</top>"):
@@ -89,28 +90,27 @@ def topics(directory: Path) -> Iterator[tuple[str, str]]:
                 yield " ".join(title[1].split()), " ".join(description[1].split())
 
 
-def squad(directory: Path) -> Iterator[tuple[str, str]]:
-    """SQuAD's questions and their paraphrases, matched by order."""
+def read_squad(directory: Path) -> Iterator[tuple[str, str]]:
+    """Yields SQuAD's questions and their paraphrases, matched by order."""
     for part in ("dev", "adv"):
-        original, other = (
-            list(_questions(directory / f"{part}_{kind}.json")) for kind in ("orig", "para")
-        )
-        yield from zip(original, other, strict=True)
+        originals = list(_read_questions(directory / f"{part}_orig.json"))
+        paraphrases = list(_read_questions(directory / f"{part}_para.json"))
+        yield from zip(originals, paraphrases, strict=True)
 
 
-def _questions(path: Path) -> Iterator[str]:
+def _read_questions(path: Path) -> Iterator[str]:
     for article in json.loads(path.read_text(encoding="utf-8"))["data"]:
         for paragraph in article["paragraphs"]:
             for question in paragraph["qas"]:
                 yield " ".join(question["question"].split())
 
 
-def ordered(texts: list[str], most: int) -> Iterator[tuple[str, str]]:
-    """Ordered pairs of different texts: each with as many as that of those which follow it.
+def pair_with_next(texts: list[str], count: int) -> Iterator[tuple[str, str]]:
+    """Yields ordered pairs: each distinct text with at most `count` texts that follow it.
 
     The list is a ring, so every text is a target as often as a source.
     """
-    different = list(dict.fromkeys(texts))
-    for place, left in enumerate(different):
-        for step in range(1, min(most, len(different) - 1) + 1):
-            yield left, different[(place + step) % len(different)]
+    distinct = list(dict.fromkeys(texts))
+    for index, source in enumerate(distinct):
+        for step in range(1, min(count, len(distinct) - 1) + 1):
+            yield source, distinct[(index + step) % len(distinct)]

@@ -1,4 +1,4 @@
-"""The loop: steps, validation, checkpoints, an end."""
+"""The training loop: steps, validation, saved states, early stopping."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ import torch
 from tqdm import tqdm
 from transformers import T5ForConditionalGeneration
 
-from t5train import cores, store
-from t5train.averaging import Average, holding
+from t5train import threads, training_state
+from t5train.averaging import Average, replaced_weights
 from t5train.batches import Batch, stream
-from t5train.loss import loss
+from t5train.loss import compute_loss
 from t5train.mixture import Example, Mixture
 from t5train.optimiser import ScaledAdam
 from t5train.schedule import Schedule
@@ -34,7 +34,7 @@ HISTORY = "history.jsonl"
 
 @dataclass(frozen=True)
 class Plan:
-    """What decides how a model is trained."""
+    """The settings of a training."""
 
     early: dict[str, float]  # shares until `turn`
     late: dict[str, float]
@@ -46,15 +46,15 @@ class Plan:
     bf16: bool = False
     save_minutes: float = 4.0
     validate_minutes: float = 6.0
-    patience: int = 8  # validations without a better one, then it ends; 0: they only tell
-    start: str = ""  # the checkpoint that it goes on from; none: a new model
-    threads: int = 0  # 0: as many as other work leaves free
+    patience: int = 8  # validations without improvement before the end; 0: no early stopping
+    start: str = ""  # the checkpoint to fine-tune; empty: a new model
+    threads: int = 0  # 0: as many as other load leaves free
     pause_file: Path | None = None
     schedule: Schedule = field(default_factory=Schedule)
 
 
 class Trainer:
-    """Trains a model in a directory, going on where a training in it ended."""
+    """Trains a model; its state is saved in a directory, from which a training can resume."""
 
     def __init__(
         self,
@@ -70,51 +70,51 @@ class Trainer:
         self.schedule = plan.schedule
         self.average = Average(model)
         self._optimiser = ScaledAdam(model.parameters(), lr=plan.rate)
-        self._best, self._worse = math.inf, 0
+        self._best_loss, self._num_worse = math.inf, 0
         self._best_weights: dict[str, torch.Tensor] | None = None
-        self._recent: list[float] = []
+        self._recent_losses: list[float] = []
 
     def run(self, *, quiet: bool = False) -> None:
-        """Trains to the end of the schedule, or until validation gets no better."""
+        """Trains to the end of the schedule, or until validation stops improving."""
         if self.schedule.progress >= 1:
             log.warning("nothing left to train: give more --minutes or --steps, or another --out")
         saved = validated = self.schedule.seconds
         batches = self._batches()
         with tqdm(total=1.0, initial=self.schedule.progress, disable=quiet, unit="") as bar:
-            while self.schedule.progress < 1 and not self._stopped:
-                self._pause()
+            while self.schedule.progress < 1 and not self._is_stopped:
+                self._wait_for_pause()
                 if self.schedule.step % ADAPT_EVERY == 0:
-                    cores.adapt(self.plan.threads)
-                began = time.monotonic()
-                self._recent.append(self._step(next(batches)))
+                    threads.adapt(self.plan.threads)
+                started = time.monotonic()
+                self._recent_losses.append(self._step(next(batches)))
                 before = self.schedule.progress
-                self.schedule.tick(time.monotonic() - began)
+                self.schedule.tick(time.monotonic() - started)
                 bar.update(self.schedule.progress - before)
-                bar.set_postfix(step=self.schedule.step, loss=f"{self._recent[-1]:.3f}")
+                bar.set_postfix(step=self.schedule.step, loss=f"{self._recent_losses[-1]:.3f}")
                 if self.schedule.seconds - validated > 60 * self.plan.validate_minutes:
                     validated = self.schedule.seconds
                     self.validate()
                 if self.schedule.seconds - saved > 60 * self.plan.save_minutes:
                     saved = self.schedule.seconds
                     self.save()
-        if self._recent:
+        if self._recent_losses:
             self.validate()
         self.save()
 
     @property
     def weights(self) -> Mapping[str, torch.Tensor]:
-        """What the training comes to: the average of the best validation, else the last one."""
+        """The trained weights: the average at the best validation, else the last average."""
         best = self._best_weights if self.plan.patience else None
         return best or self.average.weights()
 
     @property
-    def _stopped(self) -> bool:
-        return 0 < self.plan.patience <= self._worse
+    def _is_stopped(self) -> bool:
+        return 0 < self.plan.patience <= self._num_worse
 
     def _batches(self) -> Iterator[Batch]:
         def draw() -> Example:
-            late = self.schedule.progress >= self.plan.turn
-            return self._mixture.draw(self.plan.late if late else self.plan.early)
+            is_late = self.schedule.progress >= self.plan.turn
+            return self._mixture.draw(self.plan.late if is_late else self.plan.early)
 
         return stream(draw, self.plan.batch, self._rng)
 
@@ -123,84 +123,84 @@ class Trainer:
             group["lr"] = self.plan.rate * self.schedule.factor
         self.model.train()
         with self._precision():
-            mean, _ = loss(self.model, batch, self.plan.smoothing)
-        mean.backward()
+            loss, _ = compute_loss(self.model, batch, self.plan.smoothing)
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.clip)
         self._optimiser.step()
         self._optimiser.zero_grad(set_to_none=True)
         if self.schedule.step % AVERAGE_EVERY == 0:
             self.average.update(self.model)
-        return float(mean.detach())
+        return float(loss.detach())
 
     def _precision(self) -> AbstractContextManager[Any]:
         return torch.autocast("cpu", dtype=torch.bfloat16) if self.plan.bf16 else nullcontext()
 
-    def _pause(self) -> None:
+    def _wait_for_pause(self) -> None:
         while self.plan.pause_file is not None and self.plan.pause_file.exists():
             time.sleep(0.5)
 
     @torch.no_grad()
     def validate(self) -> None:
-        """Measures the averaged weights on the validation pairs and writes a line of history."""
-        with holding(self.model, self.average.weights()):
+        """Computes the loss of the averaged weights, and appends a line to the history."""
+        with replaced_weights(self.model, self.average.weights()):
             self.model.eval()
             by_task = {task: self._mean_loss(batches) for task, batches in self._valid.items()}
         if by_task:
-            self._judge(sum(by_task.values()) / len(by_task))
+            self._compare_with_best(sum(by_task.values()) / len(by_task))
         line = {
             "step": self.schedule.step,
             "minutes": round(self.schedule.seconds / 60, 2),
-            "train": sum(self._recent) / max(len(self._recent), 1),
+            "train": sum(self._recent_losses) / max(len(self._recent_losses), 1),
             **{f"valid {task}": value for task, value in by_task.items()},
         }
-        self._recent.clear()
+        self._recent_losses.clear()
         with (self.directory / HISTORY).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         log.info("%s", "  ".join(f"{k} {v:.4g}" for k, v in line.items()))
 
-    def _judge(self, mean: float) -> None:
-        if mean < self._best:
-            self._best, self._worse = mean, 0
+    def _compare_with_best(self, loss: float) -> None:
+        if loss < self._best_loss:
+            self._best_loss, self._num_worse = loss, 0
             self._best_weights = _copy(self.average.weights())
         else:
-            self._worse += 1
+            self._num_worse += 1
 
     def _mean_loss(self, batches: Sequence[Batch]) -> float:
         total = tokens = 0.0
         for batch in batches:
             with self._precision():
-                mean, count = loss(self.model, batch)
-            total += float(mean) * count
+                loss, count = compute_loss(self.model, batch)
+            total += float(loss) * count
             tokens += count
         return total / tokens
 
     def save(self) -> None:
-        """Writes all that `resume` needs."""
+        """Saves the state that `resume` loads."""
         state = {
             "model": self.model.state_dict(),
             "optimiser": self._optimiser.state_dict(),
             "average": self.average.state(),
             "step": self.schedule.step,
             "seconds": self.schedule.seconds,
-            "best": self._best,
-            "worse": self._worse,
+            "best": self._best_loss,
+            "worse": self._num_worse,
             "best weights": self._best_weights,
             "start": self.plan.start,
         }
-        store.save(self.directory, state)
+        training_state.save(self.directory, state)
 
     def resume(self) -> None:
-        """Goes on from the directory's state, if there is one; examples come in a new order.
+        """Continues from the directory's state, if it has one, with examples in a new order.
 
         Raises:
-            ValueError: it is of another model, or began from another checkpoint.
+            ValueError: The state is of another model, or started from another checkpoint.
         """
-        state = store.load(self.directory)
+        state = training_state.load(self.directory)
         if state is None:
             return
         if state["start"] != self.plan.start:
-            begun = state["start"] or "a new model"
-            raise ValueError(f"{self.directory} has a training of {begun}: choose another --out")
+            origin = state["start"] or "a new model"
+            raise ValueError(f"{self.directory} has a training of {origin}: choose another --out")
         try:
             self.model.load_state_dict(state["model"])
         except RuntimeError as error:
@@ -210,7 +210,7 @@ class Trainer:
         self._optimiser.load_state_dict(state["optimiser"])
         self.average.restore(state["average"])
         self.schedule.step, self.schedule.seconds = state["step"], state["seconds"]
-        self._best, self._worse = state["best"], state["worse"]
+        self._best_loss, self._num_worse = state["best"], state["worse"]
         self._best_weights = state["best weights"]
         self._rng.seed(self.schedule.step)
         log.info("resumed at step %d, %.1f min", self.schedule.step, self.schedule.seconds / 60)

@@ -10,19 +10,19 @@ import sentencepiece
 
 PAD, EOS, UNK = 0, 1, 2
 FILE = "spiece.model"
-SMOOTHING = 0.2  # of the probabilities of cuts: 0 is any, 1 is as likely as the pieces are
+SMOOTHING = 0.2  # of segmentation probabilities: 0 is uniform, 1 the pieces' own probabilities
 
 
 def train(texts: Iterable[str], size: int, directory: Path) -> Path:
-    """Learns pieces from texts and writes spiece.model.
+    """Learns pieces from texts, writes spiece.model and returns its path.
 
-    Digits stand alone, so that a number is copied digit by digit whether it was seen before or
-    not; all of ASCII is in, so that no English text has an unknown character.
+    Each digit is a piece, so that unknown numbers are copied digit by digit like known ones. All
+    of ASCII is included, so that no English text has an unknown character.
     """
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / FILE
-    beside = directory / f"{FILE}.new"  # an interrupted one is none
-    with beside.open("wb") as file:
+    temporary = directory / f"{FILE}.new"  # so that no incomplete file has the final name
+    with temporary.open("wb") as file:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(texts),
             model_writer=file,
@@ -39,16 +39,16 @@ def train(texts: Iterable[str], size: int, directory: Path) -> Path:
             hard_vocab_limit=False,
             minloglevel=2,
         )
-    return beside.replace(path)
+    return temporary.replace(path)
 
 
 def seed(number: int) -> None:
-    """Makes what `Vocabulary.sample` draws repeatable."""
+    """Seeds `Vocabulary.sample`; SentencePiece repeats its results within a process only."""
     sentencepiece.set_random_generator_seed(number)
 
 
 class Vocabulary:
-    """Text to ids, which end in `</s>`, and back."""
+    """Converts text to ids, which end in `</s>`, and back."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -58,28 +58,28 @@ class Vocabulary:
         return int(self._processor.get_piece_size())
 
     def piece(self, index: int) -> str:
-        """The text of one id, with ▁ where a word begins."""
+        """Returns the text of an id, with ▁ where a word begins."""
         return str(self._processor.id_to_piece(index))
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text and `</s>`."""
+        """Returns the ids of a text, `</s>` included."""
         return [*self._processor.encode(text), EOS]
 
     def sample(self, text: str) -> list[int]:
-        """Ids of one of the ways to cut a text into pieces, and `</s>`.
+        """Returns the ids of a random segmentation of a text, `</s>` included.
 
-        A word that is cut differently each time teaches what letters its pieces are made of
-        (subword regularisation, Kudo 2018, arXiv:1804.10959).
+        Different segmentations of a word teach a model the letters of its pieces (subword
+        regularisation, Kudo 2018, arXiv:1804.10959).
         """
         sampled = self._processor.encode(text, enable_sampling=True, alpha=SMOOTHING, nbest_size=-1)
         return [*sampled, EOS]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids up to the first `</s>`; padding and added ids are left out."""
-        kept: list[int] = []
+        """Returns the text before the first `</s>`, without padding and ids of no piece."""
+        pieces: list[int] = []
         for index in ids:
             if index == EOS:
                 break
             if index != PAD and index < len(self):
-                kept.append(int(index))
-        return str(self._processor.decode(kept))
+                pieces.append(int(index))
+        return str(self._processor.decode(pieces))

@@ -1,4 +1,4 @@
-"""What a query is made of: content words, numbers, names."""
+"""The words of a query: content words, numbers, names."""
 
 from __future__ import annotations
 
@@ -20,50 +20,49 @@ STOP = frozenset(
 
 
 def words(text: str) -> list[str]:
-    """The words as written."""
+    """Returns the words, unchanged."""
     return WORD.findall(text)
 
 
 def normal(text: str) -> str:
-    """The text without case, punctuation and spacing: equal for two that differ in those alone."""
+    """Returns the text without case and punctuation, for comparisons."""
     return " ".join(word.casefold() for word in words(text))
 
 
 def content(text: str) -> list[str]:
-    """The words that say what a query is about, in lower case and in order."""
-    found = [word.casefold() for word in words(text)]
-    return [word for word in found if word not in STOP]
+    """Returns the content words in lower case and in order."""
+    lower = [word.casefold() for word in words(text)]
+    return [word for word in lower if word not in STOP]
 
 
 def keywords(text: str) -> list[str]:
-    """The content words as written."""
+    """Returns the content words, unchanged."""
     return [word for word in words(text) if word.casefold() not in STOP]
 
 
 def numbers(text: str) -> set[str]:
-    """The words with a digit."""
+    """Returns the words with a digit."""
     return {word.casefold() for word in words(text) if any(c.isdigit() for c in word)}
 
 
 def names(text: str) -> set[str]:
-    """The capitalised words but the first, which may be so for its place alone."""
-    found = words(text)[1:]
-    return {word for word in found if word != word.lower() and word.casefold() not in STOP}
+    """Returns the capitalised words, except the first word, which always has a capital."""
+    later_words = words(text)[1:]
+    return {word for word in later_words if word != word.lower() and word.casefold() not in STOP}
 
 
 def similarity(left: str, right: str) -> float:
-    """Shared words over all words, stop words included (Jaccard)."""
+    """Returns the Jaccard similarity: shared words / all words, stop words included."""
     a, b = set(normal(left).split()), set(normal(right).split())
     return len(a & b) / len(a | b) if a | b else 1.0
 
 
 class Frequencies:
-    """How often each word occurs in a body of text."""
+    """The counts of words in texts."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         self._counts = Counter(word for text in texts for word in normal(text).split())
 
     def rarest(self, text: str) -> str | None:
-        """The content word of a text that is rarest in the body; None when there is none."""
-        found = content(text)
-        return min(found, key=lambda word: self._counts[word]) if found else None
+        """Returns the content word of a text with the lowest count; None without content words."""
+        return min(content(text), key=lambda word: self._counts[word], default=None)

@@ -10,8 +10,9 @@ import pytest
 
 import evaluate
 from support import tiny
-from t5eval import served
-from t5eval.systems import Request, answers
+from t5eval import service
+from t5eval.messages import Request
+from t5eval.systems import answer_requests
 from t5gguf.convert import Converter
 from t5gguf.writer import Provenance
 from t5serve.reformulation.options import Options
@@ -38,9 +39,9 @@ def test_files_for_the_embedded_model(
     results = json.loads((tmp_path / "out" / "v1.1.json").read_text())
     assert results["models"] == ["tiny-t5-Q8_0"]
     assert results["settings"]["models"] == ["tiny-t5-Q8_0.gguf"]
-    (found,) = results["pairs"]
-    assert found["systems"]["tiny-t5-Q8_0"]["fell_back"] == 0
-    assert len(found["examples"]) == 2
+    (pair_set,) = results["pairs"]
+    assert pair_set["systems"]["tiny-t5-Q8_0"]["fell_back"] == 0
+    assert len(pair_set["examples"]) == 2
     (collection,) = results["collections"]
     assert (collection["documents"], collection["queries"]) == (4, 2)
     assert [row["searched_by"] for row in collection["rows"]] == [
@@ -69,11 +70,11 @@ def test_a_checkpoint_answers_like_its_file(options: Options, tmp_path: Path) ->
     requests = [Request(query, options) for query in [*QUERIES[:12], "long " * 600]]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # transformers' own
-        ours = answers(str(directory), requests, {})
+        ours = answer_requests(str(directory), requests, {})
     assert ours[-1].fell_back
-    assert ours == served.answers(str(file), requests, {})
+    assert ours == service.answer_requests(str(file), requests, {})
     prefixes = {"ask": "ask: "}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        prefixed = answers(str(directory), requests[:4], prefixes)
-    assert prefixed == served.answers(str(file), requests[:4], prefixes) != ours[:4]
+        prefixed = answer_requests(str(directory), requests[:4], prefixes)
+    assert prefixed == service.answer_requests(str(file), requests[:4], prefixes) != ours[:4]

@@ -11,11 +11,11 @@ import pytest
 
 import bench
 from support import tiny
-from t5bench import lineup, tables
-from t5bench.contestant import InProcess
+from t5bench import candidates, tables
 from t5bench.errors import BenchError
 from t5bench.queries import Query
-from t5bench.service import OverHttp
+from t5bench.runner import EngineRunner
+from t5bench.service import HttpRunner
 from t5bench.shapes import SHAPES, Shape
 
 
@@ -25,26 +25,26 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
 
 
 def measure(
-    place: Path, monkeypatch: pytest.MonkeyPatch, kind: str, *contestants: str
+    directory: Path, monkeypatch: pytest.MonkeyPatch, file_type: str, *groups: str
 ) -> dict[str, Any]:
     """Everything once, on a shape that is smaller than its name says."""
     monkeypatch.setitem(SHAPES, "t5-small", Shape(d_model=64, d_ff=128, heads=2, layers=2, d_kv=32))
-    tokenizer = place / "tokenizer"
+    tokenizer = directory / "tokenizer"
     tokenizer.mkdir()
     tiny.vocabulary(tokenizer / "spiece.model")
-    queries = place / "queries.txt"
+    queries = directory / "queries.txt"
     queries.write_text("".join(tiny.QUERIES.read_text().splitlines(keepends=True)[:5]))
     status = run(
         monkeypatch,
         *("peers", "--shapes", "t5-small", "--tokenizer", tokenizer, "--queries", queries),
-        *("--work", place / "work", "--out", place / "out" / "v1.1"),
-        *("--types", kind, "--contestants", *contestants),
+        *("--work", directory / "work", "--out", directory / "out" / "v1.1"),
+        *("--types", file_type, "--contestants", *groups),
         *("--tokens-in", "6", "12", "--tokens-out", "4", "12", "--cold-starts", "1"),
         *("--rounds", "1", "--main-rounds", "2", "--trial-rounds", "1"),
     )
     assert status == 0
-    found: dict[str, Any] = json.loads((place / "out" / "v1.1.json").read_text())
-    return found
+    results: dict[str, Any] = json.loads((directory / "out" / "v1.1.json").read_text())
+    return results
 
 
 def test_this_engine(
@@ -54,8 +54,8 @@ def test_this_engine(
     results = measure(tmp_path, monkeypatch, "Q8_0", "t5serve")
     (shape,) = results["shapes"]
     names = ["t5serve Q8_0", "t5serve Q8_0, HTTP", "t5serve Q8_0, HTTP, reformulate"]
-    contestants = {one["name"]: one for one in shape["contestants"]}
-    assert list(contestants) == names
+    rows = {row["name"]: row for row in shape["contestants"]}
+    assert list(rows) == names
     assert shape["baseline"] == names[1]
     assert shape["main"] == [12, 12]
     cells = {(c["contestant"], c["tokens_in"], c["tokens_out"]): c for c in shape["cells"]}
@@ -68,50 +68,50 @@ def test_this_engine(
         assert 0 < cell["other_ms"] < cell["median_ms"]
         baseline = cells[names[1], tokens_in, out]["median_ms"]
         assert cell["ratio"] == pytest.approx(cell["median_ms"] / baseline)
-    for one in contestants.values():
-        assert len(one["cold_start_ms"]) == 1
-        assert one["agreement"] == (1 if one["inside"] is None else None)
-        assert one["peak_bytes"] > one["private_bytes"] > 1 << 20
-        assert {token["tokens_in"] for token in one["per_token"]} <= {6, 12}
-        assert all(token["ms"] > 0 for token in one["per_token"])
-        assert (one["http_adds_ms"] is None) == (one["inside"] is None)
-        assert one["logits"]["rms"] < 0.05
+    for row in rows.values():
+        assert len(row["cold_start_ms"]) == 1
+        assert row["agreement"] == (1 if row["inside"] is None else None)
+        assert row["peak_bytes"] > row["private_bytes"] > 1 << 20
+        assert {token["tokens_in"] for token in row["per_token"]} <= {6, 12}
+        assert all(token["ms"] > 0 for token in row["per_token"])
+        assert (row["http_adds_ms"] is None) == (row["inside"] is None)
+        assert row["logits"]["rms"] < 0.05
     page = (tmp_path / "out" / "v1.1.md").read_text()
     assert all(f"| {name} |" in page for name in names)
 
     capsys.readouterr()
     assert run(monkeypatch, "tables", tmp_path / "out" / "v1.1.json") == 0
     assert capsys.readouterr().out.strip() == page.strip()
-    other = tmp_path / "page.md"
-    other.write_text(f"{tables.BEGIN}{tables.END}")
-    assert run(monkeypatch, "tables", tmp_path / "out" / "v1.1.json", "--into", other) == 0
-    assert page.strip() in other.read_text()
+    other_page = tmp_path / "page.md"
+    other_page.write_text(f"{tables.BEGIN}{tables.END}")
+    assert run(monkeypatch, "tables", tmp_path / "out" / "v1.1.json", "--into", other_page) == 0
+    assert page.strip() in other_page.read_text()
 
 
 @pytest.mark.parametrize("group", ["pytorch", "ctranslate2", "onnxruntime"])
 def test_peers_say_the_same(group: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is measured is the same model: in full precision each token is that of this engine."""
-    for package in lineup.PACKAGES[group]:
+    for package in candidates.PACKAGES[group]:
         pytest.importorskip(package)
     results = measure(tmp_path, monkeypatch, "F32", "t5serve", group)
     (shape,) = results["shapes"]
-    peers = [one for one in shape["contestants"] if not one["name"].startswith("t5serve")]
+    peers = [row for row in shape["contestants"] if not row["name"].startswith("t5serve")]
     assert peers
-    for one in peers:
-        assert one["agreement"] == 1 or not one["name"].endswith("fp32")
-        assert one["agreement"] is not None
-    for tournament in shape["tournaments"]:
-        assert tournament["best"] == min(tournament["median_ms"], key=tournament["median_ms"].get)
+    for row in peers:
+        assert row["agreement"] == 1 or not row["name"].endswith("fp32")
+        assert row["agreement"] is not None
+    for trial in shape["tournaments"]:
+        assert trial["best"] == min(trial["median_ms"], key=trial["median_ms"].get)
 
 
-def test_contestants_that_fail(tmp_path: Path, embedded: Path) -> None:
+def test_runners_that_fail(tmp_path: Path, embedded: Path) -> None:
     """One that can't start says why; one that tokenises otherwise is refused."""
     nothing = tmp_path / "nothing.gguf"
     with pytest.raises(BenchError, match=r"(?s)Broken ended: .*nothing\.gguf"):
-        InProcess("Broken", "own", {"path": str(nothing), "threads": 1}).start()
+        EngineRunner("Broken", "t5engine", {"path": str(nothing), "threads": 1}).start()
     with pytest.raises(BenchError, match=r"(?s)not ready: .*nothing\.gguf is not there"):
-        OverHttp("Broken", nothing, 1).start()
-    service = OverHttp("tiny", embedded, 1).start()
+        HttpRunner("Broken", nothing, 1).start()
+    service = HttpRunner("tiny", embedded, 1).start()
     try:
         with pytest.raises(BenchError, match=r"took 'a cat' for . tokens, not 9"):
             service.ask(Query("a cat", [1] * 9), 4)

@@ -14,13 +14,23 @@ from typing import Any
 import pytest
 
 from support import tiny
-from t5bench import bandwidth, derived, environment, figures, lineup, peers, process, shapes, tables
-from t5bench.contestant import Answer, check_length
+from t5bench import (
+    bandwidth,
+    candidates,
+    derived,
+    environment,
+    figures,
+    peers,
+    process,
+    shapes,
+    tables,
+)
+from t5bench.candidates import Candidate, SearchSpace
 from t5bench.errors import BenchError
-from t5bench.lineup import Entry, Tournament
-from t5bench.queries import Query, of_length
+from t5bench.queries import Query, draw_queries
 from t5bench.rounds import interleave
-from t5bench.tournament import winner
+from t5bench.runner import Answer, check_length
+from t5bench.tune import select_fastest
 from t5engine.reader import GGUFFile
 from t5gguf.checkpoint import Checkpoint, Config
 from t5gguf.convert import Converter
@@ -31,8 +41,8 @@ NO_PROCESS = 0  # has no directory in /proc, so that nobody waits for it
 
 
 @dataclass
-class Clockwork:
-    """Answers in a time of its own, and remembers what it was asked."""
+class FakeSession:
+    """Answers in a fixed time, and records the requests."""
 
     total_ms: float
     log: list[tuple[str, str, int]]
@@ -50,24 +60,24 @@ class Clockwork:
 
 
 @dataclass(frozen=True)
-class Scheduled:
-    """A contestant that takes a given time, or can't be started."""
+class FakeRunner:
+    """A runner whose requests take a fixed time, or which can't be started."""
 
     name: str
     total_ms: float | None
-    started: list[Clockwork] = field(default_factory=list)
+    started: list[FakeSession] = field(default_factory=list)
 
     @property
     def settings(self) -> Mapping[str, Any]:
         return {}
 
-    def renamed(self, name: str) -> Scheduled:
+    def renamed(self, name: str) -> FakeRunner:
         return replace(self, name=name)
 
-    def start(self) -> Clockwork:
+    def start(self) -> FakeSession:
         if self.total_ms is None:
             raise BenchError("an illegal instruction")
-        self.started.append(Clockwork(self.total_ms, [], self.name))
+        self.started.append(FakeSession(self.total_ms, [], self.name))
         return self.started[-1]
 
 
@@ -76,34 +86,34 @@ QUERIES = [Query("one", [5, 1]), Query("two", [6, 1])]
 
 def test_a_cell() -> None:
     """Median and percentiles of what requests took, and the median of what was not native."""
-    taken = [Answer(10.0, 9.0), Answer(30.0, 27.0), Answer(20.0, 18.0)]
-    cell = figures.cell(taken)
+    answers = [Answer(10.0, 9.0), Answer(30.0, 27.0), Answer(20.0, 18.0)]
+    cell = figures.summarise(answers)
     assert (cell["rounds"], cell["median_ms"], cell["other_ms"]) == (3, 20.0, 2.0)
     assert (cell["p95_ms"], cell["p99_ms"]) == pytest.approx((29.0, 29.8))
     assert cell["samples_ms"] == [10.0, 30.0, 20.0]
-    assert figures.cell([Answer(1.0)])["other_ms"] is None
+    assert figures.summarise([Answer(1.0)])["other_ms"] is None
 
 
 def test_the_time_of_a_token() -> None:
     """The slope between the shortest and the longest output; none of one length."""
-    assert figures.token_ms({12: 50.0, 20: 70.0, 32: 130.0}) == 4.0
-    assert figures.token_ms({12: 50.0}) is None
+    assert figures.time_per_token({12: 50.0, 20: 70.0, 32: 130.0}) == 4.0
+    assert figures.time_per_token({12: 50.0}) is None
 
 
 def test_agreement() -> None:
     """Counts outputs that are equal to their end."""
     assert figures.agreement([[1, 2], [3], []], [[1, 2], [4], []]) == pytest.approx(2 / 3)
-    assert figures.until([7, 8, 1, 9], 1) == [7, 8]
-    assert figures.until([7, 8], 1) == [7, 8]
+    assert figures.cut_at([7, 8, 1, 9], 1) == [7, 8]
+    assert figures.cut_at([7, 8], 1) == [7, 8]
 
 
-def contestant(name: str, inside: str | None = None) -> dict[str, Any]:
+def candidate_row(name: str, inside: str | None = None) -> dict[str, Any]:
     return {"name": name, "inside": inside, "weight_bytes": 780, "position_bytes": 10}
 
 
-def cell(name: str, out: int, median: float, other: float | None) -> dict[str, Any]:
+def cell(name: str, out: int, median: float, other_ms: float | None) -> dict[str, Any]:
     lengths = {"tokens_in": 12, "tokens_out": out}
-    return {"contestant": name, **lengths, "median_ms": median, "other_ms": other}
+    return {"contestant": name, **lengths, "median_ms": median, "other_ms": other_ms}
 
 
 def test_what_follows() -> None:
@@ -112,9 +122,9 @@ def test_what_follows() -> None:
         "main": (12, 12),
         "bytes_per_second": 500_000.0,
         "contestants": [
-            contestant("t5serve Q4_0"),
-            contestant("t5serve Q4_0, HTTP", "t5serve Q4_0"),
-            contestant("PyTorch fp32"),
+            candidate_row("t5serve Q4_0"),
+            candidate_row("t5serve Q4_0, HTTP", "t5serve Q4_0"),
+            candidate_row("PyTorch fp32"),
         ],
         "cells": [
             cell("t5serve Q4_0", 12, 40.0, 2.0),
@@ -125,25 +135,26 @@ def test_what_follows() -> None:
             cell("PyTorch fp32", 32, 520.0, None),
         ],
     }
-    derived.add(results)
-    inside, http, other = results["contestants"]
+    derived.add_derived(results)
+    in_process, http, peer = results["contestants"]
     assert results["baseline"] == "t5serve Q4_0, HTTP"
-    assert [one["ratio"] for one in results["cells"]] == [0.8, 120 / 130, 1.0, 1.0, 4.0, 4.0]
-    assert (inside["http_adds_ms"], http["http_adds_ms"]) == (None, 1.5)
+    assert [row["ratio"] for row in results["cells"]] == [0.8, 120 / 130, 1.0, 1.0, 4.0, 4.0]
+    assert (in_process["http_adds_ms"], http["http_adds_ms"]) == (None, 1.5)
     # 780 of weights, and 12 + 22 positions of 10 bytes: 1,120 bytes take 2.24 ms.
-    (token,) = inside["per_token"]
+    (token,) = in_process["per_token"]
     assert token == {"tokens_in": 12, "ms": 4.0, "limit_ms": 2.24, "share": 0.56}
-    assert other["per_token"][0]["ms"] == 16.0
+    assert peer["per_token"][0]["ms"] == 16.0
 
 
 def test_rounds_are_interleaved() -> None:
-    """Each round has every contestant and length once, on one query; the first is not counted."""
+    """Each round has every candidate and length once, on one query; the first is not counted."""
     log: list[tuple[str, str, int]] = []
-    running = {
-        name: Clockwork(milliseconds, log, name) for name, milliseconds in (("a", 1.0), ("b", 2.0))
+    sessions = {
+        name: FakeSession(milliseconds, log, name)
+        for name, milliseconds in (("a", 1.0), ("b", 2.0))
     }
-    answers = interleave(running, QUERIES, {3: 2, 5: 4}, Random(0))
-    assert {key: len(found) for key, found in answers.items()} == {
+    answers = interleave(sessions, QUERIES, {3: 2, 5: 4}, Random(0))
+    assert {key: len(cell) for key, cell in answers.items()} == {
         ("a", 3): 2,
         ("b", 3): 2,
         ("a", 5): 4,
@@ -169,19 +180,19 @@ def test_lengths() -> None:
         check_length("x", 5, 4, fixed=False)
 
 
-def test_a_tournament() -> None:
-    """The fastest takes part under the peer's name; what can't start is listed; all are ended."""
-    contestants = [Scheduled("slow", 3.0), Scheduled("fast", 2.0), Scheduled("wide", None)]
-    entries = [Entry(one, weight_bytes=7, cache_item=4) for one in contestants]
-    results, best = winner(Tournament("Peer int8", entries), QUERIES, 12, 2, Random(0))
+def test_the_fastest_settings() -> None:
+    """The fastest settings get the peer's name; failures are listed; all sessions are closed."""
+    runners = [FakeRunner("slow", 3.0), FakeRunner("fast", 2.0), FakeRunner("wide", None)]
+    settings = [Candidate(runner, weight_bytes=7, cache_item_bytes=4) for runner in runners]
+    results, best = select_fastest(SearchSpace("Peer int8", settings), QUERIES, 12, 2, Random(0))
     assert (best.name, best.weight_bytes) == ("Peer int8", 7)
-    assert best.contestant.start().ask(QUERIES[0], 1).total_ms == 2.0
+    assert best.runner.start().ask(QUERIES[0], 1).total_ms == 2.0
     assert results["best"] == "fast"
     assert list(results["median_ms"].items()) == [("fast", 24.0), ("slow", 36.0)]
     assert results["failed"] == {"wide": "an illegal instruction"}
-    assert all(running.closed for one in contestants[:1] for running in one.started)
+    assert all(session.closed for runner in runners[:1] for session in runner.started)
     with pytest.raises(BenchError, match="Peer int8: an illegal instruction"):
-        winner(Tournament("Peer int8", entries[2:]), QUERIES, 12, 2, Random(0))
+        select_fastest(SearchSpace("Peer int8", settings[2:]), QUERIES, 12, 2, Random(0))
 
 
 def test_queries_of_a_length(tmp_path: Path) -> None:
@@ -189,12 +200,12 @@ def test_queries_of_a_length(tmp_path: Path) -> None:
     directory = tiny.build("tied_relu", tmp_path)
     config = Config.load(directory)
     vocabulary = Vocabulary.load(directory, config, config.vocab_size)
-    found = of_length(vocabulary, 9, 4)
-    assert [len(query.ids) for query in found] == [9] * 4
-    assert [vocabulary.encode(query.text) for query in found] == [query.ids for query in found]
-    assert found == of_length(vocabulary, 9, 4)
-    assert found != of_length(vocabulary, 9, 4, seed=1)
-    assert len({query.text for query in found}) > 1
+    queries = draw_queries(vocabulary, 9, 4)
+    assert [len(query.ids) for query in queries] == [9] * 4
+    assert [vocabulary.encode(query.text) for query in queries] == [query.ids for query in queries]
+    assert queries == draw_queries(vocabulary, 9, 4)
+    assert queries != draw_queries(vocabulary, 9, 4, seed=1)
+    assert len({query.text for query in queries}) > 1
 
 
 def test_random_weights(tmp_path: Path) -> None:
@@ -203,9 +214,9 @@ def test_random_weights(tmp_path: Path) -> None:
     tokenizer.mkdir()
     tiny.vocabulary(tokenizer / "spiece.model")
     shape = shapes.Shape(d_model=32, d_ff=64, heads=2, layers=1, d_kv=16)
-    shapes.write(shape, tokenizer, tmp_path / "one")
-    shapes.write(shape, tokenizer, tmp_path / "two")
-    shapes.write(shape, tokenizer, tmp_path / "other", seed=1)
+    shapes.write_checkpoint(shape, tokenizer, tmp_path / "one")
+    shapes.write_checkpoint(shape, tokenizer, tmp_path / "two")
+    shapes.write_checkpoint(shape, tokenizer, tmp_path / "other", seed=1)
     read = [
         (tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two", "other")
     ]
@@ -217,7 +228,7 @@ def test_random_weights(tmp_path: Path) -> None:
     silent = abs(embedding[[0, 1, 2, *range(tiny.PIECES, 384)]]).max()
     assert silent < 0.1 * abs(embedding[3 : tiny.PIECES]).max(axis=1).min()
     with pytest.raises(BenchError, match=r"has no spiece\.model"):
-        shapes.write(shape, tmp_path, tmp_path / "three")
+        shapes.write_checkpoint(shape, tmp_path, tmp_path / "three")
 
 
 def test_bytes_of_a_step(tmp_path: Path) -> None:
@@ -236,14 +247,14 @@ def test_bytes_of_a_step(tmp_path: Path) -> None:
     assert bandwidth.position_bytes(config, 2) == 2 * 1 * 96 * 2
 
 
-@pytest.mark.parametrize("module", ["child", "engines.own", "probe", "backends"])
+@pytest.mark.parametrize("module", ["child", "engines.t5engine", "probe", "backends"])
 def test_what_is_pinned_imports_little(module: str) -> None:
     """PyPI's gguf loads an OpenMP that binds the thread to one processor: ggml's, loaded later,
-    then had no other one, and the bandwidth was half.
+    then had no second processor, and the bandwidth was half.
     """
     code = f"import sys, t5bench.{module}; sys.exit('gguf' in sys.modules)"
-    ran = subprocess.run([sys.executable, "-c", code], env=environment.inherited({}), check=False)
-    assert ran.returncode == 0
+    status = subprocess.call([sys.executable, "-c", code], env=environment.extend_environment({}))
+    assert status == 0
 
 
 def test_a_tree_of_processes(tmp_path: Path) -> None:
@@ -257,8 +268,11 @@ def test_a_tree_of_processes(tmp_path: Path) -> None:
         (tmp_path / f"{pid}/status").write_text(
             f"VmPeak: 99 kB\nVmHWM:\t    {peak} kB\nRssAnon:\t {peak - 1} kB\n"
         )
-    assert process.tree(1, tmp_path) == [1, 2, 3, 4]  # 3 has ended
-    assert process.memory(1, tmp_path) == {"peak_bytes": 35 * 1024, "private_bytes": 32 * 1024}
+    assert process.list_tree(1, tmp_path) == [1, 2, 3, 4]  # 3 has ended
+    assert process.measure_memory(1, tmp_path) == {
+        "peak_bytes": 35 * 1024,
+        "private_bytes": 32 * 1024,
+    }
     assert process.busy_seconds(1, tmp_path) == 15.0
 
 
@@ -277,9 +291,9 @@ def test_what_is_not_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A peer without its package is left out, and named with what to install."""
-    monkeypatch.setitem(lineup.PACKAGES, "pytorch", ("no_such_package",))
+    monkeypatch.setitem(candidates.PACKAGES, "pytorch", ("no_such_package",))
     options = bench_options(["--contestants", "pytorch", "--work", str(tmp_path)])
-    with pytest.raises(BenchError, match="no contestant is left"):
+    with pytest.raises(BenchError, match="no candidate is left"):
         peers.run(options)
     said = capsys.readouterr().out
     assert said == "pytorch is left out: no_such_package not installed (extra `bench`)\n"

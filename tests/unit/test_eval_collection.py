@@ -22,9 +22,9 @@ def test_trec_files(tmp_path: Path) -> None:
         "<top>\n<num>2</num><title>\nUNJUDGED\n</title>\n</top>\n"
     )
     (tmp_path / "qrels").write_text("1 0 1 1\n1 0 2 0\n")
-    found = collection.read(tmp_path)
-    assert found.documents == ["some text of two lines", "more"]
-    assert found.queries == [Query("lines of text", frozenset({0}))]
+    result = collection.read(tmp_path)
+    assert result.documents == ["some text of two lines", "more"]
+    assert result.queries == [Query("lines of text", frozenset({0}))]
 
 
 def test_cranfield_counts_its_queries_through(tmp_path: Path) -> None:
@@ -34,9 +34,9 @@ def test_cranfield_counts_its_queries_through(tmp_path: Path) -> None:
     )
     (tmp_path / "cran.qry").write_text(".I 001\n.W\nwhat wings\n.I 004\n.W\nwhat\nheat .\n")
     (tmp_path / "cranqrel").write_text("1 1 2 \n1 2 -1\n2 2 4\n")
-    found = collection.read(tmp_path)
-    assert found.documents == ["a wing in a stream .", "heat"]
-    assert found.queries == [
+    result = collection.read(tmp_path)
+    assert result.documents == ["a wing in a stream .", "heat"]
+    assert result.queries == [
         Query("what wings", frozenset({0})),
         Query("what heat .", frozenset({1})),
     ]
@@ -47,9 +47,9 @@ def test_cisi_has_no_grades(tmp_path: Path) -> None:
     (tmp_path / "CISI.ALL").write_text(".I 7\n.T\nTitles\n.W\nAbout them.\n.X\n1\t5\t1\n")
     (tmp_path / "CISI.QRY").write_text(".I 1\n.W\nWhich titles?\n.I 2\n.W\nNone\n")
     (tmp_path / "CISI.REL").write_text("     1      7\t0\t0.000000\n")
-    found = collection.read(tmp_path)
-    assert found.documents == ["Titles About them."]
-    assert found.queries == [Query("Which titles?", frozenset({0}))]
+    result = collection.read(tmp_path)
+    assert result.documents == ["Titles About them."]
+    assert result.queries == [Query("Which titles?", frozenset({0}))]
 
 
 def test_judged_but_not_there(tmp_path: Path) -> None:
@@ -68,12 +68,12 @@ def test_questions_are_documents_for_one_another(tmp_path: Path) -> None:
     first, more = tmp_path / "valid.tsv", tmp_path / "test.tsv"
     first.write_text("how old\twhat age\nhow many years\thow old\nsame\tsame\n")
     more.write_text("which way\twhere to\n")
-    found = collection.questions([first, more])
-    assert found.name == "valid+test"
-    assert found.documents == [
+    result = collection.read_questions([first, more])
+    assert result.name == "valid+test"
+    assert result.documents == [
         "how old", "what age", "how many years", "same", "which way", "where to",
     ]  # fmt: skip
-    assert found.queries == [
+    assert result.queries == [
         Query("how old", frozenset({1, 2}), frozenset({0})),
         Query("how many years", frozenset({0, 1}), frozenset({2})),  # by way of the first
     ]

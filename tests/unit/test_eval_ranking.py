@@ -12,9 +12,9 @@ import pytest
 
 from t5eval import retrieval
 from t5eval.collection import Collection, Query
-from t5eval.ranking import fused, ndcg, recall, reciprocal_rank
-from t5eval.significance import randomisation
-from t5eval.systems import Answer
+from t5eval.messages import Answer
+from t5eval.ranking import fuse, ndcg, recall, reciprocal_rank
+from t5eval.significance import randomisation_p_value
 
 TEXTS = (
     "red apples and green apples",
@@ -55,41 +55,43 @@ def test_recall_and_reciprocal_rank_by_hand() -> None:
 
 def test_fusion_by_hand() -> None:
     """b: 1/62 + 1/61, a: 1/61, c: 1/62, d: 1/63; of equal ones the first ranking's is first."""
-    assert fused(["ab", "bcd"]) == ["b", "a", "c", "d"]
-    assert fused(["ab", "ba"]) == ["a", "b"]
-    assert fused(["xa", "yb"]) == ["x", "y", "a", "b"]
-    assert fused(["abc"]) == list("abc")
+    assert fuse(["ab", "bcd"]) == ["b", "a", "c", "d"]
+    assert fuse(["ab", "ba"]) == ["a", "b"]
+    assert fuse(["xa", "yb"]) == ["x", "y", "a", "b"]
+    assert fuse(["abc"]) == list("abc")
 
 
 def test_a_small_k_trusts_first_places() -> None:
-    """With k = 0, one first place outweighs two third ones."""
-    assert fused(["abx", "cdx"], k=0) == ["a", "c", "x", "b", "d"]
+    """With k = 0, one first index outweighs two third ones."""
+    assert fuse(["abx", "cdx"], k=0) == ["a", "c", "x", "b", "d"]
 
 
 def test_randomisation_comes_near_all_exchanges() -> None:
     """The share of the 2^8 sign patterns that differ at least as much, which can be counted."""
-    one = [0.5, 0.4, 0.9, 0.3, 0.8, 0.2, 0.6, 0.7, 0.1]
-    other = [0.3, 0.5, 0.4, 0.2, 0.5, 0.2, 0.3, 0.6, 0.3]
-    differences = [a - b for a, b in zip(one, other, strict=True)]
+    scores = [0.5, 0.4, 0.9, 0.3, 0.8, 0.2, 0.6, 0.7, 0.1]
+    baseline = [0.3, 0.5, 0.4, 0.2, 0.5, 0.2, 0.3, 0.6, 0.3]
+    differences = [a - b for a, b in zip(scores, baseline, strict=True)]
     sums = [
         abs(sum(sign * d for sign, d in zip(signs, differences, strict=True)))
         for signs in product((1, -1), repeat=len(differences))
     ]
     exact = np.mean([value >= abs(sum(differences)) - 1e-9 for value in sums])
-    assert randomisation(one, other, seed=1) == pytest.approx(exact, abs=0.015)
-    assert randomisation(one, other, seed=1) == randomisation(other, one, seed=1)
+    assert randomisation_p_value(scores, baseline, seed=1) == pytest.approx(exact, abs=0.015)
+    assert randomisation_p_value(scores, baseline, seed=1) == randomisation_p_value(
+        baseline, scores, seed=1
+    )
 
 
 def test_no_difference_is_no_evidence() -> None:
     """Equal figures have p = 1, and the clearest difference at most the least p."""
-    assert randomisation([0.5] * 9, [0.5] * 9, seed=0) == 1
-    assert randomisation([1.0] * 99, [0.0] * 99, seed=0, rounds=999) == pytest.approx(0.001)
+    assert randomisation_p_value([0.5] * 9, [0.5] * 9, seed=0) == 1
+    assert randomisation_p_value([1.0] * 99, [0.0] * 99, seed=0, rounds=999) == pytest.approx(0.001)
 
 
 def test_metrics_need_no_package() -> None:
     """A query with its ranking each."""
     queries = [Query("", frozenset({1})), Query("", frozenset({0, 2}))]
-    scores = retrieval.scored(queries, [[0, 1], [2, 1]])
+    scores = retrieval.score_rankings(queries, [[0, 1], [2, 1]])
     assert scores["MRR"] == [0.5, 1.0]
     assert scores["recall@100"] == [1.0, 0.5]
     assert scores["nDCG@10"] == pytest.approx([1 / math.log2(3), 1 / (1 + 1 / math.log2(3))])
@@ -106,7 +108,7 @@ def brute_force(query: str, documents: Sequence[str]) -> list[float]:
     for words in split:
         score, counts = 0.0, Counter(words)
         for word in query.split():
-            holding = sum(word in others for others in split)
+            holding = sum(word in document for document in split)
             idf = math.log(1 + (len(split) - holding + 0.5) / (holding + 0.5))
             saturation = 1.5 * (0.25 + 0.75 * len(words) / mean)
             score += idf * counts[word] / (counts[word] + saturation)
@@ -115,10 +117,10 @@ def brute_force(query: str, documents: Sequence[str]) -> list[float]:
 
 
 def ranked(query: str, excluded: frozenset[int] = frozenset()) -> list[int]:
-    """The places of those with a score, best first."""
+    """Returns the indices of the documents with a score, best first."""
     scores = brute_force(query, PLAIN)
-    order = sorted(range(len(scores)), key=lambda place: -scores[place])
-    return [place for place in order if scores[place] > 0 and place not in excluded]
+    order = sorted(range(len(scores)), key=lambda index: -scores[index])
+    return [index for index in order if scores[index] > 0 and index not in excluded]
 
 
 @pytest.mark.parametrize(
@@ -137,9 +139,9 @@ def test_the_index_is_bm25(query: str, plain: str) -> None:
     pytest.importorskip("bm25s")
     pytest.importorskip("Stemmer")
     index = retrieval.Index(TEXTS)
-    assert index.tokens(query) == plain.split()
-    assert [index.tokens(text) for text in TEXTS] == [text.split() for text in PLAIN]
-    assert index.ranking(query) == ranked(plain)
+    assert index.tokenise(query) == plain.split()
+    assert [index.tokenise(text) for text in TEXTS] == [text.split() for text in PLAIN]
+    assert index.rank(query) == ranked(plain)
     if plain:
         index_scores = index._bm25.get_scores(plain.split())
         assert index_scores == pytest.approx(brute_force(plain, PLAIN), rel=1e-5)
@@ -158,7 +160,9 @@ def test_figures_of_a_collection() -> None:
         [Answer(["red truck", "bicycle"]), Answer(["green pears", "pears"])],
     )
     collection = Collection("small", list(TEXTS), queries)
-    original, alone, together = retrieval.figures(collection, {"model": answers}, several=2, seed=0)
+    original, alone, together = retrieval.score_systems(
+        collection, {"model": answers}, several=2, seed=0
+    )
     # Without the first document, 2 stands before 3 for "red", as it is shorter.
     assert ranked("red appl", frozenset({0})) == [2, 3]
     assert original["MRR"] == pytest.approx((1 / 2 + 0) / 2)

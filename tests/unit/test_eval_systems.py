@@ -11,12 +11,12 @@ import pytest
 import evaluate
 from support.fakes import FakePool, answer, settle, with_engine
 from t5engine.pool.engine import Engine
-from t5eval import evaluation, plot, report, served, systems
+from t5eval import evaluation, plot, report, service, systems
 from t5eval.collection import Collection, Query
 from t5eval.errors import EvaluationError
 from t5eval.evaluation import Plan
+from t5eval.messages import Answer, Request
 from t5eval.pairs import Pair
-from t5eval.systems import Answer, Request
 from t5gguf.recipe import Generation
 from t5serve.concurrency import gather
 from t5serve.reformulation.options import Options
@@ -77,10 +77,10 @@ def test_answers_come_in_order_with_prefixes_and_fallbacks() -> None:
 
     async def use(engine: Engine, pool: FakePool) -> None:
         requests = [Request("a", Options()), Request("b", Options(task="fix"))]
-        found: list[Answer] = []
+        answers: list[Answer] = []
 
         async def ask() -> None:
-            found.extend(await served.all_of(Reformulator(engine, PROFILE), requests))
+            answers.extend(await service.reformulate_all(Reformulator(engine, PROFILE), requests))
 
         async def play() -> None:
             await settle()
@@ -90,37 +90,37 @@ def test_answers_come_in_order_with_prefixes_and_fallbacks() -> None:
             pool.newest.reply(answer(first, " "))
 
         await gather([ask(), play()])
-        assert found == [Answer(["a"], fell_back=True), Answer(["better b"])]
+        assert answers == [Answer(["a"], fell_back=True), Answer(["better b"])]
 
-    with_engine(use, capacity=2, max_queue=served.TOGETHER)
+    with_engine(use, capacity=2, max_queue=service.CONCURRENCY)
 
 
 def test_names_tell_models_apart() -> None:
     """Files lose their suffix, trainings are called by their own name; no two are alike."""
-    assert systems.names(["x/tiny-Q8_0.gguf", "tiny-t5", "y/run.1", "run2/checkpoint"]) == [
+    assert systems.name_models(["x/tiny-Q8_0.gguf", "tiny-t5", "y/run.1", "run2/checkpoint"]) == [
         "tiny-Q8_0",
         "tiny-t5",
         "run.1",
         "run2",
     ]
     with pytest.raises(EvaluationError, match="one name"):
-        systems.names(["x/a.gguf", "y/a.gguf"])
+        systems.name_models(["x/a.gguf", "y/a.gguf"])
 
 
 def test_requests_of_a_plan() -> None:
     """Pairs keep their task; only models that are compared are asked greedily as well."""
-    found = evaluation.requests(PLAN, several_models=False)
-    assert found == {
+    batches = evaluation.build_requests(PLAN, several_models=False)
+    assert batches == {
         ("pairs", "set", "expand"): [Request("a", Options(task="expand", strategy="beam"))],
         ("pairs", "set", ""): [Request("c", Options(task=None, strategy="beam"))],
         ("single", "small"): [Request("q", PLAN.single)],
         ("several", "small"): [Request("q", PLAN.several)],
     }
-    more = evaluation.requests(PLAN, several_models=True)
-    assert more.keys() - found.keys() == {("greedy", "set", "expand"), ("greedy", "set", "")}
+    more = evaluation.build_requests(PLAN, several_models=True)
+    assert more.keys() - batches.keys() == {("greedy", "set", "expand"), ("greedy", "set", "")}
     assert more["greedy", "set", "expand"][0].options.strategy == "greedy"
     greedy = replace(PLAN, single=Options(strategy="greedy", parameters={"seed": 3}))
-    assert evaluation.requests(greedy, several_models=True).keys() == found.keys()
+    assert evaluation.build_requests(greedy, several_models=True).keys() == batches.keys()
 
 
 def test_agreement_is_of_greedy_answers() -> None:
@@ -133,11 +133,11 @@ def test_agreement_is_of_greedy_answers() -> None:
         }
         if not plain:
             batches["greedy", *key] = [Request("a", Options(strategy="greedy"))]
-            for own in answers.values():
-                own["greedy", *key] = [Answer(["same"])]
-        found = evaluation._agreement(batches, answers)
-        assert found == [{"one": "one", "other": "other", "equal": 0.0 if plain else 1.0}]
-    assert evaluation._agreement({("single", "small"): []}, {"one": {}, "other": {}}) == []
+            for by_key in answers.values():
+                by_key["greedy", *key] = [Answer(["same"])]
+        agreement = evaluation._compare_models(batches, answers)
+        assert agreement == [{"one": "one", "other": "other", "equal": 0.0 if plain else 1.0}]
+    assert evaluation._compare_models({("single", "small"): []}, {"one": {}, "other": {}}) == []
 
 
 def test_what_a_model_cannot_do_is_found_before_any_is_asked_for_hours(
@@ -147,14 +147,14 @@ def test_what_a_model_cannot_do_is_found_before_any_is_asked_for_hours(
     asked: list[tuple[str, int]] = []
     plan = replace(PLAN, collections=[replace(PLAN.collections[0], queries=[QUERY] * 9)])
 
-    def answers(model: str, requests: list[Request], _: object) -> list[Answer]:
+    def answer_requests(model: str, requests: list[Request], _: object) -> list[Answer]:
         asked.append((model, len(requests)))
         if model == "other":
             raise EvaluationError("no task")
         return [Answer(["x"]) for _ in requests]
 
-    monkeypatch.setattr(systems, "answers", answers)
-    monkeypatch.setattr(systems, "check", lambda _: None)
+    monkeypatch.setattr(systems, "answer_requests", answer_requests)
+    monkeypatch.setattr(systems, "check_model", lambda _: None)
     with pytest.raises(EvaluationError, match="no task"):
         evaluation.evaluate(["one", "other"], plan)
     assert asked == [("one", 6), ("other", 6)]
@@ -162,7 +162,7 @@ def test_what_a_model_cannot_do_is_found_before_any_is_asked_for_hours(
 
 def test_tables() -> None:
     """Shares in percent, p-values below 0.05 in bold, bars inside texts escaped."""
-    text = report.markdown(RESULTS)
+    text = report.format_report(RESULTS)
     lines = text.splitlines()
     assert "## test, fix: 2 pairs" in lines
     assert "| BLEU | 40.0 | 40.0 |" in lines
@@ -211,10 +211,10 @@ def test_what_cannot_be_evaluated(
     data = tmp_path / "data"
     for name in ("a", "b"):
         write_cranfield(data / name / "cranfield")
-    given = [argument.format(data) for argument in arguments]
+    formatted = [argument.format(data) for argument in arguments]
     out = tmp_path / "out" / "x"
     monkeypatch.setattr(
-        "sys.argv", ["evaluate", "m.gguf", "--out", str(out), "--no-semantics", *given]
+        "sys.argv", ["evaluate", "m.gguf", "--out", str(out), "--no-semantics", *formatted]
     )
     monkeypatch.setattr(evaluate, "REQUIRED", ())
     assert evaluate.main() == 1

@@ -58,24 +58,24 @@ def test_pairs_in_another_encoding_are_named(tmp_path: Path) -> None:
 
 def test_samples() -> None:
     """The same for the same seed, in order, all if there are no more."""
-    every = [Pair("fix", str(number), "") for number in range(50)]
-    drawn = pairs.by_task([*every, Pair("expand", "x", "")], 7, seed=3)
-    assert drawn == pairs.by_task([*every, Pair("expand", "x", "")], 7, seed=3)
-    assert [len(found) for found in drawn.values()] == [7, 1]
+    fixes = [Pair("fix", str(number), "") for number in range(50)]
+    drawn = pairs.sample_by_task([*fixes, Pair("expand", "x", "")], 7, seed=3)
+    assert drawn == pairs.sample_by_task([*fixes, Pair("expand", "x", "")], 7, seed=3)
+    assert [len(task_pairs) for task_pairs in drawn.values()] == [7, 1]
     assert drawn["fix"] == sorted(drawn["fix"], key=lambda pair: int(pair.source))
-    assert drawn["fix"] != pairs.by_task(every, 7, seed=4)["fix"]
+    assert drawn["fix"] != pairs.sample_by_task(fixes, 7, seed=4)["fix"]
 
 
 def test_shares_by_hand() -> None:
     """Counted over the outputs that have something to count."""
-    found = text_metrics.shares(
+    result = text_metrics.compute_shares(
         sources=["how old is Ben", "top 10 of 1999", "The sea"],
         targets=["age of Ben", "best 10 of 1999", "Ocean"],
         outputs=["Age of Ben", "top 10 of 1999!", "the  sea"],
         counts={"old": 2, "ben": 1, "top": 4, "10": 3, "1999": 5, "sea": 1},
         stop_words=STOP_WORDS,
     )
-    assert found == {
+    assert result == {
         "copies": 1 / 3,
         "exact": 0,
         "exact_folded": 1 / 3,
@@ -89,19 +89,19 @@ def test_shares_by_hand() -> None:
 
 def test_nothing_to_count() -> None:
     """No share of nothing."""
-    assert text_metrics.preserved(["no digit"], [""], "numbers") is None
+    assert text_metrics.preserved_share(["no digit"], [""], "numbers") is None
     assert text_metrics.distinct(["one"], 2) is None
     assert text_metrics.mean([]) is None
 
 
 def test_the_rarest_content_word() -> None:
     """Stop words are none; a word never seen is the rarest; of equal ones the first."""
-    counts = text_metrics.word_counts(["Old, old men", "the young men"])
+    counts = text_metrics.count_words(["Old, old men", "the young men"])
     assert counts == {"old": 2, "men": 2, "the": 1, "young": 1}
-    assert text_metrics.rarest("The old young men", counts, STOP_WORDS) == "young"
-    assert text_metrics.rarest("the old grey young", counts, STOP_WORDS) == "grey"
-    assert text_metrics.rarest("men: old", counts, STOP_WORDS) == "men"
-    assert text_metrics.rarest("how is the", counts, STOP_WORDS) is None
+    assert text_metrics.find_rarest("The old young men", counts, STOP_WORDS) == "young"
+    assert text_metrics.find_rarest("the old grey young", counts, STOP_WORDS) == "grey"
+    assert text_metrics.find_rarest("men: old", counts, STOP_WORDS) == "men"
+    assert text_metrics.find_rarest("how is the", counts, STOP_WORDS) is None
 
 
 def test_agreement() -> None:
@@ -111,7 +111,9 @@ def test_agreement() -> None:
 
 def test_new_words() -> None:
     """Once each, without stop words, and not for a question mark."""
-    assert semantics.new_words("old phone", "How old is the Phone? new NEW box", STOP_WORDS) == [
+    assert semantics.find_new_words(
+        "old phone", "How old is the Phone? new NEW box", STOP_WORDS
+    ) == [
         "new",
         "box",
     ]
@@ -119,9 +121,11 @@ def test_new_words() -> None:
 
 def test_the_reward_by_hand() -> None:
     """0.7 x mean (1 + cosine) / 2 + 0.3 x different words / words."""
-    assert semantics.reward("a b b c", [0.5, -0.5]) == pytest.approx(0.7 * 0.5 + 0.3 * 3 / 4)
-    assert semantics.reward("a b", [1.0]) == pytest.approx(1.0)
-    assert semantics.reward("a a a a", []) == pytest.approx(0.3 / 4)
+    assert semantics.keyword_reward("a b b c", [0.5, -0.5]) == pytest.approx(
+        0.7 * 0.5 + 0.3 * 3 / 4
+    )
+    assert semantics.keyword_reward("a b", [1.0]) == pytest.approx(1.0)
+    assert semantics.keyword_reward("a a a a", []) == pytest.approx(0.3 / 4)
 
 
 def test_semantics_by_hand() -> None:
@@ -131,10 +135,12 @@ def test_semantics_by_hand() -> None:
         assert sorted(texts) == sorted(set(texts))
         return np.array([AXES[text] for text in texts], np.float32)
 
-    found = semantics.figures(["old age", "years"], ["old years", "grey"], STOP_WORDS, embed)
+    result = semantics.compute_figures(
+        ["old age", "years"], ["old years", "grey"], STOP_WORDS, embed
+    )
     first, second = 0.7 * (1 + 0.6) / 2 + 0.3, 0.7 * (1 + 0.8) / 2 + 0.3
-    assert found["similarity"] == pytest.approx((0.8 + 0.8) / 2)
-    assert found["keyword_reward"] == pytest.approx((first + second) / 2)
+    assert result["similarity"] == pytest.approx((0.8 + 0.8) / 2)
+    assert result["keyword_reward"] == pytest.approx((first + second) / 2)
 
 
 def test_the_embeddings_are_unit_vectors_with_sense() -> None:
@@ -154,16 +160,18 @@ def test_overlap_with_copies() -> None:
     pytest.importorskip("sacrebleu")
     sources = ["how old is the oldest man in the world", "what is the best way to learn"]
     targets = ["what age is the oldest man in the world", "how do I best learn"]
-    found, signatures = text_metrics.overlap(sources, targets, sources)
-    assert found["self_bleu"] == pytest.approx(100)
-    assert found["self_chrf"] == pytest.approx(100)
-    assert found["bleu"] == found["input_bleu"]
-    assert found["chrf"] == found["input_chrf"]
+    result, signatures = text_metrics.score_overlap(sources, targets, sources)
+    assert result["self_bleu"] == pytest.approx(100)
+    assert result["self_chrf"] == pytest.approx(100)
+    assert result["bleu"] == result["input_bleu"]
+    assert result["chrf"] == result["input_chrf"]
     assert "tok:13a" in signatures["bleu"]
 
 
 def test_bleu_by_hand() -> None:
     """Precisions 4/5, 3/4, 2/3 and 1/2 of one sentence as long as its reference."""
     pytest.importorskip("sacrebleu")
-    found, _ = text_metrics.overlap(["x"], ["the cat sat down here"], ["the cat sat down now"])
-    assert found["bleu"] == pytest.approx(100 * (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** 0.25)
+    result, _ = text_metrics.score_overlap(
+        ["x"], ["the cat sat down here"], ["the cat sat down now"]
+    )
+    assert result["bleu"] == pytest.approx(100 * (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** 0.25)

@@ -4,7 +4,7 @@ import pytest
 from gguf import GGMLQuantizationType as Type
 
 import policies
-from policies import Row, parse, table
+from policies import Row, format_table, parse_policy
 from support import tiny
 from t5gguf.errors import ConversionError
 from t5gguf.tensor_map import Role
@@ -27,8 +27,8 @@ def run(source: Path, *arguments: str) -> int:
 
 def test_a_policy_is_a_type_and_groups_that_have_others() -> None:
     """The head goes with the embedding, gate and up with ffn_down."""
-    assert parse("Q8_0") == ("Q8_0", {})
-    assert parse("Q4_0,embedding=Q6_K,ffn=F32") == (
+    assert parse_policy("Q8_0") == ("Q8_0", {})
+    assert parse_policy("Q4_0,embedding=Q6_K,ffn=F32") == (
         "Q4_0",
         {
             Role.EMBEDDING: Type.Q6_K,
@@ -37,12 +37,12 @@ def test_a_policy_is_a_type_and_groups_that_have_others() -> None:
             Role.FFN_DOWN: Type.F32,
         },
     )
-    assert parse("Q4_0,ffn=Q8_0,ffn=Q6_K")[1][Role.FFN] is Type.Q6_K
+    assert parse_policy("Q4_0,ffn=Q8_0,ffn=Q6_K")[1][Role.FFN] is Type.Q6_K
 
 
-@pytest.mark.parametrize("policy", [*policies.USUAL, policies.BASELINE])
+@pytest.mark.parametrize("policy", [*policies.DEFAULT_POLICIES, policies.BASELINE])
 def test_the_usual_policies_can_be_read(policy: str) -> None:
-    file_type, types = parse(policy)
+    file_type, types = parse_policy(policy)
     assert policy.startswith(file_type)
     assert bool(types) == ("," in policy)
 
@@ -58,7 +58,7 @@ def test_the_usual_policies_can_be_read(policy: str) -> None:
 )
 def test_an_unknown_group_or_type_is_told(policy: str, message: str) -> None:
     with pytest.raises(ConversionError, match=message):
-        parse(policy)
+        parse_policy(policy)
 
 
 def test_answers_are_compared_with_the_first_rows() -> None:
@@ -67,7 +67,7 @@ def test_answers_are_compared_with_the_first_rows() -> None:
         Row("F16", 14_600_000, 7_000_000, Figures(0.0005, 0.01, 1.0), [[3, 4], [5]]),
         Row("Q4_0", 4_236_000, 2_000_000, Figures(0.1234, 1.0, 0.987), [[3, 4], [5, 6]]),
     ]
-    assert table(rows).splitlines() == [
+    assert format_table(rows).splitlines() == [
         "| policy | file | a step reads | logit error | same best token | same answer as F16 |",
         "|---|---|---|---|---|---|",
         "| F16 | 14.60 MB | 7.00 MB | 0.0005 | 100.0% | 100.0% |",
@@ -95,4 +95,4 @@ def test_what_can_not_be_made_is_one_line(
     assert capsys.readouterr().err.startswith("policies: type 'Q3_K' is not one of F32, F16")
     (tmp_path / "queries.txt").write_text(" \n", encoding="utf-8")
     assert policies.main([str(source), "--queries", str(tmp_path / "queries.txt")]) == 1
-    assert capsys.readouterr().err.endswith("has no query: expected one a line\n")
+    assert capsys.readouterr().err.endswith("has no query: expected one per line\n")

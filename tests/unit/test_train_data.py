@@ -10,8 +10,8 @@ from types import ModuleType
 
 import pytest
 
-from t5train import asked, mixture, pairs, plot, sources, vocabulary
-from t5train.collection import Collection
+from t5train import mixture, pairs, plot, sources, typed_questions, vocabulary
+from t5train.dataset import Dataset
 from t5train.mixture import Mixture
 from t5train.pairs import Pair, PairsError
 from t5train.schedule import Schedule
@@ -19,8 +19,8 @@ from t5train.swap import Swapper
 from t5train.vocabulary import EOS, UNK, Vocabulary
 from t5train.words import normal
 
-PLACES = ("Rome", "May")
-TEXT = [f"how to cook {thing} in {place}?" for thing in ("rice", "tea") for place in PLACES]
+CITIES = ("Rome", "May")
+TEXT = [f"how to cook {thing} in {city}?" for thing in ("rice", "tea") for city in CITIES]
 
 
 @pytest.fixture(scope="module")
@@ -58,36 +58,36 @@ def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path: Path) -> None:
 
 
 def test_what_is_held_out_is_never_trained_on(tmp_path: Path) -> None:
-    made = Collection(random.Random(0))
-    made.hold("held", [Pair("fix", "cokc rice", "Cook rice?")])
-    made.add("set", Pair("fix", "cook riec", "cook rice"))
-    made.add("set", Pair("fix", "teaa", "tea"))
-    made.add("set", Pair("fix", "teaa", "tea"))
-    made.add("set", Pair("fix", "bad", "pair"), "ill-formed")
-    made.text("set", ["cook, rice", "tea"])
-    made.write(tmp_path)
+    dataset = Dataset(random.Random(0))
+    dataset.hold_out("held", [Pair("fix", "cokc rice", "Cook rice?")])
+    dataset.add_pair("set", Pair("fix", "cook riec", "cook rice"))
+    dataset.add_pair("set", Pair("fix", "teaa", "tea"))
+    dataset.add_pair("set", Pair("fix", "teaa", "tea"))
+    dataset.add_pair("set", Pair("fix", "bad", "pair"), "ill-formed")
+    dataset.add_texts("set", ["cook, rice", "tea"])
+    dataset.write(tmp_path)
     assert list(pairs.read(tmp_path / "train.tsv")) == [("fix", "teaa", "tea")]
     assert pairs.read_text(tmp_path / "text.txt") == ["tea"]
-    assert "held out 1, ill-formed 1, seen before 1" in "\n".join(made.report())
+    assert "held out 1, ill-formed 1, seen before 1" in "\n".join(dataset.report())
 
 
 def test_quotation_marks_of_the_file_are_not_the_questions(tmp_path: Path) -> None:
     path = tmp_path / "quora.tsv"
     path.write_text('"Who is ""Q"", then?"\tWho is "Q"?\nWhat?\t\n', encoding="utf-8")
-    assert list(sources.quora(path)) == [('Who is "Q", then?', 'Who is "Q"?')]
+    assert list(sources.read_quora(path)) == [('Who is "Q", then?', 'Who is "Q"?')]
 
 
 def test_each_text_is_paired_with_those_that_follow() -> None:
-    made = list(sources.ordered(["a", "b", "a", "c", "d"], 2))
-    assert made == [tuple(pair) for pair in ("ab", "ac", "bc", "bd", "cd", "ca", "da", "db")]
-    assert list(sources.ordered(["a", "b"], 3)) == [("a", "b"), ("b", "a")]
-    assert not list(sources.ordered(["a"], 3))
+    texts = list(sources.pair_with_next(["a", "b", "a", "c", "d"], 2))
+    assert texts == [tuple(pair) for pair in ("ab", "ac", "bc", "bd", "cd", "ca", "da", "db")]
+    assert list(sources.pair_with_next(["a", "b"], 3)) == [("a", "b"), ("b", "a")]
+    assert not list(sources.pair_with_next(["a"], 3))
 
 
 def test_a_query_is_drawn_once_whatever_its_case() -> None:
-    made = Collection(random.Random(0))
-    drawn = [made.draw(f"query {number}", 0.5) for number in range(40)]
-    assert drawn == [made.draw(f"Query, {number}?", 0.5) for number in range(40)]
+    dataset = Dataset(random.Random(0))
+    drawn = [dataset.draw(f"query {number}", 0.5) for number in range(40)]
+    assert drawn == [dataset.draw(f"Query, {number}?", 0.5) for number in range(40)]
     assert 5 < sum(drawn) < 35
 
 
@@ -101,8 +101,8 @@ def test_the_prepared_files_share_no_query_between_training_and_measuring(
         assert _script("prepare").main() == 0
     assert "quora" in caplog.text
     train = list(pairs.read(out / "train.tsv"))
-    held = [pair for path in (out / "heldout").iterdir() for pair in pairs.read(path)]
-    texts = {normal(text) for pair in held for text in pair[1:]}
+    held_out = [pair for path in (out / "heldout").iterdir() for pair in pairs.read(path)]
+    texts = {normal(text) for pair in held_out for text in pair[1:]}
     assert {pair.task for pair in train} == {"paraphrase", "fix", "expand"}
     assert not texts & {normal(text) for pair in train for text in pair[1:]}
     assert not texts & {normal(line) for line in pairs.read_text(out / "text.txt")}
@@ -146,15 +146,15 @@ def test_a_text_is_cut_into_other_pieces_each_time(words: Vocabulary) -> None:
 
 def test_a_question_without_its_form_is_given_it_back(words: Vocabulary) -> None:
     drawn = Mixture([], ["Why is it so?", "rice"], words, random.Random(0))
-    made = [drawn.draw({"form": 1}) for _ in range(60)]
-    assert {words.decode(example.target) for example in made} == {"Why is it so?"}
-    sources = {words.decode(example.source).removeprefix("fix: ") for example in made}
+    examples = [drawn.draw({"form": 1}) for _ in range(60)]
+    assert {words.decode(example.target) for example in examples} == {"Why is it so?"}
+    sources = {words.decode(example.source).removeprefix("fix: ") for example in examples}
     assert sources >= {"Why it is so?", "Why is it so", "It so"}
     assert not any(source.islower() for source in sources)
 
 
 def test_unknown_words_are_to_be_kept(words: Vocabulary) -> None:
-    drawn = Mixture([], TEXT, words, random.Random(0), swapped=1)
+    drawn = Mixture([], TEXT, words, random.Random(0), swap_share=1)
     known = {word for line in TEXT for word in normal(line).split()}
     coined = set()
     for _ in range(60):
@@ -166,10 +166,10 @@ def test_unknown_words_are_to_be_kept(words: Vocabulary) -> None:
 
 def test_too_long_examples_are_left_out(words: Vocabulary) -> None:
     train = [Pair("fix", "rice " * 50, "rice"), Pair("fix", "tea", "tea")]
-    drawn = Mixture(train, [], words, random.Random(0), longest=40)
+    drawn = Mixture(train, [], words, random.Random(0), max_tokens=40)
     assert {words.decode(drawn.draw({"fix": 1}).target) for _ in range(20)} == {"tea"}
     assert drawn.left_out == 1
-    endless = Mixture([], ["rice " * 50], words, random.Random(0), longest=40)
+    endless = Mixture([], ["rice " * 50], words, random.Random(0), max_tokens=40)
     with pytest.raises(ValueError, match="short enough"):
         endless.draw({"keep": 1})
 
@@ -186,10 +186,10 @@ def test_a_share_of_what_is_not_there_is_refused(words: Vocabulary) -> None:
 
 
 def test_shares_are_parsed() -> None:
-    assert mixture.parse("fix=2, mend=0.5") == {"fix": 2.0, "mend": 0.5}
+    assert mixture.parse_shares("fix=2, mend=0.5") == {"fix": 2.0, "mend": 0.5}
     for wrong in ("", "fix", "fix=-1", "fix=0"):
         with pytest.raises(ValueError, match=r"shares|float"):
-            mixture.parse(wrong)
+            mixture.parse_shares(wrong)
 
 
 def test_the_rate_warms_up_holds_and_falls() -> None:
@@ -224,27 +224,27 @@ def test_steps_that_have_become_slow_count_as_what_they_take() -> None:
 
 def test_questions_as_people_type_them() -> None:
     source, target = "How do I learn the guitar?", "What is the best way to learn guitar?"
-    assert asked.typed(target) == "what is the best way to learn guitar"
-    assert asked.cut_short(source) == "learn the guitar"
-    assert asked.cut_short(target) == "best way to learn guitar"
-    assert asked.cut_short("Whatsapp or Signal?") == "whatsapp or signal"
+    assert typed_questions.lowercase(target) == "what is the best way to learn guitar"
+    assert typed_questions.shorten(source) == "learn the guitar"
+    assert typed_questions.shorten(target) == "best way to learn guitar"
+    assert typed_questions.shorten("Whatsapp or Signal?") == "whatsapp or signal"
     rng = random.Random(0)
-    found = [tuple(asked.variants(source, target, rng)) for _ in range(400)]
-    assert {pair for pairs_ in found for pair in pairs_} == {
+    variants = [tuple(typed_questions.draw_variants(source, target, rng)) for _ in range(400)]
+    assert {pair for drawn in variants for pair in drawn} == {
         ("how do i learn the guitar", "what is the best way to learn guitar"),
         ("learn the guitar", "what is the best way to learn guitar"),
         ("learn the guitar", "best way to learn guitar"),
         ("learn guitar", "what is the best way to learn guitar"),
         ("learn guitar", "best way to learn guitar"),
     }
-    assert 30 < sum(not one for one in found) < 90
+    assert 30 < sum(not drawn for drawn in variants) < 90
 
 
 def test_a_history_is_read_as_curves(tmp_path: Path) -> None:
     path = tmp_path / "history.jsonl"
     rows = [{"step": 5, "minutes": 1.0, "train": 3.0}, {"step": 9, "minutes": 2.0, "train": 2.0}]
     path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    assert plot.read(path) == {"train": [(1.0, 3.0), (2.0, 2.0)]}
+    assert plot.read_curves(path) == {"train": [(1.0, 3.0), (2.0, 2.0)]}
 
 
 def _script(name: str) -> ModuleType:
@@ -265,12 +265,12 @@ def _public_sets(data: Path) -> None:
         (data / name).parent.mkdir(parents=True, exist_ok=True)
         (data / name).write_text(text, encoding="utf-8")
 
-    def questions(place: str) -> str:
+    def questions(city: str) -> str:
         form = "How do I cook {0} in {1}?\tWhat is a good way to make {0} in {1}?\n"
-        return "".join(form.format(thing, place) for thing in things)
+        return "".join(form.format(thing, city) for thing in things)
 
-    for split, place in (("train", "Rome"), ("valid", "Oslo"), ("test", "Lima")):
-        put(f"quora/{split}.tsv", questions(place))
+    for split, city in (("train", "Rome"), ("valid", "Oslo"), ("test", "Lima")):
+        put(f"quora/{split}.tsv", questions(city))
     rated = "What is the way to cook {0} ?\t1.0\n{0} cook what\t0.0\n"
     for split in ("train", "dev"):
         put(f"wellformedness/{split}.tsv", "".join(rated.format(thing) for thing in things))
@@ -321,12 +321,12 @@ def test_swapped_pairs_have_the_same_other_words_on_both_sides() -> None:
     """Names, numbers and rare words that both share; nothing else changes."""
     texts = ["is Zürich in Europe", "was Rome built in 1 day", "a flumph", "what is the best"] * 2
     common = ["where does everybody live"] * 30
-    swap = Swapper([*texts, *common], random.Random(3))
+    swapper = Swapper([*texts, *common], random.Random(3))
     pair = Pair("paraphrase", "Where did Oslo go in 1999?", "In 1999 where did Oslo go?")
-    seen = {swap(pair) for _ in range(50)}
+    seen = {swapper.swap(pair) for _ in range(50)}
     assert len(seen) > 5
     for _, source, target in seen:
         assert source.startswith("Where did ")
         assert set(normal(source).split()) == set(normal(target).split())
     kept = Pair("paraphrase", "where does everybody live", "where everybody does live")
-    assert {swap(kept) for _ in range(20)} == {kept}
+    assert {swapper.swap(kept) for _ in range(20)} == {kept}

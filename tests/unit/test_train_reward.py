@@ -3,7 +3,7 @@
 import pytest
 
 from t5train import reward
-from t5train.reward import Review
+from t5train.reward import AnswerRater
 from t5train.words import Frequencies
 
 SOURCE = "How do I learn Python in 10 days?"
@@ -11,8 +11,8 @@ REFERENCE = "What is the best way to learn Python in 10 days?"
 COUNTS = Frequencies([SOURCE] * 3 + ["python decorators"])
 
 
-def review(task: str) -> Review:
-    return Review(task, COUNTS)
+def rater(task: str) -> AnswerRater:
+    return AnswerRater(task, COUNTS)
 
 
 @pytest.mark.parametrize(
@@ -28,37 +28,39 @@ def review(task: str) -> Review:
     ],
 )
 def test_a_faulty_answer_is_never_learnt(answer: str) -> None:
-    assert review("paraphrase").is_faulty(SOURCE, answer, [REFERENCE])
-    assert review("paraphrase").best(SOURCE, [answer], [REFERENCE]) is None
+    assert rater("paraphrase").is_faulty(SOURCE, answer, [REFERENCE])
+    assert rater("paraphrase").select_best(SOURCE, [answer], [REFERENCE]) is None
 
 
 def test_what_is_near_the_reference_is_best() -> None:
     far = "Is Python any good to learn within 10 days of work?"
     candidates = [far, SOURCE, REFERENCE, REFERENCE]
-    assert review("paraphrase").best(SOURCE, candidates, [REFERENCE]) == REFERENCE
+    assert rater("paraphrase").select_best(SOURCE, candidates, [REFERENCE]) == REFERENCE
 
 
 def test_of_as_good_ones_the_likeliest_is_best() -> None:
-    one, other = (f"{start} to learn Python in 10 days?" for start in ("Best way", "Right way"))
-    assert review("paraphrase").best(SOURCE, [one, other], ["Java?"]) == one
-    assert review("paraphrase").best(SOURCE, [other, one], ["Java?"]) == other
+    likely, unlikely = (
+        f"{start} to learn Python in 10 days?" for start in ("Best way", "Right way")
+    )
+    assert rater("paraphrase").select_best(SOURCE, [likely, unlikely], ["Java?"]) == likely
+    assert rater("paraphrase").select_best(SOURCE, [unlikely, likely], ["Java?"]) == unlikely
 
 
 def test_what_expands_a_query_keeps_its_rarest_word_and_its_numbers() -> None:
     source, references = "python decorators 10", ["What are decorators in Python 10?"]
     good = "What are Python decorators in 10?"
     for bad in ("What is Python 10?", "What are decorators?", "Python decorators 10"):
-        assert review("expand").is_faulty(source, bad, references)
-        assert review("expand").best(source, [bad, good], references) == good
+        assert rater("expand").is_faulty(source, bad, references)
+        assert rater("expand").select_best(source, [bad, good], references) == good
 
 
 def test_a_fix_is_right_or_wrong() -> None:
-    assert review("fix").is_faulty("pyhton", "pyhton", ["python"])
-    assert not review("fix").is_faulty("pyhton", "python", ["python"])
-    assert review("fix").best("pyhton", ["python"], ["python"]) == "python"
+    assert rater("fix").is_faulty("pyhton", "pyhton", ["python"])
+    assert not rater("fix").is_faulty("pyhton", "python", ["python"])
+    assert rater("fix").select_best("pyhton", ["python"], ["python"]) == "python"
 
 
 def test_overlap_counts_words_and_word_pairs() -> None:
-    assert reward.overlap("a b c", "A, b c?") == 1.0
-    assert reward.overlap("a b", "b a") == 0.5
-    assert reward.overlap("a", "b") == 0.0
+    assert reward.overlap_f1("a b c", "A, b c?") == 1.0
+    assert reward.overlap_f1("a b", "b a") == 0.5
+    assert reward.overlap_f1("a", "b") == 0.0

@@ -1,11 +1,11 @@
-"""Words, filters and the well-formedness judge of the training data."""
+"""Words, filters and the well-formedness rater of the training data."""
 
 import random
 
 import pytest
 
 from t5train import filters, noise
-from t5train.wellformed import Judge
+from t5train.well_formedness import QuestionRater
 from t5train.words import Frequencies, content, names, normal, numbers, similarity
 
 
@@ -44,27 +44,27 @@ def test_the_rarest_word_is_a_content_word() -> None:
 def test_a_pair_that_would_teach_a_fault_is_refused(
     source: str, target: str, reason: str | None
 ) -> None:
-    assert filters.fault(source, target) == reason
+    assert filters.find_fault(source, target) == reason
 
 
-def test_the_judge_learns_what_people_rated() -> None:
+def test_the_rater_learns_what_people_rated() -> None:
     good = [(f"What is the price of {thing}?", 1.0) for thing in ("rice", "tea", "salt", "oil")]
     bad = [(f"{thing} price what", 0.0) for thing in ("rice", "tea", "salt", "oil")]
-    judge = Judge(good + bad)
-    assert judge("What is the price of gold?") > 0.5 > judge("gold price what")
+    rater = QuestionRater(good + bad)
+    assert rater.rate("What is the price of gold?") > 0.5 > rater.rate("gold price what")
 
 
 def test_noise_repeats_itself_for_a_seed_and_says_when_it_did_nothing() -> None:
     text = "What is the best way to cook rice in 2016?"
-    first = [noise.fault(text, random.Random(seed)) for seed in range(300)]
-    assert first == [noise.fault(text, random.Random(seed)) for seed in range(300)]
+    first = [noise.add_fault(text, random.Random(seed)) for seed in range(300)]
+    assert first == [noise.add_fault(text, random.Random(seed)) for seed in range(300)]
     assert 0.2 < sum(faulty == text for faulty in first) / 300 < 0.5
-    assert all(noise.fault(text, random.Random(seed), clean=1) == text for seed in range(9))
+    assert all(noise.add_fault(text, random.Random(seed), clean=1) == text for seed in range(9))
 
 
 def test_a_typo_changes_one_word_by_one_letter() -> None:
     for seed in range(200):
-        faulty = noise.mistype("androgen receptor", random.Random(seed)).split()
+        faulty = noise.add_typos("androgen receptor", random.Random(seed)).split()
         same = [word in {"androgen", "receptor"} for word in faulty]
         assert len(faulty) == 2
         assert any(same)
@@ -72,17 +72,17 @@ def test_a_typo_changes_one_word_by_one_letter() -> None:
 
 
 @pytest.mark.parametrize(
-    ("verb", "doing"),
+    ("verb", "gerund"),
     [
         *(("make", "making"), ("get", "getting"), ("be", "being"), ("see", "seeing")),
         *(("tie", "tying"), ("fix", "fixing"), ("play", "playing"), ("do", "doing")),
     ],
 )
-def test_a_question_becomes_a_title(verb: str, doing: str) -> None:
+def test_a_question_becomes_a_title(verb: str, gerund: str) -> None:
     question = f"How can I {verb} it at home?"
-    assert noise.headline(question) == f"{verb.capitalize()} it at home"
-    assert noise.headline(question, doing=True) == f"{doing.capitalize()} it at home"
-    assert noise.headline("Why is it so?", doing=True) == "It so"
+    assert noise.to_title(question) == f"{verb.capitalize()} it at home"
+    assert noise.to_title(question, gerund=True) == f"{gerund.capitalize()} it at home"
+    assert noise.to_title("Why is it so?", gerund=True) == "It so"
 
 
 def test_heavy_noise_keeps_names_numbers_and_other_content() -> None:
@@ -95,7 +95,7 @@ def test_heavy_noise_keeps_names_numbers_and_other_content() -> None:
 def test_keywords_are_never_made_from_sentences() -> None:
     """A lower-case query stays one: only the letters of its words may differ."""
     for seed in range(200):
-        faulty = noise.fault("treatment varicose veins", random.Random(seed))
+        faulty = noise.add_fault("treatment varicose veins", random.Random(seed))
         assert "?" not in faulty
         assert not set(faulty.split()) & set(noise.REPAIRS)
 
@@ -104,17 +104,17 @@ def test_keywords_are_never_made_from_sentences() -> None:
 def test_the_shortest_texts_survive_noise(text: str) -> None:
     for seed in range(50):
         rng = random.Random(seed)
-        assert noise.fault(text, rng)
+        assert noise.add_fault(text, rng)
         assert noise.scramble(text, rng)
 
 
 def test_masked_spans_leave_the_rest_in_order() -> None:
     tokens = list(range(10, 60))
-    kept = noise.corrupt(tokens, 2, random.Random(3))
-    rest = [token for token in kept if token != 2]
-    assert 2 in kept
-    assert rest == sorted(rest)
-    assert set(rest) < set(tokens)
+    masked = noise.mask_spans(tokens, 2, random.Random(3))
+    unmasked = [token for token in masked if token != 2]
+    assert 2 in masked
+    assert unmasked == sorted(unmasked)
+    assert set(unmasked) < set(tokens)
     for seed in range(50):
-        assert 2 in noise.corrupt([7, 8], 2, random.Random(seed))
-        assert noise.corrupt([7], 2, random.Random(seed))
+        assert 2 in noise.mask_spans([7, 8], 2, random.Random(seed))
+        assert noise.mask_spans([7], 2, random.Random(seed))

@@ -21,10 +21,10 @@ from t5train.vocabulary import Vocabulary
 torch = pytest.importorskip("torch", reason="needs the train extra")
 transformers = pytest.importorskip("transformers", reason="needs the train extra")
 
-from t5train import cores, shape, store, vectors  # noqa: E402
+from t5train import t5_model, threads, training_state, word_vectors  # noqa: E402
 from t5train.averaging import Average  # noqa: E402
 from t5train.batches import collate, stream  # noqa: E402
-from t5train.loss import loss  # noqa: E402
+from t5train.loss import compute_loss  # noqa: E402
 from t5train.optimiser import ScaledAdam  # noqa: E402
 
 THINGS = ("rice", "beans", "corn", "tea", "soup", "bread")
@@ -73,7 +73,7 @@ def test_a_short_training_learns_resumes_and_converts(
     """From TSV to GGUF: the loss falls, a second call goes on, the converter takes the result."""
     pytest.importorskip("matplotlib", reason="needs the train extra")
     out = train(files, "run", "--steps", "30")
-    state = store.load(out)
+    state = training_state.load(out)
     assert state is not None
     caplog.set_level("INFO")
     assert train(files, "run", "--steps", "60") == out
@@ -85,8 +85,8 @@ def test_a_short_training_learns_resumes_and_converts(
 
     checkpoint = out / "checkpoint"
     words = Vocabulary(checkpoint / vocabulary.FILE)
-    model = shape.load(checkpoint)
-    assert model.config.vocab_size % shape.ROWS == 0
+    model = t5_model.load(checkpoint)
+    assert model.config.vocab_size % t5_model.ROWS == 0
 
     queries = files / "text.txt"
     target = files / "model.gguf"
@@ -102,8 +102,8 @@ def test_a_short_training_learns_resumes_and_converts(
     assert tokenizer(text).input_ids == words.encode(text)
 
     tuned = train(files, "tuned", "--steps", "3", "--start", str(checkpoint))
-    other = shape.load(tuned / "checkpoint")
-    assert other.num_parameters() == model.num_parameters()
+    tuned_model = t5_model.load(tuned / "checkpoint")
+    assert tuned_model.num_parameters() == model.num_parameters()
     assert (tuned / "checkpoint" / vocabulary.FILE).read_bytes() == words.path.read_bytes()
 
     best = files / "best.tsv"
@@ -116,7 +116,7 @@ def test_a_short_training_learns_resumes_and_converts(
 def test_a_training_goes_on_where_it_ended(files: Path) -> None:
     """Weights, average, moments and step: of two steps and one more, as of three in a row."""
     out = train(files, "run", "--steps", "2")
-    state = store.load(out)
+    state = training_state.load(out)
     assert state is not None
     trainer = prepared(files, out)
     trainer.resume()
@@ -151,11 +151,11 @@ def test_a_training_that_gets_worse_ends_with_its_best_weights(files: Path) -> N
         trainer.save()
         again = prepared(files, files / "worse", "--patience", "3")
         again.resume()
-        for found in (trainer, again):
-            assert all(torch.equal(value, kept[name]) for name, value in found.weights.items())
-    assert trainer._stopped
+        for resumed in (trainer, again):
+            assert all(torch.equal(value, kept[name]) for name, value in resumed.weights.items())
+    assert trainer._is_stopped
     last.resume()
-    assert not last._stopped
+    assert not last._is_stopped
     assert last.weights is last.average.weights()
 
 
@@ -198,15 +198,15 @@ def test_a_directory_with_another_training_is_not_gone_on_with(
 def test_pairs_alone_are_trained_on_in_equal_shares(files: Path) -> None:
     """Without a word on shares, of tasks of one's own; the checkpoint tells them in that order."""
     pytest.importorskip("matplotlib", reason="needs the train extra")
-    own = [Pair("title", "rice cooking", "How to cook rice"), *TRAIN]
-    pairs.write(files / "own.tsv", own * 4)
+    examples = [Pair("title", "rice cooking", "How to cook rice"), *TRAIN]
+    pairs.write(files / "own.tsv", examples * 4)
     arguments = ["--pairs", str(files / "own.tsv"), "--out", str(files / "own"), "--steps", "2"]
     assert script("train").main([*arguments, *TINY]) == 0
     config = json.loads((files / "own" / "checkpoint" / "config.json").read_text(encoding="utf-8"))
     assert config["t5serve_prefixes"] == {"title": "title: ", "fix": "fix: "}
-    options = script("train").parser().parse_args(arguments)
+    options = script("train").build_parser().parse_args(arguments)
     both = {"title": 1.0, "fix": 1.0}
-    assert script("train")._shares(options, ["title", "fix"]) == {"early": both, "late": both}
+    assert script("train")._parse_shares(options, ["title", "fix"]) == {"early": both, "late": both}
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -221,10 +221,10 @@ def test_what_transformers_5_saved_is_computed_right_or_refused(
     config |= {"scale_decoder_outputs": scaled, "transformers_version": "5.23.0"}
     path.write_text(json.dumps(config), encoding="utf-8")
     if trainable:
-        assert shape.load(directory).config.tie_word_embeddings
+        assert t5_model.load(directory).config.tie_word_embeddings
     else:
         with pytest.raises(ValueError, match="not trained here"):
-            shape.load(directory)
+            t5_model.load(directory)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -235,7 +235,7 @@ def test_a_head_of_its_own_that_transformers_5_saved_stays_one(tmp_path: Path) -
     config |= {"tie_word_embeddings": True, "scale_decoder_outputs": False}
     config["transformers_version"] = "5.23.0"
     path.write_text(json.dumps(config), encoding="utf-8")
-    model = shape.load(directory)
+    model = t5_model.load(directory)
     assert not model.config.tie_word_embeddings
     head = torch.from_numpy(tiny.tensors("gated_untied")["lm_head.weight"])
     assert torch.equal(model.lm_head.weight, head)
@@ -246,8 +246,8 @@ def prepared(files: Path, out: Path, *options: str) -> Any:
     data = ("--pairs", str(files / "train.tsv"), "--valid", str(files / "valid.tsv"))
     shares = ("--early", "fix=1", "--late", "fix=1", "--steps", "9")
     arguments = [*data, *shares, "--out", str(out), *TINY, *options]
-    found = script("train")
-    return found._prepared(found.parser().parse_args(arguments))[0]
+    module = script("train")
+    return module._prepare(module.build_parser().parse_args(arguments))[0]
 
 
 @pytest.mark.parametrize(
@@ -267,16 +267,16 @@ def prepared(files: Path, out: Path, *options: str) -> Any:
 def test_what_cannot_be_trained_is_refused_at_once(
     files: Path, arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = ["--pairs", str(files / "train.tsv"), "--out", str(files / "refused"), *TINY]
-    assert script("train").main([*given, *arguments]) == 2
+    fixed = ["--pairs", str(files / "train.tsv"), "--out", str(files / "refused"), *TINY]
+    assert script("train").main([*fixed, *arguments]) == 2
     assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("load", "own", "threads"), [(0.0, 4, 4), (4.0, 4, 4), (5.0, 4, 3), (4.0, 2, 2), (9.0, 1, 1)]
+    ("load", "used", "count"), [(0.0, 4, 4), (4.0, 4, 4), (5.0, 4, 3), (4.0, 2, 2), (9.0, 1, 1)]
 )
-def test_threads_are_what_other_work_leaves_free(load: float, own: int, threads: int) -> None:
-    assert cores.free(load, own, 4) == threads
+def test_threads_are_what_other_work_leaves_free(load: float, used: int, count: int) -> None:
+    assert threads.count_free(load, used, 4) == count
 
 
 def test_a_batch_is_padded_shifted_and_masked() -> None:
@@ -300,11 +300,11 @@ def test_batches_hold_examples_of_like_length() -> None:
 
 def test_the_loss_is_transformers_own() -> None:
     torch.manual_seed(0)
-    model = shape.build(shape.Shape(64, 64, 1, 1, 1), 40).eval()
+    model = t5_model.build(t5_model.Shape(64, 64, 1, 1, 1), 40).eval()
     batch = collate([Example([5, 6, 1], [7, 1]), Example([8, 1], [9, 10, 1])])
     labels = batch.target.masked_fill(batch.target == 0, -100)
     expected = model(input_ids=batch.source, attention_mask=batch.mask, labels=labels).loss
-    mean, count = loss(model, batch)
+    mean, count = compute_loss(model, batch)
     assert count == 5
     torch.testing.assert_close(mean, expected)
 
@@ -326,9 +326,9 @@ def test_the_average_follows_the_weights() -> None:
     for _ in range(20):
         average.update(model)
     assert float(average.weights()["weight"]) == pytest.approx(1.0, abs=1e-3)
-    other = Average(model)
-    other.restore(average.state())
-    assert other.state() == average.state()
+    restored = Average(model)
+    restored.restore(average.state())
+    assert restored.state() == average.state()
 
 
 def test_like_words_start_near_each_other(tmp_path: Path) -> None:
@@ -339,7 +339,9 @@ def test_like_words_start_near_each_other(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     known = {words.piece(index): generator.normal(size=16) for index in range(3, 20)}
     known[words.piece(4)] = known[words.piece(3)] + 0.01
-    count = vectors.start(rows, words, {k: v.astype("f4") for k, v in known.items()}, 0.9)
+    count = word_vectors.initialise_embedding(
+        rows, words, {k: v.astype("f4") for k, v in known.items()}, 0.9
+    )
     assert count >= 17  # of a letter in the list, its capital starts from it too
     assert torch.equal(rows[:3], before[:3])
     near = torch.nn.functional.cosine_similarity(rows[3], rows[4], dim=0)
@@ -348,7 +350,7 @@ def test_like_words_start_near_each_other(tmp_path: Path) -> None:
 
 
 def test_a_state_that_is_not_there_is_none(tmp_path: Path) -> None:
-    assert store.load(tmp_path) is None
-    store.save(tmp_path, {"step": 3})
-    assert store.load(tmp_path) == {"step": 3}
-    assert [path.name for path in tmp_path.iterdir()] == [store.FILE]
+    assert training_state.load(tmp_path) is None
+    training_state.save(tmp_path, {"step": 3})
+    assert training_state.load(tmp_path) == {"step": 3}
+    assert [path.name for path in tmp_path.iterdir()] == [training_state.FILE]

@@ -1,1 +1,1 @@
-"""The engines that are compared, each used in a process of its own (`t5bench.child`)."""
+"""The engines to compare. Each runs in a separate process, `t5bench.child`."""

@@ -1,4 +1,4 @@
-"""CTranslate2."""
+"""Runs CTranslate2."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from t5bench.engine import Generated
 
 
 class CTranslate2:
-    """A directory that ct2-transformers-converter wrote."""
+    """A model in a directory that ct2-transformers-converter wrote."""
 
     def __init__(self, path: str, threads: int, compute_type: str) -> None:
         self._translator = ctranslate2.Translator(
@@ -23,7 +23,7 @@ class CTranslate2:
         self._ids = {piece: index for index, piece in enumerate(self._pieces)}
 
     def generate(self, ids: Sequence[int], tokens: int, *, fixed: bool) -> Generated:
-        """Greedy."""
+        """See `Engine`."""
         (result,) = self._translator.translate_batch(
             [[self._pieces[token] for token in ids]],
             beam_size=1,

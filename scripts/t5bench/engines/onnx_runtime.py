@@ -1,4 +1,4 @@
-"""ONNX Runtime through optimum-onnx."""
+"""Runs ONNX Runtime through optimum-onnx."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import onnxruntime
 from optimum.onnxruntime import ORTModelForSeq2SeqLM
 
 from t5bench.engine import Generated
-from t5bench.engines.pytorch import greedy
+from t5bench.engines.pytorch import decode_greedily
 
 
 class OnnxRuntime:
-    """A directory that optimum-cli exported, or quantised.
+    """A model in a directory that optimum-cli exported or quantised.
 
     Args:
-        path: the directory.
-        threads: within an operator.
-        suffix: of the files' names: `_quantized`, or nothing.
-        merged: one decoder for the first step and the others, or two.
-        io_binding: outputs stay in ONNX Runtime's memory between the steps.
+        path: The directory.
+        threads: Threads of one operator.
+        suffix: The suffix of the files' names: `_quantized` or empty.
+        merged: Whether one decoder runs the first and the later steps, or two decoders.
+        io_binding: Whether outputs stay in ONNX Runtime's memory between steps.
     """
 
     def __init__(
@@ -49,5 +49,5 @@ class OnnxRuntime:
         )
 
     def generate(self, ids: Sequence[int], tokens: int, *, fixed: bool) -> Generated:
-        """Greedy."""
-        return Generated(greedy(self._model, ids, tokens, fixed=fixed))
+        """See `Engine`."""
+        return Generated(decode_greedily(self._model, ids, tokens, fixed=fixed))

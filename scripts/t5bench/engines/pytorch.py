@@ -1,4 +1,4 @@
-"""transformers on PyTorch."""
+"""Runs transformers on PyTorch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from t5bench.engine import Generated
 
 
 class PyTorch:
-    """A checkpoint in a type by torch's name (`float32`, `bfloat16`)."""
+    """A checkpoint, loaded in a torch dtype (`float32`, `bfloat16`)."""
 
     def __init__(self, path: str, threads: int, dtype: str) -> None:
         torch.set_num_threads(threads)
@@ -20,22 +20,28 @@ class PyTorch:
         self._model.eval()
 
     def generate(self, ids: Sequence[int], tokens: int, *, fixed: bool) -> Generated:
-        """Greedy."""
-        return Generated(greedy(self._model, ids, tokens, fixed=fixed))
+        """See `Engine`."""
+        return Generated(decode_greedily(self._model, ids, tokens, fixed=fixed))
 
 
-def greedy(model: Any, ids: Sequence[int], tokens: int, *, fixed: bool) -> list[int]:  # noqa: ANN401
-    """What transformers' `generate` says, of its own models and of those that look like them."""
-    given = torch.tensor([list(ids)])
+def decode_greedily(
+    model: Any,  # noqa: ANN401 - of transformers, or of optimum with the same interface
+    ids: Sequence[int],
+    tokens: int,
+    *,
+    fixed: bool,
+) -> list[int]:
+    """Returns the output of transformers' `generate`, without the decoder's start token."""
+    input_ids = torch.tensor([list(ids)])
     with torch.inference_mode():
         output = model.generate(
-            input_ids=given,
-            attention_mask=torch.ones_like(given),
+            input_ids=input_ids,
+            attention_mask=torch.ones_like(input_ids),
             do_sample=False,
             num_beams=1,
             min_new_tokens=tokens if fixed else None,
             max_new_tokens=tokens,
             use_cache=True,
         )
-    found: list[int] = output[0, 1:].tolist()  # the first one is the decoder's start
-    return found
+    output_ids: list[int] = output[0, 1:].tolist()
+    return output_ids

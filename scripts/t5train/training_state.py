@@ -1,4 +1,7 @@
-"""A training's state on disk: written beside and renamed, so that a whole one is always there."""
+"""The state of a training on disk.
+
+The file is written under another name and renamed, so that a complete state always exists.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,18 @@ FILE = "state.pt"
 
 
 def save(directory: Path, state: dict[str, Any]) -> None:
-    """Replaces the state."""
-    beside = directory / f"{FILE}.new"
-    torch.save(state, beside)
-    beside.replace(directory / FILE)
+    """Replaces the saved state."""
+    temporary = directory / f"{FILE}.new"
+    torch.save(state, temporary)
+    temporary.replace(directory / FILE)
 
 
 def load(directory: Path) -> dict[str, Any] | None:
-    """The state that was saved last; None when there is none."""
+    """Returns the state that was saved last; None if no state was saved.
+
+    Raises:
+        TypeError: The file has no training state.
+    """
     path = directory / FILE
     if not path.is_file():
         return None

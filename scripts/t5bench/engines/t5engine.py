@@ -1,4 +1,4 @@
-"""This engine without the service around it: what a worker does for one request."""
+"""Runs this engine without the service, as a worker does for one request."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from t5engine.worker.loop import advance, warm_up
 from t5engine.worker.model import load
 
 
-class Own:
-    """A GGUF file, loaded as a worker does it."""
+class T5Engine:
+    """A GGUF file, loaded as in a worker."""
 
     def __init__(self, path: str, threads: int) -> None:
         config = WorkerConfig(path, threads, [], max_input_tokens=512)
@@ -31,7 +31,7 @@ class Own:
         warm_up(self._model)
 
     def generate(self, ids: Sequence[int], tokens: int, *, fixed: bool) -> Generated:
-        """Greedy."""
+        """See `Engine`."""
         bias = {self._model.vocabulary.eos: -100.0} if fixed else {}
         config = GenerationConfig(max_tokens=tokens, logit_bias=bias)
         generation = Generation(wire.Generate(0, config, ids=list(ids)), self._model, 0)

@@ -1,0 +1,23 @@
+"""What an evaluation sends to a model, and what comes back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from t5serve.reformulation.options import Options
+
+
+@dataclass(frozen=True)
+class Request:
+    """One query, and the options to reformulate it with."""
+
+    query: str
+    options: Options
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Reformulations, best first; only the query if the model gave no usable output."""
+
+    texts: list[str]
+    fell_back: bool = False
