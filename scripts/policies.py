@@ -23,9 +23,9 @@ from t5engine.pool.engine import Engine
 from t5gguf import size
 from t5gguf.convert import Converter
 from t5gguf.errors import ConversionError
-from t5gguf.quantize import group_types
+from t5gguf.quantize import expand_group_type
 from t5gguf.tensor_map import Role
-from t5gguf.verify import MAX_INPUT_TOKENS, Figures
+from t5gguf.verify import MAX_INPUT_TOKENS, LogitComparison
 from t5gguf.writer import Provenance
 from t5serve.concurrency import gather
 
@@ -43,12 +43,12 @@ TIMEOUT = 3600.0  # seconds that the last query may wait for the others
 
 @dataclass(frozen=True)
 class Row:
-    """One policy's file: bytes, those that a step reads, figures, each query's answer in ids."""
+    """One policy's file: bytes, those that a step reads, logit error, each answer in ids."""
 
     policy: str
     size: int
     step: int
-    figures: Figures
+    comparison: LogitComparison
     answers: list[list[int]]
 
 
@@ -80,8 +80,8 @@ def _measure(options: argparse.Namespace) -> list[Row]:
             file_type, types = parse(policy)
             written = converter.convert(path, file_type, types=types, force=True, progress=False)
             answers = asyncio.run(_answers(path, inputs, options.max_tokens))
-            step = size.step(written.tensors)
-            rows.append(Row(policy, written.size, step, written.figures, answers))
+            step = size.sum_step_bytes(written.tensors)
+            rows.append(Row(policy, written.size, step, written.comparison, answers))
     return rows
 
 
@@ -95,7 +95,7 @@ def parse(policy: str) -> tuple[str, dict[Role, Type]]:
     types: dict[Role, Type] = {}
     for group in groups:
         name, _, kind = group.partition("=")
-        types |= group_types(name, kind)
+        types |= expand_group_type(name, kind)
     return file_type, types
 
 
@@ -119,7 +119,7 @@ def table(rows: Sequence[Row]) -> str:
         same = sum(map(list.__eq__, row.answers, rows[0].answers)) / len(row.answers)
         lines.append(
             f"| {row.policy} | {row.size / 1e6:.2f} MB | {row.step / 1e6:.2f} MB "
-            f"| {row.figures.rms:.4f} | {row.figures.agreement:.1%} | {same:.1%} |"
+            f"| {row.comparison.rms:.4f} | {row.comparison.agreement:.1%} | {same:.1%} |"
         )
     return "\n".join(lines)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from t5bench import environment, shapes
 from t5bench.errors import BenchError
-from t5gguf.checkpoint import Config
+from t5gguf.config import Config
 from t5gguf.convert import QUERIES, Converter
 from t5gguf.vocab import Vocabulary
 from t5gguf.writer import Provenance
@@ -76,7 +76,7 @@ class Files:
         return self.directory / f"{kind}.gguf"
 
     def figures(self, kind: str) -> dict[str, float]:
-        """How far its logits are off, as t5gguf verified it; see `t5gguf.verify.Figures`."""
+        """How far its logits are off, as t5gguf verified it; see `t5gguf.verify`."""
         text = self.gguf(kind).with_suffix(".json").read_text(encoding="utf-8")
         found: dict[str, float] = json.loads(text)
         return found
@@ -96,7 +96,7 @@ class Files:
         for kind in missing:
             print(f"{self.gguf(kind)}: making it", flush=True)
             written = converter.convert(self.gguf(kind), kind, progress=False)
-            figures = json.dumps(asdict(written.figures))
+            figures = json.dumps(asdict(written.comparison))
             self.gguf(kind).with_suffix(".json").write_text(figures, encoding="utf-8")
 
     def ctranslate2(self) -> Path:

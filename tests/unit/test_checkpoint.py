@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from support import tiny
 from support.samples import T5_BASE, write_json
-from t5gguf.checkpoint import ARCHITECTURES, Checkpoint, Config
+from t5gguf.checkpoint import Checkpoint
+from t5gguf.config import ARCHITECTURES, Config
 from t5gguf.errors import ConversionError
 
 CONFIG_JSON: dict[str, object] = {
@@ -112,7 +113,7 @@ def test_opening_reads_no_weights(tmp_path: Path) -> None:
 
 def test_hashes_are_of_every_weight_file(tmp_path: Path) -> None:
     checkpoint = Checkpoint.open(tiny.build("tied_relu", tmp_path, shards=2))
-    assert checkpoint.sha256() == {
+    assert checkpoint.hash_weights() == {
         name: hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
         for name in ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
     }
@@ -123,7 +124,7 @@ def test_fields_that_t5_base_lacks_have_hugging_faces_defaults(tmp_path: Path) -
     config = load_config(tmp_path)
     assert config == T5_BASE
     assert config.output_scale == pytest.approx(768**-0.5)
-    assert not config.bias_in_every_layer
+    assert not config.has_bias_per_layer
 
 
 def test_null_fields_have_the_defaults_too(tmp_path: Path) -> None:
@@ -141,7 +142,7 @@ def test_the_decoder_starts_with_the_padding_unless_told_otherwise(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("architecture", "is_gated", "tied", "bias_in_every_layer"),
+    ("architecture", "is_gated", "tied", "has_bias_per_layer"),
     [
         ("T5WithLMHeadModel", False, True, False),
         ("MT5ForConditionalGeneration", True, False, False),
@@ -149,13 +150,13 @@ def test_the_decoder_starts_with_the_padding_unless_told_otherwise(tmp_path: Pat
     ],
 )
 def test_defaults_follow_the_architecture(
-    tmp_path: Path, architecture: str, *, is_gated: bool, tied: bool, bias_in_every_layer: bool
+    tmp_path: Path, architecture: str, *, is_gated: bool, tied: bool, has_bias_per_layer: bool
 ) -> None:
     """mT5 and UMT5 are gated without saying so, and of these only mT5 is untied."""
     config = load_config(tmp_path, architectures=[architecture])
     assert config.is_gated is is_gated
     assert config.tie_word_embeddings is tied
-    assert config.bias_in_every_layer is bias_in_every_layer
+    assert config.has_bias_per_layer is has_bias_per_layer
 
 
 @pytest.mark.parametrize(
@@ -190,9 +191,9 @@ def test_what_transformers_5_saves_is_read_as_it_computes(
     names = ["shared.weight", *(["lm_head.weight"] if own_head else [])]
     rows = np.ones((8, 64), np.float32)
     write_safetensors(tmp_path / "model.safetensors", dict.fromkeys(names, ("F32", rows)))
-    found = Checkpoint.open(tmp_path).config
-    assert found.tie_word_embeddings is tied
-    assert found.output_scale == pytest.approx(output_scale)
+    config = Checkpoint.open(tmp_path).config
+    assert config.tie_word_embeddings is tied
+    assert config.output_scale == pytest.approx(output_scale)
 
 
 def test_an_untied_head_is_not_scaled(tmp_path: Path) -> None:
@@ -233,7 +234,7 @@ def test_every_fault_of_the_config_is_named_at_once(tmp_path: Path) -> None:
         "  d_ff is -1, expected int",
         "  d_kv is None, expected int",
         "  d_model is '768', expected int",
-        "  feed_forward_proj 'gated-silu' is unknown to llama.cpp, which takes relu and gated-gelu",
+        "  feed_forward_proj is 'gated-silu', but llama.cpp supports only relu and gated-gelu",
         "  layer_norm_epsilon is 'small', expected float",
         "  num_heads is True, expected int",
         "  relative_attention_num_buckets is 2, expected a multiple of 4",
@@ -248,7 +249,7 @@ def test_special_ids_lie_within_the_vocabulary(tmp_path: Path, name: str) -> Non
     assert getattr(load_config(tmp_path, **{name: 32127}), name) == 32127
     with pytest.raises(ConversionError) as error:
         load_config(tmp_path, **{name: 32128})
-    assert str(error.value).splitlines()[1:] == [f"  {name} is 32128, but vocab_size 32128"]
+    assert str(error.value).splitlines()[1:] == [f"  {name} is 32128, but vocab_size is 32128"]
 
 
 @pytest.mark.parametrize(
@@ -259,8 +260,8 @@ def test_special_ids_lie_within_the_vocabulary(tmp_path: Path, name: str) -> Non
         ("architectures", [], "architecture None is not one of"),
         ("architectures", [["T5ForConditionalGeneration"]], "architecture .* is not one of"),
         ("architectures", "T5ForConditionalGeneration", "architecture None is not one of"),
-        ("feed_forward_proj", ["relu"], r"feed_forward_proj \['relu'\] is unknown"),
-        ("feed_forward_proj", {}, r"feed_forward_proj \{\} is unknown"),
+        ("feed_forward_proj", ["relu"], r"feed_forward_proj is \['relu'\], but"),
+        ("feed_forward_proj", {}, r"feed_forward_proj is \{\}, but"),
         ("relative_attention_num_buckets", 2, "buckets is 2, expected a multiple of 4"),
         ("relative_attention_num_buckets", 30, "buckets is 30, expected a multiple of 4"),
         ("relative_attention_num_buckets", "32", "buckets is '32', expected int"),
@@ -358,21 +359,21 @@ def test_a_tensor_in_two_shards_is_refused(tmp_path: Path) -> None:
 
 
 def test_truncated_weights_are_refused_on_opening(tmp_path: Path) -> None:
-    """A download that broke off is found before anything is computed."""
+    """A download that broke off is config before anything is computed."""
     tiny.build("tied_relu", tmp_path)
     path = tmp_path / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(ConversionError, match=r"is truncated: \S+ ends beyond its end"):
+    with pytest.raises(ConversionError, match=r"is truncated: \S+ ends after the end of the file"):
         Checkpoint.open(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"shape": [3]}, "x has 16 bytes, not 12"),
-        ({"shape": [2, 2, 2]}, "x has 16 bytes, not 32"),
-        ({"dtype": "F16"}, "x has 16 bytes, not 8"),
-        ({"data_offsets": [16, 0]}, "x has a shape or place that is no whole number"),
+        ({"shape": [3]}, "x has 16 bytes, expected 12"),
+        ({"shape": [2, 2, 2]}, "x has 16 bytes, expected 32"),
+        ({"dtype": "F16"}, "x has 16 bytes, expected 8"),
+        ({"data_offsets": [16, 0]}, "x has a shape or an offset that is no whole number"),
         ({"data_offsets": [-16, 0]}, "x lies in the header"),
         ({"data_offsets": [0]}, "is not a safetensors file"),
         ({"shape": [None]}, "no whole number"),
@@ -383,7 +384,7 @@ def test_truncated_weights_are_refused_on_opening(tmp_path: Path) -> None:
 def test_a_tensor_whose_bytes_do_not_fit_its_shape_is_refused_on_opening(
     tmp_path: Path, change: dict[str, object], message: str
 ) -> None:
-    """Else it would be found when it is loaded, with a traceback, after a while of work."""
+    """Else it would be config when it is loaded, with a traceback, after a while of work."""
     header = {"x": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]} | change}
     text = json.dumps(header).encode()
     path = tmp_path / "model.safetensors"
@@ -393,7 +394,7 @@ def test_a_tensor_whose_bytes_do_not_fit_its_shape_is_refused_on_opening(
         Checkpoint.open(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"<html>not found</html>", b"\2\0\0\0\0\0\0\0[]"])
+@pytest.mark.parametrize("content", [b"", b"<html>not config</html>", b"\2\0\0\0\0\0\0\0[]"])
 def test_weights_in_no_known_format_are_refused(tied: Path, tmp_path: Path, content: bytes) -> None:
     """An empty file, a web page under the weights' name, and a header that is no object."""
     (tmp_path / "config.json").write_bytes((tied / "config.json").read_bytes())

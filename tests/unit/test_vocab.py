@@ -10,7 +10,8 @@ from sentencepiece import sentencepiece_model_pb2
 from support import tiny
 from support.samples import T5_BASE, read_proto, tokenizer_json, write_json
 from t5gguf.errors import ConversionError
-from t5gguf.vocab import ADDED_SCORE, UNUSED_SCORE, Vocabulary
+from t5gguf.tokenizer_files import ADDED_SCORE
+from t5gguf.vocab import UNUSED_SCORE, Vocabulary
 
 PIECE = sentencepiece_model_pb2.ModelProto.SentencePiece
 ROWS = 384
@@ -47,10 +48,10 @@ def test_pieces_keep_their_texts_scores_and_types(directory: Path) -> None:
     pieces = read_proto(directory / "spiece.model").pieces
     vocabulary = Vocabulary.load(directory, CONFIG, ROWS)
     assert vocabulary.tokens[:3] == ("<pad>", "</s>", "<unk>")
-    assert vocabulary.types[:3] == (TokenType.CONTROL, TokenType.CONTROL, TokenType.UNKNOWN)
+    assert vocabulary.token_types[:3] == (TokenType.CONTROL, TokenType.CONTROL, TokenType.UNKNOWN)
     assert list(vocabulary.tokens[:200]) == [piece.piece for piece in pieces]
     assert list(vocabulary.scores[:200]) == [piece.score for piece in pieces]
-    assert set(vocabulary.types[3:200]) == {TokenType.NORMAL}
+    assert set(vocabulary.token_types[3:200]) == {TokenType.NORMAL}
     assert (vocabulary.eos_token_id, vocabulary.unk_token_id) == (1, 2)
 
 
@@ -65,7 +66,7 @@ def test_the_normalizer_is_kept(directory: Path) -> None:
 
 def test_every_row_has_a_token(directory: Path) -> None:
     vocabulary = Vocabulary.load(directory, CONFIG, ROWS)
-    assert len(vocabulary.tokens) == len(vocabulary.scores) == len(vocabulary.types) == ROWS
+    assert len(vocabulary.tokens) == len(vocabulary.scores) == len(vocabulary.token_types) == ROWS
     assert len(set(vocabulary.tokens)) == ROWS
 
 
@@ -74,14 +75,14 @@ def test_sentinels_are_named_without_a_file_that_names_them(directory: Path) -> 
     vocabulary = Vocabulary.load(directory, CONFIG, ROWS)
     assert vocabulary.tokens[200] == "<extra_id_99>"
     assert vocabulary.tokens[299] == "<extra_id_0>"
-    assert set(vocabulary.types[200:300]) == {TokenType.USER_DEFINED}
+    assert set(vocabulary.token_types[200:300]) == {TokenType.USER_DEFINED}
     assert set(vocabulary.scores[200:300]) == {ADDED_SCORE}
 
 
 def test_rows_beyond_the_tokens_are_unused(directory: Path) -> None:
     vocabulary = Vocabulary.load(directory, CONFIG, ROWS)
     assert vocabulary.tokens[300] == "[PAD300]"
-    assert set(vocabulary.types[300:]) == {TokenType.UNUSED}
+    assert set(vocabulary.token_types[300:]) == {TokenType.UNUSED}
     assert set(vocabulary.scores[300:]) == {UNUSED_SCORE}
 
 
@@ -90,7 +91,7 @@ def test_a_model_without_room_has_no_sentinels(directory: Path) -> None:
     config = dataclasses.replace(CONFIG, vocab_size=256)
     vocabulary = Vocabulary.load(directory, config, ROWS)
     assert not any(token.startswith("<extra_id_") for token in vocabulary.tokens)
-    assert set(vocabulary.types[200:]) == {TokenType.UNUSED}
+    assert set(vocabulary.token_types[200:]) == {TokenType.UNUSED}
 
 
 def test_the_number_of_sentinels_may_be_said(directory: Path) -> None:
@@ -108,7 +109,7 @@ def test_added_tokens_take_their_names_from_added_tokens_json(directory: Path) -
         "<extra_id_98>",
         "<query>",
     ]
-    assert vocabulary.types[305] is TokenType.USER_DEFINED
+    assert vocabulary.token_types[305] is TokenType.USER_DEFINED
     assert vocabulary.scores[305] == ADDED_SCORE
 
 
@@ -117,25 +118,25 @@ def test_added_tokens_beyond_the_vocabulary_are_ignored(directory: Path) -> None
     write_json(directory / "added_tokens.json", {"<last>": 319, "<beyond>": 320})
     vocabulary = Vocabulary.load(directory, CONFIG, ROWS)
     assert vocabulary.tokens[319:321] == ("<last>", "[PAD320]")
-    assert vocabulary.types[320] is TokenType.UNUSED
+    assert vocabulary.token_types[320] is TokenType.UNUSED
 
 
-@pytest.mark.parametrize("kind", ["pieces", "added_tokens.json", "tokenizer_config.json"])
-def test_sentinels_that_are_named_are_not_added_again(directory: Path, kind: str) -> None:
+@pytest.mark.parametrize("source", ["pieces", "added_tokens.json", "tokenizer_config.json"])
+def test_sentinels_that_are_named_are_not_added_again(directory: Path, source: str) -> None:
     """Two ids for `<extra_id_0>` make llama.cpp abort; so 100 more must not follow the named."""
     path = directory / "spiece.model"
-    if kind == "pieces":
+    if source == "pieces":
         proto = read_proto(path)
         proto.pieces.add(piece="<extra_id_0>", score=0.0, type=PIECE.USER_DEFINED)
         path.write_bytes(proto.SerializeToString())
-    elif kind == "added_tokens.json":
-        write_json(directory / kind, {"<extra_id_0>": 200})
+    elif source == "added_tokens.json":
+        write_json(directory / source, {"<extra_id_0>": 200})
     else:
         table = {"200": {"content": "<extra_id_0>"}}
-        write_json(directory / kind, {"added_tokens_decoder": table})
+        write_json(directory / source, {"added_tokens_decoder": table})
     vocabulary = Vocabulary.load(directory, CONFIG, ROWS)
     assert vocabulary.tokens[200:202] == ("<extra_id_0>", "[PAD201]")
-    assert set(vocabulary.types[201:]) == {TokenType.UNUSED}
+    assert set(vocabulary.token_types[201:]) == {TokenType.UNUSED}
 
 
 def test_added_tokens_take_their_names_from_tokenizer_config_json(directory: Path) -> None:
@@ -148,8 +149,8 @@ def test_added_tokens_take_their_names_from_tokenizer_config_json(directory: Pat
     write_json(directory / "tokenizer_config.json", {"added_tokens_decoder": table})
     vocabulary = Vocabulary.load(directory, CONFIG, ROWS)
     assert vocabulary.tokens[310] == "<query>"
-    assert vocabulary.types[310] is TokenType.USER_DEFINED
-    assert vocabulary.types[:3] == (TokenType.CONTROL, TokenType.CONTROL, TokenType.UNKNOWN)
+    assert vocabulary.token_types[310] is TokenType.USER_DEFINED
+    assert vocabulary.token_types[:3] == (TokenType.CONTROL, TokenType.CONTROL, TokenType.UNKNOWN)
 
 
 def test_encoding_ends_with_the_end_mark_and_adds_no_start(directory: Path) -> None:
@@ -184,8 +185,8 @@ def test_sentinels_in_a_text_are_their_ids(directory: Path, spiece: Path, sentin
 def test_suppressed_are_all_but_text_and_the_end_mark(directory: Path) -> None:
     """A query must not contain padding, `<unk>` or a sentinel, and it must be able to end."""
     vocabulary = Vocabulary.load(directory, CONFIG, ROWS)
-    assert vocabulary.suppressed(320) == [0, 2, *range(200, 320)]
-    assert vocabulary.suppressed(3) == [0, 2]
+    assert vocabulary.select_suppressed_ids(320) == [0, 2, *range(200, 320)]
+    assert vocabulary.select_suppressed_ids(3) == [0, 2]
 
 
 def test_sentinels_among_ordinary_pieces_are_suppressed(directory: Path) -> None:
@@ -195,13 +196,13 @@ def test_sentinels_among_ordinary_pieces_are_suppressed(directory: Path) -> None
     proto.pieces.add(piece="\u2581<extra_id_0>", score=-15.0)
     path.write_bytes(proto.SerializeToString())
     vocabulary = Vocabulary.load(directory, CONFIG, ROWS)
-    assert vocabulary.types[200] is TokenType.NORMAL
-    assert 200 in vocabulary.suppressed(320)
+    assert vocabulary.token_types[200] is TokenType.NORMAL
+    assert 200 in vocabulary.select_suppressed_ids(320)
 
 
 def test_the_source_is_hashed(directory: Path) -> None:
     content = (directory / "spiece.model").read_bytes()
-    assert Vocabulary.load(directory, CONFIG, ROWS).sha256() == {
+    assert Vocabulary.load(directory, CONFIG, ROWS).hash_source() == {
         "spiece.model": hashlib.sha256(content).hexdigest()
     }
 
@@ -213,17 +214,17 @@ def test_tokenizer_model_is_another_name_of_spiece_model(directory: Path) -> Non
 
 def test_tokenizer_json_gives_the_same_vocabulary(spiece: Path, directory: Path) -> None:
     """Recent checkpoints are published without spiece.model."""
-    wanted = Vocabulary.load(directory, CONFIG, ROWS)
+    expected = Vocabulary.load(directory, CONFIG, ROWS)
     (directory / "spiece.model").unlink()
     write_json(directory / "tokenizer.json", tokenizer_json(spiece))
-    found = Vocabulary.load(directory, CONFIG, ROWS)
-    assert found.source.name == "tokenizer.json"
-    assert found.tokens == wanted.tokens
-    assert found.scores == wanted.scores
-    assert found.types == wanted.types
-    assert found.precompiled_charsmap == wanted.precompiled_charsmap
-    assert found.unk_token_id == wanted.unk_token_id
-    assert [found.encode(text) for text in TEXTS] == [wanted.encode(text) for text in TEXTS]
+    loaded = Vocabulary.load(directory, CONFIG, ROWS)
+    assert loaded.source.name == "tokenizer.json"
+    assert loaded.tokens == expected.tokens
+    assert loaded.scores == expected.scores
+    assert loaded.token_types == expected.token_types
+    assert loaded.precompiled_charsmap == expected.precompiled_charsmap
+    assert loaded.unk_token_id == expected.unk_token_id
+    assert [loaded.encode(text) for text in TEXTS] == [expected.encode(text) for text in TEXTS]
 
 
 def test_sentinels_among_the_pieces_of_tokenizer_json_are_no_text(
@@ -234,9 +235,9 @@ def test_sentinels_among_the_pieces_of_tokenizer_json_are_no_text(
     vocabulary = Vocabulary.load(tmp_path, CONFIG, ROWS)
     assert vocabulary.tokens[200] == "<extra_id_99>"
     assert vocabulary.tokens[300] == "[PAD300]"
-    assert set(vocabulary.types[200:300]) == {TokenType.USER_DEFINED}
+    assert set(vocabulary.token_types[200:300]) == {TokenType.USER_DEFINED}
     assert set(vocabulary.scores[200:300]) == {ADDED_SCORE}
-    assert vocabulary.suppressed(320) == [0, 2, *range(200, 320)]
+    assert vocabulary.select_suppressed_ids(320) == [0, 2, *range(200, 320)]
 
 
 def test_spiece_model_is_preferred_to_tokenizer_json(directory: Path) -> None:
@@ -280,7 +281,7 @@ def test_whitespace_as_a_suffix_is_refused(directory: Path) -> None:
 
 
 def test_a_file_that_is_no_model_is_refused(directory: Path) -> None:
-    (directory / "spiece.model").write_bytes(b"<html>not found</html>")
+    (directory / "spiece.model").write_bytes(b"<html>not loaded</html>")
     with pytest.raises(ConversionError, match="is not a SentencePiece model"):
         Vocabulary.load(directory, CONFIG, ROWS)
 
@@ -295,7 +296,7 @@ def test_an_empty_file_is_refused(directory: Path) -> None:
 def test_more_pieces_than_the_model_has_are_refused(directory: Path) -> None:
     """The tokenizer of another model would index past the embedding, padded rows or not."""
     config = dataclasses.replace(CONFIG, vocab_size=199)
-    with pytest.raises(ConversionError, match=r"spiece\.model: 200 pieces, vocab_size is 199"):
+    with pytest.raises(ConversionError, match=r"spiece\.model has 200 pieces, but .* is 199"):
         Vocabulary.load(directory, config, 256)
     Vocabulary.load(directory, dataclasses.replace(CONFIG, vocab_size=200), 256)
 
@@ -318,7 +319,7 @@ def test_one_text_for_two_ids_is_refused(directory: Path, spiece: Path, source: 
         write_json(directory / "tokenizer.json", document)
     with pytest.raises(ConversionError) as error:
         Vocabulary.load(directory, CONFIG, ROWS)
-    assert str(error.value).endswith(f": one text for several ids: {text!r}")
+    assert str(error.value).endswith(f": several ids have the same text: {text!r}")
 
 
 def test_a_model_that_sentencepiece_refuses_is_refused(directory: Path) -> None:
@@ -326,7 +327,7 @@ def test_a_model_that_sentencepiece_refuses_is_refused(directory: Path) -> None:
     proto = read_proto(path)
     proto.pieces.add(piece="", score=-3.0)
     path.write_bytes(proto.SerializeToString())
-    with pytest.raises(ConversionError, match=r"spiece\.model: SentencePiece refuses it: "):
+    with pytest.raises(ConversionError, match=r"spiece\.model: SentencePiece refuses the model: "):
         Vocabulary.load(directory, CONFIG, ROWS)
 
 
@@ -359,7 +360,7 @@ def test_a_model_that_sentencepiece_refuses_is_refused(directory: Path) -> None:
 def test_a_malformed_tokenizer_json_is_refused(
     spiece: Path, tmp_path: Path, change: dict[str, object]
 ) -> None:
-    """Another kind of model, and each part missing or of another type."""
+    """Another source of model, and each part missing or of another type."""
     write_json(tmp_path / "tokenizer.json", tokenizer_json(spiece) | change)
     with pytest.raises(ConversionError, match=r"tokenizer\.json is not a Unigram tokenizer: "):
         Vocabulary.load(tmp_path, CONFIG, ROWS)

@@ -15,14 +15,22 @@ from support import tiny
 from support.samples import T5_BASE, read_proto, tokenizer_json, write_json
 from t5engine.reader import GGUFFile, StoredTensor
 from t5gguf.checkpoint import Checkpoint
-from t5gguf.convert import Converter, Written
+from t5gguf.convert import ConvertedFile, Converter
 from t5gguf.errors import ConversionError, VerificationError
-from t5gguf.native import quantize_rows
-from t5gguf.quantize import POLICIES, tensor_type
+from t5gguf.ggml_quantize import quantize_rows
+from t5gguf.quantize import POLICIES, select_tensor_type
 from t5gguf.reference import Reference
-from t5gguf.tensor_map import Role, entries
-from t5gguf.verify import BOUNDS, GATED_BOUND, ROW_BOUNDS, _check_values, bound, compare, verify
-from t5gguf.writer import PlannedTensor, Provenance, padded_rows, write
+from t5gguf.tensor_map import Role, map_tensors
+from t5gguf.verify import (
+    GATED_LOGIT_BOUND,
+    LOGIT_BOUNDS,
+    ROW_BOUNDS,
+    compare_logits,
+    find_row_faults,
+    select_logit_bound,
+    verify_file,
+)
+from t5gguf.writer import PlannedTensor, Provenance, padded_rows, write_file
 
 QUERIES = ["how to cook rice", "best hiking boots for wide feet 2024"]
 PROVENANCE = Provenance(
@@ -37,10 +45,10 @@ PROVENANCE = Provenance(
 
 @dataclasses.dataclass(frozen=True)
 class Conversion:
-    """A flavour's checkpoint, the file made of it, and that file's contents."""
+    """A flavour's checkpoint, the file converted of it, and that file's contents."""
 
     directory: Path
-    written: Written
+    written: ConvertedFile
     file: GGUFFile
 
     def values(self, name: str) -> tiny.Float32:
@@ -57,14 +65,14 @@ class Conversion:
 def conversions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Conversion]:
     """Every flavour converted and verified in the engine."""
     root = tmp_path_factory.mktemp("conversions")
-    made = {}
+    converted = {}
     for flavour in tiny.FLAVOURS:
         directory = tiny.build(flavour, root / flavour)
         out = root / f"{flavour}.gguf"
         converter = Converter(directory, PROVENANCE, QUERIES)
         written = converter.convert(out, "F32", progress=False)
-        made[flavour] = Conversion(directory, written, GGUFFile.open(out))
-    return made
+        converted[flavour] = Conversion(directory, written, GGUFFile.open(out))
+    return converted
 
 
 @pytest.fixture
@@ -78,7 +86,7 @@ def write_by_hand(
     """Writes a file without verifying it, one tensor left out if named; returns the whole plan."""
     converter = Converter(directory, PROVENANCE, QUERIES)
     planned = converter.plan(file_type)
-    write(
+    write_file(
         path,
         converter.checkpoint,
         converter.vocabulary,
@@ -104,9 +112,9 @@ def test_every_flavour_is_written_and_verified(
     """The engine's logits are the reference's, and the figures that say so are returned."""
     written = conversions[flavour].written
     gated = flavour in {"gated_untied", "umt5"}
-    assert 0 < written.figures.rms <= (GATED_BOUND if gated else BOUNDS[Type.F32])
-    assert written.figures.rms <= written.figures.maximum
-    assert written.figures.agreement == 1.0
+    assert 0 < written.comparison.rms <= (GATED_LOGIT_BOUND if gated else LOGIT_BOUNDS[Type.F32])
+    assert written.comparison.rms <= written.comparison.maximum
+    assert written.comparison.agreement == 1.0
     assert written.size == written.path.stat().st_size
 
 
@@ -118,7 +126,7 @@ def test_other_types_are_written_and_verified(
     """Neither the rows that a quantiser writes nor their logits are taken for wrong ones."""
     converter = Converter(conversions["gated_untied"].directory, PROVENANCE, QUERIES)
     written = converter.convert(tmp_path / "out.gguf", file_type, progress=False)
-    assert written.figures.rms <= bound(written.tensors, gated=True)
+    assert written.comparison.rms <= select_logit_bound(written.tensors, gated=True)
 
 
 @pytest.mark.parametrize("file_type", ["Q5_K_M", "Q4_K_M", "Q4_0"])
@@ -131,7 +139,7 @@ def test_calibration_lowers_the_error_of_other_queries(
     for calibration in ([], tiny.QUERIES.read_text(encoding="utf-8").splitlines()[:50]):
         converter = Converter(directory, PROVENANCE, QUERIES, calibration)
         out = tmp_path / f"{len(calibration)}.gguf"
-        rms.append(converter.convert(out, file_type, progress=False).figures.rms)
+        rms.append(converter.convert(out, file_type, progress=False).comparison.rms)
     assert rms[1] < rms[0]
 
 
@@ -140,34 +148,34 @@ def test_calibration_is_done_once_with_each_task_in_turn(
 ) -> None:
     """The queries reach the encoder as they would in the service."""
     converter = Converter(tied.directory, PROVENANCE, QUERIES, ["a b", "c d", "e f"])
-    met: list[list[int]] = []
+    encoded: list[list[int]] = []
     encode = Reference.encode
 
-    def listen(reference: Reference, ids: list[int]) -> tiny.Float32:
-        met.append(ids)
+    def record(reference: Reference, ids: list[int]) -> tiny.Float32:
+        encoded.append(ids)
         return encode(reference, ids)
 
-    monkeypatch.setattr(Reference, "encode", listen)
-    moments = converter.moments(progress=False)
-    assert converter.moments(progress=False) is moments
+    monkeypatch.setattr(Reference, "encode", record)
+    moments = converter.measure_moments(progress=False)
+    assert converter.measure_moments(progress=False) is moments
     texts = ["rewrite: a b", "say it otherwise: c d", "rewrite: e f"]
-    assert met == [converter.vocabulary.encode(text) for text in texts]
+    assert encoded == [converter.vocabulary.encode(text) for text in texts]
     assert moments.queries == 3
 
 
-@pytest.mark.parametrize("kind", ROW_BOUNDS, ids=lambda kind: kind.name)
-def test_quantised_rows_are_told_from_wrong_ones(tmp_path: Path, kind: Type) -> None:
+@pytest.mark.parametrize("tensor_type", ROW_BOUNDS, ids=lambda tensor_type: tensor_type.name)
+def test_quantised_rows_are_told_from_wrong_ones(tmp_path: Path, tensor_type: Type) -> None:
     """Of every type: rows of noise, a row of zeros, one with an outlier; then two that change."""
     values = np.random.RandomState(0).standard_normal((16, 512)).astype(np.float32)
     values[3] = 0
     values[5, 7] = 30
     path = tmp_path / "rows"
-    data = values if kind is Type.F32 else quantize_rows(values, kind)
+    data = values if tensor_type is Type.F32 else quantize_rows(values, tensor_type)
     path.write_bytes(data.tobytes())
-    stored = StoredTensor(path, values.shape, kind, 0)
-    assert _check_values("x", stored, values) == []
+    stored = StoredTensor(path, values.shape, tensor_type, 0)
+    assert find_row_faults("x", stored, values) == []
     values[[8, 9]] = values[[9, 8]]
-    assert _check_values("x", stored, values) == ["x: 2 of 16 rows are not the source's, first 8"]
+    assert find_row_faults("x", stored, values) == ["x: 2 of 16 rows are not the source's, first 8"]
 
 
 def test_the_bound_is_that_of_the_coarsest_type(tied: Conversion) -> None:
@@ -175,22 +183,26 @@ def test_the_bound_is_that_of_the_coarsest_type(tied: Conversion) -> None:
     converter = Converter(tied.directory, PROVENANCE, QUERIES)
     for embedding, expected in ((Type.Q8_0, 5e-2), (Type.F32, 5e-2), (Type.Q4_0, 0.5)):
         planned = converter.plan("Q8_0", {Role.EMBEDDING: embedding})
-        assert bound(planned, gated=False) == bound(planned, gated=True) == expected
-    assert bound(converter.plan("F32"), gated=False) == 1e-5
-    assert bound(converter.plan("F32"), gated=True) == 1e-3
+        assert (
+            select_logit_bound(planned, gated=False)
+            == select_logit_bound(planned, gated=True)
+            == expected
+        )
+    assert select_logit_bound(converter.plan("F32"), gated=False) == 1e-5
+    assert select_logit_bound(converter.plan("F32"), gated=True) == 1e-3
 
 
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("columns", [768, 96, 40])
 def test_every_type_that_is_given_has_bounds(policy: str, columns: int) -> None:
     config = dataclasses.replace(T5_BASE, d_model=columns)
-    given = {
-        tensor_type(entry, POLICIES[policy], config, max_ffn_down_input=largest)
-        for entry in entries(config)
+    selected = {
+        select_tensor_type(entry, POLICIES[policy], config, max_ffn_down_input=largest)
+        for entry in map_tensors(config)
         for largest in (1.0, 1e6)
     }
-    assert given <= BOUNDS.keys()
-    assert given <= ROW_BOUNDS.keys()
+    assert selected <= LOGIT_BOUNDS.keys()
+    assert selected <= ROW_BOUNDS.keys()
 
 
 def test_a_coarser_embedding_is_verified_by_its_own_bound(tmp_path: Path, tied: Conversion) -> None:
@@ -198,7 +210,7 @@ def test_a_coarser_embedding_is_verified_by_its_own_bound(tmp_path: Path, tied: 
     converter = Converter(tied.directory, PROVENANCE, QUERIES)
     out = tmp_path / "out.gguf"
     written = converter.convert(out, "Q8_0", types={Role.EMBEDDING: Type.Q4_0}, progress=False)
-    assert BOUNDS[Type.Q8_0] < written.figures.rms <= BOUNDS[Type.Q4_0]
+    assert LOGIT_BOUNDS[Type.Q8_0] < written.comparison.rms <= LOGIT_BOUNDS[Type.Q4_0]
 
 
 def test_a_tied_model_with_its_head_alone_is_the_same_model(
@@ -211,10 +223,10 @@ def test_a_tied_model_with_its_head_alone_is_the_same_model(
     save_file(tensors, directory / "model.safetensors")
     out = tmp_path / "out.gguf"
     written = Converter(directory, PROVENANCE, QUERIES).convert(out, "F32", progress=False)
-    found = Conversion(directory, written, GGUFFile.open(out))
-    assert "output.weight" not in found.file.tensors
+    conversion = Conversion(directory, written, GGUFFile.open(out))
+    assert "output.weight" not in conversion.file.tensors
     np.testing.assert_array_equal(
-        found.values("token_embd.weight"), tied.values("token_embd.weight")
+        conversion.values("token_embd.weight"), tied.values("token_embd.weight")
     )
 
 
@@ -250,10 +262,10 @@ def test_the_decoders_last_norm_carries_the_output_scale_of_tied_models_only(
     """llama.cpp does not scale the output of a tied model; an untied head needs no scale."""
     for flavour, scale in (("tied_relu", 0.125), ("gated_untied", 1)):
         norms = tiny.tensors(flavour)
-        found = conversions[flavour]
+        conversion = conversions[flavour]
         for name, side, factor in (("dec", "decoder", scale), ("enc", "encoder", 1)):
             np.testing.assert_array_equal(
-                found.values(f"{name}.output_norm.weight"),
+                conversion.values(f"{name}.output_norm.weight"),
                 norms[f"{side}.final_layer_norm.weight"] * np.float32(factor),
             )
 
@@ -394,13 +406,13 @@ def test_padding_rows_repeat_unk(tmp_path: Path) -> None:
     write_json(directory / "config.json", config)
     out = tmp_path / "out.gguf"
     written = Converter(directory, Provenance("x"), QUERIES).convert(out, "F32", progress=False)
-    found = Conversion(directory, written, GGUFFile.open(out))
-    assert found.metadata("t5serve.vocab_size") == rows
+    conversion = Conversion(directory, written, GGUFFile.open(out))
+    assert conversion.metadata("t5serve.vocab_size") == rows
     for name, source in (
         ("token_embd.weight", "shared.weight"),
         ("output.weight", "lm_head.weight"),
     ):
-        values = found.values(name)
+        values = conversion.values(name)
         assert values.shape == (320, 64)
         np.testing.assert_array_equal(values[:rows], tensors[source])
         np.testing.assert_array_equal(values[rows:], np.repeat(tensors[source][[2]], 20, axis=0))
@@ -411,7 +423,7 @@ def test_what_is_not_known_is_not_written(tmp_path: Path, tied: Conversion) -> N
     path = tmp_path / "out.gguf"
     converter = Converter(tied.directory, Provenance("x"), QUERIES)
     planned = converter.plan("F32")
-    write(
+    write_file(
         path,
         converter.checkpoint,
         converter.vocabulary,
@@ -439,9 +451,9 @@ def test_a_file_is_made_of_its_source_alone(tmp_path: Path, tied: Conversion) ->
     again = tmp_path / "deeper" / "again.gguf"
     Converter(tied.directory, PROVENANCE, QUERIES).convert(again, "F32", progress=False)
     assert again.read_bytes() == tied.written.path.read_bytes()
-    for name in ("one", "other"):
+    for name in ("first", "second"):
         write_by_hand(tmp_path / name, tied.directory, "Q4_0")
-    assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
+    assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
 
 
 def test_an_existing_file_is_not_overwritten(tmp_path: Path, tied: Conversion) -> None:
@@ -460,11 +472,11 @@ def test_a_file_that_fails_verification_leaves_the_old_one(
     tmp_path: Path, tied: Conversion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Overwriting must not destroy a good file for a bad one, nor leave the bad one about."""
-    monkeypatch.setitem(BOUNDS, Type.F32, -1.0)
+    monkeypatch.setitem(LOGIT_BOUNDS, Type.F32, -1.0)
     out = tmp_path / "out.gguf"
     out.write_bytes(b"precious")
     converter = Converter(tied.directory, PROVENANCE, QUERIES)
-    with pytest.raises(VerificationError, match=r"1 fault\(s\)\n  logits are off by"):
+    with pytest.raises(VerificationError, match=r"1 fault\(s\)\n  the logit error is"):
         converter.convert(out, "F32", force=True, progress=False)
     assert out.read_bytes() == b"precious"
     assert list(tmp_path.iterdir()) == [out]
@@ -510,7 +522,7 @@ def test_verification_lists_every_tensor_that_is_wrong(tmp_path: Path, tied: Con
     ]
     converter = Converter(tied.directory, PROVENANCE, QUERIES)
     with pytest.raises(VerificationError) as error:
-        verify(path, converter.checkpoint, converter.vocabulary, changed, converter._samples)
+        verify_file(path, converter.checkpoint, converter.vocabulary, changed, converter._samples)
     assert str(error.value).splitlines() == [
         f"{path}: 4 fault(s)",
         "  dec.blk.0.attn_o.weight has NaN or infinite values",
@@ -530,7 +542,7 @@ def test_verification_finds_values_that_are_finite_and_wrong(
     overwrite(path, name, slice(None), tied.values(name)[::-1])
     converter = Converter(tied.directory, PROVENANCE, QUERIES)
     with pytest.raises(VerificationError) as error:
-        verify(path, converter.checkpoint, converter.vocabulary, planned, converter._samples)
+        verify_file(path, converter.checkpoint, converter.vocabulary, planned, converter._samples)
     assert str(error.value).splitlines()[1:] == [
         f"  {name}: 64 of 64 rows are not the source's, first 0"
     ]
@@ -547,10 +559,12 @@ def test_verification_reads_rows_that_no_sample_uses(
     overwrite(path, "token_embd.weight", slice(250, 253), embedding[3:6])
     overwrite(path, "dec.blk.0.attn_rel_b.weight", slice(31, 32), np.zeros(4, np.float32))
     converter = Converter(source.directory, PROVENANCE, QUERIES)
-    used = {*np.concatenate([one.encoder_ids + one.decoder_ids for one in converter._samples])}
+    used = {
+        *np.concatenate([sample.encoder_ids + sample.decoder_ids for sample in converter._samples])
+    }
     assert not used & {250, 251, 252}
     with pytest.raises(VerificationError) as error:
-        verify(path, converter.checkpoint, converter.vocabulary, planned, converter._samples)
+        verify_file(path, converter.checkpoint, converter.vocabulary, planned, converter._samples)
     assert str(error.value).splitlines() == [
         f"{path}: 2 fault(s)",
         "  dec.blk.0.attn_rel_b.weight: 1 of 32 rows are not the source's, first 31",
@@ -564,7 +578,7 @@ def test_verification_finds_metadata_that_is_wrong(tmp_path: Path, tied: Convers
     converter = Converter(tied.directory, PROVENANCE, QUERIES)
     config = dataclasses.replace(converter.checkpoint.config, layer_norm_epsilon=0.1)
     planned = converter.plan("F32")
-    write(
+    write_file(
         path,
         dataclasses.replace(converter.checkpoint, config=config),
         converter.vocabulary,
@@ -575,9 +589,9 @@ def test_verification_finds_metadata_that_is_wrong(tmp_path: Path, tied: Convers
         progress=False,
     )
     with pytest.raises(
-        VerificationError, match=r"1 fault\(s\)\n  logits are off by .*, at most 1e-05 is expected"
+        VerificationError, match=r"1 fault\(s\)\n  the logit error is .* at most 1e-05 is allowed"
     ):
-        verify(path, converter.checkpoint, converter.vocabulary, planned, converter._samples)
+        verify_file(path, converter.checkpoint, converter.vocabulary, planned, converter._samples)
 
 
 def test_verification_finds_a_vocabulary_that_differs(tied: Conversion) -> None:
@@ -585,10 +599,10 @@ def test_verification_finds_a_vocabulary_that_differs(tied: Conversion) -> None:
     converter = Converter(tied.directory, PROVENANCE, QUERIES)
     tokens = list(converter.vocabulary.tokens)
     tokens[310] = "<other>"
-    other = dataclasses.replace(converter.vocabulary, tokens=tuple(tokens))
+    changed = dataclasses.replace(converter.vocabulary, tokens=tuple(tokens))
     path, planned = tied.written.path, tied.written.tensors
     with pytest.raises(VerificationError) as error:
-        verify(path, converter.checkpoint, other, planned, converter._samples)
+        verify_file(path, converter.checkpoint, changed, planned, converter._samples)
     assert str(error.value).splitlines()[1:] == [
         "  the vocabulary's tokens are not those of the source"
     ]
@@ -602,16 +616,16 @@ def test_verification_refuses_a_file_that_ends_in_its_header(
     converter = Converter(tied.directory, PROVENANCE, QUERIES)
     planned = tied.written.tensors
     with pytest.raises(VerificationError, match="is not a whole GGUF file"):
-        verify(path, converter.checkpoint, converter.vocabulary, planned, converter._samples)
+        verify_file(path, converter.checkpoint, converter.vocabulary, planned, converter._samples)
 
 
 def test_verification_finds_tokens_that_differ(tied: Conversion) -> None:
     """A vocabulary that ends texts with another id is not the one in the file."""
     converter = Converter(tied.directory, PROVENANCE, QUERIES)
-    other = dataclasses.replace(converter.vocabulary, eos_token_id=3)
+    changed = dataclasses.replace(converter.vocabulary, eos_token_id=3)
     path, planned = tied.written.path, tied.written.tensors
     with pytest.raises(VerificationError) as error:
-        verify(path, converter.checkpoint, other, planned, converter._samples)
+        verify_file(path, converter.checkpoint, changed, planned, converter._samples)
     assert str(error.value).splitlines() == [
         f"{path}: 2 fault(s)",
         *(f"  tokens differ from SentencePiece's for 'rewrite: {query}'" for query in QUERIES),
@@ -621,7 +635,7 @@ def test_verification_finds_tokens_that_differ(tied: Conversion) -> None:
 def test_figures_are_relative_to_the_references_deviation() -> None:
     """Of four logits with deviation 2 one is off by 4: rms 2 / 2, maximum 4 / 2."""
     reference = np.array([[2, -2], [-2, 2]], np.float32)
-    figures = compare(reference, np.array([[-2, -2], [-2, 2]], np.float32))
+    figures = compare_logits(reference, np.array([[-2, -2], [-2, 2]], np.float32))
     assert (figures.rms, figures.maximum, figures.agreement) == (1.0, 2.0, 1.0)
-    assert compare(reference, -reference).agreement == 0.0
-    assert compare(reference, reference).rms == 0.0
+    assert compare_logits(reference, -reference).agreement == 0.0
+    assert compare_logits(reference, reference).rms == 0.0

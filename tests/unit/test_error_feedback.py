@@ -9,13 +9,13 @@ from gguf import GGMLQuantizationType as Type
 from gguf.quants import dequantize
 
 from support import tiny
-from t5gguf import feedback
-from t5gguf.native import Bytes, quantize_rows
+from t5gguf import error_feedback
+from t5gguf.ggml_quantize import Bytes, quantize_rows
 from t5gguf.quantize import FEEDBACK_ROWS, Quantizer
 from t5gguf.verify import ROW_BOUNDS
 
 COLUMNS = 1024
-KINDS = sorted(feedback.TYPES)
+TYPES = sorted(error_feedback.TYPES)
 
 
 def noise(rows: int, seed: int = 0) -> tiny.Float32:
@@ -24,7 +24,7 @@ def noise(rows: int, seed: int = 0) -> tiny.Float32:
 
 
 def inputs(count: int, seed: int) -> tiny.Float32:
-    """Inputs that depend on 64 things, a few columns much larger than others: as in a model."""
+    """Inputs that depend on 64 factors, a few columns much larger than others: as in a model."""
     mixture = noise(64) * np.exp(noise(1, seed=1))
     drawn = np.random.RandomState(seed).standard_normal((count, 64)).astype(np.float32)
     return np.asarray(drawn @ mixture + 0.3 * noise(count, seed), np.float32)
@@ -35,8 +35,8 @@ def moments(count: int = 2000) -> tiny.Float32:
     return x.T @ x / np.float32(count)
 
 
-def values(data: Bytes, rows: int, kind: Type) -> tiny.Float32:
-    return np.asarray(dequantize(data.reshape(rows, -1), kind), np.float32)
+def values(data: Bytes, rows: int, tensor_type: Type) -> tiny.Float32:
+    return np.asarray(dequantize(data.reshape(rows, -1), tensor_type), np.float32)
 
 
 @pytest.fixture(scope="module", params=[1, 2])
@@ -45,26 +45,32 @@ def pool(request: pytest.FixtureRequest) -> Iterator[ProcessPoolExecutor]:
         yield started
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_without_correlations_each_block_is_rounded_by_itself(kind: Type) -> None:
+@pytest.mark.parametrize("tensor_type", TYPES, ids=lambda tensor_type: tensor_type.name)
+def test_without_correlations_each_block_is_rounded_by_itself(tensor_type: Type) -> None:
     """No column says anything of another, so there is nothing to make up for."""
-    rows, block = noise(8), GGML_QUANT_SIZES[kind][0]
-    root = feedback.factor(np.eye(COLUMNS, dtype=np.float32))
-    data = feedback.quantize(rows, kind, root).reshape(len(rows), COLUMNS // block, -1)
-    weights = np.square(np.diag(root))
+    rows, block = noise(8), GGML_QUANT_SIZES[tensor_type][0]
+    factor = error_feedback.factorize(np.eye(COLUMNS, dtype=np.float32))
+    data = error_feedback.quantize(rows, tensor_type, factor).reshape(
+        len(rows), COLUMNS // block, -1
+    )
+    weights = np.square(np.diag(factor))
     for index in range(COLUMNS // block):
         here = slice(index * block, index * block + block)
-        alone = quantize_rows(rows[:, here], kind, weights[here])
+        alone = quantize_rows(rows[:, here], tensor_type, weights[here])
         np.testing.assert_array_equal(data[:, index].reshape(-1), alone)
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_the_outputs_error_falls_on_inputs_that_were_not_seen(kind: Type) -> None:
+@pytest.mark.parametrize("tensor_type", TYPES, ids=lambda tensor_type: tensor_type.name)
+def test_the_outputs_error_falls_on_inputs_that_were_not_seen(tensor_type: Type) -> None:
     """That is what counts: of the weights themselves the error may be larger."""
     rows, others = noise(64), inputs(500, seed=3)
-    fed = values(feedback.quantize(rows, kind, feedback.factor(moments())), len(rows), kind)
-    plain = values(quantize_rows(rows, kind), len(rows), kind)
-    error, before = (np.linalg.norm((rows - found) @ others.T) for found in (fed, plain))
+    compensated = values(
+        error_feedback.quantize(rows, tensor_type, error_feedback.factorize(moments())),
+        len(rows),
+        tensor_type,
+    )
+    plain = values(quantize_rows(rows, tensor_type), len(rows), tensor_type)
+    error, before = (np.linalg.norm((rows - result) @ others.T) for result in (compensated, plain))
     assert error < 0.75 * before
 
 
@@ -73,38 +79,48 @@ def test_a_column_that_repeats_another_makes_up_for_its_error() -> None:
     together = np.eye(64, dtype=np.float32)
     together[0, 32] = together[32, 0] = 1
     rows = noise(200)[:, :64]
-    fed = values(feedback.quantize(rows, Type.Q4_0, feedback.factor(together)), 200, Type.Q4_0)
-    first, second = (fed - rows)[:, 0], (fed - rows)[:, 32]
+    compensated = values(
+        error_feedback.quantize(rows, Type.Q4_0, error_feedback.factorize(together)), 200, Type.Q4_0
+    )
+    first, second = (compensated - rows)[:, 0], (compensated - rows)[:, 32]
     assert np.corrcoef(first, second)[0, 1] < -0.5
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("tensor_type", TYPES, ids=lambda tensor_type: tensor_type.name)
 @pytest.mark.parametrize("count", [0, 1, 5])
-def test_few_inputs_leave_rows_that_verification_takes(kind: Type, count: int) -> None:
+def test_few_inputs_leave_rows_that_verification_takes(tensor_type: Type, count: int) -> None:
     """Their moments are singular: an undamped factor would not exist, or feed back without end."""
     rows = noise(16)
     rows[3] = 0
     rows[5, 7] = 30
     x = inputs(count, seed=2)
-    fed = values(feedback.quantize(rows, kind, feedback.factor(x.T @ x)), len(rows), kind)
+    compensated = values(
+        error_feedback.quantize(rows, tensor_type, error_feedback.factorize(x.T @ x)),
+        len(rows),
+        tensor_type,
+    )
     size = np.sqrt(np.mean(rows**2, axis=1))
-    assert np.all(np.sqrt(np.mean((fed - rows) ** 2, axis=1)) <= ROW_BOUNDS[kind] * size)
+    assert np.all(
+        np.sqrt(np.mean((compensated - rows) ** 2, axis=1)) <= ROW_BOUNDS[tensor_type] * size
+    )
 
 
 @pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
 def test_the_factor_is_of_the_damped_moments_whatever_their_scale(scale: float) -> None:
     small = moments()[:48, :48]
-    root = feedback.factor(small * np.float32(scale))
-    assert root.dtype == np.float32
-    np.testing.assert_array_equal(root, np.triu(root))
-    wanted = small / np.diag(small).mean() + feedback.DAMPING * np.eye(48)
-    np.testing.assert_allclose(root @ root.T, wanted, rtol=0, atol=1e-5)
+    factor = error_feedback.factorize(small * np.float32(scale))
+    assert factor.dtype == np.float32
+    np.testing.assert_array_equal(factor, np.triu(factor))
+    expected = small / np.diag(small).mean() + error_feedback.DAMPING * np.eye(48)
+    np.testing.assert_allclose(factor @ factor.T, expected, rtol=0, atol=1e-5)
 
 
 def test_bytes_do_not_depend_on_the_number_of_processes(pool: ProcessPoolExecutor) -> None:
     """Rows are cut up at the same places, since BLAS may round other heights otherwise."""
-    rows, root = noise(2 * FEEDBACK_ROWS + 3), feedback.factor(moments())
+    rows, factor = noise(2 * FEEDBACK_ROWS + 3), error_feedback.factorize(moments())
     found = Quantizer(pool)("x", rows, Type.Q4_0, moments())
     starts = range(0, len(rows), FEEDBACK_ROWS)
-    chunks = [feedback.quantize(rows[at : at + FEEDBACK_ROWS], Type.Q4_0, root) for at in starts]
+    chunks = [
+        error_feedback.quantize(rows[at : at + FEEDBACK_ROWS], Type.Q4_0, factor) for at in starts
+    ]
     np.testing.assert_array_equal(found, np.concatenate(chunks))
