@@ -236,7 +236,7 @@ def test_an_existing_file_is_one_line(
     assert (tmp_path / "out.gguf").read_bytes() == b"precious"
 
 
-def test_activations_too_large_for_f16_are_told(
+def test_activations_too_large_for_f16_are_reported(
     source: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -293,9 +293,7 @@ def count_calibration_queries(source: Path, out: Path, *options: str) -> object:
     return metadata(out).get("t5serve.calibration.queries")
 
 
-def test_types_of_few_bits_are_calibrated_unless_it_is_refused(
-    source: Path, tmp_path: Path
-) -> None:
+def test_types_of_few_bits_are_calibrated_by_default(source: Path, tmp_path: Path) -> None:
     """By the queries that are included, or by those of a file, where empty lines are none."""
     queries = tmp_path / "calibration.txt"
     queries.write_text("how to boil rice\n\n \nwarm boots\n", encoding="utf-8")
@@ -341,7 +339,7 @@ def test_an_importance_matrix_is_written_beside_any_type(
     assert not (tmp_path / "out.gguf").exists()
 
 
-def test_calibration_cannot_be_asked_for_and_refused(
+def test_calibration_options_exclude_each_other(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as error:
@@ -350,7 +348,7 @@ def test_calibration_cannot_be_asked_for_and_refused(
     assert "not allowed with argument" in capsys.readouterr().err
 
 
-def test_trimming_says_what_it_left_out_and_what_that_saves(
+def test_trimming_reports_kept_rows_and_saved_bytes(
     source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Of the weights, in bytes: those of the rows that went are all that is missing."""

@@ -13,7 +13,7 @@ from t5engine.relative import relative_position_bucket
 from t5gguf.checkpoint import Checkpoint
 from t5gguf.reference import Reference, gelu_new
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "logits.json"
+GOLDEN = Path(__file__).parents[2] / "golden" / "logits.json"
 CASES = range(4)
 SUPPRESSED = [0, 2, *range(tiny.PIECES, 320)]
 
@@ -87,7 +87,7 @@ def test_a_tied_embedding_may_be_stored_as_the_head_alone(
     )
 
 
-def test_greedy_ends_with_the_end_mark_and_never_says_a_suppressed_token(
+def test_greedy_ends_with_the_end_mark_and_never_emits_a_suppressed_token(
     checkpoints: dict[str, Checkpoint],
 ) -> None:
     """With all but one token suppressed the path is known beforehand."""

@@ -99,7 +99,7 @@ def test_an_embedding_under_another_name_is_taken(tmp_path: Path, alias: str) ->
     assert (first.name, first.source, first.role) == ("token_embd.weight", alias, Role.EMBEDDING)
 
 
-def test_a_tied_embedding_may_be_there_as_the_head_alone(tmp_path: Path) -> None:
+def test_a_tied_embedding_may_be_stored_under_the_heads_name(tmp_path: Path) -> None:
     """The one name that is kept of tensors that share memory may be the head's."""
     tensors = tiny.tensors("tied_relu")
     tensors["lm_head.weight"] = tensors.pop("shared.weight")

@@ -74,7 +74,7 @@ def test_the_outputs_error_falls_on_inputs_that_were_not_seen(tensor_type: Type)
     assert error < 0.75 * before
 
 
-def test_a_column_that_repeats_another_makes_up_for_its_error() -> None:
+def test_a_column_that_repeats_another_compensates_its_error() -> None:
     """Inputs are equal in columns 0 and 32, so that only the sum of their weights counts."""
     together = np.eye(64, dtype=np.float32)
     together[0, 32] = together[32, 0] = 1
@@ -88,7 +88,7 @@ def test_a_column_that_repeats_another_makes_up_for_its_error() -> None:
 
 @pytest.mark.parametrize("tensor_type", TYPES, ids=lambda tensor_type: tensor_type.name)
 @pytest.mark.parametrize("count", [0, 1, 5])
-def test_few_inputs_leave_rows_that_verification_takes(tensor_type: Type, count: int) -> None:
+def test_few_inputs_leave_rows_that_verification_accepts(tensor_type: Type, count: int) -> None:
     """Their moments are singular: an undamped factor would not exist, or feed back without end."""
     rows = noise(16)
     rows[3] = 0

@@ -106,7 +106,7 @@ def test_an_embedding_that_is_not_the_head_has_none(references: dict[str, Refere
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])
-def test_inputs_that_are_not_finite_are_told(bad: float) -> None:
+def test_inputs_that_are_not_finite_are_refused(bad: float) -> None:
     """Or whose squares are not; the message says what to do without them."""
     moments = SecondMoments()
     moments.add("x", np.array([[1, bad]], np.float32))

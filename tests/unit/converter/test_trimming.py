@@ -77,7 +77,7 @@ mixtures = st.lists(st.sampled_from(WORDS) | st.text(max_size=4), max_size=8).ma
 
 @settings(max_examples=60, deadline=None)
 @given(domain=st.lists(mixtures, max_size=12), probes=st.lists(mixtures, max_size=12))
-def test_a_text_whose_pieces_all_stayed_is_cut_as_before(
+def test_a_text_whose_pieces_all_stayed_is_split_as_before(
     included: Vocabulary, domain: list[str], probes: list[str]
 ) -> None:
     """And any other into smaller pieces of the same characters, none of them unknown anew."""
@@ -93,7 +93,7 @@ def test_a_text_whose_pieces_all_stayed_is_cut_as_before(
             assert "<unk>" not in after
 
 
-def test_what_an_unknown_character_costs_is_kept(tmp_path: Path) -> None:
+def test_the_score_of_an_unknown_character_is_kept(tmp_path: Path) -> None:
     """It scores 10 less than the lowest piece; when that went, another segmentation won."""
     singles = dict.fromkeys("▁xfbd", 0.0)
     table = {"<pad>": 0.0, "</s>": 0.0, "<unk>": 0.0, **singles}
@@ -112,7 +112,7 @@ def test_what_an_unknown_character_costs_is_kept(tmp_path: Path) -> None:
     assert pieces(smallest, "xabcdef") == ["▁", "x", "ab", "<unk>", "de", "f", "</s>"]
 
 
-def test_what_stays_that_no_text_uses(tmp_path: Path) -> None:
+def test_tokens_that_stay_without_a_text(tmp_path: Path) -> None:
     """Control, unknown, bytes, added tokens, characters, the extremes; not sentinels and rows."""
     piece_types = {"pad": PIECE.CONTROL, "s": PIECE.CONTROL, "unk": PIECE.UNKNOWN}
     piece_types["gone"] = PIECE.UNUSED
@@ -239,7 +239,7 @@ def test_a_trimmed_file_of_few_bits_is_calibrated_and_verified(
     assert GGUFFile.open(tmp_path / "out.gguf").metadata["t5serve.calibration.queries"] == 20
 
 
-def test_a_whole_file_says_nothing_of_trimming(source: Path, tmp_path: Path) -> None:
+def test_an_untrimmed_file_has_no_trimming_metadata(source: Path, tmp_path: Path) -> None:
     converter = Converter(source, PROVENANCE, QUERIES)
     converter.convert(tmp_path / "out.gguf", "F32", progress=False)
     metadata = GGUFFile.open(tmp_path / "out.gguf").metadata
@@ -264,7 +264,7 @@ def test_loss_counts_queries_that_changed(source: Path) -> None:
     )
 
 
-def test_an_answer_with_a_piece_that_went_is_another_answer(source: Path) -> None:
+def test_an_answer_with_a_dropped_piece_is_another_answer(source: Path) -> None:
     """The input is cut as before, and the best token that is left is not the best one."""
     checkpoint = Checkpoint.open(source)
     vocabulary = load(source, checkpoint.config)
@@ -306,7 +306,7 @@ def test_a_text_without_a_line_is_refused(source: Path, tmp_path: Path, content:
         Converter(source, PROVENANCE, QUERIES, domain=path)
 
 
-def test_faults_of_the_checkpoint_are_told_before_trimming(tmp_path: Path) -> None:
+def test_faults_of_the_checkpoint_are_reported_before_trimming(tmp_path: Path) -> None:
     """Rows that config.json does not speak of would go unnoticed once others are chosen."""
     directory = tiny.build("tied_relu", tmp_path / "source")
     write_json(directory / "config.json", tiny.FLAVOURS["tied_relu"] | {"vocab_size": 310})
