@@ -12,7 +12,7 @@ from t5gguf.errors import ConversionError
 
 
 def test_opening_reads_no_weights(tmp_path: Path) -> None:
-    """Values that are written after opening are the ones that loading returns."""
+    """Loading returns values that were written after the checkpoint was opened."""
     checkpoint = open_tensor(tmp_path, "F32", np.full(4, np.nan, np.float32))
     path = tmp_path / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-16] + np.arange(4, dtype="<f4").tobytes())
@@ -47,7 +47,7 @@ def test_configs_of_transformers_5_are_read_as_it_computes(
     tied: bool,
     output_scale: float,
 ) -> None:
-    """It writes tie_word_embeddings as true of any model; the weights tell whether it is so."""
+    """tie_word_embeddings is true in any of its files; only the weights show a separate head."""
     load_config(
         tmp_path,
         architectures=[architecture],
@@ -75,7 +75,7 @@ def test_a_path_that_is_no_directory_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_tensor_in_two_shards_is_refused(tmp_path: Path) -> None:
-    """Which of the two a reader took would be chance."""
+    """A reader would choose one of the two by chance."""
     write_json(tmp_path / "config.json", CONFIG_JSON)
     for shard in ("a.safetensors", "b.safetensors"):
         write_safetensors(tmp_path / shard, {"x": ("F32", np.zeros(1, np.float32))})

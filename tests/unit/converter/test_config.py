@@ -9,7 +9,7 @@ from t5gguf.errors import ConversionError
 
 
 def test_fields_that_t5_base_lacks_have_hugging_faces_defaults(tmp_path: Path) -> None:
-    """The config.json of the original T5 says nothing of activation, tying and decoder layers."""
+    """The config.json of the original T5 lacks activation, tying and decoder layers."""
     config = load_config(tmp_path)
     assert config == T5_BASE
     assert config.output_scale == pytest.approx(768**-0.5)
@@ -41,7 +41,7 @@ def test_the_decoder_starts_with_the_padding_by_default(tmp_path: Path) -> None:
 def test_defaults_follow_the_architecture(
     tmp_path: Path, architecture: str, *, is_gated: bool, tied: bool, has_bias_per_layer: bool
 ) -> None:
-    """mT5 and UMT5 are gated without saying so, and of these only mT5 is untied."""
+    """mT5 and UMT5 are gated by default, and only mT5 is untied by default."""
     config = load_config(tmp_path, architectures=[architecture])
     assert config.is_gated is is_gated
     assert config.tie_word_embeddings is tied
@@ -54,7 +54,7 @@ def test_an_untied_head_is_not_scaled(tmp_path: Path) -> None:
 
 
 def test_attention_may_be_wider_than_the_model(tmp_path: Path) -> None:
-    """T5's d_kv is a field of its own: heads x d_kv need not be d_model."""
+    """T5's d_kv is a separate field: heads x d_kv need not be d_model."""
     assert load_config(tmp_path, d_model=512, num_heads=6, d_kv=64).d_inner == 384
 
 
@@ -64,7 +64,7 @@ def test_a_whole_number_is_a_float(tmp_path: Path) -> None:
 
 
 def test_every_fault_of_the_config_is_named_at_once(tmp_path: Path) -> None:
-    """One a line, those of what llama.cpp can't compute among them."""
+    """One per line, including features that llama.cpp can't compute."""
     with pytest.raises(ConversionError) as error:
         load_config(
             tmp_path,
@@ -97,7 +97,7 @@ def test_every_fault_of_the_config_is_named_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["decoder_start_token_id", "pad_token_id", "eos_token_id"])
 def test_special_ids_lie_within_the_vocabulary(tmp_path: Path, name: str) -> None:
-    """One beyond would read past the embedding."""
+    """An id beyond the vocabulary would read past the embedding."""
     assert getattr(load_config(tmp_path, **{name: 32127}), name) == 32127
     with pytest.raises(ConversionError) as error:
         load_config(tmp_path, **{name: 32128})
@@ -125,7 +125,7 @@ def test_special_ids_lie_within_the_vocabulary(tmp_path: Path, name: str) -> Non
 def test_odd_values_are_one_fault_each(
     tmp_path: Path, field: str, value: object, message: str
 ) -> None:
-    """Neither a traceback, nor a second fault about what follows from the first."""
+    """There is no traceback, and no second fault that follows from the first."""
     with pytest.raises(ConversionError, match=rf"1 fault\(s\)\n  .*{message}"):
         load_config(tmp_path, **{field: value})
 

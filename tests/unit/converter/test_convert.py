@@ -26,7 +26,7 @@ from t5gguf.verify import (
 def test_every_flavour_is_written_and_verified(
     conversions: dict[str, Conversion], flavour: str
 ) -> None:
-    """The engine's logits are the reference's, and the figures that say so are returned."""
+    """The engine's logits match the reference's, and the comparison is returned."""
     written = conversions[flavour].written
     gated = flavour in {"gated_untied", "umt5"}
     assert 0 < written.comparison.rms <= (GATED_LOGIT_BOUND if gated else LOGIT_BOUNDS[Type.F32])
@@ -40,7 +40,7 @@ def test_every_flavour_is_written_and_verified(
 def test_other_types_are_written_and_verified(
     conversions: dict[str, Conversion], tmp_path: Path, file_type: str
 ) -> None:
-    """Neither the rows that a quantiser writes nor their logits are taken for wrong ones."""
+    """Verification accepts the rows that a quantiser writes, and their logits."""
     converter = Converter(conversions["gated_untied"].directory, PROVENANCE, QUERIES)
     written = converter.convert(tmp_path / "out.gguf", file_type, progress=False)
     assert written.comparison.rms <= select_logit_bound(written.tensors, gated=True)
@@ -50,7 +50,7 @@ def test_other_types_are_written_and_verified(
 def test_calibration_lowers_the_error_of_other_queries(
     conversions: dict[str, Conversion], tmp_path: Path, file_type: str
 ) -> None:
-    """And the engine takes the file."""
+    """The engine loads the calibrated file as well."""
     directory = conversions["gated_untied"].directory
     rms = []
     for calibration in ([], tiny.QUERIES.read_text(encoding="utf-8").splitlines()[:50]):
@@ -81,7 +81,7 @@ def test_calibration_is_done_once_with_each_task_in_turn(
 
 
 def test_a_coarser_embedding_is_verified_by_its_own_bound(tmp_path: Path, tied: Conversion) -> None:
-    """The file's type once gave the bound, so that this file failed."""
+    """Regression: the file's type once gave the bound, so that this file failed."""
     converter = Converter(tied.directory, PROVENANCE, QUERIES)
     out = tmp_path / "out.gguf"
     written = converter.convert(out, "Q8_0", types={Role.EMBEDDING: Type.Q4_0}, progress=False)
@@ -91,7 +91,7 @@ def test_a_coarser_embedding_is_verified_by_its_own_bound(tmp_path: Path, tied: 
 def test_a_tied_model_stored_under_the_heads_name_is_the_same_model(
     tmp_path: Path, tied: Conversion
 ) -> None:
-    """Files keep one name of tensors that share memory, and it may be `lm_head.weight`."""
+    """A file keeps one name for tensors that share memory; that may be `lm_head.weight`."""
     directory = tiny.build("tied_relu", tmp_path / "source")
     tensors = tiny.tensors("tied_relu")
     tensors["lm_head.weight"] = tensors.pop("shared.weight")
@@ -125,7 +125,7 @@ def test_the_engine_reads_sentinels_as_the_source_does(
 def test_an_untied_head_stays_untied_whichever_transformers_saved_it(
     tmp_path: Path, conversions: dict[str, Conversion]
 ) -> None:
-    """Transformers 5 calls every head tied; the file is the one that version 4 leads to."""
+    """Transformers 5 calls every head tied; the file is the same as with version 4."""
     directory = tiny.build("gated_untied", tmp_path / "checkpoint")
     config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     of_5 = {"tie_word_embeddings": True, "scale_decoder_outputs": False}
@@ -140,7 +140,7 @@ def test_an_untied_head_stays_untied_whichever_transformers_saved_it(
 
 
 def test_a_file_is_made_of_its_source_alone(tmp_path: Path, tied: Conversion) -> None:
-    """Neither time, nor path, nor the order of processes shows in the bytes."""
+    """The bytes depend neither on time, nor on the path, nor on the order of processes."""
     again = tmp_path / "deeper" / "again.gguf"
     Converter(tied.directory, PROVENANCE, QUERIES).convert(again, "F32", progress=False)
     assert again.read_bytes() == tied.written.path.read_bytes()
@@ -164,7 +164,7 @@ def test_an_existing_file_is_not_overwritten(tmp_path: Path, tied: Conversion) -
 def test_a_file_that_fails_verification_leaves_the_old_one(
     tmp_path: Path, tied: Conversion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Overwriting must not destroy a good file for a bad one, nor leave the bad one about."""
+    """A bad file must not replace a good one, and must not stay on disk."""
     monkeypatch.setitem(LOGIT_BOUNDS, Type.F32, -1.0)
     out = tmp_path / "out.gguf"
     out.write_bytes(b"precious")
@@ -195,7 +195,7 @@ def test_an_unknown_type_is_refused(tmp_path: Path, tied: Conversion) -> None:
 
 
 def test_a_directory_is_not_overwritten(tmp_path: Path, tied: Conversion) -> None:
-    """Even with `force` the answer is one line, not an error at the renaming."""
+    """Even with `force`, the error comes before writing, not when the file is renamed."""
     converter = Converter(tied.directory, PROVENANCE, QUERIES)
     with pytest.raises(ConversionError, match="is a directory"):
         converter.convert(tmp_path, "F32", force=True, progress=False)

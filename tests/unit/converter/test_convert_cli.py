@@ -137,7 +137,7 @@ def test_a_prefix_without_a_plain_task_name_is_a_usage_error(
 def test_a_maximum_that_is_no_number_from_1_is_a_usage_error(
     text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Superscript two is a digit to Python, though no number that it can read."""
+    """Python calls a superscript two a digit, but can't read it as a number."""
     with pytest.raises(SystemExit) as error:
         run(tmp_path, tmp_path / "out.gguf", "--max-tokens", text)
     assert error.value.code == 2
@@ -157,7 +157,7 @@ def test_an_unknown_type_is_a_usage_error(
 def test_faults_are_printed_one_a_line_without_a_traceback(
     source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The whole list at once, and the status that a script looks at."""
+    """All faults are listed at once, and the status is 1."""
     wrong = tiny.build("gated_untied", tmp_path / "wrong")
     (wrong / "config.json").write_bytes((source / "config.json").read_bytes())
     (wrong / "queries.txt").write_text("x\n", encoding="utf-8")
@@ -221,7 +221,7 @@ def test_queries_that_are_not_utf8_are_one_line(
 
 
 def test_queries_may_contain_sentinels(source: Path, tmp_path: Path) -> None:
-    """The reference once read them as text, which the engine does not, so that all files failed."""
+    """Regression: the reference read them as text, unlike the engine, so all files failed."""
     queries = tmp_path / "queries.txt"
     queries.write_text("<extra_id_0>\nbest <extra_id_1> near<extra_id_2>me\n", encoding="utf-8")
     assert run(source, tmp_path / "out.gguf", "--queries", str(queries)) == 0
@@ -242,7 +242,7 @@ def test_activations_too_large_for_f16_are_reported(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With the limit at zero any model is too much; the existing file ends the run early."""
+    """With a limit of 0 any model exceeds it; the existing file ends the run early."""
     monkeypatch.setattr(cli, "F16_INPUT_LIMIT", 0.0)
     (tmp_path / "out.gguf").write_bytes(b"precious")
     assert run(source, tmp_path / "out.gguf") == 1
@@ -251,7 +251,7 @@ def test_activations_too_large_for_f16_are_reported(
 
 @pytest.mark.parametrize("requested", ["F16", "F32", "Q4_0"])
 def test_the_embeddings_type_can_be_chosen(requested: str, source: Path, tmp_path: Path) -> None:
-    """Finer than the file's type, of number 0, and coarser, with a bound of its own."""
+    """The types are finer than the file's, ggml's type number 0, and coarser than the file's."""
     out = tmp_path / "out.gguf"
     assert run(source, out, "--type", "Q8_0", "--token-embedding-type", requested) == 0
     assert stored_type(out, "token_embd.weight") == requested
@@ -259,7 +259,7 @@ def test_the_embeddings_type_can_be_chosen(requested: str, source: Path, tmp_pat
 
 
 def test_a_group_of_tensors_may_have_another_type(source: Path, tmp_path: Path) -> None:
-    """Several groups, each by itself; the embedding by either of its options."""
+    """Several groups can have types; the embedding has two options."""
     out = tmp_path / "out.gguf"
     groups = ("--tensor-type", "attention=F16", "--tensor-type", "embedding=BF16")
     assert run(source, out, "--type", "Q8_0", "--token-embedding-type", "F32", *groups) == 0
@@ -288,13 +288,13 @@ def test_an_unknown_group_or_type_of_it_is_a_usage_error(
 
 
 def count_calibration_queries(source: Path, out: Path, *options: str) -> object:
-    """Converts; how many queries calibrated the file, None if it was not."""
+    """Converts; returns the number of calibration queries, None without calibration."""
     assert run(source, out, "--force", *options) == 0
     return metadata(out).get("t5serve.calibration.queries")
 
 
 def test_types_of_few_bits_are_calibrated_by_default(source: Path, tmp_path: Path) -> None:
-    """By the queries that are included, or by those of a file, where empty lines are none."""
+    """The queries are the included ones, or those of a file, without empty lines."""
     queries = tmp_path / "calibration.txt"
     queries.write_text("how to boil rice\n\n \nwarm boots\n", encoding="utf-8")
     requested, out = ("--calibrate", str(queries)), tmp_path / "out.gguf"
@@ -311,7 +311,7 @@ def test_types_of_few_bits_are_calibrated_by_default(source: Path, tmp_path: Pat
 def test_a_recipe_may_refuse_calibration(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file that is named on the command line counts all the same."""
+    """A file on the command line takes precedence over the recipe."""
     (tmp_path / "recipes").mkdir()
     refusing = f"{RECIPE}calibration = false\n"
     (tmp_path / "recipes" / "small.toml").write_text(refusing, encoding="utf-8")
@@ -326,7 +326,7 @@ def test_a_recipe_may_refuse_calibration(
 def test_an_importance_matrix_is_written_beside_any_type(
     source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And not over a file that is there already."""
+    """An existing file is not overwritten."""
     matrix = tmp_path / "imatrix.gguf"
     options = ("--imatrix-out", str(matrix), "--calibrate", str(source / "queries.txt"))
     assert run(source, tmp_path / "out.gguf", *options) == 0
@@ -351,7 +351,7 @@ def test_calibration_options_exclude_each_other(
 def test_trimming_reports_kept_rows_and_saved_bytes(
     source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Of the weights, in bytes: those of the rows that went are all that is missing."""
+    """The saved bytes of the weights are those of the rows that were left out."""
     out = tmp_path / "out.gguf"
     text = str(source / "queries.txt")
     assert run(source, out, "--prefix", "ask=ask: ", "--trim-vocabulary", text) == 0

@@ -24,7 +24,7 @@ def noise(rows: int, seed: int = 0) -> tiny.Float32:
 
 
 def inputs(count: int, seed: int) -> tiny.Float32:
-    """Inputs that depend on 64 factors, a few columns much larger than others: as in a model."""
+    """Draws inputs as in a model: they depend on 64 factors, and a few columns are much larger."""
     mixture = noise(64) * np.exp(noise(1, seed=1))
     drawn = np.random.RandomState(seed).standard_normal((count, 64)).astype(np.float32)
     return np.asarray(drawn @ mixture + 0.3 * noise(count, seed), np.float32)
@@ -47,7 +47,7 @@ def pool(request: pytest.FixtureRequest) -> Iterator[ProcessPoolExecutor]:
 
 @pytest.mark.parametrize("tensor_type", TYPES, ids=lambda tensor_type: tensor_type.name)
 def test_without_correlations_each_block_is_rounded_by_itself(tensor_type: Type) -> None:
-    """No column says anything of another, so there is nothing to make up for."""
+    """Uncorrelated columns can't compensate each other's errors."""
     rows, block = noise(8), GGML_QUANT_SIZES[tensor_type][0]
     factor = error_feedback.factorize(np.eye(COLUMNS, dtype=np.float32))
     data = error_feedback.quantize(rows, tensor_type, factor).reshape(
@@ -55,22 +55,24 @@ def test_without_correlations_each_block_is_rounded_by_itself(tensor_type: Type)
     )
     weights = np.square(np.diag(factor))
     for index in range(COLUMNS // block):
-        here = slice(index * block, index * block + block)
-        alone = quantize_rows(rows[:, here], tensor_type, weights[here])
-        np.testing.assert_array_equal(data[:, index].reshape(-1), alone)
+        columns = slice(index * block, index * block + block)
+        expected = quantize_rows(rows[:, columns], tensor_type, weights[columns])
+        np.testing.assert_array_equal(data[:, index].reshape(-1), expected)
 
 
 @pytest.mark.parametrize("tensor_type", TYPES, ids=lambda tensor_type: tensor_type.name)
 def test_the_outputs_error_falls_on_inputs_that_were_not_seen(tensor_type: Type) -> None:
-    """That is what counts: of the weights themselves the error may be larger."""
-    rows, others = noise(64), inputs(500, seed=3)
+    """The error of the weights themselves may be larger."""
+    rows, new_inputs = noise(64), inputs(500, seed=3)
     compensated = values(
         error_feedback.quantize(rows, tensor_type, error_feedback.factorize(moments())),
         len(rows),
         tensor_type,
     )
     plain = values(quantize_rows(rows, tensor_type), len(rows), tensor_type)
-    error, before = (np.linalg.norm((rows - result) @ others.T) for result in (compensated, plain))
+    error, before = (
+        np.linalg.norm((rows - result) @ new_inputs.T) for result in (compensated, plain)
+    )
     assert error < 0.75 * before
 
 
@@ -116,11 +118,11 @@ def test_the_factor_is_of_the_damped_moments_whatever_their_scale(scale: float) 
 
 
 def test_bytes_do_not_depend_on_the_number_of_processes(pool: ProcessPoolExecutor) -> None:
-    """Rows are cut up at the same places, since BLAS may round other heights otherwise."""
+    """Rows are split at the same places, since BLAS may round other heights differently."""
     rows, factor = noise(2 * FEEDBACK_ROWS + 3), error_feedback.factorize(moments())
-    found = Quantizer(pool)("x", rows, Type.Q4_0, moments())
+    data = Quantizer(pool)("x", rows, Type.Q4_0, moments())
     starts = range(0, len(rows), FEEDBACK_ROWS)
     chunks = [
         error_feedback.quantize(rows[at : at + FEEDBACK_ROWS], Type.Q4_0, factor) for at in starts
     ]
-    np.testing.assert_array_equal(found, np.concatenate(chunks))
+    np.testing.assert_array_equal(data, np.concatenate(chunks))

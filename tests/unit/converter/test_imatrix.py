@@ -17,7 +17,7 @@ MATRICES = {Role.ATTENTION, Role.FFN, Role.FFN_DOWN}
 
 @pytest.mark.parametrize("flavour", ["tied_relu", "gated_untied"])
 def test_the_file_is_as_llama_cpps_quantiser_reads_it(flavour: str, tmp_path: Path) -> None:
-    """For every matrix a pair of F32 tensors by its name in the GGUF file, and three keys.
+    """The file has a pair of F32 tensors per matrix, by its name in the GGUF file, and three keys.
 
     Sums over counts must be mean squares: the quantiser divides one by the other.
     """

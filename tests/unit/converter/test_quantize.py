@@ -91,7 +91,7 @@ def quantize() -> Iterator[Quantizer]:
     ],
 )
 def test_types_of_every_tensor(policy: str, base: Type, embedding: Type) -> None:
-    """Norms and biases stay F32, the embedding and the head have one type, the rest another."""
+    """Norms and biases stay F32; embedding and head share a type, and so do all other matrices."""
     selected = select_types(policy)
     for name, role in map_roles().items():
         if role in F32_ROLES:
@@ -105,7 +105,7 @@ def test_types_of_every_tensor(policy: str, base: Type, embedding: Type) -> None
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("columns", [768, 96, 40])
 def test_q_k_v_share_one_type(policy: str, columns: int) -> None:
-    """Only then can they be read as one matrix, whatever the fallback for narrow rows is."""
+    """Otherwise they can't be read as one matrix. This holds for narrow rows, too."""
     config = dataclasses.replace(T5_V1_1_BASE, d_model=columns)
     selected = select_types(policy, config)
     for name, tensor_type in selected.items():
@@ -157,7 +157,7 @@ def test_stacks_of_unequal_depth_are_counted_each_by_itself() -> None:
     ],
 )
 def test_narrow_rows_fall_back(policy: str, by_32: Type, by_8: Type) -> None:
-    """K types need rows of a multiple of 256 values, the old ones of 32; F16 takes any row."""
+    """K types need rows of a multiple of 256 values, older types of 32; F16 takes any row."""
     for columns, tensor_type in ((384, by_32), (40, by_8)):
         selected = select_types(policy, dataclasses.replace(T5_V1_1_BASE, d_model=columns))
         assert selected["enc.blk.0.attn_q.weight"] is tensor_type
@@ -190,7 +190,7 @@ def test_ffn_down_is_bf16_in_f16_files_whose_inputs_are_large(policy: str) -> No
     "requested", [Type.Q6_K, Type.F32], ids=lambda tensor_type: tensor_type.name
 )
 def test_the_embeddings_type_can_be_chosen(requested: Type) -> None:
-    """F32, ggml's type number 0, once counted as no choice."""
+    """Regression: F32, ggml's type number 0, once counted as no choice."""
     selected = select_types("Q4_0", role_types=expand_group_type("embedding", requested.name))
     default = select_types("Q4_0")
     assert {name for name, tensor_type in selected.items() if tensor_type is not default[name]} == {
@@ -203,7 +203,7 @@ def test_the_embeddings_type_can_be_chosen(requested: Type) -> None:
 @pytest.mark.parametrize("policy", ["Q4_0", "Q4_K_M"])
 @pytest.mark.parametrize("group", GROUPS)
 def test_a_groups_type_is_that_of_all_its_tensors(group: str, policy: str) -> None:
-    """In mixtures as well, of which some layers have more bits; of no other tensor."""
+    """This holds for mixtures, where some layers have more bits. Other tensors keep their types."""
     selected, default = (
         select_types(policy, role_types=expand_group_type(group, "Q8_0")),
         select_types(policy),
@@ -280,7 +280,7 @@ def test_bytes_are_those_of_gguf_py(tensor_type: Type) -> None:
 
 
 def step(values: tiny.Float32, tensor_type: Type) -> float:
-    """The distance of neighbouring values that a type can hold, at its coarsest."""
+    """The largest distance between neighbouring values of a type."""
     largest, extent = float(np.abs(values).max()), float(np.ptp(values))
     return {
         Type.F16: largest * 2**-11,
@@ -326,7 +326,7 @@ def test_values_that_are_not_finite_are_refused(
 
 
 def test_values_beyond_f16_are_refused(quantize: Quantizer) -> None:
-    """They would become infinite; 65,504 is the largest that F16 holds."""
+    """They would become infinite; 65,504 is F16's largest value."""
     values = np.full((1, 32), -65504, np.float32)
     assert quantize("x", values, Type.F16).view(np.float16).tolist() == [-65504] * 32
     values[0, 5] = -65536
@@ -347,7 +347,7 @@ def test_f32_is_copied_as_it_is(quantize: Quantizer) -> None:
 def test_chunks_give_the_same_bytes_as_one_call(
     quantize: Quantizer, monkeypatch: pytest.MonkeyPatch, tensor_type: Type
 ) -> None:
-    """Rows quantised apart are joined in order, a last smaller chunk included."""
+    """Chunks are joined in order, including a smaller last chunk."""
     values = noise(7, 256)
     expected = quantize_rows(values, tensor_type)
     for rows in (1, 2, 7):
@@ -365,7 +365,7 @@ def test_a_row_larger_than_a_chunk_is_quantised_by_itself(
 
 
 def blas_threads() -> int:
-    """Threads of this process after a product that is large enough for several."""
+    """Returns this process's threads after a product that is large enough for several."""
     square = np.ones((512, 512), np.float32)
     square @= square
     return len(os.listdir("/proc/self/task"))  # noqa: PTH208 - names are enough
@@ -373,9 +373,9 @@ def blas_threads() -> int:
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="counts threads as Linux does")  # noqa: PTH112
 def test_processes_have_one_thread_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There are as many as cores; numpy's BLAS would start as many threads again in each.
+    """There is a process per core; numpy's BLAS would start a thread per core in each of them.
 
-    The environment, through which they are told, is as it was afterwards.
+    The environment variable that limits them has its old value afterwards.
     """
     monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
     for before in (None, "3"):
@@ -388,7 +388,7 @@ def test_processes_have_one_thread_each(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_process_that_dies_is_a_conversion_error() -> None:
-    """A native abort takes a child along, not the command that has to say what happened."""
+    """A native abort ends a child process, not the command that reports the error."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         pool.submit(os._exit, 3)
         with pytest.raises(ConversionError, match="x: a process that quantised to Q8_0 ended"):

@@ -64,7 +64,7 @@ def test_greedy_tokens_are_transformers_tokens(
 def test_the_largest_ffn_down_input_is_transformers(
     checkpoints: dict[str, Checkpoint], flavour: str
 ) -> None:
-    """It decides whether F16 is safe, so it must be met in every layer of both stacks."""
+    """It decides whether F16 is safe, so every layer of both stacks must be observed."""
     reference = Reference(checkpoints[flavour])
     for case in golden(flavour)["cases"]:
         reference.compute_logits(case["encoder_ids"], case["decoder_ids"])
@@ -76,7 +76,7 @@ def test_the_largest_ffn_down_input_is_transformers(
 def test_a_tied_embedding_may_be_stored_as_the_head_alone(
     checkpoints: dict[str, Checkpoint],
 ) -> None:
-    """The reference once looked for the embedding under the encoder's and decoder's names only."""
+    """Regression: the reference once did not look for the embedding under the head's name."""
     whole = checkpoints["tied_relu"]
     tensors = dict(whole.tensors)
     tensors["lm_head.weight"] = tensors.pop("shared.weight")
@@ -90,7 +90,7 @@ def test_a_tied_embedding_may_be_stored_as_the_head_alone(
 def test_greedy_ends_with_the_end_mark_and_never_emits_a_suppressed_token(
     checkpoints: dict[str, Checkpoint],
 ) -> None:
-    """With all but one token suppressed the path is known beforehand."""
+    """With all tokens but one suppressed, the path is known beforehand."""
     reference = Reference(checkpoints["tied_relu"])
     only_end = [token for token in range(320) if token != 1]
     only_seven = [token for token in range(320) if token != 7]

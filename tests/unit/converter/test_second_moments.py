@@ -24,7 +24,7 @@ def references(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reference]
 
 
 def observe_inputs(reference: Reference, queries: list[list[int]]) -> dict[str, tiny.Float32]:
-    """All inputs of every matrix, by its name."""
+    """Returns all inputs of each matrix, by its name."""
     batches: dict[str, list[tiny.Float32]] = {}
 
     def observe(name: str, inputs: tiny.Float32) -> None:
@@ -41,7 +41,7 @@ def observe_inputs(reference: Reference, queries: list[list[int]]) -> dict[str, 
 def test_every_matrix_is_observed(
     references: dict[str, Reference], flavour: str, tmp_path: Path
 ) -> None:
-    """The head among them, under the embedding's name where it is the embedding."""
+    """This includes the head; a tied head has the embedding's name."""
     reference = references[flavour]
     entries = match_tensors(Checkpoint.open(tiny.build(flavour, tmp_path)))
     expected = {entry.source for entry in entries if entry.role in MATRICES}
@@ -73,7 +73,7 @@ def test_matrices_that_share_moments_have_the_same_inputs(
 def test_sums_are_those_of_all_inputs(
     references: dict[str, Reference], flavour: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whether they were multiplied together or some at a time."""
+    """The buffer's size does not change the sums."""
     reference = references[flavour]
     inputs_by_matrix = observe_inputs(reference, QUERIES)
     monkeypatch.setattr(second_moments, "BUFFERED_INPUTS", 3)
@@ -107,7 +107,7 @@ def test_an_embedding_that_is_not_the_head_has_none(references: dict[str, Refere
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])
 def test_inputs_that_are_not_finite_are_refused(bad: float) -> None:
-    """Or whose squares are not; the message says what to do without them."""
+    """The same holds for their squares; the message names the alternative."""
     moments = SecondMoments()
     moments.add("x", np.array([[1, bad]], np.float32))
     with (

@@ -81,7 +81,7 @@ def test_googles_unused_bias_is_dropped_in_the_first_layer_only(tmp_path: Path) 
     "alias", ["encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight"]
 )
 def test_a_copy_of_the_embedding_must_equal_it(tmp_path: Path, alias: str) -> None:
-    """A tied config over a head that was trained apart would give wrong logits silently."""
+    """A tied config with a head that was trained separately would give wrong logits silently."""
     tensors = tiny.tensors("tied_relu")
     tensors[alias] = tensors["shared.weight"].copy()
     match_tensors(open_flavour(tmp_path, "tied_relu", tensors))
@@ -92,7 +92,7 @@ def test_a_copy_of_the_embedding_must_equal_it(tmp_path: Path, alias: str) -> No
 
 @pytest.mark.parametrize("alias", ["encoder.embed_tokens.weight", "decoder.embed_tokens.weight"])
 def test_an_embedding_under_another_name_is_taken(tmp_path: Path, alias: str) -> None:
-    """A file keeps one name of tensors that share memory, not always `shared.weight`."""
+    """A file keeps one name for tensors that share memory, not always `shared.weight`."""
     tensors = tiny.tensors("gated_untied")
     tensors[alias] = tensors.pop("shared.weight")
     first = match_tensors(open_flavour(tmp_path, "gated_untied", tensors))[0]
@@ -100,7 +100,7 @@ def test_an_embedding_under_another_name_is_taken(tmp_path: Path, alias: str) ->
 
 
 def test_a_tied_embedding_may_be_stored_under_the_heads_name(tmp_path: Path) -> None:
-    """The one name that is kept of tensors that share memory may be the head's."""
+    """The name that a file keeps for tensors that share memory may be the head's."""
     tensors = tiny.tensors("tied_relu")
     tensors["lm_head.weight"] = tensors.pop("shared.weight")
     entries = match_tensors(open_flavour(tmp_path, "tied_relu", tensors))
@@ -135,7 +135,7 @@ def test_a_gated_config_over_ungated_weights_is_refused(tmp_path: Path) -> None:
     ids=["t5", "t5 v1.1", "umt5"],
 )
 def test_a_model_of_t5_bases_shape_has_as_many_tensors(config: Config, count: int) -> None:
-    """T5-base has 257 tensors; v1.1 a gate in 24 layers and a head more, UMT5 22 biases more."""
+    """T5-base has 257 tensors; v1.1 also has 24 gates and a head, UMT5 also has 22 biases."""
     assert len(list(map_tensors(config))) == count
 
 
@@ -149,7 +149,7 @@ def test_a_model_of_t5_bases_shape_has_as_many_tensors(config: Config, count: in
 def test_names_are_unique_and_q_k_v_adjacent(
     *, encoder_layers: int, decoder_layers: int, gated: bool, tied: bool, architecture: str
 ) -> None:
-    """For every shape: no two tensors of one name or source, and q, k, v in that order."""
+    """For every shape, names and sources are unique, and q, k, v follow in that order."""
     config = dataclasses.replace(
         T5_BASE,
         architecture=architecture,

@@ -31,7 +31,7 @@ def test_the_number_of_sentinels_can_be_configured(directory: Path) -> None:
 
 
 def test_added_tokens_take_their_names_from_added_tokens_json(directory: Path) -> None:
-    """A name in the file wins over the sentinel that T5 would have there."""
+    """A name in the file takes precedence over T5's sentinel of that id."""
     write_json(directory / "added_tokens.json", {"<sep>": 200, "<query>": 305})
     vocabulary = Vocabulary.load(directory, CONFIG, ROWS)
     assert [vocabulary.tokens[index] for index in (200, 201, 305)] == [
@@ -44,7 +44,7 @@ def test_added_tokens_take_their_names_from_added_tokens_json(directory: Path) -
 
 
 def test_added_tokens_beyond_the_vocabulary_are_ignored(directory: Path) -> None:
-    """The model has no embedding there; the file's rows up to a multiple of 64 are padding."""
+    """The model has no embedding for them; the file's rows up to a multiple of 64 are padding."""
     write_json(directory / "added_tokens.json", {"<last>": 319, "<beyond>": 320})
     vocabulary = Vocabulary.load(directory, CONFIG, ROWS)
     assert vocabulary.tokens[319:321] == ("<last>", "[PAD320]")
@@ -53,7 +53,7 @@ def test_added_tokens_beyond_the_vocabulary_are_ignored(directory: Path) -> None
 
 @pytest.mark.parametrize("source", ["pieces", "added_tokens.json", "tokenizer_config.json"])
 def test_sentinels_that_are_named_are_not_added_again(directory: Path, source: str) -> None:
-    """Two ids for `<extra_id_0>` make llama.cpp abort; so 100 more must not follow the named."""
+    """Two ids for `<extra_id_0>` make llama.cpp abort, so no further sentinels are added."""
     path = directory / "spiece.model"
     if source == "pieces":
         proto = read_proto(path)
@@ -70,7 +70,7 @@ def test_sentinels_that_are_named_are_not_added_again(directory: Path, source: s
 
 
 def test_added_tokens_take_their_names_from_tokenizer_config_json(directory: Path) -> None:
-    """Its table lists the pieces' own special tokens as well; those stay as they are."""
+    """Its table also lists special tokens among the pieces, which do not change."""
     table = {
         "0": {"content": "<pad>", "special": True},
         "2": {"content": "<unk>", "special": True},
@@ -117,7 +117,7 @@ def test_sentinels_among_the_pieces_of_tokenizer_json_are_no_text(
 
 
 def test_spiece_model_is_preferred_to_tokenizer_json(directory: Path) -> None:
-    """It is the original; the other was made from it."""
+    """spiece.model is the original; tokenizer.json was converted from it."""
     (directory / "tokenizer.json").write_text("no JSON at all", encoding="utf-8")
     assert Vocabulary.load(directory, CONFIG, ROWS).source.name == "spiece.model"
 
@@ -191,7 +191,7 @@ def test_a_file_that_is_no_model_is_refused(directory: Path) -> None:
 def test_a_malformed_tokenizer_json_is_refused(
     spiece: Path, tmp_path: Path, change: dict[str, object]
 ) -> None:
-    """Another source of model, and each part missing or of another type."""
+    """The model is of another type, or a part is missing or of another type."""
     write_json(tmp_path / "tokenizer.json", tokenizer_json(spiece) | change)
     with pytest.raises(ConversionError, match=r"tokenizer\.json is not a Unigram tokenizer: "):
         Vocabulary.load(tmp_path, CONFIG, ROWS)

@@ -45,7 +45,7 @@ def pieces(vocabulary: Vocabulary, text: str) -> list[str]:
 
 
 def spiece(directory: Path, table: dict[str, float], **piece_types: int) -> Path:
-    """Writes a vocabulary of pieces with their scores, all normal but for those of a kind."""
+    """Writes a vocabulary of pieces with their scores, and types by text; others are normal."""
     proto = sentencepiece_model_pb2.ModelProto()
     for text, score in table.items():
         usual = PIECE.BYTE if text.startswith("<0x") else PIECE.NORMAL
@@ -80,7 +80,7 @@ mixtures = st.lists(st.sampled_from(WORDS) | st.text(max_size=4), max_size=8).ma
 def test_a_text_whose_pieces_all_stayed_is_split_as_before(
     included: Vocabulary, domain: list[str], probes: list[str]
 ) -> None:
-    """And any other into smaller pieces of the same characters, none of them unknown anew."""
+    """Other texts are split into smaller pieces of the same characters, without new unknowns."""
     smaller = trim_vocabulary(included, domain)
     assert [pieces(smaller, text) for text in domain] == [pieces(included, text) for text in domain]
     stayed = set(smaller.tokens)
@@ -94,7 +94,7 @@ def test_a_text_whose_pieces_all_stayed_is_split_as_before(
 
 
 def test_the_score_of_an_unknown_character_is_kept(tmp_path: Path) -> None:
-    """It scores 10 less than the lowest piece; when that went, another segmentation won."""
+    """It scores 10 less than the lowest piece. Without that piece another segmentation wins."""
     singles = dict.fromkeys("▁xfbd", 0.0)
     table = {"<pad>": 0.0, "</s>": 0.0, "<unk>": 0.0, **singles}
     table |= {"xa": -20.0, "bcd": -20.0, "ef": -20.0, "ab": 0.0, "de": 0.0, "rare": -100.0}
@@ -113,7 +113,7 @@ def test_the_score_of_an_unknown_character_is_kept(tmp_path: Path) -> None:
 
 
 def test_tokens_that_stay_without_a_text(tmp_path: Path) -> None:
-    """Control, unknown, bytes, added tokens, characters, the extremes; not sentinels and rows."""
+    """Control, unknown, bytes, added tokens, characters and extremes stay; sentinels do not."""
     piece_types = {"pad": PIECE.CONTROL, "s": PIECE.CONTROL, "unk": PIECE.UNKNOWN}
     piece_types["gone"] = PIECE.UNUSED
     table = {"<pad>": 0.0, "</s>": 0.0, "<unk>": 0.0, "gone": 0.0}
@@ -131,7 +131,7 @@ def test_tokens_that_stay_without_a_text(tmp_path: Path) -> None:
 
 
 def test_sentinels_stay_if_a_text_has_them(source: Path) -> None:
-    """Reformulation does not use T5's 100; a task that was trained with some does."""
+    """Reformulation does not use T5's 100 sentinels, but other tasks do."""
     vocabulary = load(source, dataclasses.replace(T5_BASE, vocab_size=320))
     text = "how <extra_id_0> to cook"
     smaller = trim_vocabulary(vocabulary, [text])
@@ -144,7 +144,7 @@ def test_sentinels_stay_if_a_text_has_them(source: Path) -> None:
 
 
 def test_tokens_keep_their_scores_and_types(included: Vocabulary) -> None:
-    """Rows up to a multiple of 64 are unused, named by their own numbers."""
+    """Rows up to a multiple of 64 are unused, and named by their new ids."""
     smaller = trim_vocabulary(included, QUERIES)
     trimming = smaller.trimming
     assert trimming is not None
@@ -161,7 +161,7 @@ def test_tokens_keep_their_scores_and_types(included: Vocabulary) -> None:
 
 
 def test_special_ids_move_with_their_tokens(tmp_path: Path) -> None:
-    """In a vocabulary that has other pieces before them."""
+    """This vocabulary has other pieces before them."""
     table = {"gone": -2.0, "<unk>": 0.0, "▁": -1.0, "too": -2.0, "</s>": 0.0, "<pad>": 0.0}
     table |= {"first": -2.0, "low": -9.0}
     piece_types = {"pad": PIECE.CONTROL, "s": PIECE.CONTROL, "unk": PIECE.UNKNOWN}
@@ -203,7 +203,7 @@ def test_prefixes_and_lines_by_themselves_count(source: Path) -> None:
 
 @pytest.mark.parametrize("flavour", ["tied_relu", "gated_untied", "google_extra"])
 def test_the_engine_takes_a_trimmed_file(source: Path, tmp_path: Path, flavour: str) -> None:
-    """With the whole checkpoint's rows, which `measure_loss` has compared the logits of."""
+    """The file has the rows of the whole checkpoint; `measure_loss` compares their logits."""
     directory = tiny.build(flavour, tmp_path / "source")
     domain = source / "domain.txt"
     converter = Converter(directory, PROVENANCE, QUERIES, domain=domain)
@@ -232,7 +232,7 @@ def test_the_engine_takes_a_trimmed_file(source: Path, tmp_path: Path, flavour: 
 def test_a_trimmed_file_of_few_bits_is_calibrated_and_verified(
     source: Path, tmp_path: Path
 ) -> None:
-    """Neither feedback nor ggml's repacked kernels know of it."""
+    """Trimming does not affect error feedback or ggml's repacked kernels."""
     domain = source / "domain.txt"
     converter = Converter(source, PROVENANCE, QUERIES, TEXTS[:20], domain)
     converter.convert(tmp_path / "out.gguf", "Q4_0", progress=False)
@@ -248,24 +248,24 @@ def test_an_untrimmed_file_has_no_trimming_metadata(source: Path, tmp_path: Path
 
 
 def test_loss_counts_queries_that_changed(source: Path) -> None:
-    """One of the domain's, one with a word that is cut otherwise now; then the whole vocabulary."""
-    other = "another question entirely"
+    """A query of the domain, one that is split differently, then the whole vocabulary."""
+    unrelated = "another question entirely"
     domain = source / "domain.txt"
-    converter = Converter(source, Provenance("x"), [QUERIES[0], other], domain=domain)
+    converter = Converter(source, Provenance("x"), [QUERIES[0], unrelated], domain=domain)
     assert converter.trimming_loss is not None
     assert (converter.trimming_loss.queries, converter.trimming_loss.same_pieces) == (2, 1)
     assert converter.trimming_loss.same_answers <= converter.trimming_loss.same_pieces
     checkpoint = Checkpoint.open(source)
     vocabulary = load(source, checkpoint.config)
     everything = Trimming(tuple(range(320)), 320, "")
-    samples = Converter(source, Provenance("x"), [QUERIES[0], other])._samples
+    samples = Converter(source, Provenance("x"), [QUERIES[0], unrelated])._samples
     assert measure_loss(Reference(checkpoint), vocabulary, everything, samples) == TrimmingLoss(
         2, 2, 2
     )
 
 
 def test_an_answer_with_a_dropped_piece_is_another_answer(source: Path) -> None:
-    """The input is cut as before, and the best token that is left is not the best one."""
+    """The input is split as before, but the best token was left out."""
     checkpoint = Checkpoint.open(source)
     vocabulary = load(source, checkpoint.config)
     suppressed = vocabulary.select_suppressed_ids(320)
@@ -284,7 +284,7 @@ def test_an_answer_with_a_dropped_piece_is_another_answer(source: Path) -> None:
 
 
 def test_logits_that_are_not_the_whole_models_are_a_fault(source: Path) -> None:
-    """Were a row taken for another, the file would agree with what it was made of all the same."""
+    """If rows were swapped, verification of the file alone would not notice."""
     converter = Converter(source, PROVENANCE, QUERIES, domain=source / "domain.txt")
     trimming = converter.vocabulary.trimming
     assert trimming is not None
@@ -299,7 +299,7 @@ def test_logits_that_are_not_the_whole_models_are_a_fault(source: Path) -> None:
 
 @pytest.mark.parametrize("content", ["", " \n\t\n"])
 def test_a_text_without_a_line_is_refused(source: Path, tmp_path: Path, content: str) -> None:
-    """It would leave a model that can only spell."""
+    """Such a model could only spell."""
     path = tmp_path / "empty.txt"
     path.write_text(content, encoding="utf-8")
     with pytest.raises(ConversionError, match=r"empty\.txt has no text"):
@@ -307,7 +307,7 @@ def test_a_text_without_a_line_is_refused(source: Path, tmp_path: Path, content:
 
 
 def test_faults_of_the_checkpoint_are_reported_before_trimming(tmp_path: Path) -> None:
-    """Rows that config.json does not speak of would go unnoticed once others are chosen."""
+    """Rows beyond config.json's vocab_size would go unnoticed after rows are selected."""
     directory = tiny.build("tied_relu", tmp_path / "source")
     write_json(directory / "config.json", tiny.FLAVOURS["tied_relu"] | {"vocab_size": 310})
     (tmp_path / "domain.txt").write_text("how", encoding="utf-8")

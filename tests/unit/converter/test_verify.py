@@ -28,7 +28,7 @@ from t5gguf.writer import PlannedTensor, write_file
 def test_quantised_rows_are_distinguished_from_wrong_rows(
     tmp_path: Path, tensor_type: Type
 ) -> None:
-    """Of every type: rows of noise, a row of zeros, one with an outlier; then two that change."""
+    """Rows of noise, a row of zeros and a row with an outlier pass; two swapped rows do not."""
     values = np.random.RandomState(0).standard_normal((16, 512)).astype(np.float32)
     values[3] = 0
     values[5, 7] = 30
@@ -42,7 +42,7 @@ def test_quantised_rows_are_distinguished_from_wrong_rows(
 
 
 def test_the_bound_is_that_of_the_coarsest_type(tied: Conversion) -> None:
-    """A gated model's F32 file is off by ggml's table of GELU values, a coarser one by its type."""
+    """The table of GELU values in ggml sets the bound of a gated F32 file."""
     converter = Converter(tied.directory, PROVENANCE, QUERIES)
     for embedding, expected in ((Type.Q8_0, 5e-2), (Type.F32, 5e-2), (Type.Q4_0, 0.5)):
         planned = converter.plan("Q8_0", {Role.EMBEDDING: embedding})
@@ -69,7 +69,7 @@ def test_every_selected_type_has_bounds(policy: str, columns: int) -> None:
 
 
 def test_verification_lists_every_tensor_that_is_wrong(tmp_path: Path, tied: Conversion) -> None:
-    """One missing, one not finite, one of another type, one that nobody planned."""
+    """One tensor is missing, one not finite, one of another type, and one not planned."""
     path = tmp_path / "bad.gguf"
     planned = write_unverified(path, tied.directory, "F32", without="enc.blk.1.ffn_up.weight")
     overwrite_rows(path, "dec.blk.0.attn_o.weight", slice(3, 4), np.full(64, np.nan, np.float32))
@@ -95,7 +95,7 @@ def test_verification_lists_every_tensor_that_is_wrong(tmp_path: Path, tied: Con
 def test_verification_finds_values_that_are_finite_and_wrong(
     tmp_path: Path, tied: Conversion
 ) -> None:
-    """A tensor in reverse order has the right type, shape and range, and no row in its place."""
+    """A tensor with reversed rows has the right type, shape and range."""
     path = tmp_path / "bad.gguf"
     planned = write_unverified(path, tied.directory, "F32")
     name = "dec.blk.1.cross_attn_v.weight"
@@ -111,7 +111,7 @@ def test_verification_finds_values_that_are_finite_and_wrong(
 def test_verification_reads_rows_that_no_sample_uses(
     tmp_path: Path, conversions: dict[str, Conversion]
 ) -> None:
-    """The samples' logits can't tell that a rare token or a far position is wrong."""
+    """The samples' logits don't depend on a rare token or a far position."""
     source = conversions["gated_untied"]
     path = tmp_path / "bad.gguf"
     planned = write_unverified(path, source.directory, "F32")
@@ -133,7 +133,7 @@ def test_verification_reads_rows_that_no_sample_uses(
 
 
 def test_verification_finds_metadata_that_is_wrong(tmp_path: Path, tied: Conversion) -> None:
-    """Every tensor is right: only the engine's logits can tell that the norms' epsilon is not."""
+    """Every tensor is right; only the engine's logits reveal the wrong epsilon of the norms."""
     path = tmp_path / "bad.gguf"
     converter = Converter(tied.directory, PROVENANCE, QUERIES)
     config = dataclasses.replace(converter.checkpoint.config, layer_norm_epsilon=0.1)
@@ -155,7 +155,7 @@ def test_verification_finds_metadata_that_is_wrong(tmp_path: Path, tied: Convers
 
 
 def test_verification_finds_a_vocabulary_that_differs(tied: Conversion) -> None:
-    """Of a token that is in no sample, too."""
+    """The differing token is in no sample."""
     converter = Converter(tied.directory, PROVENANCE, QUERIES)
     tokens = list(converter.vocabulary.tokens)
     tokens[310] = "<other>"
@@ -193,7 +193,7 @@ def test_verification_finds_tokens_that_differ(tied: Conversion) -> None:
 
 
 def test_comparisons_are_relative_to_the_references_deviation() -> None:
-    """Of four logits with deviation 2 one is off by 4: rms 2 / 2, maximum 4 / 2."""
+    """One of four logits with deviation 2 is off by 4: rms 2 / 2, maximum 4 / 2."""
     reference = np.array([[2, -2], [-2, 2]], np.float32)
     figures = compare_logits(reference, np.array([[-2, -2], [-2, 2]], np.float32))
     assert (figures.rms, figures.maximum, figures.agreement) == (1.0, 2.0, 1.0)

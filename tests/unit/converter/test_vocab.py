@@ -59,7 +59,7 @@ def test_rows_beyond_the_tokens_are_unused(directory: Path) -> None:
 
 
 def test_a_model_without_room_has_no_sentinels(directory: Path) -> None:
-    """A model of our own with 200 pieces and 256 rows was never trained on sentinels."""
+    """A model with 200 pieces and 256 rows was never trained on sentinels."""
     config = dataclasses.replace(CONFIG, vocab_size=256)
     vocabulary = Vocabulary.load(directory, config, ROWS)
     assert not any(token.startswith("<extra_id_") for token in vocabulary.tokens)
@@ -83,7 +83,7 @@ def test_unknown_characters_become_the_unknown_token(directory: Path) -> None:
 
 @pytest.mark.parametrize("sentinels", ["implied", "tokenizer.json"])
 def test_sentinels_in_a_text_are_their_ids(directory: Path, spiece: Path, sentinels: str) -> None:
-    """They were pieces of ordinary text once; what is around them is encoded as by itself."""
+    """Regression: they were split into ordinary pieces. Text around them is encoded separately."""
     if sentinels == "tokenizer.json":
         (directory / "spiece.model").unlink()
         write_json(directory / "tokenizer.json", tokenizer_json(spiece, sentinels=100))
@@ -103,7 +103,7 @@ def test_suppressed_are_all_but_text_and_the_end_mark(directory: Path) -> None:
 
 
 def test_sentinels_among_ordinary_pieces_are_suppressed(directory: Path) -> None:
-    """mT5's spiece.model has them as text, with the mark of a word's start."""
+    """mT5's spiece.model has them as text, with the mark of a word start."""
     path = directory / "spiece.model"
     proto = read_proto(path)
     proto.pieces.add(piece="\u2581<extra_id_0>", score=-15.0)
@@ -121,7 +121,7 @@ def test_the_source_is_hashed(directory: Path) -> None:
 
 
 def test_an_empty_file_is_refused(directory: Path) -> None:
-    """Nothing at all is a well-formed protobuf message."""
+    """Zero bytes are a well-formed protobuf message."""
     (directory / "spiece.model").write_bytes(b"")
     with pytest.raises(ConversionError, match="no piece is the unknown token"):
         Vocabulary.load(directory, CONFIG, ROWS)
@@ -137,7 +137,7 @@ def test_more_pieces_than_the_model_has_are_refused(directory: Path) -> None:
 
 @pytest.mark.parametrize("source", ["added", "piece", "tokenizer.json"])
 def test_one_text_for_two_ids_is_refused(directory: Path, spiece: Path, source: str) -> None:
-    """llama.cpp would abort on loading; here the text is named."""
+    """llama.cpp would abort while loading; the error names the text."""
     path = directory / "spiece.model"
     text = read_proto(path).pieces[7].piece
     if source == "added":

@@ -13,7 +13,7 @@ from t5gguf.errors import ConversionError
 
 
 def nearest_bfloat16(value: tiny.Float32) -> tiny.Float32:
-    """The nearer of the two neighbours with 8 significant bits, the even one in a tie."""
+    """Rounds to 8 significant bits: to the nearer neighbour, to the even one in a tie."""
     below = (value.view(np.uint32) & 0xFFFF0000).view(np.float32)
     above = ((value.view(np.uint32) & 0xFFFF0000) + 0x10000).view(np.float32)
     down, up = np.abs(value - below), np.abs(above - value)
@@ -31,7 +31,7 @@ def tied_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_type_and_number_of_shards_reads_to_the_rounded_values(
     tmp_path: Path, dtype: str, shards: int
 ) -> None:
-    """A tensor is what its type makes of the drawn value, whichever shard it is in."""
+    """A tensor has the drawn values rounded to its type, whichever shard holds it."""
     checkpoint = Checkpoint.open(tiny.build("gated_untied", tmp_path, dtype=dtype, shards=shards))
     drawn = tiny.tensors("gated_untied")
     assert checkpoint.tensors.keys() == drawn.keys()
@@ -49,7 +49,7 @@ def test_every_type_and_number_of_shards_reads_to_the_rounded_values(
 
 
 def test_bfloat16_bits_are_the_upper_half_of_float32(tmp_path: Path) -> None:
-    """Literal bit patterns, the largest finite value among them, read to their values."""
+    """Literal bit patterns are read to their values, including the largest finite value."""
     bits = np.array([[0x3F80, 0xC000], [0x3E80, 0x7F7F]], np.uint16)
     values = open_tensor(tmp_path, "BF16", bits).tensors["x"].load()
     assert values.tolist() == [[1.0, -2.0], [0.25, 3.3895313892515355e38]]
@@ -111,7 +111,7 @@ def test_an_index_that_names_no_shards_is_refused(
 
 
 def test_truncated_weights_are_refused_on_opening(tmp_path: Path) -> None:
-    """A download that broke off is config before anything is computed."""
+    """An incomplete download is noticed before anything is computed."""
     tiny.build("tied_relu", tmp_path)
     path = tmp_path / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
@@ -136,7 +136,7 @@ def test_truncated_weights_are_refused_on_opening(tmp_path: Path) -> None:
 def test_a_tensor_whose_bytes_do_not_fit_its_shape_is_refused_on_opening(
     tmp_path: Path, change: dict[str, object], message: str
 ) -> None:
-    """Else it would be config when it is loaded, with a traceback, after a while of work."""
+    """Otherwise loading it would fail later, with a traceback, after some work."""
     header = {"x": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]} | change}
     text = json.dumps(header).encode()
     path = tmp_path / "model.safetensors"
@@ -158,7 +158,7 @@ def test_weights_in_no_known_format_are_refused(
 
 
 def test_integer_weights_are_refused(tmp_path: Path) -> None:
-    """A checkpoint that someone has quantised already is not what it seems."""
+    """A checkpoint that is quantised already can't be converted."""
     with pytest.raises(ConversionError, match="x has type I8, not a float"):
         open_tensor(tmp_path, "I8", np.zeros(4, np.int8))
 

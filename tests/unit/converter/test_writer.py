@@ -18,7 +18,7 @@ from t5gguf.writer import Provenance, padded_rows, write_file
 
 
 def test_f32_values_are_the_checkpoints(tied: Conversion) -> None:
-    """All tensors but the rescaled norm are bit for bit those of the source."""
+    """All tensors except the scaled norm equal those of the source bit for bit."""
     checkpoint = Checkpoint.open(tied.directory)
     for tensor in tied.written.tensors:
         if tensor.entry.name != "dec.output_norm.weight":
@@ -44,7 +44,7 @@ def test_the_decoders_last_norm_carries_the_output_scale_of_tied_models_only(
 def test_q_k_v_follow_each_other_without_a_gap(
     conversions: dict[str, Conversion], flavour: str
 ) -> None:
-    """A reader can then take them as one matrix without a copy."""
+    """A reader can then use them as one matrix without a copy."""
     tensors = conversions[flavour].file.tensors
     names = list(tensors)
     assert names == [tensor.entry.name for tensor in conversions[flavour].written.tensors]
@@ -59,7 +59,7 @@ def test_q_k_v_follow_each_other_without_a_gap(
 
 
 def test_metadata_describes_the_model(conversions: dict[str, Conversion]) -> None:
-    """The keys that llama.cpp reads, on the flavour whose numbers all differ."""
+    """These are the keys that llama.cpp reads; all numbers of this flavour differ."""
     unequal = conversions["unequal"]
     for key, value in {
         "general.architecture": "t5",
@@ -104,7 +104,7 @@ def test_metadata_describes_the_vocabulary(tied: Conversion) -> None:
 
 
 def test_the_character_map_is_written_whole(tied: Conversion) -> None:
-    """Without it the engine would not fold case and width as the model was trained to."""
+    """Without it the engine would not fold case and width as in training."""
     charsmap = read_proto(tied.directory / "spiece.model").normalizer_spec.precompiled_charsmap
     written = tied.metadata("tokenizer.ggml.precompiled_charsmap")
     assert isinstance(written, np.ndarray)
@@ -113,7 +113,7 @@ def test_the_character_map_is_written_whole(tied: Conversion) -> None:
 
 
 def test_metadata_describes_the_source_and_the_use(tied: Conversion) -> None:
-    """The keys of our own, which the service and a curious reader rely on."""
+    """These are t5serve's own keys, which the service reads."""
     sources = ("model.safetensors", "spiece.model")
     for key, value in {
         "general.name": "tiny",
@@ -143,12 +143,12 @@ def test_metadata_describes_the_source_and_the_use(tied: Conversion) -> None:
 
 @pytest.mark.parametrize(("rows", "padded"), [(1, 64), (64, 64), (65, 128), (32_100, 32_128)])
 def test_rows_are_padded_to_a_multiple_of_64(rows: int, padded: int) -> None:
-    """Repacked kernels of ggml crash on other numbers of rows; 32,100 is a published one."""
+    """Repacked kernels of ggml crash on other numbers; a published model has 32,100 rows."""
     assert padded_rows(rows) == padded
 
 
 def test_padding_rows_repeat_unk(tmp_path: Path) -> None:
-    """Zeros would give logit 0, more than most real tokens have; the engine takes the file."""
+    """Zeros would give logit 0, more than most real tokens have. The engine loads the file."""
     directory = tiny.build("gated_untied", tmp_path / "source")
     rows = 300
     tensors = tiny.tensors("gated_untied")
@@ -172,7 +172,7 @@ def test_padding_rows_repeat_unk(tmp_path: Path) -> None:
 
 
 def test_unknown_metadata_is_not_written(tmp_path: Path, tied: Conversion) -> None:
-    """An empty licence would read as a statement about the licence, a task as one that it has."""
+    """An empty licence would read as a statement about it, an empty task as a real task."""
     path = tmp_path / "out.gguf"
     converter = Converter(tied.directory, Provenance("x"), QUERIES)
     planned = converter.plan("F32")

@@ -22,8 +22,8 @@ def test_only_what_conversion_needs_is_fetched_and_pinned(
     hub: Hub, workspace: Workspace, checkpoint: dict[str, bytes]
 ) -> None:
     beside = {"tokenizer_config.json": b"{}", "added_tokens.json": b"{}"}
-    others = ("pytorch_model.bin", "tf_model.h5", "flax_model.msgpack", "tokenizer.json", "R.md")
-    files = checkpoint | beside | dict.fromkeys(others, b"not needed")
+    unneeded = ("pytorch_model.bin", "tf_model.h5", "flax_model.msgpack", "tokenizer.json", "R.md")
+    files = checkpoint | beside | dict.fromkeys(unneeded, b"not needed")
     revision = hub.commit(REPO, files)
     assert workspace.fetch(REPO) == ""
     assert workspace.files() == checkpoint | beside
@@ -58,7 +58,7 @@ def test_shards_are_those_of_the_index(hub: Hub, workspace: Workspace, tmp_path:
 def test_a_malformed_index_is_refused(
     hub: Hub, workspace: Workspace, checkpoint: dict[str, bytes], index: bytes, message: str
 ) -> None:
-    """A name with a path in it would be written where it says."""
+    """A name with a path would be written outside of the model's directory."""
     files = {name: content for name, content in checkpoint.items() if name != MODEL}
     hub.commit(REPO, files | {"model.safetensors.index.json": index})
     assert re.search(message, workspace.fetch(REPO))
@@ -88,7 +88,7 @@ def test_a_cut_connection_is_resumed(
 def test_a_second_run_resumes_the_first(
     hub: Hub, workspace: Workspace, checkpoint: dict[str, bytes]
 ) -> None:
-    """Nothing stands under a final name until everything is there."""
+    """No file has its final name until all files are verified."""
     hub.commit(REPO, checkpoint)
     storage = f"/storage/{hashlib.sha256(checkpoint[MODEL]).hexdigest()}"
     hub.faults = [Fault(storage, cut=100_000), Fault(storage, times=99, cut=0)]
@@ -106,7 +106,7 @@ def test_a_second_run_resumes_the_first(
 def test_a_killed_run_is_resumed(
     hub: Hub, workspace: Workspace, checkpoint: dict[str, bytes]
 ) -> None:
-    """Not even a process that had no time to clean up leaves half a file under a final name."""
+    """Even a killed process leaves no partial file under a final name."""
     hub.commit(REPO, checkpoint)
     storage = f"/storage/{hashlib.sha256(checkpoint[MODEL]).hexdigest()}"
     hub.faults = [Fault(storage, stall=1 << 17)]
@@ -148,7 +148,7 @@ def test_a_hub_that_ignores_ranges_is_read_from_the_start(
 def test_a_damaged_byte_is_found(
     hub: Hub, workspace: Workspace, checkpoint: dict[str, bytes], name: str
 ) -> None:
-    """In a large file by sha256, in a small one by git's blob id."""
+    """A large file is checked by sha256, a small one by git's blob id."""
     hub.commit(REPO, checkpoint)
     large = f"/storage/{hashlib.sha256(checkpoint[MODEL]).hexdigest()}"
     path = large if name == MODEL else "/api/resolve-cache/"
@@ -163,7 +163,7 @@ def test_a_damaged_byte_is_found(
 def test_a_damaged_part_is_found(
     hub: Hub, workspace: Workspace, checkpoint: dict[str, bytes]
 ) -> None:
-    """What an earlier run left counts for nothing until the whole is verified."""
+    """A part of an earlier run is used only after the whole file is verified."""
     hub.commit(REPO, checkpoint)
     workspace.model.mkdir(parents=True)
     sha256 = hashlib.sha256(checkpoint[MODEL]).hexdigest()

@@ -60,7 +60,7 @@ def test_a_long_requested_delay_is_an_error(
 def test_a_gated_repository_needs_a_token(
     hub: Hub, workspace: Workspace, checkpoint: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The token goes to the hub, and not on to where the hub sends us."""
+    """The token goes to the hub, but not to the storage that it redirects to."""
     hub.commit(REPO, checkpoint)
     hub.gated.add(REPO)
     message = f"{REPO} is gated: accept its terms at {hub.url}/{REPO} and set HF_TOKEN to a token"
@@ -79,7 +79,7 @@ def test_a_gated_repository_needs_a_token(
 def test_a_private_repository_needs_a_token(
     hub: Hub, workspace: Workspace, checkpoint: dict[str, bytes], status: int
 ) -> None:
-    """The hub gives the same answer for a repository that is not there."""
+    """The hub gives the same answer for a repository that does not exist."""
     hub.commit(REPO, checkpoint)
     hub.faults = [Fault("/api/models/", status=status, headers={"X-Error-Code": "RepoNotFound"})]
     assert f"(status {status}): check the name, or set HF_TOKEN" in workspace.fetch(REPO)

@@ -35,7 +35,7 @@ def test_the_pinned_revision_is_kept_until_an_update(
 def test_a_tag_is_pinned_to_its_commit(
     hub: Hub, workspace: Workspace, checkpoint: dict[str, bytes], name: str
 ) -> None:
-    """And is known without the hub from then on."""
+    """Later the tag is resolved without the hub."""
     first = hub.commit(REPO, checkpoint, name)
     hub.commit(REPO, {"README.md": b"#"})
     assert workspace.fetch(f"{REPO}@{name}") == ""
@@ -52,7 +52,7 @@ def test_a_tag_is_pinned_to_its_commit(
 def test_other_content_at_the_pinned_revision_is_refused(
     hub: Hub, workspace: Workspace, checkpoint: dict[str, bytes]
 ) -> None:
-    """A mirror that answers with another file, hashes and all, is found out by the lock."""
+    """The lock reveals a mirror that serves another file with a matching hash."""
     revision = hub.commit(REPO, checkpoint)
     assert workspace.fetch(REPO) == ""
     for name in (MODEL, "config.json"):
@@ -65,7 +65,7 @@ def test_other_content_at_the_pinned_revision_is_refused(
 def test_a_file_that_changed_here_is_fetched_again(
     hub: Hub, workspace: Workspace, checkpoint: dict[str, bytes]
 ) -> None:
-    """And only that one."""
+    """Only that file is fetched again."""
     hub.commit(REPO, checkpoint)
     assert workspace.fetch(REPO) == ""
     (workspace.model / "config.json").write_bytes(b"{}")
@@ -78,7 +78,7 @@ def test_a_file_that_changed_here_is_fetched_again(
 def test_an_update_that_is_cut_leaves_the_old_files(
     hub: Hub, workspace: Workspace, checkpoint: dict[str, bytes]
 ) -> None:
-    """New and old files never stand together."""
+    """New and old files are never mixed."""
     hub.commit(REPO, checkpoint)
     assert workspace.fetch(REPO) == ""
     pin = workspace.pin()
@@ -124,7 +124,7 @@ def recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_recipes_own_hashes_are_held_to(
     hub: Hub, workspace: Workspace, checkpoint: dict[str, bytes], recipes: Path
 ) -> None:
-    """Even where nothing is pinned yet, and by an update too."""
+    """They hold without a pin, and during an update."""
     hub.commit(REPO, checkpoint)
     wrong = hashlib.sha256(b"another").hexdigest()
     (recipes / "ours.toml").write_text(RECIPE.replace("{sha256}", wrong), encoding="utf-8")
