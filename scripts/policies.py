@@ -23,9 +23,9 @@ from t5engine.pool.engine import Engine
 from t5gguf import size
 from t5gguf.convert import Converter
 from t5gguf.errors import ConversionError
-from t5gguf.quantize import group_types
+from t5gguf.quantize import expand_group_type
 from t5gguf.tensor_map import Role
-from t5gguf.verify import MAX_INPUT_TOKENS, Figures
+from t5gguf.verify import MAX_INPUT_TOKENS, LogitComparison
 from t5gguf.writer import Provenance
 from t5serve.concurrency import gather
 
@@ -56,7 +56,7 @@ class Row:
     policy: str
     size: int
     step: int
-    figures: Figures
+    comparison: LogitComparison
     answers: list[list[int]]
 
 
@@ -88,8 +88,8 @@ def _measure_policies(options: argparse.Namespace) -> list[Row]:
             file_type, types = parse_policy(policy)
             written = converter.convert(path, file_type, types=types, force=True, progress=False)
             answers = asyncio.run(_decode(path, inputs, options.max_tokens))
-            step = size.step(written.tensors)
-            rows.append(Row(policy, written.size, step, written.figures, answers))
+            step = size.sum_step_bytes(written.tensors)
+            rows.append(Row(policy, written.size, step, written.comparison, answers))
     return rows
 
 
@@ -103,7 +103,7 @@ def parse_policy(policy: str) -> tuple[str, dict[Role, Type]]:
     types: dict[Role, Type] = {}
     for group in groups:
         name, _, tensor_type = group.partition("=")
-        types |= group_types(name, tensor_type)
+        types |= expand_group_type(name, tensor_type)
     return file_type, types
 
 
@@ -127,7 +127,7 @@ def format_table(rows: Sequence[Row]) -> str:
         agreement = sum(map(list.__eq__, row.answers, rows[0].answers)) / len(row.answers)
         lines.append(
             f"| {row.policy} | {row.size / 1e6:.2f} MB | {row.step / 1e6:.2f} MB "
-            f"| {row.figures.rms:.4f} | {row.figures.agreement:.1%} | {agreement:.1%} |"
+            f"| {row.comparison.rms:.4f} | {row.comparison.agreement:.1%} | {agreement:.1%} |"
         )
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""Turns a Hugging Face T5 checkpoint into GGUF files, and proves that each is right.
+"""Converts Hugging Face T5 checkpoints to GGUF files, and verifies each file.
 
 load (checkpoint, vocab) -> match (tensor_map) -> write (quantize, writer) -> verify.
 """

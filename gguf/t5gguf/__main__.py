@@ -13,116 +13,122 @@ from gguf import GGMLQuantizationType as Type
 from t5engine.decoding.parameters import MAX_TOKENS
 from t5gguf import recipe as recipes
 from t5gguf import size
-from t5gguf.checkpoint import Config
-from t5gguf.convert import Converter, Written
+from t5gguf.config import Config
+from t5gguf.convert import ConvertedFile, Converter
 from t5gguf.errors import ConversionError
-from t5gguf.quantize import F16_INPUT_LIMIT, GROUPS, POLICIES, group_types
+from t5gguf.quantize import F16_INPUT_LIMIT, GROUPS, POLICIES, expand_group_type
 from t5gguf.recipe import Recipe, RecipeError, TensorType
 from t5gguf.tensor_map import Role
-from t5gguf.trimming import Loss
+from t5gguf.trimming import TrimmingLoss
 from t5gguf.vocab import Trimming
 from t5gguf.writer import Provenance, padded_rows
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Converts and verifies; one line per fault and status 1 when that fails."""
+    """Converts and verifies; on a failure prints one line per fault and returns 1."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments[:1] == ["fetch"]:  # a directory of that name is ./fetch
+    if arguments[:1] == ["fetch"]:  # a checkpoint directory of that name is ./fetch
         from t5gguf.fetch.__main__ import main as fetch  # noqa: PLC0415 - the hub's client is slow
 
         return fetch(arguments[1:])
-    options = _parser().parse_args(arguments)
+    options = _build_parser().parse_args(arguments)
     try:
-        _run(options)
+        _convert(options)
     except (ConversionError, RecipeError, OSError, UnicodeDecodeError) as error:
         print(f"t5gguf: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def _run(options: argparse.Namespace) -> None:
+def _convert(options: argparse.Namespace) -> None:
     recipe = recipes.load(options.recipe) if options.recipe else None
     queries = options.queries.read_text(encoding="utf-8").splitlines() if options.queries else []
-    calibration = None
-    if options.no_calibration or (recipe and not recipe.quantisation.calibration):
-        calibration = []
-    if options.calibrate:
-        calibration = _calibration(options.calibrate)
     converter = Converter(
         options.source,
-        _provenance(options, recipe),
+        _build_provenance(options, recipe),
         queries,
-        calibration,
+        _select_calibration(options, recipe),
         options.trim_vocabulary,
     )
     trimming = converter.vocabulary.trimming
-    if trimming and converter.loss:
-        print(_trimmed(trimming, converter.loss))
+    if trimming and converter.trimming_loss:
+        print(_format_trimming(trimming, converter.trimming_loss))
     print(f"largest ffn_down input over the sample queries: {converter.max_ffn_down_input:.0f}")
     if converter.max_ffn_down_input > F16_INPUT_LIMIT:
-        print("that is too much for F16: ffn_down stays BF16 in F16 files")
+        print("this input is too large for F16: ffn_down stays BF16 in F16 files")
     if options.imatrix_out:
         converter.write_imatrix(
             options.imatrix_out, force=options.force, progress=not options.quiet
         )
-    written = converter.convert(
+    converted = converter.convert(
         options.out,
         options.type,
         force=options.force,
-        types=_types(options, recipe),
+        types=_select_role_types(options, recipe),
         progress=not options.quiet,
     )
-    figures = written.figures
+    comparison = converted.comparison
     print(
-        f"{written.path}: {written.size / 1e6:.1f} MB, verified; logits off by "
-        f"{figures.rms:.2g} of their deviation (rms, at most {figures.maximum:.2g}), "
-        f"same best token at {figures.agreement:.1%} of positions"
+        f"{converted.path}: {converted.size / 1e6:.1f} MB, verified; logit error "
+        f"{comparison.rms:.2g} of the standard deviation (rms, at most {comparison.maximum:.2g}), "
+        f"same best token at {comparison.agreement:.1%} of positions"
     )
     if trimming:
-        print(_saved(written, trimming))
+        print(_format_savings(converted, trimming))
 
 
-def _trimmed(trimming: Trimming, loss: Loss) -> str:
+def _format_trimming(trimming: Trimming, loss: TrimmingLoss) -> str:
     return (
-        f"{len(trimming.ids):,} of the vocabulary's {trimming.rows:,} rows stay; of "
-        f"{loss.queries} sample queries {loss.same_pieces} are cut as before, "
-        f"{loss.same_answers} are answered as before"
+        f"kept {len(trimming.kept_ids):,} of the vocabulary's {trimming.source_rows:,} rows; of "
+        f"{loss.queries} sample queries {loss.same_pieces} are split into the same pieces, "
+        f"{loss.same_answers} get the same answer"
     )
 
 
-def _saved(written: Written, trimming: Trimming) -> str:
-    before = size.with_rows(written.tensors, padded_rows(trimming.rows))
+def _format_savings(converted: ConvertedFile, trimming: Trimming) -> str:
+    tensors = converted.tensors
+    untrimmed = size.resize_vocabulary(tensors, padded_rows(trimming.source_rows))
     return (
-        f"weights: {size.total(written.tensors):,} bytes instead of {size.total(before):,}; "
-        f"a decode step reads {size.step(written.tensors):,} instead of {size.step(before):,}"
+        f"weights: {size.sum_bytes(tensors):,} bytes instead of {size.sum_bytes(untrimmed):,}; "
+        f"a decode step reads {size.sum_step_bytes(tensors):,} "
+        f"instead of {size.sum_step_bytes(untrimmed):,}"
     )
 
 
-def _calibration(path: Path) -> list[str]:
-    """The queries of a file, a line each.
+def _select_calibration(options: argparse.Namespace, recipe: Recipe | None) -> list[str] | None:
+    """Returns the calibration queries; None for the included ones, none for plain rounding."""
+    if options.calibrate:
+        return _read_queries(options.calibrate)
+    if options.no_calibration or (recipe and not recipe.quantisation.calibration):
+        return []
+    return None
+
+
+def _read_queries(path: Path) -> list[str]:
+    """Reads the queries of a file, one per line.
 
     Raises:
-        ConversionError: there are none.
+        ConversionError: the file has no query.
     """
     queries = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     if not queries:
-        raise ConversionError(f"{path} has no query: expected one a line")
+        raise ConversionError(f"{path} has no query: expected one per line")
     return queries
 
 
-def _types(options: argparse.Namespace, recipe: Recipe | None) -> dict[Role, Type]:
-    """Other types than the policy's: the recipe's, over it the command line's."""
+def _select_role_types(options: argparse.Namespace, recipe: Recipe | None) -> dict[Role, Type]:
+    """Returns the types that replace the policy's; the command line wins over the recipe."""
     embedding = options.token_embedding_type or (
         recipe.quantisation.token_embedding_type if recipe else None
     )
-    types = group_types("embedding", embedding) if embedding else {}
-    for given in options.tensor_type or []:
-        types |= given
-    return types
+    role_types = expand_group_type("embedding", embedding) if embedding else {}
+    for group_types in options.tensor_type or []:
+        role_types |= group_types
+    return role_types
 
 
-def _provenance(options: argparse.Namespace, recipe: Recipe | None) -> Provenance:
-    """What was said on the command line, else what the recipe says, else the checkpoint."""
+def _build_provenance(options: argparse.Namespace, recipe: Recipe | None) -> Provenance:
+    """Builds the provenance from the command line, else the recipe, else the checkpoint."""
     tasks = dict(options.prefix or [])
     limit = {"max_tokens": options.max_tokens} if options.max_tokens else {}
     if recipe is None:
@@ -144,32 +150,32 @@ def _provenance(options: argparse.Namespace, recipe: Recipe | None) -> Provenanc
     )
 
 
-def _max_tokens(text: str) -> int:
+def _parse_max_tokens(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= MAX_TOKENS:
         raise argparse.ArgumentTypeError(f"expected a number from 1 to {MAX_TOKENS}")
     return int(text)
 
 
-def _task(text: str) -> tuple[str, str]:
+def _parse_task(text: str) -> tuple[str, str]:
     name, equals, prefix = text.partition("=")
     if not equals or not name.isidentifier():
-        raise argparse.ArgumentTypeError("expected TASK=PREFIX, the task's name a plain word")
+        raise argparse.ArgumentTypeError("expected TASK=PREFIX, where TASK is a plain word")
     return name, prefix
 
 
-def _group(text: str) -> dict[Role, Type]:
-    group, _, kind = text.partition("=")
+def _parse_group_type(text: str) -> dict[Role, Type]:
+    group, _, type_name = text.partition("=")
     try:
-        return group_types(group, kind)
+        return expand_group_type(group, type_name)
     except ConversionError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def _parser() -> argparse.ArgumentParser:
+def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="t5gguf",
         description="Convert a Hugging Face T5 checkpoint to a verified GGUF file.",
-        epilog="`t5gguf fetch --help` tells how to get one.",
+        epilog="`t5gguf fetch --help` says how to download a checkpoint.",
     )
     parser.add_argument("source", type=Path, help="directory with config.json and the weights")
     parser.add_argument("--out", type=Path, required=True, help="the file to write")
@@ -177,41 +183,46 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--token-embedding-type",
         choices=get_args(TensorType),
-        help="type of the embedding and the head instead of the usual one",
+        help="type of the embedding and the head, instead of the type that --type implies",
     )
     parser.add_argument(
         "--tensor-type",
-        type=_group,
+        type=_parse_group_type,
         action="append",
         metavar="GROUP=TYPE",
-        help=f"likewise of a group of tensors: {', '.join(GROUPS)}",
+        help=f"type of a group of tensors: {', '.join(GROUPS)}",
     )
-    parser.add_argument("--recipe", help="take source, licence, tasks and defaults from it")
+    parser.add_argument("--recipe", help="a recipe with source, licence, tasks and defaults")
     parser.add_argument("--name", help="the model's name")
-    parser.add_argument("--repo", help="where the checkpoint is from, owner/name")
-    parser.add_argument("--revision", help="and which revision")
-    parser.add_argument("--license", help="its licence, by SPDX identifier where there is one")
+    parser.add_argument("--repo", help="the repository of the checkpoint, owner/name")
+    parser.add_argument("--revision", help="the revision of the repository")
+    parser.add_argument("--license", help="the licence, by SPDX identifier where there is one")
     parser.add_argument(
         "--prefix",
-        type=_task,
+        type=_parse_task,
         action="append",
         metavar="TASK=PREFIX",
         help="a task of the model and its prefix, the first is the default; "
-        "scripts/train.py's checkpoints tell theirs",
+        "the default is the checkpoint's own, if scripts/train.py wrote it",
     )
     parser.add_argument(
-        "--max-tokens", type=_max_tokens, help="generation length when none is asked for"
+        "--max-tokens", type=_parse_max_tokens, help="generation length of requests that name none"
     )
-    parser.add_argument("--queries", type=Path, help="a query a line, to verify with")
+    parser.add_argument(
+        "--queries", type=Path, help="a file of queries to verify with, one per line"
+    )
     calibration = parser.add_mutually_exclusive_group()
     calibration.add_argument(
         "--calibrate",
         type=Path,
         metavar="FILE",
-        help="a query a line, to calibrate types of 5 bits and fewer with; not those of --queries",
+        help="queries to calibrate types of 5 bits or fewer with, one per line; "
+        "other queries than those of --queries",
     )
     calibration.add_argument(
-        "--no-calibration", action="store_true", help="round each value by itself, which is faster"
+        "--no-calibration",
+        action="store_true",
+        help="round each value independently, which is faster",
     )
     parser.add_argument(
         "--imatrix-out",
@@ -223,8 +234,8 @@ def _parser() -> argparse.ArgumentParser:
         "--trim-vocabulary",
         type=Path,
         metavar="TEXT",
-        help="keep only the pieces that this file's lines, queries and answers, are cut into, "
-        "and what anything else can be spelled with",
+        help="keep only the pieces of this file's lines (queries and answers), and those that any "
+        "other text can be spelled with",
     )
     parser.add_argument("--force", action="store_true", help="overwrite the file")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")

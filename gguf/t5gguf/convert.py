@@ -11,47 +11,55 @@ from pathlib import Path
 
 from gguf import GGMLQuantizationType as Type
 
-from t5gguf import feedback, imatrix
+from t5gguf import error_feedback, imatrix
 from t5gguf.checkpoint import Checkpoint
 from t5gguf.errors import ConversionError
-from t5gguf.moments import Moments, measure
-from t5gguf.quantize import POLICIES, Policy, tensor_type
+from t5gguf.quantize import POLICIES, Policy, select_tensor_type
 from t5gguf.reference import Reference
-from t5gguf.tensor_map import Entry, Role, match
-from t5gguf.trimming import Loss, loss, trim
-from t5gguf.verify import MAX_INPUT_TOKENS, Figures, Sample, sample, verify
+from t5gguf.second_moments import SecondMoments, measure_moments
+from t5gguf.tensor_map import Role, TensorEntry, match_tensors
+from t5gguf.trimming import TrimmingLoss, measure_loss, trim
+from t5gguf.verify import MAX_INPUT_TOKENS, LogitComparison, Sample, sample_queries, verify_file
 from t5gguf.vocab import Vocabulary
-from t5gguf.writer import PlannedTensor, Provenance, padded_rows, write
+from t5gguf.writer import PlannedTensor, Provenance, padded_rows, write_file
 
-METADATA_ROOM = 16 << 20  # bytes that header and vocabulary may take besides the tensors
+METADATA_BYTES = 16 << 20  # the most that header and vocabulary take besides the tensors
 QUERIES = Path(__file__).parent / "queries.txt"
-CALIBRATION = Path(__file__).parent / "calibration.txt"  # none of the above
+CALIBRATION = Path(__file__).parent / "calibration.txt"  # has none of the queries above
 
 
 @dataclass(frozen=True)
-class Written:
-    """A file that was written and verified."""
+class ConvertedFile:
+    """A file that was written and verified.
+
+    Attributes:
+        path: the file's path.
+        size: the file's bytes.
+        comparison: the distance of the file's logits to the reference's.
+        tensors: type and shape of each tensor.
+    """
 
     path: Path
     size: int
-    figures: Figures
+    comparison: LogitComparison
     tensors: Sequence[PlannedTensor]
 
 
 class Converter:
-    """One checkpoint, loaded once, for as many files as are wanted of it.
+    """A checkpoint that is loaded once, and converted to any number of files.
 
     Args:
         directory: the checkpoint, in Hugging Face's layout.
-        provenance: what the files will say of their source.
-        queries: real inputs, to find the range of activations and to compare logits over.
-        calibration: others, over which the coarser types are calibrated; by default 200 that are
-            included, and an empty sequence for plain rounding.
-        domain: a text file, a line for each query or answer; only the rows of the vocabulary that
-            it uses are kept.
+        provenance: the files' metadata about their source and use.
+        queries: real inputs, which measure the range of activations and the error of logits.
+        calibration: other inputs, which calibrate the coarser types. The default is 200 queries
+            that are included; an empty sequence means plain rounding.
+        domain: a text file with a line for each query or answer. Only the rows of the vocabulary
+            that this text uses are kept.
 
     Raises:
-        ConversionError: lists what is wrong with the checkpoint, or there is no text.
+        ConversionError: the checkpoint has faults, which the message lists, or `domain` has no
+            text.
     """
 
     def __init__(
@@ -63,40 +71,47 @@ class Converter:
         domain: Path | None = None,
     ) -> None:
         checkpoint = Checkpoint.open(directory)
-        self._entries = match(checkpoint)
+        self._entries = match_tensors(checkpoint)
         rows = padded_rows(checkpoint.config.vocab_size)
         vocabulary = Vocabulary.load(directory, checkpoint.config, rows)
         self.checkpoint, self.vocabulary = checkpoint, vocabulary
         if domain:
             prefixes = provenance.tasks.values()
             self.checkpoint, self.vocabulary = trim(checkpoint, vocabulary, domain, prefixes)
-            self._entries = match(self.checkpoint)
+            self._entries = match_tensors(self.checkpoint)
         self.provenance = provenance
         self._rows = padded_rows(self.checkpoint.config.vocab_size)
         reference = Reference(self.checkpoint)
         prefix = next(iter(provenance.tasks.values()), "")
-        texts = queries or _lines(QUERIES)
-        self._samples: list[Sample] = sample(
+        texts = queries or _read_lines(QUERIES)
+        self._samples: list[Sample] = sample_queries(
             reference, self.vocabulary, [prefix + text for text in texts]
         )
         self.max_ffn_down_input = reference.max_ffn_down_input
-        del reference  # all of the weights, in F32
-        self.loss: Loss | None = None
-        if self.vocabulary.trimming:
+        del reference  # frees all of the weights, in F32
+        self.trimming_loss: TrimmingLoss | None = None
+        if trimming := self.vocabulary.trimming:
             whole = Reference(checkpoint)
-            self.loss = loss(whole, vocabulary, self.vocabulary.trimming, self._samples)
-        self._calibration = _lines(CALIBRATION) if calibration is None else calibration
-        self._moments: Moments | None = None
+            self.trimming_loss = measure_loss(whole, vocabulary, trimming, self._samples)
+        self._calibration = _read_lines(CALIBRATION) if calibration is None else calibration
+        self._moments: SecondMoments | None = None
 
-    def plan(self, file_type: str, types: Mapping[Role, Type] | None = None) -> list[PlannedTensor]:
-        """Type and shape of every tensor in a file of that type, but for other types by role.
+    def plan(
+        self, file_type: str, role_types: Mapping[Role, Type] | None = None
+    ) -> list[PlannedTensor]:
+        """Returns type and shape of each tensor in a file of that type.
+
+        Args:
+            file_type: a key of `POLICIES`.
+            role_types: types by role, which take precedence over the file type's policy.
 
         Raises:
-            ConversionError: no such type.
+            ConversionError: there is no such file type.
         """
         if file_type not in POLICIES:
             raise ConversionError(f"type {file_type!r} is not one of {', '.join(POLICIES)}")
-        return [self._planned(entry, POLICIES[file_type], types) for entry in self._entries]
+        policy = POLICIES[file_type]
+        return [self._plan_tensor(entry, policy, role_types) for entry in self._entries]
 
     def convert(
         self,
@@ -106,25 +121,32 @@ class Converter:
         force: bool = False,
         types: Mapping[Role, Type] | None = None,
         progress: bool = True,
-    ) -> Written:
-        """Writes and verifies one file; `out` appears only when it is right.
+    ) -> ConvertedFile:
+        """Writes and verifies one file; `out` appears only if the file is correct.
+
+        Args:
+            out: the file to write.
+            file_type: a key of `POLICIES`.
+            force: overwrite `out`.
+            types: types by role, which take precedence over the file type's policy.
+            progress: show progress bars.
 
         Raises:
-            ConversionError: `out` exists and not `force`, no disk space, values that don't fit.
-            VerificationError: the written file is not what it should be.
+            ConversionError: `out` exists and `force` is false, the disk is full, or a type can't
+                hold the values.
+            VerificationError: the written file differs from the checkpoint.
         """
-        _refuse(out, force=force)
+        _check_overwrite(out, force=force)
         planned = self.plan(file_type, types)
-        size = sum(tensor.nbytes for tensor in planned) + METADATA_ROOM
         out.parent.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(out.parent).free
-        if free < size:
-            raise ConversionError(f"{out.parent} has {free:,} bytes free, {size:,} are needed")
-        wanted = self._calibration and any(tensor.kind in feedback.TYPES for tensor in planned)
-        moments = self.moments(progress=progress) if wanted else None
+        _check_disk_space(out.parent, planned)
+        is_calibrated = any(tensor.tensor_type in error_feedback.TYPES for tensor in planned)
+        moments = None
+        if self._calibration and is_calibrated:
+            moments = self.measure_moments(progress=progress)
         part = out.with_name(f".{out.name}.part")
         try:
-            write(
+            write_file(
                 part,
                 self.checkpoint,
                 self.vocabulary,
@@ -135,16 +157,16 @@ class Converter:
                 moments=moments,
                 progress=progress,
             )
-            figures = verify(part, self.checkpoint, self.vocabulary, planned, self._samples)
+            comparison = verify_file(part, self.checkpoint, self.vocabulary, planned, self._samples)
             part.replace(out)
         finally:
             part.unlink(missing_ok=True)
-        return Written(out, out.stat().st_size, figures, planned)
+        return ConvertedFile(out, out.stat().st_size, comparison, planned)
 
-    def moments(self, *, progress: bool = True) -> Moments:
-        """The second moments of every matrix's inputs, measured when they are first wanted.
+    def measure_moments(self, *, progress: bool = True) -> SecondMoments:
+        """Returns the second moments of each matrix's inputs, which the first call measures.
 
-        Each task's prefix in turn stands before the calibration queries.
+        The calibration queries get the prefixes of the tasks in turn.
 
         Raises:
             ConversionError: there are no calibration queries.
@@ -154,43 +176,52 @@ class Converter:
         if self._moments is None:
             prefixes = cycle(self.provenance.tasks.values() or [""])
             texts = map(add, prefixes, self._calibration)
-            encoded = [self.vocabulary.encode(text)[-MAX_INPUT_TOKENS:] for text in texts]
-            suppressed = self.vocabulary.suppressed(self.checkpoint.config.vocab_size)
+            queries = [self.vocabulary.encode(text)[-MAX_INPUT_TOKENS:] for text in texts]
+            vocab_size = self.checkpoint.config.vocab_size
+            suppressed_ids = self.vocabulary.select_suppressed_ids(vocab_size)
             reference = Reference(self.checkpoint)
-            self._moments = measure(reference, encoded, suppressed, progress=progress)
+            self._moments = measure_moments(reference, queries, suppressed_ids, progress=progress)
         return self._moments
 
     def write_imatrix(self, out: Path, *, force: bool = False, progress: bool = True) -> None:
-        """Writes the same queries' importance matrix for llama.cpp's quantiser.
+        """Writes an importance matrix of the calibration queries for llama.cpp's quantiser.
 
         Raises:
-            ConversionError: `out` exists and not `force`, or there are no calibration queries.
+            ConversionError: `out` exists and `force` is false, or there are no calibration
+                queries.
         """
-        _refuse(out, force=force)
-        imatrix.write(out, self._entries, self.moments(progress=progress))
+        _check_overwrite(out, force=force)
+        imatrix.write(out, self._entries, self.measure_moments(progress=progress))
 
-    def _planned(
-        self, entry: Entry, policy: Policy, types: Mapping[Role, Type] | None
+    def _plan_tensor(
+        self, entry: TensorEntry, policy: Policy, role_types: Mapping[Role, Type] | None
     ) -> PlannedTensor:
-        kind = tensor_type(
+        tensor_type = select_tensor_type(
             entry,
             policy,
             self.checkpoint.config,
             max_ffn_down_input=self.max_ffn_down_input,
-            types=types,
+            role_types=role_types,
         )
         shape = entry.shape
         if entry.role in (Role.EMBEDDING, Role.HEAD):
             shape = (self._rows, shape[1])
-        return PlannedTensor(entry, kind, shape)
+        return PlannedTensor(entry, tensor_type, shape)
 
 
-def _refuse(out: Path, *, force: bool) -> None:
+def _check_overwrite(out: Path, *, force: bool) -> None:
     if out.is_dir():
         raise ConversionError(f"{out} is a directory")
     if out.exists() and not force:
         raise ConversionError(f"{out} exists; --force overwrites it")
 
 
-def _lines(path: Path) -> list[str]:
+def _check_disk_space(directory: Path, planned: Sequence[PlannedTensor]) -> None:
+    required = sum(tensor.nbytes for tensor in planned) + METADATA_BYTES
+    free = shutil.disk_usage(directory).free
+    if free < required:
+        raise ConversionError(f"{directory} has {free:,} bytes free, {required:,} are needed")
+
+
+def _read_lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8").splitlines()

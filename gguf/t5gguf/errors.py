@@ -1,12 +1,19 @@
-"""What the converter raises."""
+"""The converter's exceptions.
+
+ValueError
+  ConversionError
+    VerificationError
+Exception
+  FetchError
+"""
 
 
 class ConversionError(ValueError):
-    """The source can't become a right GGUF file; the message names every fault found."""
+    """The checkpoint can't become a correct GGUF file; the message names every fault."""
 
 
 class VerificationError(ConversionError):
-    """A written file is not what its source says; the message names every fault found."""
+    """A written file differs from its checkpoint; the message names every fault."""
 
 
 class FetchError(Exception):

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from gguf import GGUFWriter
 
-from t5gguf.moments import TOKENS, Moments
-from t5gguf.tensor_map import Entry
+from t5gguf.second_moments import DECODER_STEPS, SecondMoments
+from t5gguf.tensor_map import TensorEntry
 
 
-def write(path: Path, entries: Sequence[Entry], moments: Moments) -> None:
-    """Writes each matrix's sums of squared inputs, and how many inputs they are of.
+def write(path: Path, entries: Sequence[TensorEntry], moments: SecondMoments) -> None:
+    """Writes the sums of squared inputs of each matrix, and the number of inputs.
 
     A query counts as a chunk. llama-imatrix itself can't run encoder-decoders.
     """
@@ -22,11 +22,11 @@ def write(path: Path, entries: Sequence[Entry], moments: Moments) -> None:
         writer.add_type("imatrix")
         writer.add_array("imatrix.datasets", ["t5gguf"])
         writer.add_uint32("imatrix.chunk_count", moments.queries)
-        writer.add_uint32("imatrix.chunk_size", TOKENS)
+        writer.add_uint32("imatrix.chunk_size", DECODER_STEPS)
         for entry in entries:
             if entry.source in moments:
-                sums, count = moments.sums(entry.source)
-                writer.add_tensor(f"{entry.name}.in_sum2", np.diag(sums)[None].copy())
+                total, count = moments.get_sum(entry.source)
+                writer.add_tensor(f"{entry.name}.in_sum2", np.diag(total)[None].copy())
                 writer.add_tensor(f"{entry.name}.counts", np.full((1, 1), count, np.float32))
         writer.write_header_to_file()
         writer.write_kv_data_to_file()

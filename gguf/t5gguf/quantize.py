@@ -1,4 +1,4 @@
-"""Which type each tensor gets, and the quantising itself by ggml in processes of its own."""
+"""The type of each tensor, and quantisation by ggml in processes of its own."""
 
 from __future__ import annotations
 
@@ -16,26 +16,33 @@ import numpy as np
 from gguf import GGML_QUANT_SIZES, LlamaFileType
 from gguf import GGMLQuantizationType as Type
 
-from t5gguf import feedback
-from t5gguf.checkpoint import F32, Config
+from t5gguf import error_feedback
+from t5gguf.config import Config
 from t5gguf.errors import ConversionError
-from t5gguf.native import Bytes, quantize_rows
+from t5gguf.ggml_quantize import Bytes, quantize_rows
 from t5gguf.recipe import TensorType
-from t5gguf.tensor_map import Entry, Role
+from t5gguf.tensor_map import Role, TensorEntry
+from t5gguf.weights import F32
 
 
 @dataclass(frozen=True)
 class Policy:
-    """The types of one kind of file.
+    """The tensor types of one file type.
 
-    `down_more` goes to the ffn_down of those layers that llama.cpp's _M mixtures give more bits.
     q, k and v of a layer always share one type, so that they can be read as one matrix.
+
+    Attributes:
+        file_type: llama.cpp's number of the file type.
+        base_type: the type of attention and feed-forward.
+        embedding_type: the type of the embedding and the head.
+        ffn_down_type: the type of ffn_down in those layers that get more bits in llama.cpp's _M
+            mixtures.
     """
 
     file_type: LlamaFileType
-    base: Type
-    embedding: Type
-    down_more: Type | None = None
+    base_type: Type
+    embedding_type: Type
+    ffn_down_type: Type | None = None
 
 
 POLICIES = {
@@ -48,72 +55,76 @@ POLICIES = {
     "Q4_K_M": Policy(LlamaFileType.MOSTLY_Q4_K_M, Type.Q4_K, Type.Q6_K, Type.Q6_K),
     "Q4_0": Policy(LlamaFileType.MOSTLY_Q4_0, Type.Q4_0, Type.Q4_0),
 }
-# What a policy's type may be replaced for; the head goes with the embedding, which it may be.
+# The groups whose type a caller may choose. The head has the type of the embedding, since the
+# embedding may be the head.
 GROUPS = {
     "embedding": (Role.EMBEDDING, Role.HEAD),
     "attention": (Role.ATTENTION,),
     "ffn": (Role.FFN, Role.FFN_DOWN),
 }
-# What a row that is no multiple of 256 gets instead; llama.cpp's quantiser falls back likewise.
-NARROW = {Type.Q4_K: Type.Q5_0, Type.Q5_K: Type.Q5_1, Type.Q6_K: Type.Q8_0}
-# ggml multiplies F16 weights with inputs rounded to F16, whose largest value is 65,504;
-# past half of that the tensor is kept as BF16, which has F32's range.
+# The types of rows whose length is no multiple of 256, as in llama.cpp's quantiser.
+NARROW_ROW_TYPES = {Type.Q4_K: Type.Q5_0, Type.Q5_K: Type.Q5_1, Type.Q6_K: Type.Q8_0}
+# ggml multiplies F16 weights with inputs rounded to F16, whose largest value is 65,504. A tensor
+# with inputs above half of that is kept as BF16, which has F32's range.
 F16_INPUT_LIMIT = 32_000.0
-CHUNK = 1 << 22  # values quantised in one call: 16 MB of F32
+CHUNK_VALUES = 1 << 22  # values quantised in one call: 16 MB of F32
 FEEDBACK_ROWS = 256  # rows quantised with feedback in one call
 
 
-def group_types(group: str, kind: str) -> dict[Role, Type]:
-    """A type for all tensors of a group, by their roles.
+def expand_group_type(group: str, type_name: str) -> dict[Role, Type]:
+    """Returns the type for each role of a group.
 
     Raises:
-        ConversionError: no such group or type.
+        ConversionError: there is no such group or type.
     """
     if group not in GROUPS:
         raise ConversionError(f"group {group!r} is not one of {', '.join(GROUPS)}")
-    if kind not in get_args(TensorType):
-        raise ConversionError(f"type {kind!r} is not one of {', '.join(get_args(TensorType))}")
-    return dict.fromkeys(GROUPS[group], Type[kind])
+    if type_name not in get_args(TensorType):
+        raise ConversionError(f"type {type_name!r} is not one of {', '.join(get_args(TensorType))}")
+    return dict.fromkeys(GROUPS[group], Type[type_name])
 
 
-def tensor_type(
-    entry: Entry,
+def select_tensor_type(
+    entry: TensorEntry,
     policy: Policy,
     config: Config,
     *,
     max_ffn_down_input: float,
-    types: Mapping[Role, Type] | None = None,
+    role_types: Mapping[Role, Type] | None = None,
 ) -> Type:
-    """The type of one tensor.
+    """Returns the type of one tensor.
 
     Args:
         entry: the tensor.
-        policy: of the file.
+        policy: the policy of the file.
         config: gives the number of layers.
-        max_ffn_down_input: largest |input| of any ffn_down over real queries.
-        types: override the policy's, by role.
+        max_ffn_down_input: the largest |input| of any ffn_down over real queries.
+        role_types: types by role, which take precedence over the policy.
     """
     if entry.role in (Role.NORM, Role.OUTPUT_NORM, Role.BIAS):
         return Type.F32
-    wanted = policy.base
+    tensor_type = policy.base_type
     if entry.role in (Role.EMBEDDING, Role.HEAD):
-        wanted = policy.embedding
-    elif entry.role is Role.FFN_DOWN and policy.down_more and _more_bits(entry, config):
-        wanted = policy.down_more
-    wanted = (types or {}).get(entry.role, wanted)
-    too_large = entry.role is Role.FFN_DOWN and max_ffn_down_input > F16_INPUT_LIMIT
-    if wanted is Type.F16 and too_large:
-        wanted = Type.BF16
+        tensor_type = policy.embedding_type
+    elif entry.role is Role.FFN_DOWN and policy.ffn_down_type and _has_more_bits(entry, config):
+        tensor_type = policy.ffn_down_type
+    tensor_type = (role_types or {}).get(entry.role, tensor_type)
+    exceeds_f16 = entry.role is Role.FFN_DOWN and max_ffn_down_input > F16_INPUT_LIMIT
+    if tensor_type is Type.F16 and exceeds_f16:
+        tensor_type = Type.BF16
     columns = entry.shape[-1]
-    if columns % GGML_QUANT_SIZES[wanted][0]:
-        wanted = NARROW.get(wanted, Type.F16)
-    return wanted if columns % GGML_QUANT_SIZES[wanted][0] == 0 else Type.F16
+    if columns % GGML_QUANT_SIZES[tensor_type][0]:
+        tensor_type = NARROW_ROW_TYPES.get(tensor_type, Type.F16)
+    return tensor_type if columns % GGML_QUANT_SIZES[tensor_type][0] == 0 else Type.F16
 
 
-def _more_bits(entry: Entry, config: Config) -> bool:
-    """The first and last eighth of the layers, every third between: llama.cpp's use_more_bits."""
-    decoder = entry.name.startswith("dec.")
-    count = config.num_decoder_layers if decoder else config.num_layers
+def _has_more_bits(entry: TensorEntry, config: Config) -> bool:
+    """Whether a mixture gives the tensor's layer more bits: llama.cpp's use_more_bits.
+
+    These are the first and the last eighth of the layers, and each third layer between them.
+    """
+    is_decoder = entry.name.startswith("dec.")
+    count = config.num_decoder_layers if is_decoder else config.num_layers
     eighth = count // 8
     layer = entry.layer
     return layer < eighth or layer >= 7 * count // 8 or (layer - eighth) % 3 == 2
@@ -125,58 +136,62 @@ class Quantizer:
     def __init__(self, pool: ProcessPoolExecutor) -> None:
         self._pool = pool
 
-    def __call__(self, name: str, values: F32, kind: Type, moments: F32 | None = None) -> Bytes:
-        """The tensor's bytes in the file.
+    def __call__(
+        self, name: str, values: F32, tensor_type: Type, moments: F32 | None = None
+    ) -> Bytes:
+        """Returns the tensor's bytes in the file, the same for any number of processes.
 
         Args:
-            name: the tensor's, for errors.
-            values: of the tensor, each row a row of the matrix.
-            kind: what to quantise to.
-            moments: of the matrix's inputs, (columns, columns), up to a factor; with them errors
-                are fed back. The same bytes come of any number of processes.
+            name: the tensor's name, for errors.
+            values: the tensor's values; each row is a row of the matrix.
+            tensor_type: the type to quantise to.
+            moments: the second moments of the matrix's inputs, (columns, columns), up to a
+                factor. With moments, the tensor is quantised with error feedback.
 
         Raises:
             ConversionError: values that are not finite, or that overflow F16.
         """
         if not np.isfinite(values).all():
             raise ConversionError(f"{name} has NaN or infinite values")
-        if kind is Type.F16 and np.abs(values).max(initial=0) > np.finfo(np.float16).max:
+        if tensor_type is Type.F16 and np.abs(values).max(initial=0) > np.finfo(np.float16).max:
             raise ConversionError(f"{name} has values beyond F16's range: use BF16 or F32")
-        if kind is Type.F32:
+        if tensor_type is Type.F32:
             return np.ascontiguousarray(values, "<f4").reshape(-1).view(np.uint8)
         rows = values.reshape(-1, values.shape[-1])
         if moments is None:
-            step = max(1, CHUNK // rows.shape[1])
-            task = partial(quantize_rows, kind=kind)
+            step = max(1, CHUNK_VALUES // rows.shape[1])
+            quantize_chunk = partial(quantize_rows, tensor_type=tensor_type)
         else:
             step = FEEDBACK_ROWS
-            task = partial(feedback.quantize, kind=kind, root=feedback.factor(moments))
+            factor = error_feedback.factorize(moments)
+            quantize_chunk = partial(
+                error_feedback.quantize, tensor_type=tensor_type, factor=factor
+            )
         chunks = [rows[start : start + step] for start in range(0, len(rows), step)]
         try:
-            parts = list(self._pool.map(task, chunks))
+            return np.concatenate(list(self._pool.map(quantize_chunk, chunks)))
         except BrokenProcessPool as error:
             raise ConversionError(
-                f"{name}: a process that quantised to {kind.name} ended: ggml aborted, or the "
-                "program lacks `if __name__ == '__main__':` around what it does"
+                f"{name}: a process that quantised to {tensor_type.name} ended: ggml aborted, or "
+                "the program lacks `if __name__ == '__main__':` around its main code"
             ) from error
-        return np.concatenate(parts)
 
 
 @contextmanager
-def quantizer() -> Iterator[Quantizer]:
-    """A quantiser with as many processes as there are cores, of one thread each."""
+def open_quantizer() -> Iterator[Quantizer]:
+    """Starts a quantiser with a process of one thread for each core."""
     context = multiprocessing.get_context("spawn")
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    with _one_thread(), ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with _limit_blas_threads(), ProcessPoolExecutor(workers, mp_context=context) as pool:
         yield Quantizer(pool)
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """Processes that start meanwhile have a BLAS without threads of its own.
+def _limit_blas_threads() -> Iterator[None]:
+    """Gives one BLAS thread to each process that starts within the context.
 
-    Through the environment, since it reads it once, when a process imports numpy; the pool starts
-    processes as it needs them. OpenBLAS and MKL both know this variable.
+    BLAS reads the environment once, when a process imports numpy, and the pool starts processes
+    when it needs them. OpenBLAS and MKL both read this variable.
     """
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"

@@ -1,4 +1,4 @@
-"""How many bytes a file's tensors take, and how many of them a decode step reads."""
+"""The bytes that a file's tensors take, and those that a decode step reads."""
 
 from __future__ import annotations
 
@@ -8,33 +8,38 @@ from dataclasses import replace
 from t5gguf.tensor_map import Role
 from t5gguf.writer import PlannedTensor
 
-# Computed once for an input, at the end of the encoder.
-ONCE = (".cross_attn_k.weight", ".cross_attn_v.weight")
+# Multiplied once per input, at the end of the encoder, and not in a decode step.
+CROSS_ATTENTION = (".cross_attn_k.weight", ".cross_attn_v.weight")
 
 
-def total(tensors: Sequence[PlannedTensor]) -> int:
-    """Bytes of all tensors; the file has its header besides."""
+def sum_bytes(tensors: Sequence[PlannedTensor]) -> int:
+    """Returns the bytes of all tensors, without the file's header."""
     return sum(tensor.nbytes for tensor in tensors)
 
 
-def step(tensors: Sequence[PlannedTensor]) -> int:
-    """Bytes that a decode step reads."""
-    return step_of({tensor.entry.name: tensor.nbytes for tensor in tensors})
+def sum_step_bytes(tensors: Sequence[PlannedTensor]) -> int:
+    """Returns the bytes that a decode step reads."""
+    return sum_named_step_bytes({tensor.entry.name: tensor.nbytes for tensor in tensors})
 
 
-def step_of(sizes: Mapping[str, int]) -> int:
-    """The same, by the names of the file's tensors: the decoder and the head.
+def sum_named_step_bytes(sizes: Mapping[str, int]) -> int:
+    """Returns the bytes that a decode step reads: those of the decoder and the head.
 
-    The head may be the embedding, of which a step reads a row a sequence besides; that is not
+    If the head is the embedding, a step also reads one row per sequence. Those rows are not
     counted.
+
+    Args:
+        sizes: the bytes of each tensor, by its name in the file.
     """
     head = "output.weight" if "output.weight" in sizes else "token_embd.weight"
-    decoder = (name for name in sizes if name.startswith("dec.") and not name.endswith(ONCE))
+    decoder = (
+        name for name in sizes if name.startswith("dec.") and not name.endswith(CROSS_ATTENTION)
+    )
     return sum(sizes[name] for name in (*decoder, head))
 
 
-def with_rows(tensors: Sequence[PlannedTensor], rows: int) -> list[PlannedTensor]:
-    """The same tensors, were there so many rows in the embedding and the head."""
+def resize_vocabulary(tensors: Sequence[PlannedTensor], rows: int) -> list[PlannedTensor]:
+    """Returns the same tensors with another number of rows in the embedding and the head."""
     return [
         replace(tensor, shape=(rows, tensor.shape[1]))
         if tensor.entry.role in (Role.EMBEDDING, Role.HEAD)

@@ -1,4 +1,4 @@
-"""Proves a written file: its tensors, its vocabulary, its logits in the engine that serves it."""
+"""Verifies a written file: its tensors, its vocabulary, and its logits in the serving engine."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from t5engine.decoding.parameters import MAX_TOKENS
 from t5engine.errors import EngineError
 from t5engine.pool.engine import Engine
 from t5engine.reader import GGUFFile, ReadError, StoredTensor
-from t5gguf.checkpoint import F32, Checkpoint
+from t5gguf.checkpoint import Checkpoint
 from t5gguf.errors import VerificationError
 from t5gguf.reference import Reference
 from t5gguf.vocab import Vocabulary
-from t5gguf.writer import PlannedTensor, load
+from t5gguf.weights import F32
+from t5gguf.writer import PlannedTensor, load_values
 
 MAX_INPUT_TOKENS = 512
-TOKENS = 12  # decoder steps of a sample
-F16_STEP = 2.0**-24  # the smallest F16; a block's scale is rounded to it
-# The most that a file's logits may be off the reference's: root mean square of the difference
-# over the reference's standard deviation. gguf/README.md has the measurements behind them.
-BOUNDS = {
+SAMPLE_TOKENS = 12  # decoder steps per sample
+F16_SMALLEST = 2.0**-24  # the smallest F16 above 0; a block's scale is rounded to a multiple
+# The largest error of a file's logits: the root mean square of the difference to the reference's
+# logits, over their standard deviation. gguf/README.md has the measurements behind these bounds.
+LOGIT_BOUNDS = {
     Type.F32: 1e-5,
     Type.F16: 3e-3,
     Type.BF16: 2e-2,
@@ -40,9 +41,10 @@ BOUNDS = {
     Type.Q4_0: 0.5,
 }
 # ggml looks GELU up in a table of F16 values (GGML_GELU_FP16 in ggml-cpu/vec.h).
-GATED_BOUND = 1e-3
-# The most that a row of a tensor may be off its source: likewise, over the row's own root mean
-# square. Far above any quantiser's error, far below that of a wrong row (1 and more).
+GATED_LOGIT_BOUND = 1e-3
+# The largest error of a tensor's row: the root mean square of the difference to the source's row,
+# over the root mean square of that row. These bounds are far above any quantiser's error, and far
+# below the error of a wrong row (1 and more).
 ROW_BOUNDS = {
     Type.F32: 0.0,
     Type.F16: 2e-3,
@@ -59,7 +61,14 @@ ROW_BOUNDS = {
 
 @dataclass(frozen=True)
 class Sample:
-    """One query's tokens, the decoder inputs after them, and the reference's logits for those."""
+    """A query with the reference's answer.
+
+    Attributes:
+        text: the query with its prefix.
+        encoder_ids: the token ids of the text.
+        decoder_ids: the decoder inputs, along the reference's greedy path.
+        logits: the reference's logits after each decoder input, (decoder inputs, vocabulary).
+    """
 
     text: str
     encoder_ids: list[int]
@@ -68,13 +77,13 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Figures:
-    """How far a file's logits are from the reference's.
+class LogitComparison:
+    """The distance between a file's logits and the reference's.
 
     Attributes:
         rms: root mean square of the difference over the reference's standard deviation.
-        maximum: largest |difference| over the same.
-        agreement: share of positions whose most likely token is the reference's.
+        maximum: largest |difference| over the reference's standard deviation.
+        agreement: share of positions where both have the same most likely token.
     """
 
     rms: float
@@ -82,81 +91,87 @@ class Figures:
     agreement: float
 
 
-def sample(
-    reference: Reference, vocabulary: Vocabulary, queries: Sequence[str], tokens: int = TOKENS
+def sample_queries(
+    reference: Reference,
+    vocabulary: Vocabulary,
+    queries: Sequence[str],
+    tokens: int = SAMPLE_TOKENS,
 ) -> list[Sample]:
-    """The reference's greedy path over each query, with its logits."""
-    suppressed = vocabulary.suppressed(reference.config.vocab_size)
+    """Decodes each query greedily with the reference, and keeps the logits."""
+    suppressed_ids = vocabulary.select_suppressed_ids(reference.config.vocab_size)
     samples = []
     for text in queries:
         encoder_ids = vocabulary.encode(text)[-MAX_INPUT_TOKENS:]
-        path = reference.greedy(encoder_ids, tokens, suppressed)
+        path = reference.decode_greedily(encoder_ids, tokens, suppressed_ids)
         decoder_ids = [reference.config.decoder_start_token_id, *path[:-1]]
-        logits = reference.logits(encoder_ids, decoder_ids)
+        logits = reference.compute_logits(encoder_ids, decoder_ids)
         samples.append(Sample(text, encoder_ids, decoder_ids, logits))
     return samples
 
 
-def bound(planned: Sequence[PlannedTensor], *, gated: bool) -> float:
-    """The most that the logits of a file of these types may be off: the coarsest type decides."""
-    return max(GATED_BOUND * gated, *(BOUNDS[tensor.kind] for tensor in planned))
+def select_logit_bound(planned: Sequence[PlannedTensor], *, gated: bool) -> float:
+    """Returns the largest allowed logit error of a file, which its coarsest type decides."""
+    bounds = [LOGIT_BOUNDS[tensor.tensor_type] for tensor in planned]
+    return max(GATED_LOGIT_BOUND * gated, *bounds)
 
 
-def verify(
+def verify_file(
     path: Path,
     checkpoint: Checkpoint,
     vocabulary: Vocabulary,
     planned: Sequence[PlannedTensor],
     samples: Sequence[Sample],
-) -> Figures:
-    """Reopens the file and checks all that was promised of it.
+) -> LogitComparison:
+    """Reopens a file, and checks its tensors, vocabulary and logits against the checkpoint.
 
     Raises:
         VerificationError: lists every fault.
     """
-    faults = _check_tensors(path, checkpoint, vocabulary, planned)
+    faults = _find_tensor_faults(path, checkpoint, vocabulary, planned)
     if faults:  # a file that is wrong on disk is not worth loading
-        raise VerificationError(_listing(path, faults))
+        raise VerificationError(_format_faults(path, faults))
     try:
-        figures, faults = asyncio.run(_check_engine(path, vocabulary, samples))
+        comparison, faults = asyncio.run(_run_engine(path, vocabulary, samples))
     except EngineError as error:
-        raise VerificationError(f"{path}: the engine can't serve it: {error}") from error
-    most = bound(planned, gated=checkpoint.config.is_gated)
-    if not figures.rms <= most:  # NaN fails as well
+        raise VerificationError(f"{path}: the engine can't serve the file: {error}") from error
+    bound = select_logit_bound(planned, gated=checkpoint.config.is_gated)
+    if not comparison.rms <= bound:  # NaN fails as well
         faults.append(
-            f"logits are off by {figures.rms:.2g} of their deviation, at most {most:g} is expected"
+            f"the logit error is {comparison.rms:.2g} of the reference's standard deviation, "
+            f"but at most {bound:g} is allowed"
         )
     if faults:
-        raise VerificationError(_listing(path, faults))
-    return figures
+        raise VerificationError(_format_faults(path, faults))
+    return comparison
 
 
-def _check_tensors(
+def _find_tensor_faults(
     path: Path, checkpoint: Checkpoint, vocabulary: Vocabulary, planned: Sequence[PlannedTensor]
 ) -> list[str]:
     try:
         file = GGUFFile.open(path)
     except ReadError as error:
         return [str(error)]
-    found = file.tensors
-    wanted = {tensor.entry.name: tensor for tensor in planned}
-    faults = [f"missing: {name}" for name in wanted.keys() - found.keys()]
-    faults += [f"unexpected: {name}" for name in found.keys() - wanted.keys()]
-    for name in wanted.keys() & found.keys():
-        stored, plan = found[name], wanted[name]
-        if stored.shape != plan.shape or stored.kind != plan.kind:
+    stored_tensors = file.tensors
+    planned_tensors = {tensor.entry.name: tensor for tensor in planned}
+    faults = [f"missing: {name}" for name in planned_tensors.keys() - stored_tensors.keys()]
+    faults += [f"unexpected: {name}" for name in stored_tensors.keys() - planned_tensors.keys()]
+    for name in planned_tensors.keys() & stored_tensors.keys():
+        stored, expected = stored_tensors[name], planned_tensors[name]
+        if stored.shape != expected.shape or stored.kind != expected.tensor_type:
             faults.append(
-                f"{name} is {_type_name(stored.kind)} {stored.shape}, "
-                f"planned {plan.kind.name} {plan.shape}"
+                f"{name} is {_format_type(stored.kind)} {stored.shape}, "
+                f"planned {expected.tensor_type.name} {expected.shape}"
             )
         else:
-            faults += _check_values(name, stored, load(checkpoint, plan, vocabulary))
+            faults += find_row_faults(name, stored, load_values(checkpoint, expected, vocabulary))
     if list(file.metadata["tokenizer.ggml.tokens"]) != list(vocabulary.tokens):
         faults.append("the vocabulary's tokens are not those of the source")
     return sorted(faults)
 
 
-def _check_values(name: str, stored: StoredTensor, source: F32) -> list[str]:
+def find_row_faults(name: str, stored: StoredTensor, source: F32) -> list[str]:
+    """Returns a fault if rows of a stored tensor are further from their source than allowed."""
     try:
         values = stored.rows()
     except ReadError as error:
@@ -164,54 +179,59 @@ def _check_values(name: str, stored: StoredTensor, source: F32) -> list[str]:
     if not np.isfinite(values).all():
         return [f"{name} has NaN or infinite values"]
     rows = source.reshape(values.shape)
-    off = np.sqrt(np.mean((values - rows) ** 2, axis=1))
-    kind = Type(stored.kind)
-    floor = {Type.F32: 0.0, Type.BF16: 0.0, Type.F16: F16_STEP}.get(kind, 4096 * F16_STEP)
-    allowed = ROW_BOUNDS[kind] * np.sqrt(np.mean(rows**2, axis=1)) + floor
-    wrong = np.flatnonzero(off > allowed)
+    row_errors = np.sqrt(np.mean((values - rows) ** 2, axis=1))
+    tensor_type = Type(stored.kind)
+    floors = {Type.F32: 0.0, Type.BF16: 0.0, Type.F16: F16_SMALLEST}
+    floor = floors.get(tensor_type, 4096 * F16_SMALLEST)
+    row_bounds = ROW_BOUNDS[tensor_type] * np.sqrt(np.mean(rows**2, axis=1)) + floor
+    wrong = np.flatnonzero(row_errors > row_bounds)
     if len(wrong):
         return [f"{name}: {len(wrong)} of {len(rows)} rows are not the source's, first {wrong[0]}"]
     return []
 
 
-async def _check_engine(
+async def _run_engine(
     path: Path, vocabulary: Vocabulary, samples: Sequence[Sample]
-) -> tuple[Figures, list[str]]:
+) -> tuple[LogitComparison, list[str]]:
+    """Compares the engine's tokens and logits with those of the samples."""
     share = plan(1, None)[0]
     config = WorkerConfig(str(path), share.threads, list(share.cpus), MAX_INPUT_TOKENS, MAX_TOKENS)
     faults = []
-    measured = []
+    comparisons = []
     async with Engine([config], max_queue=1) as engine:
-        for one in samples:
-            ids = (await engine.tokenize(one.text)).ids
-            if ids != vocabulary.encode(one.text):
-                faults.append(f"tokens differ from SentencePiece's for {one.text!r}")
-            logits = await engine.score(one.encoder_ids, one.decoder_ids)
-            measured.append(compare(one.logits, logits[:, : one.logits.shape[1]]))
+        for sample in samples:
+            ids = (await engine.tokenize(sample.text)).ids
+            if ids != vocabulary.encode(sample.text):
+                faults.append(f"tokens differ from SentencePiece's for {sample.text!r}")
+            logits = await engine.score(sample.encoder_ids, sample.decoder_ids)
+            vocab_size = sample.logits.shape[1]  # the engine's logits also have the padded rows
+            comparisons.append(compare_logits(sample.logits, logits[:, :vocab_size]))
     return (
-        Figures(
-            rms=float(np.sqrt(np.mean([f.rms**2 for f in measured]))),
-            maximum=max(f.maximum for f in measured),
-            agreement=float(np.mean([f.agreement for f in measured])),
+        LogitComparison(
+            rms=float(np.sqrt(np.mean([comparison.rms**2 for comparison in comparisons]))),
+            maximum=max(comparison.maximum for comparison in comparisons),
+            agreement=float(np.mean([comparison.agreement for comparison in comparisons])),
         ),
         faults,
     )
 
 
-def compare(reference: F32, logits: F32) -> Figures:
-    """Figures of logits against a reference of the same shape, (positions, vocabulary)."""
+def compare_logits(reference: F32, logits: F32) -> LogitComparison:
+    """Compares logits with a reference of the same shape, (positions, vocabulary)."""
     deviation = float(reference.std())
     difference = logits.astype(np.float64) - reference
-    return Figures(
+    return LogitComparison(
         rms=float(np.sqrt(np.mean(difference**2))) / deviation,
         maximum=float(np.abs(difference).max()) / deviation,
         agreement=float(np.mean(logits.argmax(axis=1) == reference.argmax(axis=1))),
     )
 
 
-def _type_name(kind: int) -> str:
-    return Type(kind).name if kind in list(Type) else f"of unknown type {kind}"
+def _format_type(type_number: int) -> str:
+    if type_number in list(Type):
+        return Type(type_number).name
+    return f"of unknown type {type_number}"
 
 
-def _listing(path: Path, faults: Sequence[str]) -> str:
+def _format_faults(path: Path, faults: Sequence[str]) -> str:
     return f"{path}: {len(faults)} fault(s)\n  " + "\n  ".join(faults)

@@ -12,52 +12,62 @@ from gguf import GGMLQuantizationType as Type
 from gguf import GGUFWriter
 from tqdm import tqdm
 
-from t5gguf import feedback
-from t5gguf.checkpoint import F32, Checkpoint
-from t5gguf.moments import Moments
-from t5gguf.native import nbytes
-from t5gguf.quantize import Policy, quantizer
-from t5gguf.tensor_map import Entry, Role
+from t5gguf import error_feedback
+from t5gguf.checkpoint import Checkpoint
+from t5gguf.ggml_quantize import count_bytes
+from t5gguf.quantize import Policy, open_quantizer
+from t5gguf.second_moments import SecondMoments
+from t5gguf.tensor_map import Role, TensorEntry
 from t5gguf.vocab import Vocabulary
+from t5gguf.weights import F32
 
 ARCHITECTURE = "t5"
-# ggml's repacked kernels take rows by 8 or 16 and crash on a remainder (32,100 rows, say).
+# ggml's repacked kernels take rows by 8 or 16 and crash on a remainder (32,100 rows, for example).
 ROW_MULTIPLE = 64
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a file comes from and how its model wants to be used; written into the file."""
+    """The source of a file and the intended use of its model, both written into the file.
+
+    Attributes:
+        name: the model's name.
+        repo: the repository of the checkpoint, owner/name.
+        revision: the revision of the repository.
+        license: the licence, by SPDX identifier where there is one.
+        tasks: the prefix of each task, by the task's name. The first task is the default. A model
+            without tasks gets no prefix.
+        generation: generation defaults by Hugging Face's names, as in a recipe.
+    """
 
     name: str
     repo: str = ""
     revision: str = ""
     license: str = ""
     tasks: dict[str, str] = field(default_factory=dict)
-    """Name to prefix; the first is the default. A model without any has one without a prefix."""
     generation: dict[str, int | float | str] = field(default_factory=dict)
-    """Defaults by Hugging Face's names, as in a recipe."""
 
 
 @dataclass(frozen=True)
 class PlannedTensor:
-    """One tensor as it will stand in the file: type, and shape with padded rows."""
+    """A tensor's type, and its shape with padded rows, in a file that is to be written."""
 
-    entry: Entry
-    kind: Type
+    entry: TensorEntry
+    tensor_type: Type
     shape: tuple[int, ...]
 
     @property
     def nbytes(self) -> int:
-        return nbytes(self.shape, self.kind)
+        """The bytes of the tensor in the file."""
+        return count_bytes(self.shape, self.tensor_type)
 
 
 def padded_rows(vocab_size: int) -> int:
-    """Rows of the embedding and the head in the file."""
+    """Returns the number of rows of the embedding and the head in the file."""
     return math.ceil(vocab_size / ROW_MULTIPLE) * ROW_MULTIPLE
 
 
-def write(
+def write_file(
     path: Path,
     checkpoint: Checkpoint,
     vocabulary: Vocabulary,
@@ -66,62 +76,78 @@ def write(
     provenance: Provenance,
     *,
     max_ffn_down_input: float,
-    moments: Moments | None = None,
+    moments: SecondMoments | None = None,
     progress: bool = True,
 ) -> None:
-    """Writes the file; reads one source tensor at a time, so memory holds the largest one only.
+    """Writes the file, one tensor at a time, so that memory holds only the largest one.
 
-    With moments, the types that gain by it are quantised with error feedback.
+    With moments, the types in `error_feedback.TYPES` are quantised with error feedback.
     """
     writer = GGUFWriter(path, ARCHITECTURE)
     try:
-        _describe_model(writer, checkpoint, policy)
-        _describe_vocabulary(writer, vocabulary, checkpoint)
-        _describe_source(writer, checkpoint, vocabulary, provenance, max_ffn_down_input)
+        _add_model_metadata(writer, checkpoint, policy)
+        _add_vocabulary_metadata(writer, vocabulary, checkpoint)
+        _add_source_metadata(writer, checkpoint, vocabulary, provenance, max_ffn_down_input)
         if moments is not None:
             writer.add_uint32("t5serve.calibration.queries", moments.queries)
         for tensor in tensors:
             writer.add_tensor_info(
-                tensor.entry.name, tensor.shape, np.dtype(np.float32), tensor.nbytes, tensor.kind
+                tensor.entry.name,
+                tensor.shape,
+                np.dtype(np.float32),
+                tensor.nbytes,
+                tensor.tensor_type,
             )
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
-        total = sum(tensor.nbytes for tensor in tensors)
-        with (
-            quantizer() as quantize,
-            tqdm(
-                total=total, unit="B", unit_scale=True, desc="writing", disable=not progress
-            ) as bar,
-        ):
-            for tensor in tensors:
-                values = load(checkpoint, tensor, vocabulary)
-                known = None
-                if moments and tensor.kind in feedback.TYPES and tensor.entry.source in moments:
-                    known, _ = moments.sums(tensor.entry.source)
-                writer.write_tensor_data(quantize(tensor.entry.name, values, tensor.kind, known))
-                bar.update(tensor.nbytes)
+        _write_tensors(writer, checkpoint, vocabulary, tensors, moments, progress=progress)
     finally:
         writer.close()
 
 
-def load(checkpoint: Checkpoint, tensor: PlannedTensor, vocabulary: Vocabulary) -> F32:
-    """A tensor's values as the file has them before quantising.
+def _write_tensors(
+    writer: GGUFWriter,
+    checkpoint: Checkpoint,
+    vocabulary: Vocabulary,
+    tensors: Sequence[PlannedTensor],
+    moments: SecondMoments | None,
+    *,
+    progress: bool,
+) -> None:
+    total = sum(tensor.nbytes for tensor in tensors)
+    with (
+        open_quantizer() as quantize,
+        tqdm(total=total, unit="B", unit_scale=True, desc="writing", disable=not progress) as bar,
+    ):
+        for tensor in tensors:
+            entry, tensor_type = tensor.entry, tensor.tensor_type
+            values = load_values(checkpoint, tensor, vocabulary)
+            moment_sum = None
+            if moments and tensor_type in error_feedback.TYPES and entry.source in moments:
+                moment_sum, _ = moments.get_sum(entry.source)
+            writer.write_tensor_data(quantize(entry.name, values, tensor_type, moment_sum))
+            bar.update(tensor.nbytes)
+
+
+def load_values(checkpoint: Checkpoint, tensor: PlannedTensor, vocabulary: Vocabulary) -> F32:
+    """Returns a tensor's values as the file has them before quantisation.
 
     The output scale of a tied model goes into the decoder's last norm, since llama.cpp's graph
-    leaves it out. Rows added to the vocabulary repeat the one of `<unk>`: zeros would give
-    logit 0, more than most real tokens have.
+    leaves the scale out. Rows added to the vocabulary repeat the row of `<unk>`: zeros would give
+    logit 0, which is more than most real tokens have.
     """
     values = checkpoint.tensors[tensor.entry.source].load()
     if tensor.entry.role is Role.OUTPUT_NORM:
         return values * np.float32(checkpoint.config.output_scale)
     if values.shape == tensor.shape:
         return values
-    filler = np.repeat(values[[vocabulary.unk_token_id]], tensor.shape[0] - len(values), axis=0)
-    return np.concatenate([values, filler])
+    unk_row = values[[vocabulary.unk_token_id]]
+    padding = np.repeat(unk_row, tensor.shape[0] - len(values), axis=0)
+    return np.concatenate([values, padding])
 
 
-def _describe_model(writer: GGUFWriter, checkpoint: Checkpoint, policy: Policy) -> None:
+def _add_model_metadata(writer: GGUFWriter, checkpoint: Checkpoint, policy: Policy) -> None:
     config = checkpoint.config
     writer.add_context_length(config.n_positions)
     writer.add_embedding_length(config.d_model)
@@ -137,24 +163,24 @@ def _describe_model(writer: GGUFWriter, checkpoint: Checkpoint, policy: Policy) 
     writer.add_decoder_start_token_id(config.decoder_start_token_id)
     writer.add_file_type(policy.file_type)
     writer.add_quantization_version(2)
-    writer.add_uint32("t5serve.vocab_size", config.vocab_size)  # rows beyond are padding
+    writer.add_uint32("t5serve.vocab_size", config.vocab_size)  # the rows after these are padding
     writer.add_bool("t5serve.logits_calibrated", True)  # noqa: FBT003 - gguf's signature
     writer.add_uint32(
         "t5serve.relative_attention_max_distance", config.relative_attention_max_distance
     )
 
 
-def _describe_vocabulary(
+def _add_vocabulary_metadata(
     writer: GGUFWriter, vocabulary: Vocabulary, checkpoint: Checkpoint
 ) -> None:
     writer.add_tokenizer_model("t5")
     writer.add_tokenizer_pre("default")
     if vocabulary.trimming:
-        writer.add_uint32("t5serve.trimming.rows", vocabulary.trimming.rows)
-        writer.add_string("t5serve.trimming.sha256", vocabulary.trimming.sha256)
+        writer.add_uint32("t5serve.trimming.rows", vocabulary.trimming.source_rows)
+        writer.add_string("t5serve.trimming.sha256", vocabulary.trimming.text_sha256)
     writer.add_token_list([token.encode() for token in vocabulary.tokens])
     writer.add_token_scores(vocabulary.scores)
-    writer.add_token_types(vocabulary.types)
+    writer.add_token_types(vocabulary.token_types)
     writer.add_add_space_prefix(vocabulary.add_space_prefix)
     writer.add_remove_extra_whitespaces(vocabulary.remove_extra_whitespaces)
     if vocabulary.precompiled_charsmap:
@@ -166,7 +192,7 @@ def _describe_vocabulary(
     writer.add_add_eos_token(True)  # noqa: FBT003 - gguf's signature
 
 
-def _describe_source(
+def _add_source_metadata(
     writer: GGUFWriter,
     checkpoint: Checkpoint,
     vocabulary: Vocabulary,
@@ -182,12 +208,14 @@ def _describe_source(
     }.items():
         if value:
             writer.add_string(key, value)
-    hashes = {**checkpoint.sha256(), **vocabulary.sha256()}
+    hashes = {**checkpoint.hash_weights(), **vocabulary.hash_source()}
     writer.add_array("t5serve.source.files", list(hashes))
     writer.add_array("t5serve.source.sha256", list(hashes.values()))
-    writer.add_string("t5serve.tasks", ",".join(provenance.tasks))  # llama.cpp keeps no key order
+    writer.add_string(
+        "t5serve.tasks", ",".join(provenance.tasks)
+    )  # since llama.cpp keeps no order of keys
     for task, prefix in provenance.tasks.items():
-        writer.add_string(f"t5serve.prefix.{task}", prefix)  # which leaves out an empty one
+        writer.add_string(f"t5serve.prefix.{task}", prefix)  # llama.cpp leaves out an empty prefix
     for name, default in provenance.generation.items():
         key = f"t5serve.generation.{name}"
         if isinstance(default, str):

@@ -15,13 +15,13 @@ from t5bench.errors import BenchError
 from t5engine.cpus import Share
 from t5engine.reader import GGUFFile
 from t5gguf import size
-from t5gguf.checkpoint import Config
+from t5gguf.config import Config
 
 
 def gguf_step_bytes(file: Path) -> int:
     """Returns the bytes of a GGUF file's weights that a step reads."""
     tensors = GGUFFile.open(file).tensors
-    return size.step_of({name: tensor.nbytes for name, tensor in tensors.items()})
+    return size.sum_named_step_bytes({name: tensor.nbytes for name, tensor in tensors.items()})
 
 
 def step_bytes(config: Config, item_size: int) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 
 from t5bench import environment, shapes
 from t5bench.errors import BenchError
-from t5gguf.checkpoint import Config
+from t5gguf.config import Config
 from t5gguf.convert import QUERIES, Converter
 from t5gguf.vocab import Vocabulary
 from t5gguf.writer import Provenance
@@ -76,7 +76,7 @@ class Files:
         return self.directory / f"{file_type}.gguf"
 
     def read_figures(self, file_type: str) -> dict[str, float]:
-        """Returns the logit errors that t5gguf measured; see `t5gguf.verify.Figures`."""
+        """Returns the logit errors that t5gguf measured; see `t5gguf.verify.LogitComparison`."""
         text = self.gguf_path(file_type).with_suffix(".json").read_text(encoding="utf-8")
         figures: dict[str, float] = json.loads(text)
         return figures
@@ -97,7 +97,7 @@ class Files:
             path = self.gguf_path(file_type)
             print(f"{path}: making it", flush=True)
             written = converter.convert(path, file_type, progress=False)
-            figures = json.dumps(asdict(written.figures))
+            figures = json.dumps(asdict(written.comparison))
             path.with_suffix(".json").write_text(figures, encoding="utf-8")
 
     def make_ctranslate2(self) -> Path:

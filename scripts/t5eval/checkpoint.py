@@ -18,7 +18,7 @@ from t5engine.decoding.parameters import GenerationConfig
 from t5engine.messages import Output
 from t5eval.errors import EvaluationError
 from t5eval.messages import Answer, Request
-from t5gguf.checkpoint import PREFIXES
+from t5gguf.config import PREFIXES
 from t5gguf.recipe import Generation
 from t5serve.reformulation.candidates import select
 from t5serve.reformulation.options import Options, decoding_of

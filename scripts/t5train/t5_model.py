@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, T5Config, T5ForConditionalGeneration
 
-from t5gguf.checkpoint import PREFIXES, Checkpoint
-from t5gguf.tensor_map import match
+from t5gguf.checkpoint import Checkpoint
+from t5gguf.config import PREFIXES
+from t5gguf.tensor_map import match_tensors
 from t5train.pairs import prefix
 from t5train.vocabulary import EOS, PAD
 
@@ -76,9 +77,9 @@ def load(directory: Path, dropout: float | None = None) -> T5ForConditionalGener
             pinned transformers: UMT5, and a tied head without a scale of transformers 5.
     """
     checkpoint = Checkpoint.open(directory)
-    match(checkpoint)
+    match_tensors(checkpoint)
     config = checkpoint.config
-    if config.bias_in_every_layer or config.tie_word_embeddings != config.scale_decoder_outputs:
+    if config.has_bias_per_layer or config.tie_word_embeddings != config.scale_decoder_outputs:
         raise ValueError(f"{directory} holds a model that can be converted, but not trained here")
     overrides: dict[str, Any] = {} if dropout is None else {"dropout_rate": dropout}
     overrides["tie_word_embeddings"] = config.tie_word_embeddings

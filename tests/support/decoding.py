@@ -144,7 +144,10 @@ class ReferenceBackend:
 
     def reorder(self, rows: Sequence[int], parents: Sequence[int]) -> None:
         states = [self._states[parent] for parent in parents]
-        copies = [DecoderState(one.cross, list(one.past), one.length) for one in states]
+        copies = [
+            DecoderState(state.cross_attention, list(state.self_attention), state.length)
+            for state in states
+        ]
         self._states.update(zip(rows, copies, strict=True))
 
     def release(self, row: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from sentencepiece import sentencepiece_model_pb2
 
 from t5engine.reader import GGUFFile
-from t5gguf.checkpoint import Config
+from t5gguf.config import Config
 
 INCLUDED = Path(__file__).parents[2] / "gguf" / "models" / "tiny-t5-Q8_0.gguf"
 

@@ -32,7 +32,8 @@ from t5bench.rounds import interleave
 from t5bench.runner import Answer, check_length
 from t5bench.tune import select_fastest
 from t5engine.reader import GGUFFile
-from t5gguf.checkpoint import Checkpoint, Config
+from t5gguf.checkpoint import Checkpoint
+from t5gguf.config import Config
 from t5gguf.convert import Converter
 from t5gguf.vocab import Vocabulary
 from t5gguf.writer import Provenance

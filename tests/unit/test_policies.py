@@ -8,7 +8,7 @@ from policies import Row, format_table, parse_policy
 from support import tiny
 from t5gguf.errors import ConversionError
 from t5gguf.tensor_map import Role
-from t5gguf.verify import Figures
+from t5gguf.verify import LogitComparison
 
 QUERIES = ["how to cook rice", "best hiking boots for wide feet 2024", "", "python read csv"]
 
@@ -64,8 +64,8 @@ def test_an_unknown_group_or_type_is_told(policy: str, message: str) -> None:
 def test_answers_are_compared_with_the_first_rows() -> None:
     """To the last token; sizes are in millions of bytes."""
     rows = [
-        Row("F16", 14_600_000, 7_000_000, Figures(0.0005, 0.01, 1.0), [[3, 4], [5]]),
-        Row("Q4_0", 4_236_000, 2_000_000, Figures(0.1234, 1.0, 0.987), [[3, 4], [5, 6]]),
+        Row("F16", 14_600_000, 7_000_000, LogitComparison(0.0005, 0.01, 1.0), [[3, 4], [5]]),
+        Row("Q4_0", 4_236_000, 2_000_000, LogitComparison(0.1234, 1.0, 0.987), [[3, 4], [5, 6]]),
     ]
     assert format_table(rows).splitlines() == [
         "| policy | file | a step reads | logit error | same best token | same answer as F16 |",

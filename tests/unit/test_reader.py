@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from support import tiny
 from t5engine.reader import GGUFFile, ReadError
-from t5gguf.native import quantize_rows
+from t5gguf.ggml_quantize import quantize_rows
 
 KINDS = [Type.F32, Type.F16, Type.BF16, Type.Q8_0, Type.Q4_0, Type.Q6_K]
 

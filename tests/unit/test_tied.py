@@ -8,7 +8,7 @@ from gguf import GGUFWriter
 from support import tiny
 from t5engine.reader import ReadError
 from t5engine.worker.tied import head_is_tied
-from t5gguf.native import quantize_rows
+from t5gguf.ggml_quantize import quantize_rows
 
 ROWS, COLUMNS = 192, 256
 

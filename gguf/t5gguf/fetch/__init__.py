@@ -1,1 +1,1 @@
-"""From a model's name to its verified files: hub -> part -> hash -> place -> lock -> GGUF."""
+"""Fetches a model by name: download parts, verify hashes, place files, pin, convert to GGUF."""

@@ -12,8 +12,8 @@ from huggingface_hub import constants
 
 from t5gguf import recipe as recipes
 from t5gguf.errors import ConversionError, FetchError
-from t5gguf.fetch.conversion import convert, file_types, out_path
-from t5gguf.fetch.fetcher import Fetcher, Wanted
+from t5gguf.fetch.conversion import convert, gguf_path, parse_file_types
+from t5gguf.fetch.fetcher import Fetcher, FetchRequest
 from t5gguf.fetch.files import local_name
 from t5gguf.fetch.hub import Hub
 from t5gguf.fetch.lock import Lock
@@ -21,86 +21,86 @@ from t5gguf.recipe import Recipe, RecipeError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Fetches and converts; one line on standard error and status 1 when that fails."""
-    options = _parser().parse_args(arguments)
+    """Fetches and converts; on a failure prints one line on standard error and returns 1."""
+    options = _build_parser().parse_args(arguments)
     try:
-        _list(options) if options.list else _run(options)
+        _list_recipes(options) if options.list else _fetch(options)
     except (FetchError, ConversionError, RecipeError, OSError) as error:
         print(f"t5gguf fetch: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("t5gguf fetch: stopped; what came is kept for the next time", file=sys.stderr)
+        print("t5gguf fetch: stopped; run this again to resume the download", file=sys.stderr)
         return 130
     return 0
 
 
-def _run(options: argparse.Namespace) -> None:
-    wanted = _wanted(options.name, options.file)
-    if wanted.recipe and wanted.recipe.source.included:
-        print(f"{wanted.name} is included; serve it with: {_serve(wanted.name)}")
+def _fetch(options: argparse.Namespace) -> None:
+    request = _build_request(options.name, options.file)
+    if request.recipe and request.recipe.source.included:
+        print(f"{request.name} is included; serve it with: {_serve_command(request.name)}")
         return
-    types = [] if options.convert is None else file_types(options.convert, wanted)
+    file_types = [] if options.convert is None else parse_file_types(options.convert, request)
     models = recipes.models()
     offline = options.offline or constants.HF_HUB_OFFLINE
     hub = None if offline else Hub(os.environ.get("HF_ENDPOINT"), progress=not options.quiet)
-    fetcher = Fetcher(hub, _lock(options), models)
-    pin = fetcher.fetch(wanted, update=options.update)
-    print(f"{fetcher.directory(wanted)}: {pin.repo} at {pin.revision}, {len(pin.sha256)} file(s)")
-    for written in convert(
-        models, wanted, pin, types, force=options.force, progress=not options.quiet
+    fetcher = Fetcher(hub, _open_lock(options), models)
+    pin = fetcher.fetch(request, update=options.update)
+    directory = fetcher.model_directory(request)
+    print(f"{directory}: {pin.repo} at {pin.revision}, {len(pin.sha256)} file(s)")
+    for converted in convert(
+        models, request, pin, file_types, force=options.force, progress=not options.quiet
     ):
         print(
-            f"{written.path}: {written.size / 1e6:.1f} MB, verified; logits off by "
-            f"{written.figures.rms:.2g} of their deviation, "
-            f"same best token at {written.figures.agreement:.1%} of positions"
+            f"{converted.path}: {converted.size / 1e6:.1f} MB, verified; logit error "
+            f"{converted.comparison.rms:.2g} of the standard deviation, "
+            f"same best token at {converted.comparison.agreement:.1%} of positions"
         )
-    print(_next(wanted, types, models))
+    print(_suggest_command(request, file_types, models))
 
 
-def _next(wanted: Wanted, types: Sequence[str], models: Path) -> str:
-    """What to type now."""
-    recipe = wanted.recipe
+def _suggest_command(request: FetchRequest, file_types: Sequence[str], models: Path) -> str:
+    """Returns the next command for the user to type."""
+    recipe = request.recipe
     if recipe and recipe.model_path().is_file():
-        return f"serve it with: {_serve(wanted.name)}"
-    if types:
-        return f"serve it with: {_serve(str(out_path(models, wanted, types[0])))}"
-    if wanted.files:
-        return (
-            f"serve it with: {_serve(str(models / wanted.directory / local_name(wanted.files[0])))}"
-        )
+        return f"serve it with: {_serve_command(request.name)}"
+    if file_types:
+        return f"serve it with: {_serve_command(str(gguf_path(models, request, file_types[0])))}"
+    if request.files:
+        path = models / request.directory_name / local_name(request.files[0])
+        return f"serve it with: {_serve_command(str(path))}"
     return "convert it with: the same command and --convert Q8_0"
 
 
-def _serve(model: str) -> str:
+def _serve_command(model: str) -> str:
     program = "t5serve serve" if recipes.BUNDLED.is_dir() else "./scripts/serve"
     return f"{program} --model {model}"
 
 
-def _list(options: argparse.Namespace) -> None:
-    fetcher = Fetcher(None, _lock(options), recipes.models())
+def _list_recipes(options: argparse.Namespace) -> None:
+    fetcher = Fetcher(None, _open_lock(options), recipes.models())
     loaded = [recipes.load(name) for name in recipes.names()]
-    width = max(len(recipe.name) for recipe in loaded)
-    licence = max(len(recipe.license) for recipe in loaded)
+    name_width = max(len(recipe.name) for recipe in loaded)
+    license_width = max(len(recipe.license) for recipe in loaded)
     for recipe in loaded:
-        state = "fetched" if fetcher.is_there(_of_recipe(recipe)) else "-"
+        state = "fetched" if fetcher.is_fetched(_request_recipe(recipe)) else "-"
         if recipe.model_path().is_file():
             state = "ready"
-        described = f"{recipe.license:{licence}}  {recipe.description}"
-        print(f"{recipe.name:{width}}  {state:7}  {described}")
+        columns = f"{recipe.name:{name_width}}  {state:7}  {recipe.license:{license_width}}"
+        print(f"{columns}  {recipe.description}")
 
 
-def _lock(options: argparse.Namespace) -> Lock:
+def _open_lock(options: argparse.Namespace) -> Lock:
     if options.lock:
         return Lock(options.lock)
     return Lock(recipes.lock_path(), recipes.shipped_lock_path())
 
 
-def _wanted(name: str, files: Sequence[str]) -> Wanted:
-    """A recipe by its name or its repository's, else a repository.
+def _build_request(name: str, files: Sequence[str]) -> FetchRequest:
+    """Builds the request for a recipe, by its name or its repository, or for another repository.
 
     Raises:
-        FetchError: GGUF files are named of what has a recipe, or not plainly.
-        RecipeError: no such recipe.
+        FetchError: the name or a file is malformed, or `files` are named for a recipe.
+        RecipeError: there is no such recipe.
     """
     repo, at, revision = name.partition("@")
     if at and not revision:
@@ -109,48 +109,52 @@ def _wanted(name: str, files: Sequence[str]) -> Wanted:
         if not local_name(file).endswith(".gguf") or ".." in Path(file).parts:
             raise FetchError(f"--file {file!r} is not the path of a GGUF file in a repository")
     if "/" not in repo:
-        wanted = _of_recipe(recipes.load(repo), revision)
+        request = _request_recipe(recipes.load(repo), revision)
     else:
-        loaded = [recipes.load(one) for one in recipes.names()]
-        known = [recipe for recipe in loaded if recipe.source.repo == repo]
-        if not known or files:
-            return Wanted(repo, revision, tuple(files))
-        wanted = _of_recipe(known[0], revision)
+        loaded = [recipes.load(recipe_name) for recipe_name in recipes.names()]
+        matches = [recipe for recipe in loaded if recipe.source.repo == repo]
+        if not matches or files:
+            return FetchRequest(repo, revision, tuple(files))
+        request = _request_recipe(matches[0], revision)
     if files:
-        raise FetchError(f"{repo} is a recipe, which says itself what files there are")
-    return wanted
+        raise FetchError(f"{repo} is a recipe, which names its own files: leave out --file")
+    return request
 
 
-def _of_recipe(recipe: Recipe, revision: str = "") -> Wanted:
+def _request_recipe(recipe: Recipe, revision: str = "") -> FetchRequest:
     source = recipe.source
-    return Wanted(
+    return FetchRequest(
         source.repo, revision or source.revision, tuple(source.files), source.sha256, recipe
     )
 
 
-def _parser() -> argparse.ArgumentParser:
+def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="t5gguf fetch",
         description="Fetch a T5 from the hub, verify it, pin it, and convert it to GGUF.",
-        epilog="HF_TOKEN, HF_ENDPOINT (a mirror) and HF_HUB_OFFLINE count, as everywhere.",
+        epilog="Environment: HF_TOKEN, HF_ENDPOINT (a mirror), HF_HUB_OFFLINE.",
     )
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("name", nargs="?", help="a recipe, or owner/name[@revision]")
-    what.add_argument("--list", action="store_true", help="the recipes, and which are there")
+    target = parser.add_mutually_exclusive_group(required=True)
+    target.add_argument("name", nargs="?", help="a recipe, or owner/name[@revision]")
+    target.add_argument(
+        "--list", action="store_true", help="list the recipes, and which are on disk"
+    )
     parser.add_argument(
         "--convert",
         nargs="?",
         const="",
         metavar="TYPES",
-        help="then convert to these types, between commas, and verify; by default the recipe's",
+        help="convert to these types (with commas between) and verify; default: the recipe's types",
     )
     parser.add_argument(
         "--file", action="append", default=[], metavar="NAME", help="a GGUF file of the repository"
     )
-    parser.add_argument("--update", action="store_true", help="pin what the hub has now")
-    parser.add_argument("--offline", action="store_true", help="take only what is here already")
-    parser.add_argument("--lock", type=Path, help="another lock file")
-    parser.add_argument("--force", action="store_true", help="convert anew, over what is there")
+    parser.add_argument(
+        "--update", action="store_true", help="pin the revision that the hub has now"
+    )
+    parser.add_argument("--offline", action="store_true", help="use only files that are on disk")
+    parser.add_argument("--lock", type=Path, help="use another lock file")
+    parser.add_argument("--force", action="store_true", help="convert again, and overwrite files")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     return parser
 

@@ -6,56 +6,69 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from t5engine.reader import GGUFFile, ReadError
-from t5gguf.convert import Converter, Written
+from t5gguf.convert import ConvertedFile, Converter
 from t5gguf.errors import ConversionError, FetchError
-from t5gguf.fetch.fetcher import Wanted
+from t5gguf.fetch.fetcher import FetchRequest
 from t5gguf.fetch.lock import Pin
-from t5gguf.quantize import POLICIES, group_types
+from t5gguf.quantize import POLICIES, expand_group_type
 from t5gguf.writer import Provenance
 
 
-def file_types(text: str, wanted: Wanted) -> list[str]:
-    """The types between commas; without any those of the recipe, else Q8_0.
+def parse_file_types(text: str, request: FetchRequest) -> list[str]:
+    """Returns the file types of a list with commas; if empty, the recipe's types, else Q8_0.
 
     Raises:
-        ConversionError: one of them is unknown.
+        ConversionError: a type is unknown.
         FetchError: the model is ready-made.
     """
-    if wanted.files:
-        raise FetchError(f"{wanted.name} is ready-made: there is nothing to convert")
-    usual = wanted.recipe.quantisation.types if wanted.recipe else []
-    names = [name.strip() for name in text.split(",") if name.strip()] or usual or ["Q8_0"]
+    if request.files:
+        raise FetchError(f"{request.name} is ready-made: there is nothing to convert")
+    defaults = request.recipe.quantisation.types if request.recipe else []
+    names = [name.strip() for name in text.split(",") if name.strip()] or defaults or ["Q8_0"]
     for name in names:
         if name not in POLICIES:
             raise ConversionError(f"type {name!r} is not one of {', '.join(POLICIES)}")
     return list(dict.fromkeys(names))
 
 
-def out_path(models: Path, wanted: Wanted, file_type: str) -> Path:
-    return models / f"{wanted.directory}-{file_type}.gguf"
+def gguf_path(models: Path, request: FetchRequest, file_type: str) -> Path:
+    """Returns the path of a converted file in the directory of models."""
+    return models / f"{request.directory_name}-{file_type}.gguf"
 
 
 def convert(
     models: Path,
-    wanted: Wanted,
+    request: FetchRequest,
     pin: Pin,
-    types: Sequence[str],
+    file_types: Sequence[str],
     *,
     force: bool = False,
     progress: bool = True,
-) -> list[Written]:
-    """Writes and verifies the files that are not there already; the others are left as they are.
+) -> list[ConvertedFile]:
+    """Writes and verifies the files that do not exist yet.
+
+    Args:
+        models: the directory of models.
+        request: the fetched model.
+        pin: the revision that was fetched.
+        file_types: the types to convert to.
+        force: also overwrite existing files.
+        progress: show progress bars.
 
     Raises:
-        ConversionError: as the converter, or a file of another origin stands in the way.
+        ConversionError: the conversion fails, or an existing file is from another source.
     """
-    paths = {kind: out_path(models, wanted, kind) for kind in types}
-    due = {kind: path for kind, path in paths.items() if force or not _made_from(path, pin)}
-    if not due:
+    paths = {file_type: gguf_path(models, request, file_type) for file_type in file_types}
+    pending = {
+        file_type: path
+        for file_type, path in paths.items()
+        if force or not _is_converted_from(path, pin)
+    }
+    if not pending:
         return []
-    recipe = wanted.recipe
+    recipe = request.recipe
     provenance = Provenance(
-        name=wanted.directory,
+        name=request.directory_name,
         repo=pin.repo,
         revision=pin.revision,
         license=recipe.license if recipe else "",
@@ -63,27 +76,27 @@ def convert(
         generation=recipe.generation.given() if recipe else {},
     )
     embedding = recipe.quantisation.token_embedding_type if recipe else None
-    calibrated = recipe is None or recipe.quantisation.calibration
+    is_calibrated = recipe is None or recipe.quantisation.calibration
     converter = Converter(
-        models / wanted.directory, provenance, calibration=None if calibrated else []
+        models / request.directory_name, provenance, calibration=None if is_calibrated else []
     )
     return [
         converter.convert(
             path,
-            kind,
+            file_type,
             force=True,
-            types=group_types("embedding", embedding) if embedding else None,
+            types=expand_group_type("embedding", embedding) if embedding else None,
             progress=progress,
         )
-        for kind, path in due.items()
+        for file_type, path in pending.items()
     ]
 
 
-def _made_from(path: Path, pin: Pin) -> bool:
-    """Whether a file was converted from these very files; from others of the repository: no.
+def _is_converted_from(path: Path, pin: Pin) -> bool:
+    """Whether a file exists and was converted from the pinned revision.
 
     Raises:
-        ConversionError: it is of another origin, and not ours to overwrite.
+        ConversionError: the file is from another source, so it must not be overwritten.
     """
     if not path.exists():
         return False

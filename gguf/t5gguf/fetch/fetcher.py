@@ -1,4 +1,4 @@
-"""Brings one model's files into a directory, as the lock file has them or for the first time."""
+"""Downloads the files of a model into a directory, and holds them to the lock file."""
 
 from __future__ import annotations
 
@@ -13,22 +13,24 @@ from pathlib import Path
 
 import msgspec
 
-from t5gguf.checkpoint import sha256
 from t5gguf.errors import FetchError
-from t5gguf.fetch.files import local_name, needed
-from t5gguf.fetch.hub import SHA256, Hub, Listing, RemoteFile
+from t5gguf.fetch.files import local_name, select_files
+from t5gguf.fetch.hub import SHA256_DIGITS, Hub, Listing, RemoteFile
 from t5gguf.fetch.lock import Lock, Pin
+from t5gguf.hashing import hash_file
 from t5gguf.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What is to be fetched.
+class FetchRequest:
+    """A model to fetch.
 
     Attributes:
+        repo: the repository, owner/name.
         revision: a commit, branch or tag; empty for the pinned one, else the main branch.
-        files: GGUF files, in place of a checkpoint.
-        sha256: what the recipe says of some files.
+        files: GGUF files to fetch instead of a checkpoint.
+        sha256: the hashes of files that the recipe prescribes, by file name.
+        recipe: the model's recipe, if there is one.
     """
 
     repo: str
@@ -39,148 +41,176 @@ class Wanted:
 
     @property
     def name(self) -> str:
-        """Its name in the lock file."""
+        """The model's name in the lock file."""
         return self.recipe.name if self.recipe else self.repo
 
     @property
-    def directory(self) -> str:
+    def directory_name(self) -> str:
+        """The name of the model's directory."""
         return self.name.replace("/", "--")
 
 
 class Fetcher:
-    """Fetches into a directory of models; without a hub only what is there counts."""
+    """Fetches models into a directory.
+
+    Args:
+        hub: the hub to download from; None to use only files that are on disk.
+        lock: the lock file.
+        models: the directory, with one directory per model.
+    """
 
     def __init__(self, hub: Hub | None, lock: Lock, models: Path) -> None:
         self._hub, self._lock, self._models = hub, lock, models
 
-    def directory(self, wanted: Wanted) -> Path:
-        return self._models / wanted.directory
+    def model_directory(self, request: FetchRequest) -> Path:
+        """Returns the directory of a model's files."""
+        return self._models / request.directory_name
 
-    def is_there(self, wanted: Wanted) -> bool:
-        """Whether all pinned files are in place; their content is not looked at."""
-        pin = self._lock.pin(wanted.name)
-        if pin is None or not {local_name(name) for name in wanted.files} <= pin.sha256.keys():
+    def is_fetched(self, request: FetchRequest) -> bool:
+        """Whether all pinned files exist; their content is not checked."""
+        pin = self._lock.find_pin(request.name)
+        if pin is None or not {local_name(name) for name in request.files} <= pin.sha256.keys():
             return False
-        return all((self.directory(wanted) / name).is_file() for name in pin.sha256)
+        return all((self.model_directory(request) / name).is_file() for name in pin.sha256)
 
-    def fetch(self, wanted: Wanted, *, update: bool = False) -> Pin:
-        """Files appear when all of them are verified; the lock file has them from then on.
+    def fetch(self, request: FetchRequest, *, update: bool = False) -> Pin:
+        """Downloads, verifies and pins a model; files appear once all of them are verified.
 
         Args:
-            wanted: the model.
-            update: do not hold it to the lock file, but pin what there is now.
+            request: the model.
+            update: ignore the pin, and pin the revision and files that the hub has now.
 
         Raises:
-            FetchError: something else than what is pinned, or as the hub says.
+            FetchError: the hub has other files than those pinned, or a download fails.
         """
-        pin = None if update else self._lock.pin(wanted.name)
-        if pin is not None and pin.repo != wanted.repo:
-            raise FetchError(self._differs(wanted, f"{pin.repo} instead of {wanted.repo}"))
-        held = pin is not None and wanted.revision in ("", pin.revision, pin.asked)
-        if pin is not None and held and self.is_there(wanted) and self._intact(wanted, pin):
+        pin = None if update else self._lock.find_pin(request.name)
+        if pin is not None and pin.repo != request.repo:
+            conflict = f"the pin has repository {pin.repo}, the recipe has {request.repo}"
+            raise FetchError(self._describe_conflict(request, conflict))
+        requests_pin = pin is not None and request.revision in (
+            "",
+            pin.revision,
+            pin.requested_revision,
+        )
+        if (
+            pin is not None
+            and requests_pin
+            and self.is_fetched(request)
+            and self._is_intact(request, pin)
+        ):
             return pin
         if self._hub is None:
             raise FetchError(
-                f"{wanted.name} is not here as a whole, and nothing is downloaded offline: "
+                f"{request.name} is not complete on disk, and nothing is downloaded offline: "
                 "run this without --offline and HF_HUB_OFFLINE"
             )
-        revision = pin.revision if pin and held else wanted.revision or "main"
-        listing = self._hub.listing(wanted.repo, revision)
+        revision = pin.revision if pin and requests_pin else request.revision or "main"
+        listing = self._hub.list_files(request.repo, revision)
         if pin is not None and listing.revision != pin.revision:
-            other = f"revision {pin.revision} instead of {listing.revision}"
-            raise FetchError(self._differs(wanted, other))
-        with _alone(self._models):
-            return self._bring(self._hub, wanted, listing, pin)
+            conflict = f"the pin has revision {pin.revision}, the hub has {listing.revision}"
+            raise FetchError(self._describe_conflict(request, conflict))
+        with _lock_directory(self._models):
+            return self._download_files(self._hub, request, listing, pin)
 
-    def _bring(self, hub: Hub, wanted: Wanted, listing: Listing, pin: Pin | None) -> Pin:
-        directory = self.directory(wanted)
+    def _download_files(
+        self, hub: Hub, request: FetchRequest, listing: Listing, pin: Pin | None
+    ) -> Pin:
+        directory = self.model_directory(request)
         directory.mkdir(parents=True, exist_ok=True)
-        held = {**wanted.sha256, **(pin.sha256 if pin else {})}
-        names = list(wanted.files) or needed(
-            wanted.repo,
-            listing.files,
-            lambda index: self._stage(hub, wanted, hub.file(listing, index), held)[0].read_bytes(),
-        )
+        expected_hashes = {**request.sha256, **(pin.sha256 if pin else {})}
+
+        def read(name: str) -> bytes:
+            remote = hub.describe_file(listing, name)
+            return self._stage(hub, request, remote, expected_hashes)[0].read_bytes()
+
+        names = list(request.files) or select_files(request.repo, listing.files, read)
         absent = [name for name in names if name not in listing.files]
         if absent:
-            raise FetchError(f"{wanted.repo} has no file {absent[0]} at {listing.revision}")
-        remotes = [hub.file(listing, name) for name in names]
-        self._check_room(directory, remotes)
+            raise FetchError(f"{request.repo} has no file {absent[0]} at {listing.revision}")
+        remotes = [hub.describe_file(listing, name) for name in names]
+        self._check_disk_space(directory, remotes)
         staged = {
-            local_name(remote.name): self._stage(hub, wanted, remote, held) for remote in remotes
+            local_name(remote.name): self._stage(hub, request, remote, expected_hashes)
+            for remote in remotes
         }
         for name, (path, _) in staged.items():
             path.replace(directory / name)
         for leftover in directory.glob(".*.part"):
             leftover.unlink()
-        hashes = {name: sha for name, (_, sha) in staged.items()}
+        hashes = {name: sha256 for name, (_, sha256) in staged.items()}
         if pin is None:
-            found = Pin(wanted.repo, listing.revision, hashes, wanted.revision)
+            new_pin = Pin(request.repo, listing.revision, hashes, request.revision)
         else:
-            found = msgspec.structs.replace(pin, sha256={**pin.sha256, **hashes})
-        if found != pin:
-            self._lock.save(wanted.name, found)
-        return found
+            new_pin = msgspec.structs.replace(pin, sha256={**pin.sha256, **hashes})
+        if new_pin != pin:
+            self._lock.save(request.name, new_pin)
+        return new_pin
 
     def _stage(
-        self, hub: Hub, wanted: Wanted, remote: RemoteFile, held: dict[str, str]
+        self, hub: Hub, request: FetchRequest, remote: RemoteFile, expected_hashes: dict[str, str]
     ) -> tuple[Path, str]:
-        """A verified file of the wanted content, in place or beside it, and its sha256."""
+        """Downloads and verifies one file.
+
+        Returns the path of the file, either its final one or that of its part, and its sha256.
+        """
         name = local_name(remote.name)
-        expected = held.get(name)
-        if expected and len(remote.etag) == SHA256 and remote.etag != expected:
-            raise FetchError(self._differs(wanted, f"{name} with another sha256"))
-        final = self.directory(wanted) / name
-        part = final.with_name(f".{name}.{remote.etag[:12]}.part")
+        expected = expected_hashes.get(name)
+        if expected and len(remote.etag) == SHA256_DIGITS and remote.etag != expected:
+            raise FetchError(self._describe_conflict(request, f"{name} has another sha256"))
+        final = self.model_directory(request) / name
+        part = _part_path(final, remote)
         for path in (final, part):
             if path.is_file() and path.stat().st_size == remote.size:
-                found = sha256(path)
-                if _is(path, found, remote) and expected in (None, found):
-                    return path, found
+                sha256 = hash_file(path)
+                if _matches_etag(path, sha256, remote) and expected in (None, sha256):
+                    return path, sha256
         if part.exists() and part.stat().st_size >= remote.size:
             part.unlink()
         hub.download(remote, part)
-        found = sha256(part)
-        if not _is(part, found, remote):
+        sha256 = hash_file(part)
+        if not _matches_etag(part, sha256, remote):
             part.unlink()
             raise FetchError(
                 f"{remote.name} of {remote.repo} arrived damaged, its hash is not the hub's: "
                 "run this again"
             )
-        if expected not in (None, found):
+        if expected not in (None, sha256):
             part.unlink()
-            raise FetchError(self._differs(wanted, f"{name} with another sha256"))
+            raise FetchError(self._describe_conflict(request, f"{name} has another sha256"))
         _sync(part)
-        return part, found
+        return part, sha256
 
-    def _differs(self, wanted: Wanted, what: str) -> str:
+    def _describe_conflict(self, request: FetchRequest, conflict: str) -> str:
         return (
-            f"{wanted.name} is not what {self._lock.path} or its recipe holds it to, which is "
-            f"{what}: --update pins what there is now"
+            f"{request.name} differs from its pin in {self._lock.path} or its recipe, {conflict}: "
+            "--update pins the current files"
         )
 
-    def _intact(self, wanted: Wanted, pin: Pin) -> bool:
-        directory = self.directory(wanted)
-        return all(sha256(directory / name) == expected for name, expected in pin.sha256.items())
+    def _is_intact(self, request: FetchRequest, pin: Pin) -> bool:
+        directory = self.model_directory(request)
+        return all(hash_file(directory / name) == expected for name, expected in pin.sha256.items())
 
-    def _check_room(self, directory: Path, remotes: Collection[RemoteFile]) -> None:
-        size = 0
+    def _check_disk_space(self, directory: Path, remotes: Collection[RemoteFile]) -> None:
+        required = 0
         for remote in remotes:
-            name = local_name(remote.name)
-            final = directory / name
+            final = directory / local_name(remote.name)
             if final.is_file() and final.stat().st_size == remote.size:
                 continue
-            part = final.with_name(f".{name}.{remote.etag[:12]}.part")
-            size += remote.size - (part.stat().st_size if part.exists() else 0)
+            part = _part_path(final, remote)
+            required += remote.size - (part.stat().st_size if part.exists() else 0)
         free = shutil.disk_usage(directory).free
-        if free < size:
-            raise FetchError(f"{directory} has {free:,} bytes free, {size:,} are needed")
+        if free < required:
+            raise FetchError(f"{directory} has {free:,} bytes free, {required:,} are needed")
 
 
-def _is(path: Path, found: str, remote: RemoteFile) -> bool:
-    """Whether a file is the hub's: by sha256, or by git's blob id for a small one."""
-    if len(remote.etag) == SHA256:
-        return found == remote.etag
+def _part_path(final: Path, remote: RemoteFile) -> Path:
+    return final.with_name(f".{final.name}.{remote.etag[:12]}.part")
+
+
+def _matches_etag(path: Path, sha256: str, remote: RemoteFile) -> bool:
+    """Whether a file is the hub's, by its sha256, or by git's blob id for a small file."""
+    if len(remote.etag) == SHA256_DIGITS:
+        return sha256 == remote.etag
     content = path.read_bytes()
     blob = hashlib.sha1(b"blob %d\0" % len(content), usedforsecurity=False)
     blob.update(content)
@@ -188,21 +218,25 @@ def _is(path: Path, found: str, remote: RemoteFile) -> bool:
 
 
 def _sync(path: Path) -> None:
-    """To the disk itself, so that no crash leaves an empty file under the final name."""
+    """Flushes a file to disk, so that no crash leaves an empty file under the final name."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
 
 
 @contextmanager
-def _alone(models: Path) -> Iterator[None]:
-    """One fetch at a time: two would append to the same part."""
+def _lock_directory(models: Path) -> Iterator[None]:
+    """Allows one fetch at a time, since two would append to the same part.
+
+    Raises:
+        FetchError: another fetch holds the lock.
+    """
     models.mkdir(parents=True, exist_ok=True)
     handle = os.open(models, os.O_RDONLY)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise FetchError(f"another fetch into {models} is under way: wait for it") from None
+            raise FetchError(f"another fetch into {models} is running: wait for it") from None
         yield
     finally:
         os.close(handle)

@@ -1,4 +1,4 @@
-"""Which files of a repository a conversion needs."""
+"""The files of a repository that a conversion needs."""
 
 from __future__ import annotations
 
@@ -7,51 +7,55 @@ from collections.abc import Callable, Collection
 from pathlib import PurePosixPath
 
 from t5gguf.errors import FetchError
-from t5gguf.vocab import SPIECE_FILES
+from t5gguf.tokenizer_files import SPIECE_FILES
+from t5gguf.weights import WEIGHT_FILES
 
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-VOCABULARIES = (*SPIECE_FILES, "tokenizer.json")
-BESIDE = ("tokenizer_config.json", "added_tokens.json")
+VOCABULARY_FILES = (*SPIECE_FILES, "tokenizer.json")
+ADDED_TOKENS_FILES = ("tokenizer_config.json", "added_tokens.json")
 
 
-def needed(repo: str, files: Collection[str], read: Callable[[str], bytes]) -> list[str]:
-    """Configuration, vocabulary and weights of a checkpoint; an index is read for its shards.
+def select_files(repo: str, files: Collection[str], read: Callable[[str], bytes]) -> list[str]:
+    """Returns the files of a checkpoint's configuration, vocabulary and weights.
+
+    Args:
+        repo: the repository, for errors.
+        files: the names of the repository's files.
+        read: returns the content of a file, for the names of shards in an index.
 
     Raises:
-        FetchError: says what the repository lacks.
+        FetchError: the repository lacks a file; the message says which.
     """
-    weights = next(
-        (name for one in WEIGHTS for name in (one, f"{one}.index.json") if name in files), None
-    )
-    vocabulary = next((name for name in VOCABULARIES if name in files), None)
+    candidates = (name for file in WEIGHT_FILES for name in (file, f"{file}.index.json"))
+    weights = next((name for name in candidates if name in files), None)
+    vocabulary = next((name for name in VOCABULARY_FILES if name in files), None)
     if "config.json" not in files or weights is None or vocabulary is None:
         ready_made = sorted(name for name in files if name.endswith(".gguf"))
         if ready_made:
             raise FetchError(
-                f"{repo} has GGUF files, take one with --file: {', '.join(ready_made)}"
+                f"{repo} has GGUF files, choose one with --file: {', '.join(ready_made)}"
             )
         raise FetchError(
-            f"{repo} has no checkpoint that can be converted: it takes config.json, one of "
-            f"{', '.join(WEIGHTS)} (or its index), and one of {', '.join(VOCABULARIES)}"
+            f"{repo} has no checkpoint that can be converted: a checkpoint has config.json, one of "
+            f"{', '.join(WEIGHT_FILES)} (or its index), and one of {', '.join(VOCABULARY_FILES)}"
         )
-    beside = [name for name in BESIDE if name in files]
-    shards = _shards(repo, read(weights)) if weights.endswith(".json") else []
+    added_tokens = [name for name in ADDED_TOKENS_FILES if name in files]
+    shards = _parse_shards(repo, read(weights)) if weights.endswith(".json") else []
     missing = [shard for shard in shards if shard not in files]
     if missing:
-        raise FetchError(f"{repo} lacks what its {weights} names: {', '.join(missing)}")
-    return ["config.json", vocabulary, *beside, weights, *shards]
+        raise FetchError(f"{repo} lacks shards that {weights} names: {', '.join(missing)}")
+    return ["config.json", vocabulary, *added_tokens, weights, *shards]
 
 
 def local_name(name: str) -> str:
-    """A file's name on disk: the last part, wherever it stands in the repository."""
+    """Returns a file's name on disk: the last part of its path in the repository."""
     return PurePosixPath(name).name
 
 
-def _shards(repo: str, index: bytes) -> list[str]:
+def _parse_shards(repo: str, index: bytes) -> list[str]:
     try:
         shards = sorted({str(shard) for shard in json.loads(index)["weight_map"].values()})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise FetchError(f"{repo} has an index of weights that does not read as one") from error
+        raise FetchError(f"{repo} has a malformed index of weights") from error
     if any(local_name(shard) != shard for shard in shards):
-        raise FetchError(f"{repo} has an index of weights that names files elsewhere")
+        raise FetchError(f"{repo} has an index of weights that names files in other directories")
     return shards

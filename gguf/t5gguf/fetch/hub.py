@@ -1,4 +1,4 @@
-"""The hub through huggingface-hub: what a repository has, and its bytes."""
+"""Lists and downloads the files of a repository on the hub, through huggingface-hub."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tqdm import tqdm
 
 from t5gguf.errors import FetchError
 
-PAUSES = (1.0, 2.0, 4.0)  # seconds before each further try
-LONGEST_WAIT = 60.0  # seconds that a hub may ask to wait; beyond, the user decides
-CHUNK = 1 << 14
-TEMPORARY = (408, 429, 500, 502, 503, 504)
-SHA256, BLOB = 64, 40  # hexadecimal digits of the two kinds of ETag
-# requests' errors (huggingface-hub 0.x) are OSErrors; httpx's (1.x) and httpx2's (2.x) share a
-# base with this class.
-TRANSPORT: tuple[type[Exception], ...] = (
+RETRY_DELAYS = (1.0, 2.0, 4.0)  # seconds before each retry
+MAX_RETRY_DELAY = 60.0  # seconds; if a hub asks for a longer delay, the user decides
+CHUNK_BYTES = 1 << 14
+RETRIABLE_STATUSES = (408, 429, 500, 502, 503, 504)
+SHA256_DIGITS, BLOB_DIGITS = 64, 40  # hexadecimal digits of the two types of ETag
+# The errors of requests (huggingface-hub 0.x) are OSErrors. Those of httpx (1.x) and httpx2 (2.x)
+# have a base class in common with HfHubHTTPError.
+TRANSPORT_ERRORS: tuple[type[Exception], ...] = (
     *(base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception)),
     OSError,
 )
@@ -32,7 +32,7 @@ TRANSPORT: tuple[type[Exception], ...] = (
 
 @dataclass(frozen=True)
 class Listing:
-    """A repository at one commit."""
+    """The names of a repository's files at one commit."""
 
     repo: str
     revision: str
@@ -41,7 +41,11 @@ class Listing:
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """One file at one commit; `etag` is its sha256, or git's blob id for a small file."""
+    """One file at one commit.
+
+    Attributes:
+        etag: the file's sha256, or git's blob id for a small file.
+    """
 
     repo: str
     revision: str
@@ -53,7 +57,7 @@ class RemoteFile:
 class Hub:
     """A hub's endpoint; the default is HF_ENDPOINT, else Hugging Face's own.
 
-    Tokens and timeouts are huggingface-hub's affair: HF_TOKEN, HF_HUB_DOWNLOAD_TIMEOUT.
+    huggingface-hub reads tokens and timeouts: HF_TOKEN, HF_HUB_DOWNLOAD_TIMEOUT.
     """
 
     def __init__(self, endpoint: str | None = None, *, progress: bool = True) -> None:
@@ -62,13 +66,13 @@ class Hub:
         if urlsplit(self.endpoint).scheme not in ("http", "https"):
             raise FetchError(f"HF_ENDPOINT is {self.endpoint!r}, expected a URL with http or https")
 
-    def listing(self, repo: str, revision: str) -> Listing:
-        """The commit that a branch, tag or commit stands for, and the names of its files.
+    def list_files(self, repo: str, revision: str) -> Listing:
+        """Resolves a branch, tag or commit, and lists the files of its commit.
 
         Raises:
             FetchError: no such repository or revision, no access, or no answer.
         """
-        patience = _Patience(self.endpoint, repo, revision)
+        retries = _Retries(self.endpoint, repo, revision)
         while True:
             try:
                 info = HfApi(endpoint=self.endpoint).model_info(
@@ -77,48 +81,51 @@ class Hub:
                 names = frozenset(file.rfilename for file in info.siblings or ())
                 return Listing(repo, str(info.sha), names)
             except HFValidationError as error:
-                raise FetchError(f"{repo!r} can't be a repository's name: {error}") from error
+                raise FetchError(f"{repo!r} is not a valid repository name: {error}") from error
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise FetchError(
-                    f"{self.endpoint} does not answer as a hub does ({error!r}): check HF_ENDPOINT"
+                    f"{self.endpoint} does not answer like a hub ({error!r}): check HF_ENDPOINT"
                 ) from error
-            except TRANSPORT as error:
-                patience.wait(error)
+            except TRANSPORT_ERRORS as error:
+                retries.wait(error)
 
-    def file(self, listing: Listing, name: str) -> RemoteFile:
-        """Size and hash of one file.
+    def describe_file(self, listing: Listing, name: str) -> RemoteFile:
+        """Asks the hub for the size and hash of one file.
 
         Raises:
-            FetchError: as above, no such file, another commit, or no hash to verify it by.
+            FetchError: no such file, no access, no answer, another commit, or no hash to verify
+                the file with.
         """
         repo, revision = listing.repo, listing.revision
         url = hf_hub_url(repo, name, revision=revision, endpoint=self.endpoint)
-        patience = _Patience(self.endpoint, repo, revision, name)
+        retries = _Retries(self.endpoint, repo, revision, name)
         while True:
             try:
-                found = get_hf_file_metadata(url, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+                metadata = get_hf_file_metadata(url, timeout=constants.HF_HUB_ETAG_TIMEOUT)
                 break
-            except TRANSPORT as error:
-                patience.wait(error)
-        if found.commit_hash not in (revision, None):
-            raise FetchError(f"{repo} has {name} at {found.commit_hash}, not at {revision}")
-        etag = found.etag or ""
-        if found.size is None or len(etag) not in (SHA256, BLOB):
+            except TRANSPORT_ERRORS as error:
+                retries.wait(error)
+        if metadata.commit_hash not in (revision, None):
+            raise FetchError(f"{repo} has {name} at {metadata.commit_hash}, not at {revision}")
+        etag = metadata.etag or ""
+        if metadata.size is None or len(etag) not in (SHA256_DIGITS, BLOB_DIGITS):
             raise FetchError(
-                f"{self.endpoint} tells no size or hash of {name} in {repo} to verify it by"
+                f"{self.endpoint} gives no size or no hash of {name} in {repo}, so the file can't "
+                "be verified: check HF_ENDPOINT"
             )
-        return RemoteFile(repo, revision, name, found.size, etag)
+        return RemoteFile(repo, revision, name, metadata.size, etag)
 
     def download(self, remote: RemoteFile, part: Path) -> None:
-        """Appends to `part` what it lacks, over as many connections as that takes.
+        """Appends the missing bytes to `part`, over as many connections as needed.
 
-        Not huggingface-hub's own download: of late, what a process leaves is never taken up.
+        huggingface-hub's own download is not used: recent versions do not resume a download that
+        another process began.
 
         Raises:
-            FetchError: as above; `part` keeps what came, for the next time.
+            FetchError: no access, or no answer. `part` keeps the bytes for the next run.
         """
-        patience = _Patience(self.endpoint, remote.repo, remote.revision, remote.name)
-        before = part.stat().st_size if part.exists() else 0
+        retries = _Retries(self.endpoint, remote.repo, remote.revision, remote.name)
+        before = _received_bytes(part)
         with tqdm(
             total=remote.size,
             initial=before,
@@ -131,107 +138,122 @@ class Hub:
                 fault: Exception = ConnectionError("the connection was cut")
                 try:
                     self._receive(remote, part, bar)
-                except TRANSPORT as error:
+                except TRANSPORT_ERRORS as error:
                     fault = error
-                size = part.stat().st_size if part.exists() else 0
-                if size > before:  # it does go on
-                    patience = _Patience(self.endpoint, remote.repo, remote.revision, remote.name)
+                size = _received_bytes(part)
+                if size > before:  # bytes arrived, so the retries start again
+                    retries = _Retries(self.endpoint, remote.repo, remote.revision, remote.name)
                 if size < remote.size:
-                    patience.wait(fault)
+                    retries.wait(fault)
                 before = size
 
     def _receive(self, remote: RemoteFile, part: Path, bar: tqdm[NoReturn]) -> None:
         url = hf_hub_url(remote.repo, remote.name, revision=remote.revision, endpoint=self.endpoint)
-        there = part.stat().st_size if part.exists() else 0
+        received = _received_bytes(part)
         headers = {**build_hf_headers(), "Accept-Encoding": "identity"}
-        if there:
-            headers["Range"] = f"bytes={there}-"
+        if received:
+            headers["Range"] = f"bytes={received}-"
         with _stream(url, headers) as (response, chunks), part.open("ab") as file:
             hf_raise_for_status(response)
-            if there and response.status_code != 206:  # from the start, whatever was asked for
+            if received and response.status_code != 206:  # the hub ignored the range
                 file.truncate(0)
-                bar.update(-there)
+                bar.update(-received)
             for chunk in chunks:
                 file.write(chunk)
                 bar.update(len(chunk))
 
 
+def _received_bytes(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
+
+
 @contextmanager
 def _stream(url: str, headers: dict[str, str]) -> Iterator[tuple[Any, Iterator[bytes]]]:
-    """A response and its body; the session's kind depends on huggingface-hub's version."""
+    """Yields a response and its body; the session's class depends on huggingface-hub's version."""
     session: Any = get_session()
     timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
-    if callable(getattr(session, "stream", None)):  # a flag of requests
+    if callable(getattr(session, "stream", None)):  # in requests `stream` is a flag
         with session.stream("GET", url, headers=headers, timeout=timeout) as response:
-            yield response, response.iter_bytes()  # as it comes: a cut loses nothing
+            yield response, response.iter_bytes()  # unbuffered, so that a cut loses no bytes
     else:  # requests, before 1.0
         with session.get(url, headers=headers, timeout=timeout, stream=True) as response:
-            yield response, response.iter_content(CHUNK)
+            yield response, response.iter_content(CHUNK_BYTES)
 
 
-class _Patience:
-    """How long to go on with one thing that fails; what is asked for is named in the error."""
+class _Retries:
+    """The retries of one request, and the error when there are none left.
+
+    Args:
+        endpoint: the hub, for errors.
+        repo: the repository, for errors.
+        revision: the revision, for errors.
+        name: the file, for errors; empty for the listing.
+    """
 
     def __init__(self, endpoint: str, repo: str, revision: str, name: str = "") -> None:
         self._endpoint, self._repo, self._revision, self._name = endpoint, repo, revision, name
-        self._pauses = iter(PAUSES)
+        self._delays = iter(RETRY_DELAYS)
 
     def wait(self, error: Exception) -> None:
-        """Returns when another try is due.
+        """Sleeps until the next retry.
 
         Raises:
-            FetchError: none is, for the reason given.
+            FetchError: no retry can help, or none is left.
             OSError: the fault is this machine's.
         """
         if isinstance(error, HfHubHTTPError):
-            pause = next(self._pauses, None) if error.response.status_code in TEMPORARY else None
-            asked = _asked(error.response.headers)
-            if pause is None or asked > LONGEST_WAIT:
-                raise FetchError(self._refusal(error, asked)) from error
-            time.sleep(max(pause, asked))
+            is_retriable = error.response.status_code in RETRIABLE_STATUSES
+            delay = next(self._delays, None) if is_retriable else None
+            requested_delay = _parse_requested_delay(error.response.headers)
+            if delay is None or requested_delay > MAX_RETRY_DELAY:
+                raise FetchError(self._describe_refusal(error, requested_delay)) from error
+            time.sleep(max(delay, requested_delay))
             return
         if isinstance(error, OSError) and not isinstance(error, ConnectionError) and error.errno:
-            raise error  # a full disk, say
-        pause = next(self._pauses, None)
-        if pause is None:
+            raise error  # a full disk, for example
+        delay = next(self._delays, None)
+        if delay is None:
             raise FetchError(
-                f"{self._endpoint} can't be reached, or breaks off "
+                f"{self._endpoint} can't be reached, or drops connections "
                 f"({str(error) or type(error).__name__}): check the network and HF_ENDPOINT, "
                 "and run this again"
             ) from error
-        time.sleep(pause)
+        time.sleep(delay)
 
-    def _refusal(self, error: HfHubHTTPError, asked: float) -> str:
+    def _describe_refusal(self, error: HfHubHTTPError, requested_delay: float) -> str:
         status = error.response.status_code
         match status, error.response.headers.get("X-Error-Code"):
             case _, "GatedRepo":
-                says = (
+                message = (
                     f"{self._repo} is gated: accept its terms at {self._endpoint}/{self._repo} "
-                    "and set HF_TOKEN to a token of the account that did"
+                    "and set HF_TOKEN to a token of the same account"
                 )
             case 401 | 403, _:
-                says = (
-                    f"{self._repo} is private, or there is none of that name (status {status}): "
+                message = (
+                    f"{self._repo} is private or does not exist (status {status}): "
                     "check the name, or set HF_TOKEN to a token that may read it"
                 )
             case 404, "RevisionNotFound":
-                says = (
+                message = (
                     f"{self._repo} has no revision {self._revision}: name another one with @, or "
-                    "pin what there is now with --update"
+                    "pin the current revision with --update"
                 )
             case 404, "EntryNotFound":
-                says = f"{self._repo} has no file {self._name} at {self._revision}"
+                message = f"{self._repo} has no file {self._name} at {self._revision}"
             case 404, _:
-                says = f"{self._endpoint} has no repository {self._repo}"
+                message = f"{self._endpoint} has no repository {self._repo}"
             case 429, _:
-                wait = f" for {asked:.0f} s" if asked else ""
-                says = f"{self._endpoint} wants no more requests{wait}: try again later"
+                period = f" for {requested_delay:.0f} s" if requested_delay else ""
+                message = f"{self._endpoint} accepts no more requests{period}: try again later"
             case _:
-                says = f"{self._endpoint} fails with status {status} over {self._repo}: try later"
-        return says
+                message = (
+                    f"{self._endpoint} answers with status {status} for {self._repo}: "
+                    "try again later"
+                )
+        return message
 
 
-def _asked(headers: Any) -> float:  # noqa: ANN401 - requests' or httpx's
-    """Seconds that the hub asks to wait, in either of the two headers that it uses."""
+def _parse_requested_delay(headers: Any) -> float:  # noqa: ANN401 - requests' or httpx's
+    """Returns the seconds that the hub asks to wait, in either of the two headers that it uses."""
     text = headers.get("Retry-After") or headers.get("RateLimit", "").rpartition("t=")[2]
     return float(text) if text.isdecimal() else 0.0

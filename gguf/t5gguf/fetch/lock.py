@@ -1,4 +1,4 @@
-"""The lock file: which revision of each model was fetched first, and what its files were."""
+"""The lock file: the pinned revision of each fetched model, and the hashes of its files."""
 
 from __future__ import annotations
 
@@ -10,40 +10,47 @@ from t5gguf.errors import FetchError
 
 
 class Pin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One model as it was fetched; sha256 by file name."""
+    """The revision and files of one fetched model.
+
+    Attributes:
+        repo: the repository, owner/name.
+        revision: the full sha of the commit.
+        sha256: the hash of each file, by file name.
+        requested_revision: the branch or tag that the commit was resolved from; empty for the main
+            branch. The lock file calls this field "asked".
+    """
 
     repo: str
     revision: str
-    """The commit's full sha."""
     sha256: dict[str, str]
-    asked: str = ""
-    """The branch or tag by which that commit was found; empty: the main branch."""
+    requested_revision: str = msgspec.field(default="", name="asked")
 
 
 class Lock:
-    """Pins by model: a recipe's name, or owner/name without one.
+    """The pins of models, by a recipe's name, or by owner/name without a recipe.
 
     Args:
-        path: the file that `save` writes; it need not be there.
-        shipped: the one that came with the recipes, whose pins hold where `path` has none.
+        path: the lock file that `save` writes; the file need not exist.
+        shipped_path: the lock file that came with the recipes. Its pins hold for models without a
+            pin in `path`.
     """
 
-    def __init__(self, path: Path, shipped: Path | None = None) -> None:
+    def __init__(self, path: Path, shipped_path: Path | None = None) -> None:
         self.path = path
-        self._shipped = shipped
+        self._shipped_path = shipped_path
 
-    def pin(self, name: str) -> Pin | None:
-        """What the model is held to.
+    def find_pin(self, name: str) -> Pin | None:
+        """Returns the pin of a model, if there is one.
 
         Raises:
-            FetchError: a lock file does not read as one.
+            FetchError: a lock file is malformed.
         """
-        shipped = _read(self._shipped) if self._shipped else {}
-        return (shipped | _read(self.path)).get(name)
+        shipped_pins = _read_pins(self._shipped_path) if self._shipped_path else {}
+        return (shipped_pins | _read_pins(self.path)).get(name)
 
     def save(self, name: str, pin: Pin) -> None:
-        """Adds or replaces one pin; the file changes as a whole or not at all."""
-        pins = _read(self.path) | {name: pin}
+        """Adds or replaces one pin; the file is replaced atomically."""
+        pins = _read_pins(self.path) | {name: pin}
         text = msgspec.json.format(msgspec.json.encode(pins, order="sorted"), indent=2)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         part = self.path.with_name(f".{self.path.name}.part")
@@ -51,7 +58,7 @@ class Lock:
         part.replace(self.path)
 
 
-def _read(path: Path) -> dict[str, Pin]:
+def _read_pins(path: Path) -> dict[str, Pin]:
     try:
         return msgspec.json.decode(path.read_bytes(), type=dict[str, Pin])
     except FileNotFoundError:

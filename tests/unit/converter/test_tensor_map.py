@@ -9,14 +9,16 @@ from hypothesis import strategies as st
 
 from support import tiny
 from support.samples import T5_BASE, write_json
-from t5gguf.checkpoint import Checkpoint, Config, LazyTensor
+from t5gguf.checkpoint import Checkpoint
+from t5gguf.config import Config
 from t5gguf.errors import ConversionError
-from t5gguf.tensor_map import Role, entries, match
+from t5gguf.tensor_map import Role, map_tensors, match_tensors
+from t5gguf.weights import LazyTensor
 
 GOOGLES_EXTRA = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
 
 
-def opened(directory: Path, flavour: str, tensors: Mapping[str, tiny.Float32]) -> Checkpoint:
+def open_flavour(directory: Path, flavour: str, tensors: Mapping[str, tiny.Float32]) -> Checkpoint:
     """A flavour's checkpoint with these tensors in memory."""
     write_json(directory / "config.json", tiny.FLAVOURS[flavour])
 
@@ -31,7 +33,7 @@ def opened(directory: Path, flavour: str, tensors: Mapping[str, tiny.Float32]) -
 def test_every_flavour_matches(tmp_path: Path, flavour: str) -> None:
     """Each tensor is used once, or is one of those that a reader must ignore."""
     tensors = tiny.tensors(flavour)
-    used = {entry.source for entry in match(opened(tmp_path, flavour, tensors))}
+    used = {entry.source for entry in match_tensors(open_flavour(tmp_path, flavour, tensors))}
     copies = {"encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight"}
     ignored = {GOOGLES_EXTRA, *copies} if flavour == "google_extra" else set()
     assert used == tensors.keys() - ignored
@@ -40,7 +42,7 @@ def test_every_flavour_matches(tmp_path: Path, flavour: str) -> None:
 @pytest.mark.parametrize("flavour", tiny.FLAVOURS)
 def test_shapes_are_those_of_the_sources(tmp_path: Path, flavour: str) -> None:
     tensors = tiny.tensors(flavour)
-    for entry in match(opened(tmp_path, flavour, tensors)):
+    for entry in match_tensors(open_flavour(tmp_path, flavour, tensors)):
         assert entry.shape == tensors[entry.source].shape
 
 
@@ -53,7 +55,7 @@ def test_all_faults_are_listed_in_one_error(tmp_path: Path) -> None:
     tensors[f"{dense}.wi.bias"] = np.zeros(128, np.float32)
     tensors["decoder.embed_tokens.weight"] = tensors["shared.weight"] + 1
     with pytest.raises(ConversionError) as error:
-        match(opened(tmp_path, "google_extra", tensors))
+        match_tensors(open_flavour(tmp_path, "google_extra", tensors))
     head, *faults = str(error.value).splitlines()
     assert head == f"{tmp_path}: 5 fault(s)"
     assert sorted(fault.strip() for fault in faults) == [
@@ -69,40 +71,40 @@ def test_googles_unused_bias_is_dropped_in_the_first_layer_only(tmp_path: Path) 
     """Cross-attention has no position bias: a second such tensor is not Google's slip."""
     tensors = tiny.tensors("tied_relu")
     tensors[GOOGLES_EXTRA] = np.zeros((32, 4), np.float32)
-    match(opened(tmp_path, "tied_relu", tensors))
+    match_tensors(open_flavour(tmp_path, "tied_relu", tensors))
     tensors[GOOGLES_EXTRA.replace("block.0", "block.1")] = tensors[GOOGLES_EXTRA]
     with pytest.raises(ConversionError, match=r"1 fault\(s\)\n  unknown: decoder\.block\.1\.layer"):
-        match(opened(tmp_path, "tied_relu", tensors))
+        match_tensors(open_flavour(tmp_path, "tied_relu", tensors))
 
 
 @pytest.mark.parametrize(
     "alias", ["encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight"]
 )
 def test_a_copy_of_the_embedding_must_equal_it(tmp_path: Path, alias: str) -> None:
-    """A tied config over a head that was trained apart would give wrong logits silently."""
+    """A tied config with a head that was trained separately would give wrong logits silently."""
     tensors = tiny.tensors("tied_relu")
     tensors[alias] = tensors["shared.weight"].copy()
-    match(opened(tmp_path, "tied_relu", tensors))
+    match_tensors(open_flavour(tmp_path, "tied_relu", tensors))
     tensors[alias][-1, -1] += 1
     with pytest.raises(ConversionError, match=f"unequal: {alias} should equal shared.weight"):
-        match(opened(tmp_path, "tied_relu", tensors))
+        match_tensors(open_flavour(tmp_path, "tied_relu", tensors))
 
 
 @pytest.mark.parametrize("alias", ["encoder.embed_tokens.weight", "decoder.embed_tokens.weight"])
 def test_an_embedding_under_another_name_is_taken(tmp_path: Path, alias: str) -> None:
-    """A file keeps one name of tensors that share memory, not always `shared.weight`."""
+    """A file keeps one name for tensors that share memory, not always `shared.weight`."""
     tensors = tiny.tensors("gated_untied")
     tensors[alias] = tensors.pop("shared.weight")
-    first = match(opened(tmp_path, "gated_untied", tensors))[0]
+    first = match_tensors(open_flavour(tmp_path, "gated_untied", tensors))[0]
     assert (first.name, first.source, first.role) == ("token_embd.weight", alias, Role.EMBEDDING)
 
 
-def test_a_tied_embedding_may_be_there_as_the_head_alone(tmp_path: Path) -> None:
-    """The one name that is kept of tensors that share memory may be the head's."""
+def test_a_tied_embedding_may_be_stored_under_the_heads_name(tmp_path: Path) -> None:
+    """The name that a file keeps for tensors that share memory may be the head's."""
     tensors = tiny.tensors("tied_relu")
     tensors["lm_head.weight"] = tensors.pop("shared.weight")
-    planned = match(opened(tmp_path, "tied_relu", tensors))
-    assert [entry.name for entry in planned if entry.source == "lm_head.weight"] == [
+    entries = match_tensors(open_flavour(tmp_path, "tied_relu", tensors))
+    assert [entry.name for entry in entries if entry.source == "lm_head.weight"] == [
         "token_embd.weight"
     ]
 
@@ -111,14 +113,14 @@ def test_a_head_does_not_stand_in_for_an_untied_embedding(tmp_path: Path) -> Non
     tensors = tiny.tensors("gated_untied")
     del tensors["shared.weight"]
     with pytest.raises(ConversionError, match=r"1 fault\(s\)\n  missing: shared\.weight"):
-        match(opened(tmp_path, "gated_untied", tensors))
+        match_tensors(open_flavour(tmp_path, "gated_untied", tensors))
 
 
 def test_a_gated_config_over_ungated_weights_is_refused(tmp_path: Path) -> None:
     """A wrong feed_forward_proj shows in the names: wi instead of wi_0 and wi_1."""
     tensors = tiny.tensors("unequal")
     with pytest.raises(ConversionError) as error:
-        match(opened(tmp_path, "gated_untied", tensors))
+        match_tensors(open_flavour(tmp_path, "gated_untied", tensors))
     assert "missing: encoder.block.0.layer.1.DenseReluDense.wi_0.weight" in str(error.value)
     assert "unknown: encoder.block.0.layer.1.DenseReluDense.wi.weight" in str(error.value)
 
@@ -133,8 +135,8 @@ def test_a_gated_config_over_ungated_weights_is_refused(tmp_path: Path) -> None:
     ids=["t5", "t5 v1.1", "umt5"],
 )
 def test_a_model_of_t5_bases_shape_has_as_many_tensors(config: Config, count: int) -> None:
-    """T5-base has 257 tensors; v1.1 a gate in 24 layers and a head more, UMT5 22 biases more."""
-    assert len(list(entries(config))) == count
+    """T5-base has 257 tensors; v1.1 also has 24 gates and a head, UMT5 also has 22 biases."""
+    assert len(list(map_tensors(config))) == count
 
 
 @given(
@@ -147,7 +149,7 @@ def test_a_model_of_t5_bases_shape_has_as_many_tensors(config: Config, count: in
 def test_names_are_unique_and_q_k_v_adjacent(
     *, encoder_layers: int, decoder_layers: int, gated: bool, tied: bool, architecture: str
 ) -> None:
-    """For every shape: no two tensors of one name or source, and q, k, v in that order."""
+    """For every shape, names and sources are unique, and q, k, v follow in that order."""
     config = dataclasses.replace(
         T5_BASE,
         architecture=architecture,
@@ -157,16 +159,16 @@ def test_names_are_unique_and_q_k_v_adjacent(
         tie_word_embeddings=tied,
         scale_decoder_outputs=tied,
     )
-    planned = list(entries(config))
-    names = [entry.name for entry in planned]
+    entries = list(map_tensors(config))
+    names = [entry.name for entry in entries]
     assert len(set(names)) == len(names)
-    assert len({entry.source for entry in planned}) == len(names)
+    assert len({entry.source for entry in entries}) == len(names)
     queries = [index for index, name in enumerate(names) if name.endswith("_q.weight")]
     assert len(queries) == encoder_layers + 2 * decoder_layers
     for index in queries:
         stem = names[index].removesuffix("q.weight")
         assert names[index + 1 : index + 3] == [f"{stem}k.weight", f"{stem}v.weight"]
-        assert len({entry.shape for entry in planned[index : index + 3]}) == 1
+        assert len({entry.shape for entry in entries[index : index + 3]}) == 1
 
 
 @pytest.mark.parametrize(
@@ -177,7 +179,7 @@ def test_only_umt5_has_a_position_bias_in_each_layer(architecture: str, layers: 
     config = dataclasses.replace(
         T5_BASE, architecture=architecture, num_layers=3, num_decoder_layers=3
     )
-    biases = [entry for entry in entries(config) if entry.role is Role.BIAS]
+    biases = [entry for entry in map_tensors(config) if entry.role is Role.BIAS]
     assert [(entry.name, entry.source) for entry in biases] == [
         (
             f"{short}.blk.{layer}.attn_rel_b.weight",
@@ -190,7 +192,7 @@ def test_only_umt5_has_a_position_bias_in_each_layer(architecture: str, layers: 
 
 def test_cross_attention_and_feed_forward_come_from_the_decoders_own_sublayers() -> None:
     """The feed-forward is sublayer 1 in the encoder and 2 in the decoder."""
-    sources = {entry.name: entry.source for entry in entries(T5_BASE)}
+    sources = {entry.name: entry.source for entry in map_tensors(T5_BASE)}
     assert (
         sources["enc.blk.3.ffn_down.weight"] == "encoder.block.3.layer.1.DenseReluDense.wo.weight"
     )
@@ -209,7 +211,7 @@ def test_cross_attention_and_feed_forward_come_from_the_decoders_own_sublayers()
 def test_the_gate_is_the_one_that_is_activated() -> None:
     """Hugging Face activates wi_0; llama.cpp activates ffn_gate."""
     config = dataclasses.replace(T5_BASE, is_gated=True)
-    sources = {entry.name: entry.source for entry in entries(config)}
+    sources = {entry.name: entry.source for entry in map_tensors(config)}
     dense = "encoder.block.0.layer.1.DenseReluDense"
     assert sources["enc.blk.0.ffn_gate.weight"] == f"{dense}.wi_0.weight"
     assert sources["enc.blk.0.ffn_up.weight"] == f"{dense}.wi_1.weight"

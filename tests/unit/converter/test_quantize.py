@@ -12,20 +12,20 @@ from gguf import GGMLQuantizationType as Type
 import t5gguf.quantize
 from support import tiny
 from support.samples import T5_BASE
-from t5gguf.checkpoint import Config
+from t5gguf.config import Config
 from t5gguf.errors import ConversionError
-from t5gguf.native import nbytes, quantize_rows
+from t5gguf.ggml_quantize import count_bytes, quantize_rows
 from t5gguf.quantize import (
     F16_INPUT_LIMIT,
     GROUPS,
     POLICIES,
     Policy,
     Quantizer,
-    group_types,
-    quantizer,
-    tensor_type,
+    expand_group_type,
+    open_quantizer,
+    select_tensor_type,
 )
-from t5gguf.tensor_map import Role, entries
+from t5gguf.tensor_map import Role, map_tensors
 
 T5_V1_1_BASE = dataclasses.replace(T5_BASE, d_ff=2048, is_gated=True, tie_word_embeddings=False)
 F32_ROLES = {Role.NORM, Role.OUTPUT_NORM, Role.BIAS}
@@ -42,28 +42,28 @@ QUANTISED = [
 ]
 
 
-def types(
+def select_types(
     policy: str,
     config: Config = T5_V1_1_BASE,
     *,
     max_ffn_down_input: float = 10.0,
-    others: dict[Role, Type] | None = None,
+    role_types: dict[Role, Type] | None = None,
 ) -> dict[str, Type]:
     """The type of every tensor of a model, by name."""
     return {
-        entry.name: tensor_type(
+        entry.name: select_tensor_type(
             entry,
             POLICIES[policy],
             config,
             max_ffn_down_input=max_ffn_down_input,
-            types=others,
+            role_types=role_types,
         )
-        for entry in entries(config)
+        for entry in map_tensors(config)
     }
 
 
-def roles(config: Config = T5_V1_1_BASE) -> dict[str, Role]:
-    return {entry.name: entry.role for entry in entries(config)}
+def map_roles(config: Config = T5_V1_1_BASE) -> dict[str, Role]:
+    return {entry.name: entry.role for entry in map_tensors(config)}
 
 
 def noise(rows: int, columns: int) -> tiny.Float32:
@@ -73,7 +73,7 @@ def noise(rows: int, columns: int) -> tiny.Float32:
 @pytest.fixture(scope="module")
 def quantize() -> Iterator[Quantizer]:
     """A quantiser with real processes, which start when they are first needed."""
-    with quantizer() as started:
+    with open_quantizer() as started:
         yield started
 
 
@@ -91,27 +91,27 @@ def quantize() -> Iterator[Quantizer]:
     ],
 )
 def test_types_of_every_tensor(policy: str, base: Type, embedding: Type) -> None:
-    """Norms and biases stay F32, the embedding and the head have one type, the rest another."""
-    found = types(policy)
-    for name, role in roles().items():
+    """Norms and biases stay F32; embedding and head share a type, and so do all other matrices."""
+    selected = select_types(policy)
+    for name, role in map_roles().items():
         if role in F32_ROLES:
-            assert found[name] is Type.F32, name
+            assert selected[name] is Type.F32, name
         elif role in {Role.EMBEDDING, Role.HEAD}:
-            assert found[name] is embedding, name
+            assert selected[name] is embedding, name
         elif role is not Role.FFN_DOWN:
-            assert found[name] is base, name
+            assert selected[name] is base, name
 
 
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("columns", [768, 96, 40])
 def test_q_k_v_share_one_type(policy: str, columns: int) -> None:
-    """Only then can they be read as one matrix, whatever the fallback for narrow rows is."""
+    """Otherwise they can't be read as one matrix. This holds for narrow rows, too."""
     config = dataclasses.replace(T5_V1_1_BASE, d_model=columns)
-    found = types(policy, config)
-    for name, kind in found.items():
+    selected = select_types(policy, config)
+    for name, tensor_type in selected.items():
         if name.endswith("_q.weight"):
             stem = name.removesuffix("q.weight")
-            assert found[f"{stem}k.weight"] is found[f"{stem}v.weight"] is kind
+            assert selected[f"{stem}k.weight"] is selected[f"{stem}v.weight"] is tensor_type
 
 
 @pytest.mark.parametrize(("policy", "base"), [("Q4_K_M", Type.Q4_K), ("Q5_K_M", Type.Q5_K)])
@@ -120,22 +120,24 @@ def test_mixtures_give_ffn_down_more_bits_in_llama_cpps_layers(policy: str, base
 
     Guards against counting T5's 24 ffn_down as one stack of 12, as llama.cpp's quantiser does.
     """
-    found = types(policy)
+    selected = select_types(policy)
     for side in ("enc", "dec"):
-        layers = [found[f"{side}.blk.{layer}.ffn_down.weight"] for layer in range(12)]
-        more = [layer for layer, kind in enumerate(layers) if kind is Type.Q6_K]
+        layers = [selected[f"{side}.blk.{layer}.ffn_down.weight"] for layer in range(12)]
+        more = [layer for layer, tensor_type in enumerate(layers) if tensor_type is Type.Q6_K]
         assert more == [0, 3, 6, 9, 10, 11]
-        assert {kind for layer, kind in enumerate(layers) if layer not in more} == {base}
+        assert {tensor_type for layer, tensor_type in enumerate(layers) if layer not in more} == {
+            base
+        }
 
 
 def test_stacks_of_unequal_depth_are_counted_each_by_itself() -> None:
     config = dataclasses.replace(T5_V1_1_BASE, num_layers=24, num_decoder_layers=6)
-    found = types("Q4_K_M", config)
+    selected = select_types("Q4_K_M", config)
     more = {
         side: [
             layer
             for layer in range(count)
-            if found[f"{side}.blk.{layer}.ffn_down.weight"] is Type.Q6_K
+            if selected[f"{side}.blk.{layer}.ffn_down.weight"] is Type.Q6_K
         ]
         for side, count in (("enc", 24), ("dec", 6))
     }
@@ -155,10 +157,10 @@ def test_stacks_of_unequal_depth_are_counted_each_by_itself() -> None:
     ],
 )
 def test_narrow_rows_fall_back(policy: str, by_32: Type, by_8: Type) -> None:
-    """K types need rows of a multiple of 256 values, the old ones of 32; F16 takes any row."""
-    for columns, kind in ((384, by_32), (40, by_8)):
-        found = types(policy, dataclasses.replace(T5_V1_1_BASE, d_model=columns))
-        assert found["enc.blk.0.attn_q.weight"] is kind
+    """K types need rows of a multiple of 256 values, older types of 32; F16 takes any row."""
+    for columns, tensor_type in ((384, by_32), (40, by_8)):
+        selected = select_types(policy, dataclasses.replace(T5_V1_1_BASE, d_model=columns))
+        assert selected["enc.blk.0.attn_q.weight"] is tensor_type
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -166,55 +168,65 @@ def test_narrow_rows_fall_back(policy: str, by_32: Type, by_8: Type) -> None:
 def test_every_row_is_a_whole_number_of_blocks(policy: str, columns: int) -> None:
     """A type whose block does not divide the row would make ggml abort."""
     config = dataclasses.replace(T5_V1_1_BASE, d_model=columns, d_ff=columns, num_heads=3, d_kv=24)
-    found = types(policy, config)
-    for entry in entries(config):
-        assert entry.shape[-1] % GGML_QUANT_SIZES[found[entry.name]][0] == 0
+    selected = select_types(policy, config)
+    for entry in map_tensors(config):
+        assert entry.shape[-1] % GGML_QUANT_SIZES[selected[entry.name]][0] == 0
 
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_ffn_down_is_bf16_in_f16_files_whose_inputs_are_large(policy: str) -> None:
     """The inputs of F16 weights are rounded to F16, where more than 65,504 is infinite."""
-    below = types(policy, max_ffn_down_input=F16_INPUT_LIMIT)
-    above = types(policy, max_ffn_down_input=F16_INPUT_LIMIT + 1)
-    changed = {name for name, kind in above.items() if kind is not below[name]}
+    below = select_types(policy, max_ffn_down_input=F16_INPUT_LIMIT)
+    above = select_types(policy, max_ffn_down_input=F16_INPUT_LIMIT + 1)
+    changed = {name for name, tensor_type in above.items() if tensor_type is not below[name]}
     if policy != "F16":
         assert not changed
     else:
-        assert changed == {name for name, role in roles().items() if role is Role.FFN_DOWN}
+        assert changed == {name for name, role in map_roles().items() if role is Role.FFN_DOWN}
         assert {above[name] for name in changed} == {Type.BF16}
 
 
-@pytest.mark.parametrize("chosen", [Type.Q6_K, Type.F32], ids=lambda kind: kind.name)
-def test_the_embeddings_type_can_be_chosen(chosen: Type) -> None:
-    """F32, ggml's type number 0, once counted as no choice."""
-    found = types("Q4_0", others=group_types("embedding", chosen.name))
-    other = types("Q4_0")
-    assert {name for name, kind in found.items() if kind is not other[name]} == {
+@pytest.mark.parametrize(
+    "requested", [Type.Q6_K, Type.F32], ids=lambda tensor_type: tensor_type.name
+)
+def test_the_embeddings_type_can_be_chosen(requested: Type) -> None:
+    """Regression: F32, ggml's type number 0, once counted as no choice."""
+    selected = select_types("Q4_0", role_types=expand_group_type("embedding", requested.name))
+    default = select_types("Q4_0")
+    assert {name for name, tensor_type in selected.items() if tensor_type is not default[name]} == {
         "token_embd.weight",
         "output.weight",
     }
-    assert found["output.weight"] is chosen
+    assert selected["output.weight"] is requested
 
 
 @pytest.mark.parametrize("policy", ["Q4_0", "Q4_K_M"])
 @pytest.mark.parametrize("group", GROUPS)
 def test_a_groups_type_is_that_of_all_its_tensors(group: str, policy: str) -> None:
-    """In mixtures as well, of which some layers have more bits; of no other tensor."""
-    found, usual = types(policy, others=group_types(group, "Q8_0")), types(policy)
-    for name, role in roles().items():
-        assert found[name] is (Type.Q8_0 if role in GROUPS[group] else usual[name]), name
+    """This holds for mixtures, where some layers have more bits. Other tensors keep their types."""
+    selected, default = (
+        select_types(policy, role_types=expand_group_type(group, "Q8_0")),
+        select_types(policy),
+    )
+    for name, role in map_roles().items():
+        assert selected[name] is (Type.Q8_0 if role in GROUPS[group] else default[name]), name
 
 
 def test_a_chosen_f16_keeps_to_its_range() -> None:
     """ffn_down's large inputs overflow F16 in a file of any type."""
-    found = types("Q4_0", max_ffn_down_input=F16_INPUT_LIMIT + 1, others=group_types("ffn", "F16"))
-    assert found["enc.blk.0.ffn_down.weight"] is Type.BF16
-    assert found["enc.blk.0.ffn_up.weight"] is Type.F16
+    selected = select_types(
+        "Q4_0", max_ffn_down_input=F16_INPUT_LIMIT + 1, role_types=expand_group_type("ffn", "F16")
+    )
+    assert selected["enc.blk.0.ffn_down.weight"] is Type.BF16
+    assert selected["enc.blk.0.ffn_up.weight"] is Type.F16
 
 
 def test_a_chosen_embedding_type_falls_back_too() -> None:
     config = dataclasses.replace(T5_V1_1_BASE, d_model=96)
-    assert types("Q4_0", config, others={Role.HEAD: Type.Q6_K})["output.weight"] is Type.Q8_0
+    assert (
+        select_types("Q4_0", config, role_types={Role.HEAD: Type.Q6_K})["output.weight"]
+        is Type.Q8_0
+    )
 
 
 @pytest.mark.parametrize("name", POLICIES)
@@ -226,13 +238,13 @@ def test_a_file_type_is_the_one_of_its_name(name: str) -> None:
 
 def test_only_the_mixtures_give_some_layers_more_bits() -> None:
     def mixed(policy: Policy) -> bool:
-        return policy.down_more is not None
+        return policy.ffn_down_type is not None
 
     assert [name for name, policy in POLICIES.items() if mixed(policy)] == ["Q5_K_M", "Q4_K_M"]
 
 
 @pytest.mark.parametrize(
-    ("kind", "size"),
+    ("tensor_type", "size"),
     [
         (Type.F32, 3072),
         (Type.F16, 1536),
@@ -246,25 +258,29 @@ def test_only_the_mixtures_give_some_layers_more_bits() -> None:
         (Type.Q4_K, 3 * 144),
     ],
 )
-def test_sizes_count_whole_blocks(kind: Type, size: int) -> None:
+def test_sizes_count_whole_blocks(tensor_type: Type, size: int) -> None:
     """A row of 768 values is 24 blocks of 32, or 3 of 256."""
-    assert nbytes((768,), kind) == size
-    assert nbytes((5, 768), kind) == 5 * size
+    assert count_bytes((768,), tensor_type) == size
+    assert count_bytes((5, 768), tensor_type) == 5 * size
 
 
 @pytest.mark.parametrize(
-    "kind", [Type.Q8_0, Type.Q4_0, Type.Q5_0, Type.Q5_1, Type.F16, Type.BF16], ids=lambda k: k.name
+    "tensor_type",
+    [Type.Q8_0, Type.Q4_0, Type.Q5_0, Type.Q5_1, Type.F16, Type.BF16],
+    ids=lambda tensor_type: tensor_type.name,
 )
-def test_bytes_are_those_of_gguf_py(kind: Type) -> None:
+def test_bytes_are_those_of_gguf_py(tensor_type: Type) -> None:
     """Its encoders in NumPy are a second implementation of the same formats."""
     values = noise(16, 256)
     values[3] = 0  # a block of zeros has no scale
-    wanted = quants.quantize(values, kind)
-    np.testing.assert_array_equal(quantize_rows(values, kind), wanted.view(np.uint8).reshape(-1))
+    expected = quants.quantize(values, tensor_type)
+    np.testing.assert_array_equal(
+        quantize_rows(values, tensor_type), expected.view(np.uint8).reshape(-1)
+    )
 
 
-def step(values: tiny.Float32, kind: Type) -> float:
-    """The distance of neighbouring values that a type can hold, at its coarsest."""
+def step(values: tiny.Float32, tensor_type: Type) -> float:
+    """The largest distance between neighbouring values of a type."""
     largest, extent = float(np.abs(values).max()), float(np.ptp(values))
     return {
         Type.F16: largest * 2**-11,
@@ -276,15 +292,15 @@ def step(values: tiny.Float32, kind: Type) -> float:
         Type.Q5_0: largest / 16,
         Type.Q4_K: extent / 15,
         Type.Q4_0: largest / 8,
-    }[kind]
+    }[tensor_type]
 
 
-@pytest.mark.parametrize("kind", QUANTISED, ids=lambda kind: kind.name)
-def test_every_type_round_trips_within_its_step(kind: Type) -> None:
+@pytest.mark.parametrize("tensor_type", QUANTISED, ids=lambda tensor_type: tensor_type.name)
+def test_every_type_round_trips_within_its_step(tensor_type: Type) -> None:
     values = noise(8, 512)
-    data = quantize_rows(values, kind).reshape(len(values), -1)
-    back = quants.dequantize(data, kind)
-    assert float(np.abs(back - values).max()) <= step(values, kind)
+    data = quantize_rows(values, tensor_type).reshape(len(values), -1)
+    restored = quants.dequantize(data, tensor_type)
+    assert float(np.abs(restored - values).max()) <= step(values, tensor_type)
 
 
 def test_q8_0_on_literal_values() -> None:
@@ -298,19 +314,19 @@ def test_q8_0_on_literal_values() -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("kind", [Type.F32, Type.Q8_0])
+@pytest.mark.parametrize("tensor_type", [Type.F32, Type.Q8_0])
 def test_values_that_are_not_finite_are_refused(
-    quantize: Quantizer, kind: Type, bad: float
+    quantize: Quantizer, tensor_type: Type, bad: float
 ) -> None:
     """The message names the tensor, which an abort or a bad file would not."""
     values = noise(2, 32)
     values[1, 7] = bad
     with pytest.raises(ConversionError, match="x has NaN or infinite values"):
-        quantize("x", values, kind)
+        quantize("x", values, tensor_type)
 
 
 def test_values_beyond_f16_are_refused(quantize: Quantizer) -> None:
-    """They would become infinite; 65,504 is the largest that F16 holds."""
+    """They would become infinite; 65,504 is F16's largest value."""
     values = np.full((1, 32), -65504, np.float32)
     assert quantize("x", values, Type.F16).view(np.float16).tolist() == [-65504] * 32
     values[0, 5] = -65536
@@ -325,29 +341,31 @@ def test_f32_is_copied_as_it_is(quantize: Quantizer) -> None:
     np.testing.assert_array_equal(data.view("<f4").reshape(3, 32), values)
 
 
-@pytest.mark.parametrize("kind", [Type.Q8_0, Type.Q4_K], ids=lambda kind: kind.name)
+@pytest.mark.parametrize(
+    "tensor_type", [Type.Q8_0, Type.Q4_K], ids=lambda tensor_type: tensor_type.name
+)
 def test_chunks_give_the_same_bytes_as_one_call(
-    quantize: Quantizer, monkeypatch: pytest.MonkeyPatch, kind: Type
+    quantize: Quantizer, monkeypatch: pytest.MonkeyPatch, tensor_type: Type
 ) -> None:
-    """Rows quantised apart are joined in order, a last smaller chunk included."""
+    """Chunks are joined in order, including a smaller last chunk."""
     values = noise(7, 256)
-    whole = quantize_rows(values, kind)
+    expected = quantize_rows(values, tensor_type)
     for rows in (1, 2, 7):
-        monkeypatch.setattr(t5gguf.quantize, "CHUNK", rows * 256)
-        np.testing.assert_array_equal(quantize("x", values, kind), whole)
+        monkeypatch.setattr(t5gguf.quantize, "CHUNK_VALUES", rows * 256)
+        np.testing.assert_array_equal(quantize("x", values, tensor_type), expected)
 
 
 def test_a_row_larger_than_a_chunk_is_quantised_by_itself(
     quantize: Quantizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(t5gguf.quantize, "CHUNK", 1)
+    monkeypatch.setattr(t5gguf.quantize, "CHUNK_VALUES", 1)
     values = noise(2, 256)
-    whole = quantize_rows(values, Type.Q8_0)
-    np.testing.assert_array_equal(quantize("x", values, Type.Q8_0), whole)
+    expected = quantize_rows(values, Type.Q8_0)
+    np.testing.assert_array_equal(quantize("x", values, Type.Q8_0), expected)
 
 
 def blas_threads() -> int:
-    """Threads of this process after a product that is large enough for several."""
+    """Returns this process's threads after a product that is large enough for several."""
     square = np.ones((512, 512), np.float32)
     square @= square
     return len(os.listdir("/proc/self/task"))  # noqa: PTH208 - names are enough
@@ -355,22 +373,22 @@ def blas_threads() -> int:
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="counts threads as Linux does")  # noqa: PTH112
 def test_processes_have_one_thread_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There are as many as cores; numpy's BLAS would start as many threads again in each.
+    """There is a process per core; numpy's BLAS would start a thread per core in each of them.
 
-    The environment, through which they are told, is as it was afterwards.
+    The environment variable that limits them has its old value afterwards.
     """
     monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
     for before in (None, "3"):
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
         if before:
             monkeypatch.setenv("OMP_NUM_THREADS", before)
-        with quantizer() as started:
+        with open_quantizer() as started:
             assert started._pool.submit(blas_threads).result() == 1
         assert os.environ.get("OMP_NUM_THREADS") == before
 
 
 def test_a_process_that_dies_is_a_conversion_error() -> None:
-    """A native abort takes a child along, not the command that has to say what happened."""
+    """A native abort ends a child process, not the command that reports the error."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         pool.submit(os._exit, 3)
         with pytest.raises(ConversionError, match="x: a process that quantised to Q8_0 ended"):

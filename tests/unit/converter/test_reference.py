@@ -13,7 +13,7 @@ from t5engine.relative import relative_position_bucket
 from t5gguf.checkpoint import Checkpoint
 from t5gguf.reference import Reference, gelu_new
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "logits.json"
+GOLDEN = Path(__file__).parents[2] / "golden" / "logits.json"
 CASES = range(4)
 SUPPRESSED = [0, 2, *range(tiny.PIECES, 320)]
 
@@ -37,9 +37,13 @@ def test_logits_are_transformers_logits(
     checkpoints: dict[str, Checkpoint], flavour: str, case: int
 ) -> None:
     """Every logit is within 1e-4 of its case's standard deviation."""
-    wanted = golden(flavour)["cases"][case]
-    expected = np.frombuffer(base64.b64decode(wanted["logits"]), "<f4").reshape(wanted["shape"])
-    logits = Reference(checkpoints[flavour]).logits(wanted["encoder_ids"], wanted["decoder_ids"])
+    golden_case = golden(flavour)["cases"][case]
+    expected = np.frombuffer(base64.b64decode(golden_case["logits"]), "<f4").reshape(
+        golden_case["shape"]
+    )
+    logits = Reference(checkpoints[flavour]).compute_logits(
+        golden_case["encoder_ids"], golden_case["decoder_ids"]
+    )
     assert logits.dtype == np.float32
     np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4 * float(expected.std()))
 
@@ -49,19 +53,21 @@ def test_logits_are_transformers_logits(
 def test_greedy_tokens_are_transformers_tokens(
     checkpoints: dict[str, Checkpoint], flavour: str, case: int
 ) -> None:
-    wanted = golden(flavour)["cases"][case]
-    tokens = Reference(checkpoints[flavour]).greedy(wanted["encoder_ids"], 12, SUPPRESSED)
-    assert tokens == wanted["greedy"]["ids"]
+    golden_case = golden(flavour)["cases"][case]
+    tokens = Reference(checkpoints[flavour]).decode_greedily(
+        golden_case["encoder_ids"], 12, SUPPRESSED
+    )
+    assert tokens == golden_case["greedy"]["ids"]
 
 
 @pytest.mark.parametrize("flavour", tiny.FLAVOURS)
 def test_the_largest_ffn_down_input_is_transformers(
     checkpoints: dict[str, Checkpoint], flavour: str
 ) -> None:
-    """It decides whether F16 is safe, so it must be met in every layer of both stacks."""
+    """It decides whether F16 is safe, so every layer of both stacks must be observed."""
     reference = Reference(checkpoints[flavour])
     for case in golden(flavour)["cases"]:
-        reference.logits(case["encoder_ids"], case["decoder_ids"])
+        reference.compute_logits(case["encoder_ids"], case["decoder_ids"])
     assert reference.max_ffn_down_input == pytest.approx(
         golden(flavour)["max_ffn_down_input"], rel=1e-4
     )
@@ -70,25 +76,26 @@ def test_the_largest_ffn_down_input_is_transformers(
 def test_a_tied_embedding_may_be_stored_as_the_head_alone(
     checkpoints: dict[str, Checkpoint],
 ) -> None:
-    """The reference once looked for the embedding under the encoder's and decoder's names only."""
+    """Regression: the reference once did not look for the embedding under the head's name."""
     whole = checkpoints["tied_relu"]
     tensors = dict(whole.tensors)
     tensors["lm_head.weight"] = tensors.pop("shared.weight")
     headed = dataclasses.replace(whole, tensors=tensors)
     np.testing.assert_array_equal(
-        Reference(headed).logits([5, 1], [0, 3]), Reference(whole).logits([5, 1], [0, 3])
+        Reference(headed).compute_logits([5, 1], [0, 3]),
+        Reference(whole).compute_logits([5, 1], [0, 3]),
     )
 
 
-def test_greedy_ends_with_the_end_mark_and_never_says_a_suppressed_token(
+def test_greedy_ends_with_the_end_mark_and_never_emits_a_suppressed_token(
     checkpoints: dict[str, Checkpoint],
 ) -> None:
-    """With all but one token suppressed the path is known beforehand."""
+    """With all tokens but one suppressed, the path is known beforehand."""
     reference = Reference(checkpoints["tied_relu"])
     only_end = [token for token in range(320) if token != 1]
     only_seven = [token for token in range(320) if token != 7]
-    assert reference.greedy([5, 1], 4, only_end) == [1]
-    assert reference.greedy([5, 1], 4, only_seven) == [7, 7, 7, 7]
+    assert reference.decode_greedily([5, 1], 4, only_end) == [1]
+    assert reference.decode_greedily([5, 1], 4, only_seven) == [7, 7, 7, 7]
 
 
 def test_a_step_sees_the_tokens_before_it_and_a_state_is_not_shared(
@@ -97,12 +104,12 @@ def test_a_step_sees_the_tokens_before_it_and_a_state_is_not_shared(
     """Two states over one encoder output, stepped in turns, do not mix."""
     reference = Reference(checkpoints["tied_relu"])
     encoded = reference.encode([5, 9, 1])
-    alone = reference.logits([5, 9, 1], [0, 3, 4])
-    one, other = reference.start(encoded), reference.start(encoded)
+    alone = reference.compute_logits([5, 9, 1], [0, 3, 4])
+    first, second = reference.start(encoded), reference.start(encoded)
     for index, token in enumerate([0, 3, 4]):
-        np.testing.assert_array_equal(reference.step(one, token), alone[index])
-        reference.step(other, 8)
-    assert one.length == other.length == 3
+        np.testing.assert_array_equal(reference.step(first, token), alone[index])
+        reference.step(second, 8)
+    assert first.length == second.length == 3
 
 
 # From transformers 4.56.2's `T5Attention._relative_position_bucket`. By the formula: of 16 buckets
@@ -129,16 +136,16 @@ def test_position_buckets_are_those_of_transformers(
 ) -> None:
     """Powers of two, where rounding decides, both signs, and beyond the maximum distance."""
     distance = np.array([list(buckets)], np.int64)
-    found = relative_position_bucket(distance, 32, 128, bidirectional=bidirectional)
-    assert found.shape == distance.shape
-    assert dict(zip(distance[0].tolist(), found[0].tolist(), strict=True)) == buckets
+    bucket = relative_position_bucket(distance, 32, 128, bidirectional=bidirectional)
+    assert bucket.shape == distance.shape
+    assert dict(zip(distance[0].tolist(), bucket[0].tolist(), strict=True)) == buckets
 
 
 def test_fewer_buckets() -> None:
     """With 8 buckets, 4 a direction: 2 exact, 2 logarithmic, halfway at sqrt(2 x 128) = 16."""
     distance = np.array([0, -1, -2, -15, -17, -128, 1, 2, 17], np.int64)
-    found = relative_position_bucket(distance, 8, 128, bidirectional=True)
-    assert found.tolist() == [0, 1, 2, 2, 3, 3, 5, 6, 7]
+    bucket = relative_position_bucket(distance, 8, 128, bidirectional=True)
+    assert bucket.tolist() == [0, 1, 2, 2, 3, 3, 5, 6, 7]
 
 
 def test_gelu_new_is_the_tanh_approximation() -> None:

@@ -46,7 +46,7 @@ def run(source: Path, out: Path, *options: str) -> int:
     return cli.main([str(source), *fixed, *options])
 
 
-def kind(path: Path, name: str) -> str:
+def stored_type(path: Path, name: str) -> str:
     return Type(GGUFFile.open(path).tensors[name].kind).name
 
 
@@ -66,7 +66,7 @@ def test_success_prints_size_and_figures(
     assert run(source, out) == 0
     printed = capsys.readouterr()
     assert "largest ffn_down input over the sample queries: " in printed.out
-    assert f"{out}: {out.stat().st_size / 1e6:.1f} MB, verified; logits off by " in printed.out
+    assert f"{out}: {out.stat().st_size / 1e6:.1f} MB, verified; logit error " in printed.out
     assert "same best token at 100.0% of positions" in printed.out
     assert not printed.err
 
@@ -87,7 +87,7 @@ def test_a_recipes_values_land_in_the_file_and_options_override_them(
     (tmp_path / "recipes" / "small.toml").write_text(RECIPE, encoding="utf-8")
     monkeypatch.setattr(recipe, "BUNDLED", tmp_path / "none")
     monkeypatch.setattr(recipe, "CHECKOUT", tmp_path)
-    wanted: dict[str, object] = {
+    expected: dict[str, object] = {
         "general.name": "small",
         "general.license": "Apache-2.0",
         "t5serve.license": "Apache-2.0",
@@ -100,19 +100,19 @@ def test_a_recipes_values_land_in_the_file_and_options_override_them(
     }
     out = tmp_path / "out.gguf"
     assert run(source, out, "--type", "Q8_0", "--recipe", "small") == 0
-    found = metadata(out)
-    assert {key: found[key] for key in wanted} == wanted
-    assert kind(out, "token_embd.weight") == "F16"
+    written = metadata(out)
+    assert {key: written[key] for key in expected} == expected
+    assert stored_type(out, "token_embd.weight") == "F16"
     options = ("--revision", "def456", "--prefix", "ask=q: ", "--max-tokens", "9", "--force")
     embedding = ("--type", "Q8_0", "--token-embedding-type", "Q8_0")
     assert run(source, out, "--recipe", "small", *options, *embedding) == 0
-    found = metadata(out)
-    assert found["t5serve.source.repo"] == "owner/small"
-    assert found["t5serve.source.revision"] == "def456"
-    assert (found["t5serve.tasks"], found["t5serve.prefix.ask"]) == ("ask", "q: ")
-    assert "t5serve.prefix.reformulate" not in found
-    assert found["t5serve.generation.max_tokens"] == 9
-    assert kind(out, "token_embd.weight") == "Q8_0"
+    written = metadata(out)
+    assert written["t5serve.source.repo"] == "owner/small"
+    assert written["t5serve.source.revision"] == "def456"
+    assert (written["t5serve.tasks"], written["t5serve.prefix.ask"]) == ("ask", "q: ")
+    assert "t5serve.prefix.reformulate" not in written
+    assert written["t5serve.generation.max_tokens"] == 9
+    assert stored_type(out, "token_embd.weight") == "Q8_0"
 
 
 def test_a_prefix_may_hold_spaces_and_equal_signs(source: Path, tmp_path: Path) -> None:
@@ -130,14 +130,14 @@ def test_a_prefix_without_a_plain_task_name_is_a_usage_error(
     with pytest.raises(SystemExit) as error:
         run(tmp_path, tmp_path / "out.gguf", "--prefix", text)
     assert error.value.code == 2
-    assert "expected TASK=PREFIX, the task's name a plain word" in capsys.readouterr().err
+    assert "expected TASK=PREFIX, where TASK is a plain word" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "\u00b2", "many", ""])
 def test_a_maximum_that_is_no_number_from_1_is_a_usage_error(
     text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Superscript two is a digit to Python, though no number that it can read."""
+    """Python calls a superscript two a digit, but can't read it as a number."""
     with pytest.raises(SystemExit) as error:
         run(tmp_path, tmp_path / "out.gguf", "--max-tokens", text)
     assert error.value.code == 2
@@ -157,7 +157,7 @@ def test_an_unknown_type_is_a_usage_error(
 def test_faults_are_printed_one_a_line_without_a_traceback(
     source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The whole list at once, and the status that a script looks at."""
+    """All faults are listed at once, and the status is 1."""
     wrong = tiny.build("gated_untied", tmp_path / "wrong")
     (wrong / "config.json").write_bytes((source / "config.json").read_bytes())
     (wrong / "queries.txt").write_text("x\n", encoding="utf-8")
@@ -178,7 +178,7 @@ def test_faults_are_printed_one_a_line_without_a_traceback(
         (("--recipe", "none"), "no recipe is named 'none'"),
         (("--queries", "none.txt"), "none.txt"),
         (("--calibrate", "none.txt"), "none.txt"),
-        (("--calibrate", os.devnull), "has no query: expected one a line"),
+        (("--calibrate", os.devnull), "has no query: expected one per line"),
         (("--imatrix-out", "x", "--no-calibration"), "there are no queries to calibrate with"),
         (("--trim-vocabulary", "none.txt"), "none.txt"),
         (("--trim-vocabulary", os.devnull), "has no text: expected a line for each query"),
@@ -221,7 +221,7 @@ def test_queries_that_are_not_utf8_are_one_line(
 
 
 def test_queries_may_contain_sentinels(source: Path, tmp_path: Path) -> None:
-    """The reference once read them as text, which the engine does not, so that all files failed."""
+    """Regression: the reference read them as text, unlike the engine, so all files failed."""
     queries = tmp_path / "queries.txt"
     queries.write_text("<extra_id_0>\nbest <extra_id_1> near<extra_id_2>me\n", encoding="utf-8")
     assert run(source, tmp_path / "out.gguf", "--queries", str(queries)) == 0
@@ -236,38 +236,38 @@ def test_an_existing_file_is_one_line(
     assert (tmp_path / "out.gguf").read_bytes() == b"precious"
 
 
-def test_activations_too_large_for_f16_are_told(
+def test_activations_too_large_for_f16_are_reported(
     source: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With the limit at zero any model is too much; the existing file ends the run early."""
+    """With a limit of 0 any model exceeds it; the existing file ends the run early."""
     monkeypatch.setattr(cli, "F16_INPUT_LIMIT", 0.0)
     (tmp_path / "out.gguf").write_bytes(b"precious")
     assert run(source, tmp_path / "out.gguf") == 1
     assert "ffn_down stays BF16 in F16 files" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("chosen", ["F16", "F32", "Q4_0"])
-def test_the_embeddings_type_can_be_chosen(chosen: str, source: Path, tmp_path: Path) -> None:
-    """Finer than the file's type, of number 0, and coarser, with a bound of its own."""
+@pytest.mark.parametrize("requested", ["F16", "F32", "Q4_0"])
+def test_the_embeddings_type_can_be_chosen(requested: str, source: Path, tmp_path: Path) -> None:
+    """The types are finer than the file's, ggml's type number 0, and coarser than the file's."""
     out = tmp_path / "out.gguf"
-    assert run(source, out, "--type", "Q8_0", "--token-embedding-type", chosen) == 0
-    assert kind(out, "token_embd.weight") == chosen
-    assert kind(out, "enc.blk.0.attn_q.weight") == "Q8_0"
+    assert run(source, out, "--type", "Q8_0", "--token-embedding-type", requested) == 0
+    assert stored_type(out, "token_embd.weight") == requested
+    assert stored_type(out, "enc.blk.0.attn_q.weight") == "Q8_0"
 
 
 def test_a_group_of_tensors_may_have_another_type(source: Path, tmp_path: Path) -> None:
-    """Several groups, each by itself; the embedding by either of its options."""
+    """Several groups can have types; the embedding has two options."""
     out = tmp_path / "out.gguf"
     groups = ("--tensor-type", "attention=F16", "--tensor-type", "embedding=BF16")
     assert run(source, out, "--type", "Q8_0", "--token-embedding-type", "F32", *groups) == 0
-    assert kind(out, "token_embd.weight") == "BF16"
+    assert stored_type(out, "token_embd.weight") == "BF16"
     for part in ("attn_q", "attn_o", "cross_attn_k"):
-        assert kind(out, f"dec.blk.0.{part}.weight") == "F16"
-    assert kind(out, "dec.blk.0.ffn_up.weight") == "Q8_0"
-    assert kind(out, "dec.blk.0.attn_norm.weight") == "F32"
+        assert stored_type(out, f"dec.blk.0.{part}.weight") == "F16"
+    assert stored_type(out, "dec.blk.0.ffn_up.weight") == "Q8_0"
+    assert stored_type(out, "dec.blk.0.attn_norm.weight") == "F32"
 
 
 @pytest.mark.parametrize(
@@ -287,48 +287,46 @@ def test_an_unknown_group_or_type_of_it_is_a_usage_error(
     assert f"--tensor-type: {message}" in capsys.readouterr().err
 
 
-def calibrated(source: Path, out: Path, *options: str) -> object:
-    """Converts; how many queries calibrated the file, None if it was not."""
+def count_calibration_queries(source: Path, out: Path, *options: str) -> object:
+    """Converts; returns the number of calibration queries, None without calibration."""
     assert run(source, out, "--force", *options) == 0
     return metadata(out).get("t5serve.calibration.queries")
 
 
-def test_types_of_few_bits_are_calibrated_unless_it_is_refused(
-    source: Path, tmp_path: Path
-) -> None:
-    """By the queries that are included, or by those of a file, where empty lines are none."""
+def test_types_of_few_bits_are_calibrated_by_default(source: Path, tmp_path: Path) -> None:
+    """The queries are the included ones, or those of a file, without empty lines."""
     queries = tmp_path / "calibration.txt"
     queries.write_text("how to boil rice\n\n \nwarm boots\n", encoding="utf-8")
-    chosen, out = ("--calibrate", str(queries)), tmp_path / "out.gguf"
-    assert calibrated(source, out, "--type", "Q4_0") == 200
-    assert calibrated(source, out, "--type", "Q4_0", *chosen) == 2
-    fed = out.read_bytes()
-    assert calibrated(source, out, "--type", "Q4_0", "--no-calibration") is None
-    assert out.read_bytes()[-50_000:] != fed[-50_000:]
-    assert calibrated(source, out, "--type", "Q8_0", *chosen) is None
+    requested, out = ("--calibrate", str(queries)), tmp_path / "out.gguf"
+    assert count_calibration_queries(source, out, "--type", "Q4_0") == 200
+    assert count_calibration_queries(source, out, "--type", "Q4_0", *requested) == 2
+    calibrated_bytes = out.read_bytes()
+    assert count_calibration_queries(source, out, "--type", "Q4_0", "--no-calibration") is None
+    assert out.read_bytes()[-50_000:] != calibrated_bytes[-50_000:]
+    assert count_calibration_queries(source, out, "--type", "Q8_0", *requested) is None
     embedding = ("--token-embedding-type", "Q4_0")
-    assert calibrated(source, out, "--type", "Q8_0", *embedding, *chosen) == 2
+    assert count_calibration_queries(source, out, "--type", "Q8_0", *embedding, *requested) == 2
 
 
 def test_a_recipe_may_refuse_calibration(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file that is named on the command line counts all the same."""
+    """A file on the command line takes precedence over the recipe."""
     (tmp_path / "recipes").mkdir()
     refusing = f"{RECIPE}calibration = false\n"
     (tmp_path / "recipes" / "small.toml").write_text(refusing, encoding="utf-8")
     monkeypatch.setattr(recipe, "BUNDLED", tmp_path / "none")
     monkeypatch.setattr(recipe, "CHECKOUT", tmp_path)
     options = ("--type", "Q4_0", "--recipe", "small")
-    assert calibrated(source, tmp_path / "out.gguf", *options) is None
-    chosen = ("--calibrate", str(source / "queries.txt"))
-    assert calibrated(source, tmp_path / "out.gguf", *options, *chosen) == 2
+    assert count_calibration_queries(source, tmp_path / "out.gguf", *options) is None
+    requested = ("--calibrate", str(source / "queries.txt"))
+    assert count_calibration_queries(source, tmp_path / "out.gguf", *options, *requested) == 2
 
 
 def test_an_importance_matrix_is_written_beside_any_type(
     source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And not over a file that is there already."""
+    """An existing file is not overwritten."""
     matrix = tmp_path / "imatrix.gguf"
     options = ("--imatrix-out", str(matrix), "--calibrate", str(source / "queries.txt"))
     assert run(source, tmp_path / "out.gguf", *options) == 0
@@ -341,7 +339,7 @@ def test_an_importance_matrix_is_written_beside_any_type(
     assert not (tmp_path / "out.gguf").exists()
 
 
-def test_calibration_cannot_be_asked_for_and_refused(
+def test_calibration_options_exclude_each_other(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as error:
@@ -350,20 +348,22 @@ def test_calibration_cannot_be_asked_for_and_refused(
     assert "not allowed with argument" in capsys.readouterr().err
 
 
-def test_trimming_says_what_it_left_out_and_what_that_saves(
+def test_trimming_reports_kept_rows_and_saved_bytes(
     source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Of the weights, in bytes: those of the rows that went are all that is missing."""
+    """The saved bytes of the weights are those of the rows that were left out."""
     out = tmp_path / "out.gguf"
     text = str(source / "queries.txt")
     assert run(source, out, "--prefix", "ask=ask: ", "--trim-vocabulary", text) == 0
     printed = capsys.readouterr().out
     stored = GGUFFile.open(out).tensors
     rows = metadata(out)["t5serve.vocab_size"]
-    left, *_ = printed.splitlines()
-    wanted = f"{rows} of the vocabulary's 320 rows stay; of 2 sample queries 2 are cut as before, "
-    assert left.startswith(wanted)
-    assert left.endswith(" are answered as before")
+    summary, *_ = printed.splitlines()
+    expected = (
+        f"kept {rows} of the vocabulary's 320 rows; of 2 sample queries 2 are split into the same "
+    )
+    assert summary.startswith(expected)
+    assert summary.endswith(" get the same answer")
     weights = sum(tensor.nbytes for tensor in stored.values())
     missing = (320 - stored["token_embd.weight"].shape[0]) * 64 * 4
     assert missing > 0

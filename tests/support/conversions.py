@@ -1,0 +1,68 @@
+"""Files that were converted from tiny checkpoints, and files with deliberate faults."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from support import tiny
+from t5engine.reader import GGUFFile
+from t5gguf.convert import ConvertedFile, Converter
+from t5gguf.quantize import POLICIES
+from t5gguf.writer import PlannedTensor, Provenance, write_file
+
+QUERIES = ["how to cook rice", "best hiking boots for wide feet 2024"]
+PROVENANCE = Provenance(
+    name="tiny",
+    repo="owner/tiny",
+    revision="abc123",
+    license="Apache-2.0",
+    tasks={"reformulate": "rewrite: ", "paraphrase": "say it otherwise: "},
+    generation={"max_tokens": 24, "strategy": "sample", "temperature": 0.5},
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Conversion:
+    """A flavour's checkpoint, the GGUF file of it, and that file's contents."""
+
+    directory: Path
+    written: ConvertedFile
+    file: GGUFFile
+
+    def values(self, name: str) -> tiny.Float32:
+        """A tensor's values in the tensor's shape; these files hold F32 only."""
+        stored = self.file.tensors[name]
+        return stored.rows().reshape(stored.shape)
+
+    def metadata(self, key: str) -> object:
+        value: object = self.file.metadata[key]
+        return value
+
+
+def write_unverified(
+    path: Path, directory: Path, file_type: str, *, without: str = ""
+) -> list[PlannedTensor]:
+    """Writes a file without verifying it, and leaves out the tensor `without`.
+
+    Returns the plan of the whole file.
+    """
+    converter = Converter(directory, PROVENANCE, QUERIES)
+    planned = converter.plan(file_type)
+    write_file(
+        path,
+        converter.checkpoint,
+        converter.vocabulary,
+        [tensor for tensor in planned if tensor.entry.name != without],
+        POLICIES[file_type],
+        PROVENANCE,
+        max_ffn_down_input=converter.max_ffn_down_input,
+        progress=False,
+    )
+    return planned
+
+
+def overwrite_rows(path: Path, name: str, rows: slice, values: tiny.Float32) -> None:
+    """Overwrites some rows of an F32 tensor in a file."""
+    stored = GGUFFile.open(path).tensors[name]
+    np.memmap(path, "<f4", "r+", stored.offset, stored.shape)[rows] = values
