@@ -143,9 +143,9 @@ def _check_tensors(
     faults += [f"unexpected: {name}" for name in found.keys() - wanted.keys()]
     for name in wanted.keys() & found.keys():
         stored, plan = found[name], wanted[name]
-        if stored.shape != plan.shape or stored.kind != plan.kind:
+        if stored.shape != plan.shape or stored.tensor_type != plan.kind:
             faults.append(
-                f"{name} is {_type_name(stored.kind)} {stored.shape}, "
+                f"{name} is {_type_name(stored.tensor_type)} {stored.shape}, "
                 f"planned {plan.kind.name} {plan.shape}"
             )
         else:
@@ -157,14 +157,14 @@ def _check_tensors(
 
 def _check_values(name: str, stored: StoredTensor, source: F32) -> list[str]:
     try:
-        values = stored.rows()
+        values = stored.read_rows()
     except ReadError as error:
         return [f"{name}: {error}"]
     if not np.isfinite(values).all():
         return [f"{name} has NaN or infinite values"]
     rows = source.reshape(values.shape)
     off = np.sqrt(np.mean((values - rows) ** 2, axis=1))
-    kind = Type(stored.kind)
+    kind = Type(stored.tensor_type)
     floor = {Type.F32: 0.0, Type.BF16: 0.0, Type.F16: F16_STEP}.get(kind, 4096 * F16_STEP)
     allowed = ROW_BOUNDS[kind] * np.sqrt(np.mean(rows**2, axis=1)) + floor
     wrong = np.flatnonzero(off > allowed)

@@ -46,7 +46,7 @@ class Conversion:
     def values(self, name: str) -> tiny.Float32:
         """A tensor's values, of its own shape; these files hold F32 only."""
         stored = self.file.tensors[name]
-        return stored.rows().reshape(stored.shape)
+        return stored.read_rows().reshape(stored.shape)
 
     def metadata(self, key: str) -> object:
         value: object = self.file.metadata[key]
@@ -272,7 +272,7 @@ def test_a_head_of_its_own_is_one_whichever_transformers_saved_it(
     assert "output.weight" in new
     assert old.keys() == new.keys()
     for name, tensor in old.items():
-        np.testing.assert_array_equal(tensor.rows(), new[name].rows(), err_msg=name)
+        np.testing.assert_array_equal(tensor.read_rows(), new[name].read_rows(), err_msg=name)
 
 
 @pytest.mark.parametrize("flavour", tiny.FLAVOURS)

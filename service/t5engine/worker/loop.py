@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from t5engine.backend import F32, Backend, BackendError, is_spoilt
+from t5engine.backend import F32, Backend, BackendError, is_poisoned
 from t5engine.decoding.config import GenerationConfig
 from t5engine.decoding.search import Branch
 from t5engine.messages import (
@@ -28,7 +28,7 @@ from t5engine.messages import (
     pack,
     unpack_to_worker,
 )
-from t5engine.rows import assign
+from t5engine.rows import assign_rows
 from t5engine.worker.job import Generation, InputRefused, check_ids, check_input, tokenize
 from t5engine.worker.model import Model
 
@@ -188,7 +188,7 @@ def advance(model: Model, generations: Sequence[Generation], drafts: int = 0) ->
     started = time.perf_counter()
     try:
         logits = model.backend.extend(rows, [[token, *draft] for token in tokens])
-        if draft and is_spoilt(logits[0]):
+        if draft and is_poisoned(logits[0]):
             # A drafted token may overflow, and its NaN be in the others': without it, then.
             draft = []
             model.backend.rewind(rows[0], generations[0].decoded)
@@ -223,7 +223,7 @@ def _accept(
         seconds: that the step took.
         batch: sequences in that step.
     """
-    if any(map(is_spoilt, logits)):
+    if any(map(is_poisoned, logits)):
         return [Failed(one.request.job, "the model's numbers overflow on this input")], []
     messages: list[FromWorker] = []
     for place in range(1 + len(draft)):
@@ -245,7 +245,7 @@ def _place(
     """Gives every sequence that goes on a row, and frees the others."""
     used = {row for one in generations for row in one.rows}
     parents = [one.rows[branch.parent] for one, branch in running]
-    rows = assign(parents)
+    rows = assign_rows(parents)
     backend.reorder(rows, parents)
     for row in used - set(rows):
         backend.release(row)
