@@ -19,7 +19,7 @@ from t5engine.decoding.config import GenerationConfig
 from t5engine.decoding.search import Search
 from t5engine.decoding.strategy import start_search
 from t5engine.graph.graph_backend import GraphBackend
-from t5engine.worker.model import LoadError, Model, load
+from t5engine.worker.model import LoadError, Model, load_model
 from t5gguf import recipe
 from t5gguf.convert import Converter
 from t5gguf.writer import Provenance
@@ -32,7 +32,7 @@ NEAR_TIE = 0.02
 
 
 def open_file(path: Path, backend: str, rows: int = 16) -> Model:
-    return load(path, backend=backend, rows=rows, **LIMITS)  # type: ignore[arg-type]
+    return load_model(path, backend=backend, rows=rows, **LIMITS)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")

@@ -83,7 +83,7 @@ def test_no_backend_for_this_processor(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(GgmlError, match=rf"{tmp_path} has no CPU backend.*T5SERVE_GGML_BACKENDS"):
         load_variant(tmp_path)
     with pytest.raises(model.LoadError, match=f"{tmp_path} has no CPU backend"):
-        model.load(
+        model.load_model(
             recipe.load("tiny-t5").model_path(),
             threads=1,
             max_input_tokens=8,
