@@ -158,9 +158,9 @@ def _find_tensor_faults(
     faults += [f"unexpected: {name}" for name in stored_tensors.keys() - planned_tensors.keys()]
     for name in planned_tensors.keys() & stored_tensors.keys():
         stored, expected = stored_tensors[name], planned_tensors[name]
-        if stored.shape != expected.shape or stored.kind != expected.tensor_type:
+        if stored.shape != expected.shape or stored.tensor_type != expected.tensor_type:
             faults.append(
-                f"{name} is {_format_type(stored.kind)} {stored.shape}, "
+                f"{name} is {_format_type(stored.tensor_type)} {stored.shape}, "
                 f"planned {expected.tensor_type.name} {expected.shape}"
             )
         else:
@@ -173,14 +173,14 @@ def _find_tensor_faults(
 def find_row_faults(name: str, stored: StoredTensor, source: F32) -> list[str]:
     """Returns a fault if rows of a stored tensor are further from their source than allowed."""
     try:
-        values = stored.rows()
+        values = stored.read_rows()
     except ReadError as error:
         return [f"{name}: {error}"]
     if not np.isfinite(values).all():
         return [f"{name} has NaN or infinite values"]
     rows = source.reshape(values.shape)
     row_errors = np.sqrt(np.mean((values - rows) ** 2, axis=1))
-    tensor_type = Type(stored.kind)
+    tensor_type = Type(stored.tensor_type)
     floors = {Type.F32: 0.0, Type.BF16: 0.0, Type.F16: F16_SMALLEST}
     floor = floors.get(tensor_type, 4096 * F16_SMALLEST)
     row_bounds = ROW_BOUNDS[tensor_type] * np.sqrt(np.mean(rows**2, axis=1)) + floor

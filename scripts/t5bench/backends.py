@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> None:
 
     for file in options.files:
         models = {
-            name: model.load(
+            name: model.load_model(
                 file,
                 backend=backend,
                 threads=share.threads,
@@ -146,7 +146,7 @@ def _compare_n_best(loaded: Any, options: argparse.Namespace) -> None:  # noqa: 
     from t5engine.decoding.parameters import GenerationConfig  # noqa: PLC0415
     from t5engine.messages import Generate  # noqa: PLC0415
     from t5engine.worker.job import Generation  # noqa: PLC0415
-    from t5engine.worker.loop import advance  # noqa: PLC0415
+    from t5engine.worker.loop import decode_step  # noqa: PLC0415
 
     plain = GenerationConfig(
         max_tokens=options.tokens_out,
@@ -168,7 +168,7 @@ def _compare_n_best(loaded: Any, options: argparse.Namespace) -> None:  # noqa: 
             started = time.perf_counter()
             generation = Generation(Generate(0, config, ids=_ids(12)), loaded, 0)
             while generation.rows:
-                advance(loaded, [generation])
+                decode_step(loaded, [generation])
             times[name].append(1000 * (time.perf_counter() - started))
     medians = {name: statistics.median(values[1:]) for name, values in times.items()}
     for name, count, baseline in (

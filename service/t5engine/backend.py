@@ -1,4 +1,4 @@
-"""What a backend does: token ids in, logits out; no text, no sampling."""
+"""The protocol of backends: token ids in, logits out; no text, no sampling."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ F32 = npt.NDArray[np.float32]
 
 
 class BackendError(Exception):
-    """A native call said no, or would have; the job fails, the worker goes on."""
+    """A native call failed, or would fail. The job fails; the worker goes on."""
 
 
 class Backend(Protocol):
     """Decodes up to `rows` sequences at once, over up to `inputs` encoder inputs.
 
-    Every length, id and state is checked by the implementation before a native call: a failed
-    assertion there ends the process.
+    Implementations check every length, id and state before a native call, because a failed
+    assertion in native code ends the process.
     """
 
     name: str
     kernels: str
-    """Whose multiply the weights: told to people."""
+    """Names the kernels that multiply the weights, for the model's description."""
     rows: int
     inputs: int
     n_vocab: int
@@ -33,90 +33,93 @@ class Backend(Protocol):
     max_tokens: int
 
     def encode(self, row: int, ids: Sequence[int]) -> None:
-        """Runs the encoder over ids; the row is then open, at position 0."""
+        """Runs the encoder on ids, and opens the row at position 0."""
         ...
 
     def step(self, rows: Sequence[int], tokens: Sequence[int]) -> list[F32]:
         """Feeds one decoder input to each row.
 
         Returns:
-            Calibrated logits of each, (n_vocab,); valid until the next call. All NaN where the
-            model's numbers overflow on that row's input; others are not touched by that.
+            Calibrated logits per row, (n_vocab,), valid until the next call. The logits of a row
+            are all NaN if the model's numbers overflow on its input; other rows are unaffected.
         """
         ...
 
     def extend(self, rows: Sequence[int], tokens: Sequence[Sequence[int]]) -> list[F32]:
-        """Feeds several decoder inputs to each row, as many to each.
+        """Feeds several decoder inputs to each row, the same number to each.
 
         Returns:
-            As `step`, after each of them: (tokens, n_vocab) of each row.
+            Logits as from `step`, after each input: (tokens, n_vocab) per row.
         """
         ...
 
     def rewind(self, row: int, position: int) -> None:
-        """Forgets what a row decoded from a position on."""
+        """Discards what a row has decoded from a position on."""
         ...
 
     def reorder(self, rows: Sequence[int], parents: Sequence[int]) -> None:
-        """Makes each row go on from what its parent has decoded, over its parent's input.
+        """Makes each row continue from what its parent has decoded, over its parent's input.
 
-        Rows that were not open are now; parents are meant as they were before the call.
+        Opens rows that were not open. Parents count in their state before the call.
         """
         ...
 
     def release(self, row: int) -> None:
-        """Frees what the row holds."""
+        """Closes a row and frees what it holds."""
         ...
 
 
 def check_step(
     backend: Backend,
-    position: Mapping[int, int],
+    positions: Mapping[int, int],
     rows: Sequence[int],
     tokens: Sequence[Sequence[int]],
 ) -> int:
-    """Refuses a step that would end the process; how many tokens each row gets.
+    """Checks a step that would end the process if it were wrong.
 
     Args:
-        backend: that is asked.
-        position: of each open row: tokens decoded so far.
-        rows: of the step.
-        tokens: for each of them.
+        backend: the backend that runs the step.
+        positions: tokens decoded so far, by open row.
+        rows: rows of the step.
+        tokens: decoder inputs of each row.
+
+    Returns:
+        The number of tokens per row.
 
     Raises:
-        BackendError: says what is wrong.
+        BackendError: the step is wrong; the message says why.
     """
-    counts = {len(values) for values in tokens}
+    counts = {len(row_tokens) for row_tokens in tokens}
     if not rows or len(rows) != len(tokens) or len(set(rows)) != len(rows) or len(counts) != 1:
         raise BackendError("expected distinct rows, with as many tokens for each")
     (count,) = counts
-    for row, values in zip(rows, tokens, strict=True):
-        if row not in position:
+    for row, row_tokens in zip(rows, tokens, strict=True):
+        if row not in positions:
             raise BackendError(f"row {row}: step before encode")
-        if count < 1 or position[row] + count > backend.max_tokens:
+        if count < 1 or positions[row] + count > backend.max_tokens:
             raise BackendError(f"row {row}: more than {backend.max_tokens} tokens")
-        check_ids(backend, values)
+        check_ids(backend, row_tokens)
     return count
 
 
 def check_row(backend: Backend, row: int) -> None:
-    """Refuses a row that there isn't."""
+    """Raises BackendError if the backend has no such row."""
     if not 0 <= row < backend.rows:
         raise BackendError(f"row {row} is not in 0..{backend.rows - 1}")
 
 
 def check_ids(backend: Backend, ids: Sequence[int]) -> None:
-    """Refuses ids outside the vocabulary."""
+    """Raises BackendError for ids outside the vocabulary."""
     for token in ids:
         if not 0 <= token < backend.n_vocab:
             raise BackendError(f"token id {token} is not in 0..{backend.n_vocab - 1}")
 
 
-def spoil(logits: F32) -> bool:
-    """Makes a row's logits NaN throughout if any of them is not finite, so that one look tells.
+def poison_if_not_finite(logits: F32) -> bool:
+    """Sets all of a row's logits to NaN if any of them is not finite, for `is_poisoned`.
 
     Returns:
-        Whether there was one.
+        Whether a logit was not finite.
     """
     if math.isfinite(logits.max()) and math.isfinite(logits.min()):  # a sum takes twice as long
         return False
@@ -124,6 +127,6 @@ def spoil(logits: F32) -> bool:
     return True
 
 
-def is_spoilt(logits: F32) -> bool:
-    """Whether a row's logits are NaN."""
+def is_poisoned(logits: F32) -> bool:
+    """Whether a row's logits are NaN. Looks at the first one only."""
     return math.isnan(logits.flat[0])

@@ -1,4 +1,4 @@
-"""T5's relative positions."""
+"""T5's relative position buckets."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import numpy.typing as npt
 def relative_position_bucket(
     distance: npt.NDArray[np.int_], buckets: int, max_distance: int, *, bidirectional: bool
 ) -> npt.NDArray[np.int_]:
-    """Bucket of each key position minus query position, shape kept.
+    """Returns the bucket of each distance (key position - query position), in the same shape.
 
-    Half of the buckets are exact, the rest grow logarithmically up to the maximum distance.
-    Source: Raffel et al. 2020; F32 as in transformers, where rounding decides at powers of two.
+    Half of the buckets hold one distance each; the others grow logarithmically up to max_distance.
+    Source: Raffel et al. 2020. Computed in F32 as in transformers, because rounding decides at
+    powers of two.
     """
     offset = np.zeros_like(distance)
     if bidirectional:
@@ -26,5 +27,5 @@ def relative_position_bucket(
     exact = buckets // 2
     ratio = np.log(np.maximum(distance, 1).astype(np.float32) / np.float32(exact))
     scale = np.float32(math.log(max_distance / exact))
-    far = exact + (ratio / scale * np.float32(buckets - exact)).astype(np.int_)
-    return offset + np.where(distance < exact, distance, np.minimum(far, buckets - 1))
+    logarithmic = exact + (ratio / scale * np.float32(buckets - exact)).astype(np.int_)
+    return offset + np.where(distance < exact, distance, np.minimum(logarithmic, buckets - 1))

@@ -1,29 +1,29 @@
-"""Which row of the backend each running sequence gets."""
+"""Assigns rows of the backend to running sequences."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 
-def height(rows: int) -> int:
-    """Rows that are computed for so many: the matrix kernels take four at once."""
-    return rows if rows <= 2 else -(-rows // 4) * 4
+def padded_rows(count: int) -> int:
+    """Returns how many rows are computed for `count`: the matrix kernels take four at once."""
+    return count if count <= 2 else -(-count // 4) * 4
 
 
-def assign(parents: Sequence[int]) -> list[int]:
-    """Rows for sequences that go on from these parent rows.
+def assign_rows(parents: Sequence[int]) -> list[int]:
+    """Returns a row for each sequence, given the row of its parent.
 
-    A step costs what its highest row makes it cost, so none is above what so many sequences need.
-    Below that a sequence stays where its parent was, if it is the first to claim that row: moving
-    copies what was decoded.
+    The highest row determines the cost of a step, so every row is below `padded_rows`. A sequence
+    stays in its parent's row if that is low enough and no earlier sequence claims it, because a
+    move copies the keys and values decoded so far.
     """
-    limit = height(len(parents))
+    limit = padded_rows(len(parents))
     rows: dict[int, int] = {}
-    """Of each sequence, by its place."""
+    """Row by index of the sequence."""
     claimed: set[int] = set()
-    for place, parent in enumerate(parents):
+    for index, parent in enumerate(parents):
         if parent < limit and parent not in claimed:
-            rows[place] = parent
+            rows[index] = parent
             claimed.add(parent)
     free = (row for row in range(limit) if row not in claimed)
-    return [rows[place] if place in rows else next(free) for place in range(len(parents))]
+    return [rows[index] if index in rows else next(free) for index in range(len(parents))]

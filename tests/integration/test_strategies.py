@@ -500,4 +500,4 @@ def test_every_row_is_free_afterwards(files: dict[str, Path], backend: Which) ->
     chance = random.Random(1)
     for _ in range(3):
         run(model, *draw_mix(chance, model))
-        assert made._position == {}
+        assert made._positions == {}

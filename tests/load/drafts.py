@@ -36,9 +36,9 @@ def main() -> None:
         os.sched_setaffinity(0, share.cpus)
     from t5engine.worker import model
     from t5engine.worker.job import Generation
-    from t5engine.worker.loop import advance
+    from t5engine.worker.loop import decode_step
 
-    loaded = model.load(
+    loaded = model.load_model(
         options.model,
         backend="graph",
         threads=share.threads,
@@ -54,7 +54,7 @@ def main() -> None:
             Generate(0, GenerationConfig(max_tokens=options.max_tokens), text=text), loaded, 0
         )
         while generation.rows:
-            messages = advance(loaded, [generation], drafts)
+            messages = decode_step(loaded, [generation], drafts)
         (outcome,) = messages
         assert isinstance(outcome, Generated), outcome
         return outcome, 1000 * (time.perf_counter() - started)

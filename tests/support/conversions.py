@@ -33,7 +33,7 @@ class Conversion:
     def values(self, name: str) -> tiny.Float32:
         """A tensor's values in the tensor's shape; these files hold F32 only."""
         stored = self.file.tensors[name]
-        return stored.rows().reshape(stored.shape)
+        return stored.read_rows().reshape(stored.shape)
 
     def metadata(self, key: str) -> object:
         value: object = self.file.metadata[key]

@@ -1,6 +1,6 @@
-"""What the tests of decoding share: golden cases, files, and generations in this process.
+"""Shared by the tests of decoding: golden cases, files, and generations in this process.
 
-Models get one thread: steps of tiny ones are over before two threads have found each other.
+Models get one thread: a step of a tiny model takes less time than two threads need to synchronise.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from t5engine.decoding.parameters import GenerationConfig
 from t5engine.decoding.processors import Processors
 from t5engine.messages import Failed, Generate, Generated, Output, Progress, Token
 from t5engine.worker.job import Generation
-from t5engine.worker.loop import advance
-from t5engine.worker.model import Model, load
+from t5engine.worker.loop import decode_step
+from t5engine.worker.model import Model, load_model
 from t5gguf.checkpoint import Checkpoint
 from t5gguf.convert import Converter
 from t5gguf.reference import DecoderState, Reference
@@ -34,15 +34,15 @@ QUERIES = tiny.QUERIES.read_text(encoding="utf-8").splitlines()
 
 @dataclass
 class SamplingCase:
-    """A distribution by transformers: see golden/sampling.py.
+    """A distribution by transformers; see golden/sampling.py.
 
     Attributes:
-        options: of the configuration, by our names.
+        options: options of the configuration, by our names.
         start: the decoder's start token.
-        tokens: that follow it.
-        logits: after them, (n_vocab,).
-        suppressed: ids that never come out.
-        probabilities: of every id, (n_vocab,).
+        tokens: the tokens that follow the start token.
+        logits: the logits after the tokens, (n_vocab,).
+        suppressed: ids that are never generated.
+        probabilities: the probability of every id, (n_vocab,).
     """
 
     options: dict[str, Any]
@@ -58,7 +58,7 @@ class SamplingCase:
 
     @property
     def processed(self) -> F32:
-        """The logits after our processors."""
+        """The logits after our processors have run."""
         processors = Processors(self.config, start=self.start, suppressed=self.suppressed)
         return processors(self.logits, self.tokens)
 
@@ -83,7 +83,7 @@ def sampling_cases() -> list[SamplingCase]:
 
 
 def convert(checkpoint: Path, file: Path, file_type: str = "F32") -> Path:
-    """Writes a checkpoint's GGUF file, and returns it."""
+    """Converts a checkpoint to a GGUF file, and returns the file's path."""
     converter = Converter(checkpoint, Provenance(checkpoint.name), QUERIES[:1])
     return converter.convert(file, file_type, progress=False).path
 
@@ -91,7 +91,7 @@ def convert(checkpoint: Path, file: Path, file_type: str = "F32") -> Path:
 def open_model(
     path: Path, backend: Literal["graph", "llama"], rows: int = 20, *, own_kernels: bool = True
 ) -> Model:
-    return load(
+    return load_model(
         path,
         threads=1,
         max_input_tokens=64,
@@ -104,19 +104,19 @@ def open_model(
 
 
 def golden_config(kwargs: dict[str, Any]) -> GenerationConfig:
-    """The configuration that a golden case's arguments of transformers' `generate` ask for."""
-    ours = {"max_new_tokens": "max_tokens"}
-    return GenerationConfig(**{ours.get(name, name): value for name, value in kwargs.items()})
+    """Returns the configuration equivalent to arguments of transformers' `generate`."""
+    renamed = {"max_new_tokens": "max_tokens"}
+    return GenerationConfig(**{renamed.get(name, name): value for name, value in kwargs.items()})
 
 
 def with_end(output: Output) -> list[int]:
-    """A sequence's ids as the golden files have them: `</s>` belongs to it."""
-    ended = output.decoded > len(output.tokens)
-    return [*output.tokens, EOS] if ended else output.tokens
+    """Returns a sequence's ids as in the golden files, `</s>` included."""
+    has_eos = output.decoded > len(output.tokens)
+    return [*output.tokens, EOS] if has_eos else output.tokens
 
 
 class ReferenceBackend:
-    """The converter's numpy model, which is exact: F32 throughout, and GELU from no table."""
+    """The converter's numpy model, which is exact: F32 throughout, and GELU without a table."""
 
     name = "reference"
     kernels = "numpy's"
@@ -136,7 +136,7 @@ class ReferenceBackend:
         return [self._reference.step(self._states[row], token) for row, token in pairs]
 
     def extend(self, rows: Sequence[int], tokens: Sequence[Sequence[int]]) -> list[F32]:
-        steps = [self.step(rows, place) for place in zip(*tokens, strict=True)]
+        steps = [self.step(rows, column) for column in zip(*tokens, strict=True)]
         return [np.stack(logits) for logits in zip(*steps, strict=True)]
 
     def rewind(self, row: int, position: int) -> None:
@@ -156,7 +156,7 @@ class ReferenceBackend:
 
 @dataclass
 class Answer:
-    """All that was sent of one job."""
+    """All messages of one job."""
 
     outcome: Generated | Failed | None = None
     progress: list[Progress] = field(default_factory=list)
@@ -171,7 +171,7 @@ class Answer:
         return [with_end(output) for output in self.outputs]
 
     def streamed(self, index: int) -> tuple[str, list[Token]]:
-        """Text and tokens of one sequence, as its parts came."""
+        """Returns the text and tokens of one sequence, joined from its parts."""
         parts = [part for part in self.progress if part.index == index]
         assert all(part.text or part.details for part in parts)
         tokens = [token for part in parts for token in part.details or []]
@@ -181,28 +181,31 @@ class Answer:
 def run(
     model: Model, requests: Iterable[Generate], joins: Sequence[int] = (), *, drafts: int = 0
 ) -> list[Answer]:
-    """The answers to jobs that start in this order, as soon as there is room.
+    """Runs jobs, which start in the given order as soon as there is room.
 
     Args:
-        model: is given back with every row free.
-        requests: numbered from 0.
-        joins: the step before which each joins at the earliest; all at once by default.
-        drafts: tokens that are drafted for a sequence that is alone.
+        model: the model; every row is free again afterwards.
+        requests: the jobs, numbered from 0.
+        joins: the earliest step at which each job joins; all join at once by default.
+        drafts: tokens to draft for a sequence that is decoded alone.
+
+    Returns:
+        The answer to each job.
     """
-    waiting = list(requests)
-    answers = [Answer() for _ in waiting]
+    pending = list(requests)
+    answers = [Answer() for _ in pending]
     active: list[Generation] = []
     step = 0
-    while waiting or active:
-        while waiting and (not active or step >= max(joins[: waiting[0].job + 1], default=0)):
-            wanted = waiting[0].config.width + sum(one.width for one in active)
-            if active and (wanted > model.backend.rows or len(active) == model.backend.inputs):
+    while pending or active:
+        while pending and (not active or step >= max(joins[: pending[0].job + 1], default=0)):
+            width = pending[0].config.width + sum(generation.width for generation in active)
+            if active and (width > model.backend.rows or len(active) == model.backend.inputs):
                 break
-            used = {row for one in active for row in one.rows}
+            used = {row for generation in active for row in generation.rows}
             row = min(set(range(model.backend.rows)) - used)
-            active.append(Generation(waiting.pop(0), model, row))
+            active.append(Generation(pending.pop(0), model, row))
         _check_rows(active)
-        for message in advance(model, active, drafts):
+        for message in decode_step(model, active, drafts):
             assert isinstance(message, Progress | Generated | Failed)
             answer = answers[message.job]
             assert answer.outcome is None
@@ -210,13 +213,13 @@ def run(
                 answer.progress.append(message)
             else:
                 answer.outcome = message
-        active = [one for one in active if one.rows]
+        active = [generation for generation in active if generation.rows]
         step += 1
     return answers
 
 
 def run_one(model: Model, request: Generate, *, drafts: int = 0) -> Answer:
-    """The answer to job 0, alone."""
+    """Runs job 0 alone."""
     return run(model, [request], drafts=drafts)[0]
 
 
@@ -225,8 +228,9 @@ def _floats(text: str) -> F32:
 
 
 def _check_rows(active: Sequence[Generation]) -> None:
-    """A row decodes one sequence, and none is much higher than so many need."""
-    rows = [row for one in active for row in one.rows]
+    """Checks that a row decodes one sequence, and that no row is much above their number."""
+    rows = [row for generation in active for row in generation.rows]
     assert len(set(rows)) == len(rows)
     assert max(rows) < len(rows) + 4
-    assert all(len(one.rows) == len(one.tokens) <= one.width for one in active)
+    for generation in active:
+        assert len(generation.rows) == len(generation.tokens) <= generation.width

@@ -1,4 +1,4 @@
-"""The graph backend against llama.cpp's own, and against itself in other company."""
+"""The graph backend against llama.cpp's own graph, and against itself in other batches."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from t5engine.decoding.parameters import GenerationConfig
 from t5engine.decoding.search import Search
 from t5engine.decoding.strategy import start_search
 from t5engine.graph.graph_backend import GraphBackend
-from t5engine.worker.model import LoadError, Model, load
+from t5engine.worker.model import LoadError, Model, load_model
 from t5gguf import recipe
 from t5gguf.convert import Converter
 from t5gguf.writer import Provenance
@@ -27,12 +27,12 @@ from t5gguf.writer import Provenance
 Logits = npt.NDArray[np.float32]
 LIMITS = {"threads": 2, "max_input_tokens": 512, "max_tokens": 128, "logit_scale": None}
 QUERIES = tiny.QUERIES.read_text().splitlines()
-# Two batches of different sizes sum in another order: a gap below this, in logits, is a tie.
+# Batches of different sizes sum in different orders: a smaller gap between logits is a near tie.
 NEAR_TIE = 0.02
 
 
 def open_file(path: Path, backend: str, rows: int = 16) -> Model:
-    return load(path, backend=backend, rows=rows, **LIMITS)  # type: ignore[arg-type]
+    return load_model(path, backend=backend, rows=rows, **LIMITS)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -50,19 +50,19 @@ def backend(embedded: Model) -> Iterator[GraphBackend]:
 
 
 def decode(backend: Backend, row: int, ids: Sequence[int], tokens: Sequence[int]) -> Logits:
-    """Logits after each of the decoder inputs, alone."""
+    """Returns the logits after each decoder input, decoded alone."""
     backend.encode(row, ids)
     logits = [backend.step([row], [token])[0].copy() for token in tokens]
     backend.release(row)
     return np.stack(logits)
 
 
-def off(reference: Logits, logits: Logits) -> float:
+def relative_error(reference: Logits, logits: Logits) -> float:
     return float(np.abs(reference - logits).max() / reference.std())
 
 
-class Running:
-    """A query on its way through a backend, as the worker's loop has it."""
+class RunningQuery:
+    """A query that is being decoded, as in the worker's loop."""
 
     def __init__(self, model: Model, query: str, row: int) -> None:
         self.row = row
@@ -85,8 +85,8 @@ class Running:
     def logprob(self) -> float:
         return self.search.settled[0].logprob
 
-    def take(self, logits: Logits) -> bool:
-        """One token more; whether it was the last."""
+    def choose_token(self, logits: Logits) -> bool:
+        """Chooses the next token. Returns whether the query has ended."""
         allowed = logits.copy()
         allowed[self._suppressed] = -np.inf
         top = np.sort(allowed)[-2:]
@@ -96,23 +96,23 @@ class Running:
         return not branches
 
 
-def advance(model: Model, sequences: list[Running]) -> list[Running]:
-    """One step of all of them; those that go on."""
-    logits = model.backend.step([s.row for s in sequences], [s.next for s in sequences])
-    ended = [sequence.take(row) for sequence, row in zip(sequences, logits, strict=True)]
-    for sequence, end in zip(sequences, ended, strict=True):
-        if end:
-            model.backend.release(sequence.row)
-    return [s for s, end in zip(sequences, ended, strict=True) if not end]
+def run_step(model: Model, queries: list[RunningQuery]) -> list[RunningQuery]:
+    """Runs one step of all queries. Returns those that continue."""
+    logits = model.backend.step([query.row for query in queries], [query.next for query in queries])
+    ended = [query.choose_token(row) for query, row in zip(queries, logits, strict=True)]
+    for query, has_ended in zip(queries, ended, strict=True):
+        if has_ended:
+            model.backend.release(query.row)
+    return [query for query, has_ended in zip(queries, ended, strict=True) if not has_ended]
 
 
 @st.composite
 def shapes(draw: st.DrawFn) -> dict[str, object]:
-    """A config.json of a small T5 of any shape."""
+    """Draws a config.json of a small T5."""
     gated = draw(st.booleans())
     return tiny.FLAVOURS["tied_relu"] | {
         "d_model": 32 * draw(st.integers(1, 3)),
-        "d_kv": draw(st.sampled_from([8, 24, 64])),  # the last is what our own attention takes
+        "d_kv": draw(st.sampled_from([8, 24, 64])),  # our own attention kernel supports the last
         "d_ff": 32 * draw(st.integers(1, 4)),
         "num_heads": 4 * draw(st.integers(1, 2)),
         "num_layers": draw(st.integers(1, 3)),
@@ -134,10 +134,10 @@ def test_logits_are_llama_cpp_s(
     data: st.DataObject,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    """Any shape, any lengths, any mixture of positions: the logits of llama.cpp's own decoder.
+    """Logits equal those of llama.cpp's own graph for any shape, lengths and mix of positions.
 
-    The converter holds each file to the numpy reference besides, in this backend; so what
-    llama.cpp does not take, deep decoders and other distances, is covered as well.
+    The converter also compares each file to the numpy reference, with this backend. That covers
+    what llama.cpp does not support: decoders deeper than the encoder, and other distances.
     """
     directory = tmp_path_factory.mktemp("shape")
     tiny.build_config(config, directory, seed=data.draw(st.integers(0, 99)))
@@ -165,45 +165,46 @@ def test_logits_are_llama_cpp_s(
     for position in range(max(map(len, tokens))):
         rows = [row for row in range(count) if position < len(tokens[row])]
         logits = graph.backend.step(rows, [tokens[row][position] for row in rows])
-        for place, row in enumerate(rows):
-            assert off(expected[row][position], logits[place]) <= tolerance
+        for row, row_logits in zip(rows, logits, strict=True):
+            assert relative_error(expected[row][position], row_logits) <= tolerance
     graph.backend.release(0)
 
 
-def test_any_company_gives_the_same_tokens(embedded: Model, backend: GraphBackend) -> None:
-    """Queries that join and leave at any step decode as they do alone, near-ties excepted."""
-    chance = random.Random(7)
+def test_any_batch_gives_the_same_tokens(embedded: Model, backend: GraphBackend) -> None:
+    """Queries that join and leave at any step decode as they do alone, except at near ties."""
+    rng = random.Random(7)
     alone = {}
-    for query in QUERIES[:60]:
-        sequence = Running(embedded, query, 0)
-        while advance(embedded, [sequence]):
+    for text in QUERIES[:60]:
+        query = RunningQuery(embedded, text, 0)
+        while run_step(embedded, [query]):
             pass
-        alone[query] = sequence
-    waiting = list(alone)
-    chance.shuffle(waiting)
-    active: list[Running] = []
-    ended: dict[str, Running] = {}
-    owners: dict[int, str] = {}
-    while waiting or active:
-        free = [r for r in range(backend.rows) if r not in {s.row for s in active}]
-        for row in chance.sample(free, min(len(free), len(waiting), chance.randint(0, 3))):
-            owners[row] = waiting.pop()
-            active.append(Running(embedded, owners[row], row))
+        alone[text] = query
+    pending = list(alone)
+    rng.shuffle(pending)
+    active: list[RunningQuery] = []
+    ended: dict[str, RunningQuery] = {}
+    text_by_row: dict[int, str] = {}
+    while pending or active:
+        used = {query.row for query in active}
+        free = [row for row in range(backend.rows) if row not in used]
+        for row in rng.sample(free, min(len(free), len(pending), rng.randint(0, 3))):
+            text_by_row[row] = pending.pop()
+            active.append(RunningQuery(embedded, text_by_row[row], row))
         if active:
-            chance.shuffle(active)
-            going = advance(embedded, active)
-            ended |= {owners[s.row]: s for s in active if s not in going}
-            active = going
-    for query, sequence in ended.items():
-        same = sequence.tokens == alone[query].tokens
-        assert same or min(sequence.gap, alone[query].gap) < NEAR_TIE, query
-        if same:
-            assert sequence.logprob == pytest.approx(alone[query].logprob, abs=0.05)
+            rng.shuffle(active)
+            continuing = run_step(embedded, active)
+            ended |= {text_by_row[query.row]: query for query in active if query not in continuing}
+            active = continuing
+    for text, query in ended.items():
+        is_same = query.tokens == alone[text].tokens
+        assert is_same or min(query.gap, alone[text].gap) < NEAR_TIE, text
+        if is_same:
+            assert query.logprob == pytest.approx(alone[text].logprob, abs=0.05)
     assert len(ended) == len(alone)
 
 
 def test_rows_share_an_input(embedded: Model, backend: GraphBackend) -> None:
-    """Rows over one input decode what each would alone, beside rows with an input of their own."""
+    """Rows that share an input decode as they do alone, next to a row with a separate input."""
     first, second = (embedded.vocabulary.encode(query) for query in QUERIES[:2])
     paths = {0: [0, 9, 8], 3: [0, 7, 5], 4: [0, 30, 31], 1: [0, 12, 13]}
     inputs = {0: first, 3: first, 4: first, 1: second}
@@ -214,32 +215,35 @@ def test_rows_share_an_input(embedded: Model, backend: GraphBackend) -> None:
     backend.reorder([4], [3])
     for position in range(3):
         logits = backend.step(list(paths), [path[position] for path in paths.values()])
-        for place, row in enumerate(paths):
-            assert off(expected[row][position], logits[place]) < 0.05
-    backend.release(0)  # the others keep the input
-    assert off(decode_on(backend, 3, [9]), decode(backend, 5, first, [*paths[3], 9])[3:]) < 0.05
+        for row, row_logits in zip(paths, logits, strict=True):
+            assert relative_error(expected[row][position], row_logits) < 0.05
+    backend.release(0)  # the other rows keep the input
+    assert (
+        relative_error(continue_row(backend, 3, [9]), decode(backend, 5, first, [*paths[3], 9])[3:])
+        < 0.05
+    )
 
 
-def decode_on(backend: GraphBackend, row: int, tokens: Sequence[int]) -> Logits:
+def continue_row(backend: GraphBackend, row: int, tokens: Sequence[int]) -> Logits:
     return np.stack([backend.step([row], [token])[0].copy() for token in tokens])
 
 
 def test_several_tokens_at_once(embedded: Model, backend: GraphBackend) -> None:
-    """Tokens fed together have the logits that they have one by one, and can be taken back."""
+    """Tokens fed together have the same logits as one by one, and can be rewound."""
     ids = embedded.vocabulary.encode(QUERIES[5])
     path = [0, 40, 41, 42, 43]
     expected = decode(backend, 0, ids, path)
     backend.encode(2, ids)
     backend.step([2], path[:1])
     (logits,) = backend.extend([2], [path[1:4]])
-    assert off(expected[1:4], logits) < 0.05
+    assert relative_error(expected[1:4], logits) < 0.05
     backend.rewind(2, 2)
-    (again,) = backend.extend([2], [path[2:]])
-    assert off(expected[2:], again) < 0.05
+    (repeated,) = backend.extend([2], [path[2:]])
+    assert relative_error(expected[2:], repeated) < 0.05
 
 
-def test_reorder_goes_on_from_the_parents(embedded: Model, backend: GraphBackend) -> None:
-    """After a reorder each row goes on as its parent would have, swaps included."""
+def test_reorder_continues_from_the_parents(embedded: Model, backend: GraphBackend) -> None:
+    """After a reorder each row continues as its parent would have, swaps included."""
     ids = embedded.vocabulary.encode(QUERIES[9])
     paths = [[0, 20, 21], [0, 22, 23], [0, 24, 25]]
     backend.encode(0, ids)
@@ -248,23 +252,25 @@ def test_reorder_goes_on_from_the_parents(embedded: Model, backend: GraphBackend
         backend.step([0, 1, 2], [path[position] for path in paths])
     backend.reorder([0, 1, 2], [1, 0, 1])
     logits = [row.copy() for row in backend.step([0, 1, 2], [50, 51, 52])]
-    for place, (parent, token) in enumerate([(1, 50), (0, 51), (1, 52)]):
+    for index, (parent, token) in enumerate([(1, 50), (0, 51), (1, 52)]):
         expected = decode(backend, 7, ids, [*paths[parent], token])[-1]
-        assert off(expected, logits[place]) < 0.05
+        assert relative_error(expected, logits[index]) < 0.05
 
 
 def test_long_inputs_and_outputs(backend: GraphBackend) -> None:
-    """The longest input and the longest output that the service takes."""
+    """The longest input and output of the service have the logits of llama.cpp's graph."""
     llama = open_file(recipe.load("tiny-t5").model_path(), "llama")
     rng = np.random.RandomState(0)
     ids = [*rng.randint(3, 8000, 511), 1]
     path = [0, *rng.randint(3, 8000, 127)]
-    assert off(decode(llama.backend, 0, ids, path), decode(backend, 15, ids, path)) < 0.15
+    assert (
+        relative_error(decode(llama.backend, 0, ids, path), decode(backend, 15, ids, path)) < 0.15
+    )
 
 
-def test_what_the_graph_can_not_compute_is_refused(backend: GraphBackend) -> None:
-    """Every one of these would end the process, or read another row's memory."""
-    wrong: list[tuple[str, object]] = [
+def test_invalid_calls_are_refused(backend: GraphBackend) -> None:
+    """Each of these calls would end the process, or read another row's memory."""
+    invalid_calls: list[tuple[str, object]] = [
         ("is not in 0..15", lambda: backend.encode(16, [1])),
         ("is not in 0..15", lambda: backend.encode(-1, [1])),
         ("input tokens", lambda: backend.encode(0, [])),
@@ -280,7 +286,7 @@ def test_what_the_graph_can_not_compute_is_refused(backend: GraphBackend) -> Non
         ("not open", lambda: backend.reorder([0], [1])),
         ("can't go back", lambda: backend.rewind(0, 0)),
     ]
-    for message, call in wrong:
+    for message, call in invalid_calls:
         assert callable(call)
         with pytest.raises(BackendError, match=message):
             call()
@@ -298,7 +304,7 @@ def test_what_the_graph_can_not_compute_is_refused(backend: GraphBackend) -> Non
 def test_graphs_are_kept_within_their_memory(
     embedded: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Past the bound the graph that was not used for longest goes, and comes back when needed."""
+    """Above the limit, the least recently used graph is freed; it is rebuilt when needed."""
     from t5engine.graph import graph_backend
 
     monkeypatch.setattr(graph_backend, "GRAPH_MEMORY", 1)
@@ -307,13 +313,13 @@ def test_graphs_are_kept_within_their_memory(
     ids = embedded.vocabulary.encode(QUERIES[0])
     expected = decode(backend, 0, ids, [0, 5])
     for row in (1, 9, 0):
-        assert off(expected, decode(backend, row, ids, [0, 5])) < 0.05
+        assert relative_error(expected, decode(backend, row, ids, [0, 5])) < 0.05
     assert len(backend._decoders) == 1
     assert len(backend._encoders) == 1
 
 
-def test_reorder_frees_the_inputs_that_nobody_uses(embedded: Model, backend: GraphBackend) -> None:
-    """Rows taken over by another input's must not leave their own behind: places would run out."""
+def test_reorder_frees_unused_inputs(embedded: Model, backend: GraphBackend) -> None:
+    """A row that moves to its parent's input frees its own; else inputs would run out."""
     ids = embedded.vocabulary.encode(QUERIES[0])
     backend.encode(0, ids)
     backend.encode(1, ids)
@@ -322,11 +328,11 @@ def test_reorder_frees_the_inputs_that_nobody_uses(embedded: Model, backend: Gra
     for row in range(backend.rows):
         if row != 1:
             backend.encode(row, ids)
-    assert len(set(backend._input.values())) == backend.rows
+    assert len(set(backend._inputs.values())) == backend.rows
 
 
-def test_a_file_without_a_tensor_is_one_sentence(tmp_path: Path) -> None:
-    """A header that names another tensor: no KeyError, no assertion of ggml's."""
+def test_a_missing_tensor_is_a_load_error(tmp_path: Path) -> None:
+    """A file whose header lacks a tensor is refused, without a KeyError or a ggml assertion."""
     file = recipe.load("tiny-t5").model_path().read_bytes()
     path = tmp_path / "x.gguf"
     path.write_bytes(file.replace(b"dec.blk.1.ffn_down.weight", b"dec.blk.1.ffn_dawn.weight"))
@@ -339,13 +345,15 @@ def test_a_file_without_a_tensor_is_one_sentence(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["dec.blk.0.attn_norm", "enc.blk.0.attn_rel_b", "enc.blk.1.attn_q"]
 )
-@pytest.mark.parametrize("kind", [26, 36, 99])  # I32, a type that was removed, none at all
-def test_a_tensor_of_a_wrong_type_is_one_sentence(name: str, kind: int, tmp_path: Path) -> None:
-    """A type that ggml has no kernel for would end the process, at the first step."""
+@pytest.mark.parametrize("tensor_type", [26, 36, 99])  # I32, a removed type, an unknown one
+def test_a_tensor_of_a_wrong_type_is_a_load_error(
+    name: str, tensor_type: int, tmp_path: Path
+) -> None:
+    """A type without a ggml kernel would end the process at the first step."""
     raw = bytearray(recipe.load("tiny-t5").model_path().read_bytes())
-    after = raw.index(f"{name}.weight".encode()) + len(f"{name}.weight")
-    (rank,) = struct.unpack_from("<I", raw, after)
-    struct.pack_into("<I", raw, after + 4 + 8 * rank, kind)
+    end = raw.index(f"{name}.weight".encode()) + len(f"{name}.weight")
+    (rank,) = struct.unpack_from("<I", raw, end)
+    struct.pack_into("<I", raw, end + 4 + 8 * rank, tensor_type)
     path = tmp_path / "x.gguf"
     path.write_bytes(raw)
     with pytest.raises(LoadError):

@@ -1,4 +1,4 @@
-"""The worker's loop, with a backend that decodes nothing."""
+"""The worker's loop, with a fake backend."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ BIASED = GenerationConfig(max_tokens=100, logit_bias={10: 1.0})
 
 
 class FakeBackend:
-    """Ends each row after as many steps as its input has tokens; notes what it was asked."""
+    """Ends each row after as many steps as its input has tokens; records the calls."""
 
     name = "fake"
     kernels = "none"
@@ -48,26 +48,26 @@ class FakeBackend:
 
     def __init__(self) -> None:
         self.calls: list[str] = []
-        self.left: dict[int, int] = {}
+        self.remaining: dict[int, int] = {}
         self.go_on = threading.Event()
         self.go_on.set()
 
     def encode(self, row: int, ids: Sequence[int]) -> None:
         self.calls.append(f"encode {row}")
-        self.left[row] = len(ids)
+        self.remaining[row] = len(ids)
 
     def step(self, rows: Sequence[int], tokens: Sequence[int]) -> list[F32]:
         return [logits[0] for logits in self.extend(rows, [[token] for token in tokens])]
 
     def extend(self, rows: Sequence[int], tokens: Sequence[Sequence[int]]) -> list[F32]:
-        assert [len(values) for values in tokens] == [1] * len(rows)
+        assert [len(row_tokens) for row_tokens in tokens] == [1] * len(rows)
         self.go_on.wait(10)
         self.calls.append(f"step {sorted(rows)}")
         for row in rows:
-            self.left[row] -= 1
+            self.remaining[row] -= 1
         logits = np.zeros((len(rows), 1, 10), np.float32)
-        for place, row in enumerate(rows):
-            logits[place, 0, 5 if self.left[row] > 0 else EOS] = 1
+        for index, row in enumerate(rows):
+            logits[index, 0, 5 if self.remaining[row] > 0 else EOS] = 1
         return list(logits)
 
     def rewind(self, row: int, position: int) -> None:
@@ -76,15 +76,15 @@ class FakeBackend:
     def reorder(self, rows: Sequence[int], parents: Sequence[int]) -> None:
         if list(rows) != list(parents):
             self.calls.append(f"reorder {list(rows)} from {list(parents)}")
-            left = [self.left[parent] for parent in parents]
-            self.left.update(zip(rows, left, strict=True))
+            remaining = [self.remaining[parent] for parent in parents]
+            self.remaining.update(zip(rows, remaining, strict=True))
 
     def release(self, row: int) -> None:
-        self.left.pop(row, None)
+        self.remaining.pop(row, None)
 
 
 class FakeVocabulary:
-    """Ten ids that all are text but `</s>`."""
+    """Ten ids, all of them text except `</s>`."""
 
     eos = EOS
     suppressed = np.array([0], np.intp)
@@ -97,31 +97,31 @@ class FakeVocabulary:
 
 
 class Service:
-    """The other end of the loop's connection."""
+    """The service's end of the loop's connection."""
 
     def __init__(self, backend: FakeBackend) -> None:
-        self._ours, theirs = socket.socketpair()
-        self._ours.settimeout(10)
+        self._service_socket, worker_socket = socket.socketpair()
+        self._service_socket.settimeout(10)
         model = Model(backend, FakeVocabulary(), 0, MODEL)  # type: ignore[arg-type]
-        self._thread = threading.Thread(target=Loop(Connection(theirs), model).run)
-        self._theirs = theirs
+        self._thread = threading.Thread(target=Loop(Connection(worker_socket), model).run)
+        self._worker_socket = worker_socket
         self._thread.start()
 
     def send(self, *messages: ToWorker) -> None:
-        self._ours.sendall(b"".join(map(pack, messages)))
+        self._service_socket.sendall(b"".join(map(pack, messages)))
 
     def receive(self) -> FromWorker:
         (size,) = HEADER.unpack(self._read(4))
         return unpack_from_worker(self._read(size))
 
     def close(self) -> None:
-        self._ours.close()
+        self._service_socket.close()
         self._thread.join(10)
-        self._theirs.close()
+        self._worker_socket.close()
         assert not self._thread.is_alive()
 
     def _read(self, size: int) -> bytes:
-        return self._ours.recv(size, socket.MSG_WAITALL)
+        return self._service_socket.recv(size, socket.MSG_WAITALL)
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def job(number: int, tokens: int) -> Generate:
 
 
 def test_one_job_uses_the_lowest_row(service: Service, backend: FakeBackend) -> None:
-    """A step costs what its highest row makes it cost: a lone job is never row 15."""
+    """The highest row determines the cost of a step, so a single job gets row 0."""
     for number in range(3):
         service.send(job(number, 1))
         assert isinstance(service.receive(), Generated)
@@ -149,7 +149,7 @@ def test_one_job_uses_the_lowest_row(service: Service, backend: FakeBackend) -> 
 
 
 def test_one_encode_between_two_steps(service: Service, backend: FakeBackend) -> None:
-    """Jobs that arrive together join one by one: none waits for more than one other's encoding."""
+    """Jobs that arrive together join one by one; no step waits for more than one encode."""
     service.send(job(0, 4), job(1, 4), job(2, 4))
     for _ in range(3):
         assert isinstance(service.receive(), Generated)
@@ -161,7 +161,7 @@ def test_one_encode_between_two_steps(service: Service, backend: FakeBackend) ->
 
 
 def test_a_cancelled_job_leaves_at_the_next_step(service: Service, backend: FakeBackend) -> None:
-    """Its row is free at once, and the service is told."""
+    """The job's row is freed, and the service receives Cancelled."""
     backend.go_on.clear()
     service.send(job(0, 8))
     service.send(Cancel(0), job(1, 1))
@@ -173,18 +173,16 @@ def test_a_cancelled_job_leaves_at_the_next_step(service: Service, backend: Fake
     assert backend.calls[-1] == "step [0]"
 
 
-def test_a_cancelled_job_that_waits_is_never_encoded(
-    service: Service, backend: FakeBackend
-) -> None:
-    """Nothing is tokenised or encoded for nobody."""
+def test_a_cancelled_pending_job_is_never_encoded(service: Service, backend: FakeBackend) -> None:
+    """A job cancelled before it starts is neither tokenised nor encoded."""
     service.send(job(0, 2), Cancel(0), job(1, 1))
     assert service.receive() == Cancelled(0)
     assert isinstance(service.receive(), Generated)
     assert backend.calls == ["encode 0", "step [0]"]
 
 
-def test_cancelling_what_is_over_is_answered_too(service: Service) -> None:
-    """The service waits for that answer before it gives the place away."""
+def test_cancelling_a_finished_job_is_answered(service: Service) -> None:
+    """The service waits for Cancelled before it reuses the job's capacity."""
     service.send(job(0, 1))
     assert isinstance(service.receive(), Generated)
     service.send(Cancel(0))
@@ -204,10 +202,10 @@ def test_cancelling_what_is_over_is_answered_too(service: Service) -> None:
         (Generate(0, BIASED, ids=[3]), False),
     ],
 )
-def test_what_the_backend_can_not_take_is_refused(
+def test_invalid_jobs_are_refused(
     service: Service, backend: FakeBackend, message: Generate, *, too_long: bool
 ) -> None:
-    """It is refused before the backend sees it, and the loop goes on."""
+    """A job is refused before it reaches the backend, and the loop continues."""
     service.send(message, job(1, 1))
     refusal = service.receive()
     assert isinstance(refusal, Refused)
@@ -216,43 +214,43 @@ def test_what_the_backend_can_not_take_is_refused(
     assert backend.calls == ["encode 0", "step [0]"]
 
 
-class Patient(Connection):
-    """Notes how long it was told to wait for company."""
+class RecordingConnection(Connection):
+    """Records the timeouts of the loop's waits for further messages."""
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
         self.waits: list[float] = []
 
-    def waiting(self, seconds: float = 0.0) -> bool:
-        if seconds:
-            self.waits.append(seconds)
-        return super().waiting(seconds)
+    def has_message(self, timeout: float = 0.0) -> bool:
+        if timeout:
+            self.waits.append(timeout)
+        return super().has_message(timeout)
 
 
-def test_the_window_costs_a_lone_caller_nothing(backend: FakeBackend) -> None:
-    """A worker waits for company when it begins anew only if the last job had some."""
-    ours, theirs = socket.socketpair()
-    ours.settimeout(10)
-    connection = Patient(theirs)
+def test_the_window_does_not_delay_single_jobs(backend: FakeBackend) -> None:
+    """An idle worker waits for further jobs only if the previous jobs were decoded in a batch."""
+    service_socket, worker_socket = socket.socketpair()
+    service_socket.settimeout(10)
+    connection = RecordingConnection(worker_socket)
     model = Model(backend, FakeVocabulary(), 0, MODEL)  # type: ignore[arg-type]
     thread = threading.Thread(target=Loop(connection, model, window=0.01).run)
     thread.start()
 
     def ask(*jobs: Generate) -> None:
-        ours.sendall(b"".join(map(pack, jobs)))
+        service_socket.sendall(b"".join(map(pack, jobs)))
         for _ in jobs:
-            (size,) = HEADER.unpack(ours.recv(4, socket.MSG_WAITALL))
-            ours.recv(size, socket.MSG_WAITALL)
+            (size,) = HEADER.unpack(service_socket.recv(4, socket.MSG_WAITALL))
+            service_socket.recv(size, socket.MSG_WAITALL)
 
     for number in range(3):
         ask(job(number, 2))
     assert connection.waits == []
     ask(job(4, 2), job(5, 2))
     assert connection.waits == []
-    ask(job(6, 2))  # it may have had company
+    ask(job(6, 2))  # the previous jobs were a batch
     assert connection.waits == [0.01]
     ask(job(7, 2))
     assert connection.waits == [0.01]
-    ours.close()
+    service_socket.close()
     thread.join(10)
-    theirs.close()
+    worker_socket.close()

@@ -19,11 +19,11 @@ def noise(seed: int, rows: int = ROWS, columns: int = COLUMNS) -> tiny.Float32:
 
 
 def write(path: Path, **tensors: tuple[tiny.Float32, Type]) -> Path:
-    """A file of nothing but these tensors, `.weight` after each name."""
+    """Writes a file with only these tensors; `.weight` is appended to each name."""
     writer = GGUFWriter(path, "t5")
-    for name, (values, kind) in tensors.items():
-        data = quantize_rows(values, kind).reshape(len(values), -1)
-        writer.add_tensor(f"{name}.weight", data, raw_dtype=kind)
+    for name, (values, tensor_type) in tensors.items():
+        data = quantize_rows(values, tensor_type).reshape(len(values), -1)
+        writer.add_tensor(f"{name}.weight", data, raw_dtype=tensor_type)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -38,20 +38,22 @@ def test_a_file_without_a_head_is_tied(tmp_path: Path) -> None:
 @pytest.mark.parametrize("head", [Type.F16, Type.BF16, Type.Q8_0, Type.Q6_K, Type.Q4_0])
 @pytest.mark.parametrize("embedding", [Type.F16, Type.Q4_K])
 def test_a_copy_of_the_embedding_is_tied(tmp_path: Path, embedding: Type, head: Type) -> None:
-    """llama.cpp's quantiser gives the two different types, so their values differ."""
+    """llama.cpp's quantiser gives the two copies different types, so their values differ."""
     values = noise(0)
     path = write(tmp_path / "x.gguf", token_embd=(values, embedding), output=(values, head))
     assert head_is_tied(path)
 
 
-@pytest.mark.parametrize("kind", [Type.F16, Type.Q4_0])
-def test_a_head_of_its_own_is_not_tied(tmp_path: Path, kind: Type) -> None:
-    path = write(tmp_path / "x.gguf", token_embd=(noise(0), kind), output=(noise(1), kind))
+@pytest.mark.parametrize("tensor_type", [Type.F16, Type.Q4_0])
+def test_a_separate_head_is_not_tied(tmp_path: Path, tensor_type: Type) -> None:
+    path = write(
+        tmp_path / "x.gguf", token_embd=(noise(0), tensor_type), output=(noise(1), tensor_type)
+    )
     assert not head_is_tied(path)
 
 
 def test_a_head_that_shares_some_rows_is_not_tied(tmp_path: Path) -> None:
-    """Rows of padding are alike in both, whatever the others are."""
+    """Padding rows are equal in both tensors, even if the other rows differ."""
     embedding, head = noise(0), noise(1)
     head[-48:] = embedding[-48:]
     path = write(tmp_path / "x.gguf", token_embd=(embedding, Type.F16), output=(head, Type.F16))
@@ -59,7 +61,7 @@ def test_a_head_that_shares_some_rows_is_not_tied(tmp_path: Path) -> None:
 
 
 def test_rows_of_zeros_do_not_count(tmp_path: Path) -> None:
-    """They have no direction; a division by their length would make the rest count for nothing."""
+    """A zero row has no direction; dividing by its length would make the median NaN."""
     values = noise(0)
     values[::2] = 0
     path = write(tmp_path / "x.gguf", token_embd=(values, Type.F16), output=(values, Type.Q8_0))

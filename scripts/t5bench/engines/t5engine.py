@@ -10,8 +10,8 @@ from t5engine import messages as wire
 from t5engine.config import WorkerConfig
 from t5engine.decoding.parameters import MAX_WIDTH, GenerationConfig
 from t5engine.worker.job import Generation
-from t5engine.worker.loop import advance, warm_up
-from t5engine.worker.model import load
+from t5engine.worker.loop import decode_step, warm_up
+from t5engine.worker.model import load_model
 
 
 class T5Engine:
@@ -19,7 +19,7 @@ class T5Engine:
 
     def __init__(self, path: str, threads: int) -> None:
         config = WorkerConfig(path, threads, [], max_input_tokens=512)
-        self._model = load(
+        self._model = load_model(
             Path(path),
             threads=threads,
             max_input_tokens=config.max_input_tokens,
@@ -36,6 +36,6 @@ class T5Engine:
         config = GenerationConfig(max_tokens=tokens, logit_bias=bias)
         generation = Generation(wire.Generate(0, config, ids=list(ids)), self._model, 0)
         while generation.rows:
-            advance(self._model, [generation])
-        outcome = generation.outcome()
+            decode_step(self._model, [generation])
+        outcome = generation.build_outcome()
         return Generated(outcome.best.tokens, outcome.timings.encode + outcome.timings.decode)

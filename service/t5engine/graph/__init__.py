@@ -1,1 +1,1 @@
-"""T5 as ggml graphs: encoder, decoder, caches, weights; ggml's bindings. Runs in the worker."""
+"""T5 as ggml graphs: encoder, decoder, caches, weights; the bindings to ggml. Worker only."""

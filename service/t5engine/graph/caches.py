@@ -1,4 +1,4 @@
-"""Keys and values of the decoder, in memory that is only taken when it is touched."""
+"""The decoder's caches of keys and values, in memory that is taken only when it is touched."""
 
 from __future__ import annotations
 
@@ -9,51 +9,54 @@ import numpy as np
 from t5engine.backend import F32
 from t5engine.graph import ggml
 from t5engine.graph.ggml import Context, Cpu, Tensor
-from t5engine.graph.weights import Shape
+from t5engine.graph.weights import ModelShape
 
 
 class Caches:
-    """Keys and values per decoder layer: of the rows' own tokens, and of the inputs'.
+    """The self-attention and cross-attention caches of every decoder layer.
 
-    Each tensor is (2 * inner, lines); row r has its `cells` lines from r * cells, input s its
-    `span` lines from s * span. The arrays are the same memory.
+    A cache slot holds K and V of one token. Each tensor is (2 * d_inner, slots). Row r owns the
+    `row_slots` slots from r * row_slots on in the self-attention cache. Input i owns the
+    `input_slots` slots from i * input_slots on in the cross-attention cache.
 
     Attributes:
-        own: tensor of each layer.
-        cross: likewise.
-        own_values: array of each layer, (rows, cells, 2 * inner).
-        cross_values: likewise, (rows, span, 2 * inner).
-        scratch: a line of `own` that belongs to no row.
+        self_kv: self-attention tensor of each layer.
+        cross_kv: cross-attention tensor of each layer.
+        self_arrays: the memory of self_kv as arrays, (rows, row_slots, 2 * d_inner).
+        cross_arrays: the memory of cross_kv as arrays, (rows, input_slots, 2 * d_inner).
+        scratch_slot: a slot of the self-attention cache that belongs to no row.
     """
 
-    def __init__(self, cpu: Cpu, shape: Shape, *, rows: int, cells: int, span: int) -> None:
-        self.cells, self.span = cells, span
-        width = 2 * shape.inner
-        own, cross = cells * rows + 1, span * rows
-        self.scratch = own - 1
-        lines = shape.decoder_layers * (own + cross)
-        self._memory = mmap.mmap(-1, lines * width * 4)
-        if hasattr(mmap, "MADV_NOHUGEPAGE"):  # a touched line would take two megabytes
+    def __init__(
+        self, cpu: Cpu, shape: ModelShape, *, rows: int, row_slots: int, input_slots: int
+    ) -> None:
+        self.row_slots, self.input_slots = row_slots, input_slots
+        layers, width = shape.decoder_layers, 2 * shape.d_inner
+        self_slots, cross_slots = row_slots * rows + 1, input_slots * rows
+        self.scratch_slot = self_slots - 1
+        slots = layers * (self_slots + cross_slots)
+        self._memory = mmap.mmap(-1, slots * width * 4)
+        if hasattr(mmap, "MADV_NOHUGEPAGE"):  # a touched slot would take two megabytes
             self._memory.madvise(mmap.MADV_NOHUGEPAGE)
-        values = np.frombuffer(self._memory, np.float32).reshape(lines, width)
+        values = np.frombuffer(self._memory, np.float32).reshape(slots, width)
         g = cpu.ggml
         buffer = g.ggml_backend_dev_buffer_from_host_ptr(
             cpu.device, values.ctypes.data, values.nbytes, values.nbytes
         )
-        self._context = Context(2 * shape.decoder_layers)
-        line = 0
+        self._context = Context(2 * layers)
+        next_slot = 0
 
-        def take(count: int) -> tuple[Tensor, F32]:
-            nonlocal line
+        def allocate(count: int) -> tuple[Tensor, F32]:
+            nonlocal next_slot
             tensor = g.ggml_new_tensor_2d(self._context.address, ggml.F32, width, count)
-            taken = values[line : line + count]
-            g.ggml_backend_tensor_alloc(buffer, tensor, taken.ctypes.data)
-            line += count
-            return int(tensor), taken
+            array = values[next_slot : next_slot + count]
+            g.ggml_backend_tensor_alloc(buffer, tensor, array.ctypes.data)
+            next_slot += count
+            return int(tensor), array
 
-        owns = [take(own) for _ in range(shape.decoder_layers)]
-        crosses = [take(cross) for _ in range(shape.decoder_layers)]
-        self.own = [tensor for tensor, _ in owns]
-        self.cross = [tensor for tensor, _ in crosses]
-        self.own_values = [taken[:-1].reshape(rows, cells, width) for _, taken in owns]
-        self.cross_values = [taken.reshape(rows, span, width) for _, taken in crosses]
+        self_pairs = [allocate(self_slots) for _ in range(layers)]
+        cross_pairs = [allocate(cross_slots) for _ in range(layers)]
+        self.self_kv = [tensor for tensor, _ in self_pairs]
+        self.cross_kv = [tensor for tensor, _ in cross_pairs]
+        self.self_arrays = [array[:-1].reshape(rows, row_slots, width) for _, array in self_pairs]
+        self.cross_arrays = [array.reshape(rows, input_slots, width) for _, array in cross_pairs]

@@ -9,29 +9,32 @@ import numpy as np
 from t5engine.graph import ggml
 from t5engine.graph.caches import Caches
 from t5engine.graph.ggml import Cpu
-from t5engine.graph.graph import BYTES, Attended, Graph, Lines
+from t5engine.graph.graph import BYTES, AttentionShape, Graph, StridedRows
 from t5engine.graph.weights import Weights
+
+BatchKey = tuple[tuple[int, int, tuple[int, ...]], ...]
+"""Per input of a batch: its index, its length in tokens, and the rows that decode over it."""
 
 
 @dataclass(frozen=True)
 class StepShape:
-    """What a decoder graph is built for.
+    """The sizes that a decoder graph is built for.
 
     Attributes:
-        rows: sequences, the first ones of the cache.
-        tokens: per row.
-        cells: of the rows' own cache that are attended to.
-        span: tokens of the inputs that are attended to.
-        inputs: that are attended to, the first ones of the cross cache.
-        group: rows per input; 0 if row and input have the same number, one each.
+        rows: sequences; they have the first rows of the self-attention cache.
+        tokens: decoder inputs per row.
+        self_keys: slots of a row's self-attention cache that its tokens attend to.
+        cross_keys: slots of an input's cross-attention cache that the rows attend to.
+        inputs: encoder inputs; they have the first places of the cross-attention cache.
+        group_size: most rows per input; 0 if every row has its own input, with the row's index.
     """
 
     rows: int
     tokens: int
-    cells: int
-    span: int
+    self_keys: int
+    cross_keys: int
     inputs: int
-    group: int
+    group_size: int
 
 
 class DecoderGraph(Graph):
@@ -39,79 +42,76 @@ class DecoderGraph(Graph):
 
     Attributes:
         ids: I32 (rows, tokens).
-        bias: per table, F32 (rows, heads, tokens, cells); -inf where a token may not look.
-        mask: F32 (inputs, queries, span); 0, or -inf past an input's end.
-        lines: I64 (rows, tokens), where in the own cache the tokens' K and V go.
-        groups: None, or I32 (inputs, queries), which of the rows' tokens ask each input, and
-            I32 (rows, tokens), where among those each one is.
-        company: which rows asked which inputs when mask and groups were filled last.
+        bias: F32 (rows, heads, tokens, self_keys) per bias table; -inf masks a key.
+        mask: F32 (inputs, queries, cross_keys); 0, or -inf past an input's end.
+        slots: I64 (rows, tokens), the slots of the self-attention cache for the tokens' K and V.
+        grouping: None if group_size is 0, else two arrays. The first, I32 (inputs, queries), has
+            the indices of the tokens that attend to each input. The second, I32 (rows, tokens),
+            has the index of each token among those queries.
+        batch_key: the batch for which mask and grouping were filled last.
         logits: F32 (rows, tokens, n_vocab).
     """
 
     def __init__(
-        self, cpu: Cpu, weights: Weights, caches: Caches, step: StepShape, tables: int
+        self, cpu: Cpu, weights: Weights, caches: Caches, step: StepShape, bias_tables: int
     ) -> None:
         shape = weights.shape
         super().__init__(cpu, weights, shape.decoder_layers)
         total = step.rows * step.tokens
-        queries = (step.group or 1) * step.tokens
-        ids = self._input(ggml.I32, total)
+        queries = (step.group_size or 1) * step.tokens
+        ids = self._add_input(ggml.I32, total)
         biases = [
-            self._input(ggml.F32, step.cells, step.tokens, shape.heads, step.rows)
-            for _ in range(tables)
+            self._add_input(ggml.F32, step.self_keys, step.tokens, shape.heads, step.rows)
+            for _ in range(bias_tables)
         ]
-        mask = self._input(ggml.F32, step.span, queries, 1, step.inputs)
-        lines = self._input(ggml.I64, total)
-        gather = self._input(ggml.I32, step.inputs * queries) if step.group else None
-        scatter = self._input(ggml.I32, total) if step.group else None
+        mask = self._add_input(ggml.F32, step.cross_keys, queries, 1, step.inputs)
+        slots = self._add_input(ggml.I64, total)
+        gather = self._add_input(ggml.I32, step.inputs * queries) if step.group_size else None
+        scatter = self._add_input(ggml.I32, total) if step.group_size else None
+        self_sizes = AttentionShape(
+            step.tokens, step.self_keys, step.rows, caches.row_slots, bias_per_head=True
+        )
+        cross_sizes = AttentionShape(queries, step.cross_keys, step.inputs, caches.input_slots)
         x = int(self._g.ggml_get_rows(self._ctx, weights["embedding"], ids))
         for layer in range(shape.decoder_layers):
             name = f"dec.{layer}"
             q, k, v = self._project(f"{name}.attn_qkv", x, 3, norm=f"{name}.attn_norm")
-            cache = self._keep(caches.own[layer], k, v, lines, total)
-            mixed = self._attend(
-                q,
-                *self._halves(cache),
-                biases[min(layer, tables - 1)],
-                Attended(step.tokens, step.cells, step.rows, caches.cells),
-                biased_heads=True,
-            )
-            x = self._mul_mat(f"{name}.attn_o", mixed, plus=x)
-            asked = self._mul_mat(f"{name}.cross_q", x, norm=f"{name}.cross_norm")
+            cache = self._store_kv(caches.self_kv[layer], k, v, slots, total)
+            bias = biases[min(layer, bias_tables - 1)]
+            attention_output = self._attend(q, *self._split_kv(cache), bias, self_sizes)
+            x = self._mul_mat(f"{name}.attn_o", attention_output, residual=x)
+            cross_q = self._mul_mat(f"{name}.cross_q", x, norm=f"{name}.cross_norm")
             if gather is not None:
-                asked = int(self._g.ggml_get_rows(self._ctx, asked, gather))
-            mixed = self._attend(
-                Lines(asked, shape.inner * BYTES),
-                *self._halves(caches.cross[layer]),
+                cross_q = int(self._g.ggml_get_rows(self._ctx, cross_q, gather))
+            attention_output = self._attend(
+                StridedRows(cross_q, shape.d_inner * BYTES),
+                *self._split_kv(caches.cross_kv[layer]),
                 mask,
-                Attended(queries, step.span, step.inputs, caches.span),
-                biased_heads=False,
+                cross_sizes,
             )
             if scatter is not None:
-                mixed = int(self._g.ggml_get_rows(self._ctx, mixed, scatter))
-            x = self._mul_mat(f"{name}.cross_o", mixed, plus=x)
+                attention_output = int(self._g.ggml_get_rows(self._ctx, attention_output, scatter))
+            x = self._mul_mat(f"{name}.cross_o", attention_output, residual=x)
             x = self._feed_forward(x, name)
         logits = self._mul_mat("head", x, norm="dec.norm")
         self._g.ggml_set_output(logits)
         self._expand(logits)
         self._allocate()
-        rows = (step.rows, step.tokens)
-        self.ids = self._view(ids, np.int32, rows)
-        self.bias = [
-            self._view(bias, np.float32, (step.rows, shape.heads, step.tokens, step.cells))
-            for bias in biases
-        ]
-        self.mask = self._view(mask, np.float32, (step.inputs, queries, step.span))
-        self.lines = self._view(lines, np.int64, rows)
-        self.groups = None
+        tokens_shape = (step.rows, step.tokens)
+        bias_shape = (step.rows, shape.heads, step.tokens, step.self_keys)
+        self.ids = self._view_array(ids, np.int32, tokens_shape)
+        self.bias = [self._view_array(bias, np.float32, bias_shape) for bias in biases]
+        self.mask = self._view_array(mask, np.float32, (step.inputs, queries, step.cross_keys))
+        self.slots = self._view_array(slots, np.int64, tokens_shape)
+        self.grouping = None
         if gather is not None and scatter is not None:
-            self.groups = (
-                self._view(gather, np.int32, (step.inputs, queries)),
-                self._view(scatter, np.int32, rows),
+            self.grouping = (
+                self._view_array(gather, np.int32, (step.inputs, queries)),
+                self._view_array(scatter, np.int32, tokens_shape),
             )
-        self.logits = self._view(logits, np.float32, (*rows, shape.rows))
-        self.company: object = None
+        self.logits = self._view_array(logits, np.float32, (*tokens_shape, shape.vocab_rows))
+        self.batch_key: BatchKey | None = None
         self.ids[:] = 0
-        for table in self.bias:
-            table[:] = -np.inf
-            table[..., 0] = 0
+        for bias_array in self.bias:
+            bias_array[:] = -np.inf
+            bias_array[..., 0] = 0

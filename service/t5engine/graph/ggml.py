@@ -1,7 +1,8 @@
-"""ggml's public C API through ctypes, on the libraries that llama-cpp-python ships.
+"""Bindings to ggml's public C API through ctypes, on the libraries that llama-cpp-python ships.
 
-Only what the graph backend uses, typed. Tensors, contexts, buffers and backends are opaque
-addresses. ggml asserts its preconditions by ending the process: callers see to shapes and types.
+The bindings cover only the functions that the graph backend calls. Tensors, contexts, buffers and
+backends are opaque addresses. A failed assertion of ggml ends the process, so callers check shapes
+and types.
 Source: ggml.h, ggml-alloc.h and ggml-backend.h of the pinned llama-cpp-python.
 """
 
@@ -22,14 +23,14 @@ STATUS_SUCCESS = 0
 WEIGHTS_USAGE = 1  # enum ggml_backend_buffer_usage
 ALL_THREADS = -1  # GGML_N_TASKS_MAX
 
-LIBRARIES = Path(llama_cpp.__file__).parent / "lib"
+LIBRARY_DIRECTORY = Path(llama_cpp.__file__).parent / "lib"
 
 Tensor = int
-"""Address of a ggml_tensor."""
+"""The address of a ggml_tensor."""
 
 
 class GgmlError(Exception):
-    """The libraries are not the ones that this code was written for, or a call failed."""
+    """The libraries are not those that this code was written for, or a call failed."""
 
 
 class InitParams(ctypes.Structure):
@@ -105,15 +106,18 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
 
 @cache
 def load() -> Any:  # noqa: ANN401 - functions as attributes
-    """The functions above as attributes of one object.
+    """Returns the functions above as attributes of one object.
 
     Raises:
-        GgmlError: a library or a symbol is missing, named.
+        GgmlError: a library or a symbol is missing; the message names it.
     """
-    library = libllama()
+    library = open_libllama()
     missing = [name for name in _FUNCTIONS if not hasattr(library, name)]
     if missing:
-        raise GgmlError(f"another llama-cpp-python? its libraries lack {', '.join(missing)}")
+        raise GgmlError(
+            f"the libraries of llama-cpp-python lack {', '.join(missing)}: "
+            "is the pinned version installed?"
+        )
     functions = SimpleNamespace()
     for name, (result, arguments) in _FUNCTIONS.items():
         function = library[name]
@@ -122,23 +126,23 @@ def load() -> Any:  # noqa: ANN401 - functions as attributes
     return functions
 
 
-def libllama() -> ctypes.CDLL:
-    """libllama, through which the symbols of the libraries that it was linked with are found.
+def open_libllama() -> ctypes.CDLL:
+    """Returns libllama, which also gives access to the symbols of the libraries it links to.
 
-    Not those libraries by their own names: the package has each in several files, and opening
-    another one than libllama did would load a second copy, with a registry of its own.
+    Those libraries are not opened by name: the package has each in several files. Opening another
+    file than libllama did would load a second copy, with a separate registry.
 
     Raises:
-        GgmlError: it is not there.
+        GgmlError: the package has no libllama.
     """
     for name in ("libllama.so", "libllama.dylib"):
-        if (LIBRARIES / name).is_file():
-            return ctypes.CDLL(str(LIBRARIES / name))
-    raise GgmlError(f"{LIBRARIES} has no libllama")
+        if (LIBRARY_DIRECTORY / name).is_file():
+            return ctypes.CDLL(str(LIBRARY_DIRECTORY / name))
+    raise GgmlError(f"{LIBRARY_DIRECTORY} has no libllama")
 
 
 class Cpu:
-    """The CPU device, found through ggml's registry, and a backend on it."""
+    """The CPU device from ggml's registry, and a backend on that device."""
 
     def __init__(self, threads: int) -> None:
         self.ggml = load()
@@ -148,14 +152,14 @@ class Cpu:
         self.backend = self.ggml.ggml_backend_dev_init(self.device, None)
         self.buffer_type = self.ggml.ggml_backend_dev_buffer_type(self.device)
         set_threads = ctypes.CFUNCTYPE(None, c_void_p, c_int)(
-            self._address("ggml_backend_set_n_threads")
+            self._find_function("ggml_backend_set_n_threads")
         )
         set_threads(self.backend, threads)
 
-    def repack_type(self) -> int | None:
-        """The buffer type that lays weights out anew for this CPU's kernels, if it has one."""
+    def find_repack_type(self) -> int | None:
+        """Returns the buffer type that repacks weights for this CPU's kernels, if ggml has one."""
         list_types = ctypes.CFUNCTYPE(ctypes.POINTER(c_void_p), c_void_p)(
-            self._address("ggml_backend_dev_get_extra_bufts")
+            self._find_function("ggml_backend_dev_get_extra_bufts")
         )
         types = list_types(self.device)
         index = 0
@@ -165,7 +169,7 @@ class Cpu:
             index += 1
         return None
 
-    def _address(self, name: str) -> int:
+    def _find_function(self, name: str) -> int:
         registry = self.ggml.ggml_backend_dev_backend_reg(self.device)
         address = self.ggml.ggml_backend_reg_get_proc_address(registry, name.encode())
         if not address:
@@ -174,7 +178,7 @@ class Cpu:
 
 
 class Context:
-    """A ggml_context for the metadata of so many tensors, without their data."""
+    """A ggml_context for the metadata of `tensors` tensors and `graph` nodes, without data."""
 
     def __init__(self, tensors: int, graph: int = 0) -> None:
         self.ggml = load()

@@ -1,4 +1,4 @@
-"""The backend on ggml's graphs: many rows a step, cross-attention K and V once per input."""
+"""The graph backend: many rows per step, cross-attention K and V once per input."""
 
 from __future__ import annotations
 
@@ -10,33 +10,40 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from t5engine.backend import F32, BackendError, check_ids, check_row, check_step, spoil
+from t5engine.backend import (
+    F32,
+    BackendError,
+    check_ids,
+    check_row,
+    check_step,
+    poison_if_not_finite,
+)
 from t5engine.graph.caches import Caches
-from t5engine.graph.decoder import DecoderGraph, StepShape
+from t5engine.graph.decoder import BatchKey, DecoderGraph, StepShape
 from t5engine.graph.encoder import EncoderGraph
 from t5engine.graph.ggml import Cpu
 from t5engine.graph.graph import Graph
 from t5engine.graph.weights import Weights
 from t5engine.relative import relative_position_bucket
-from t5engine.rows import height
+from t5engine.rows import padded_rows
 
-GRAPH_MEMORY = 48 << 20  # bytes that kept graphs may take
-Kept = TypeVar("Kept", bound=Graph)
-Key = TypeVar("Key")
+GRAPH_MEMORY = 48 << 20  # bytes of all graphs that are kept for reuse
+GraphT = TypeVar("GraphT", bound=Graph)
+KeyT = TypeVar("KeyT")
 
 
 class GraphBackend:
-    """Decodes rows at once, each at its own position over an input of its own or a shared one.
+    """Decodes rows together, each at its own position, over separate or shared inputs.
 
     Args:
         path: the GGUF file.
-        n_vocab: logits that belong to the vocabulary; rows beyond are padding.
-        logit_scale: factor on the file's logits that makes them the model's.
+        n_vocab: number of logits of the vocabulary; further rows of the head are padding.
+        logit_scale: factor that turns the file's logits into the model's.
         max_input_tokens: longest encoder input.
-        max_tokens: most decoder inputs of a row.
-        threads: of every native call.
-        rows: sequences at once, and inputs.
-        own_kernels: whether to multiply with our own kernels where they can be used.
+        max_tokens: most decoder inputs per row.
+        threads: threads of every native call.
+        rows: most sequences at once, and most inputs.
+        own_kernels: whether to use our own kernels where they support the weights.
     """
 
     name = "graph"
@@ -61,19 +68,21 @@ class GraphBackend:
         self._weights = Weights(path, self._cpu, output_scale=logit_scale, own_kernels=own_kernels)
         self.kernels = "own kernels" if self._weights.matrices else "ggml's kernels"
         shape = self._weights.shape
-        self._span = _bucket(max_input_tokens)
-        self._cells = _power(max_tokens)
-        self._caches = Caches(self._cpu, shape, rows=rows, cells=self._cells, span=self._span)
+        self._input_slots = _pad_input_length(max_input_tokens)
+        self._row_slots = _next_power_of_two(max_tokens)
+        self._caches = Caches(
+            self._cpu, shape, rows=rows, row_slots=self._row_slots, input_slots=self._input_slots
+        )
         self._encoder_bias = self._weights.bias_tables("enc", shape.encoder_layers)
-        self._decoder_bias = self._positions()
+        self._decoder_bias = self._compute_decoder_bias()
         self._encoders: OrderedDict[int, EncoderGraph] = OrderedDict()
         self._decoders: OrderedDict[StepShape, DecoderGraph] = OrderedDict()
-        self._position: dict[int, int] = {}
-        """Of each open row: tokens decoded so far."""
-        self._input: dict[int, int] = {}
-        """Of each open row: the number of its input in the cross cache."""
-        self._length: dict[int, int] = {}
-        """Of each input in the cross cache: its tokens."""
+        self._positions: dict[int, int] = {}
+        """Tokens decoded so far, by open row."""
+        self._inputs: dict[int, int] = {}
+        """Index of the input in the cross-attention cache, by open row."""
+        self._input_lengths: dict[int, int] = {}
+        """Tokens of each input in the cross-attention cache, by index."""
 
     def encode(self, row: int, ids: Sequence[int]) -> None:
         check_row(self, row)
@@ -81,10 +90,10 @@ class GraphBackend:
             raise BackendError(f"{len(ids)} input tokens, expected 1 to {self.max_input_tokens}")
         check_ids(self, ids)
         self.release(row)
-        number = self._free_input(row)
-        count, tokens = len(ids), _bucket(len(ids))
+        index = self._find_free_input(row)
+        count, tokens = len(ids), _pad_input_length(len(ids))
         tables = len(self._encoder_bias)
-        graph = self._kept(
+        graph = self._get_or_build(
             self._encoders,
             tokens,
             lambda: EncoderGraph(self._cpu, self._weights, self._caches, tokens, tables),
@@ -92,140 +101,142 @@ class GraphBackend:
         graph.ids[:] = 0
         graph.ids[:count] = ids
         distance = np.arange(tokens)[None, :] - np.arange(tokens)[:, None]
-        bucket = self._bucket_of(distance, bidirectional=True)
+        buckets = self._position_buckets(distance, bidirectional=True)
         for table, bias in zip(self._encoder_bias, graph.bias, strict=True):
-            bias[:] = table[bucket].transpose(2, 0, 1)
+            bias[:] = table[buckets].transpose(2, 0, 1)
             bias[:, :, count:] = -np.inf
-        graph.lines[:] = number * self._span + np.arange(tokens)
+        graph.slots[:] = index * self._input_slots + np.arange(tokens)
         graph.compute()
-        self._length[number] = count
-        self._input[row] = number
-        self._position[row] = 0
+        self._input_lengths[index] = count
+        self._inputs[row] = index
+        self._positions[row] = 0
 
     def step(self, rows: Sequence[int], tokens: Sequence[int]) -> list[F32]:
         return [logits[0] for logits in self.extend(rows, [[token] for token in tokens])]
 
     def extend(self, rows: Sequence[int], tokens: Sequence[Sequence[int]]) -> list[F32]:
-        graph = self._run(rows, tokens)
+        graph = self._run_decoder(rows, tokens)
         return [graph.logits[row, :, : self.n_vocab] for row in rows]
 
     def rewind(self, row: int, position: int) -> None:
-        if not 0 <= position <= self._position.get(row, -1):
+        if not 0 <= position <= self._positions.get(row, -1):
             raise BackendError(f"row {row} can't go back to {position}")
-        self._position[row] = position
+        self._positions[row] = position
 
     def reorder(self, rows: Sequence[int], parents: Sequence[int]) -> None:
         if len(set(rows)) != len(rows) or len(rows) != len(parents):
             raise BackendError("expected one parent for each row")
         for row, parent in zip(rows, parents, strict=True):
             check_row(self, row)
-            if parent not in self._position:
+            if parent not in self._positions:
                 raise BackendError(f"row {parent} is not open")
         moves = [(row, parent) for row, parent in zip(rows, parents, strict=True) if row != parent]
         if not moves:
             return
-        targets, sources = ([move[end] for move in moves] for end in (0, 1))
-        positions = [self._position[source] for source in sources]
-        inputs = [self._input[source] for source in sources]
-        for own in self._caches.own_values:
-            own[targets, : max(positions)] = own[sources, : max(positions)]
-        self._position.update(zip(targets, positions, strict=True))
-        self._input.update(zip(targets, inputs, strict=True))
+        targets, sources = [row for row, _ in moves], [parent for _, parent in moves]
+        positions = [self._positions[source] for source in sources]
+        inputs = [self._inputs[source] for source in sources]
+        for array in self._caches.self_arrays:
+            array[targets, : max(positions)] = array[sources, : max(positions)]
+        self._positions.update(zip(targets, positions, strict=True))
+        self._inputs.update(zip(targets, inputs, strict=True))
 
     def release(self, row: int) -> None:
-        self._position.pop(row, None)
-        self._input.pop(row, None)
+        self._positions.pop(row, None)
+        self._inputs.pop(row, None)
 
-    def _run(self, rows: Sequence[int], tokens: Sequence[Sequence[int]]) -> DecoderGraph:
-        """One step of the decoder; afterwards each row is so many tokens further."""
-        count = check_step(self, self._position, rows, tokens)
-        step, members = self._step_shape(rows, count)
+    def _run_decoder(self, rows: Sequence[int], tokens: Sequence[Sequence[int]]) -> DecoderGraph:
+        """Runs one step of the decoder, and advances the position of each row."""
+        count = check_step(self, self._positions, rows, tokens)
+        step, rows_by_input = self._plan_step(rows, count)
         tables = len(self._decoder_bias)
-        graph = self._kept(
+        graph = self._get_or_build(
             self._decoders,
             step,
             lambda: DecoderGraph(self._cpu, self._weights, self._caches, step, tables),
         )
-        # Rows between those given are computed as well: what they write goes to a line of its
-        # own, and what comes out is nobody's.
-        graph.lines[:] = self._caches.scratch
-        for row, values in zip(rows, tokens, strict=True):
-            position = self._position[row]
-            graph.ids[row] = values
-            graph.lines[row] = range(
-                row * self._cells + position, row * self._cells + position + count
-            )
+        # The graph also computes the rows between those given. Their K and V go to the scratch
+        # slot, and their logits are not read.
+        graph.slots[:] = self._caches.scratch_slot
+        for row, row_tokens in zip(rows, tokens, strict=True):
+            position = self._positions[row]
+            first_slot = row * self._row_slots + position
+            graph.ids[row] = row_tokens
+            graph.slots[row] = range(first_slot, first_slot + count)
             for table, bias in zip(self._decoder_bias, graph.bias, strict=True):
                 for token in range(count):
-                    bias[row, :, token] = table[position + token, :, : step.cells]
-        self._mask(graph, members, count)
+                    bias[row, :, token] = table[position + token, :, : step.self_keys]
+        self._fill_mask(graph, rows_by_input, count)
         graph.compute()
         for row in rows:
-            if spoil(graph.logits[row, :, : self.n_vocab]):
-                self._clean(row, whole=count == 1)
-            self._position[row] += count
+            if poison_if_not_finite(graph.logits[row, :, : self.n_vocab]):
+                self._clear_nan(row, clear_input=count == 1)
+            self._positions[row] += count
         return graph
 
-    def _clean(self, row: int, *, whole: bool) -> None:
-        """Takes NaN out of the caches: a mask does not keep them from those who come.
+    def _clear_nan(self, row: int, *, clear_input: bool) -> None:
+        """Zeroes cache slots that may hold NaN, from which a mask does not protect later users.
 
-        Of a row's own, what this step wrote. After one token its input's go as well, which may be
-        where they come from; after several they may come from any of these, and the row can go
-        back and be fed them one by one.
+        In the row's own cache, these are the slots that this step wrote. After a step of one
+        token, the NaN may also come from the row's input, so the input is cleared too. After a
+        step of several tokens, any of them may be the cause; the row can be rewound and fed them
+        one by one.
         """
-        for own, cross in zip(self._caches.own_values, self._caches.cross_values, strict=True):
-            own[row, self._position[row] :] = 0
-            if whole:
-                cross[self._input[row]] = 0
+        for own, cross in zip(self._caches.self_arrays, self._caches.cross_arrays, strict=True):
+            own[row, self._positions[row] :] = 0
+            if clear_input:
+                cross[self._inputs[row]] = 0
 
-    def _mask(self, graph: DecoderGraph, members: dict[int, list[int]], count: int) -> None:
-        """Says which row may look at which input; the graph remembers it from step to step."""
-        company = tuple((n, self._length[n], tuple(group)) for n, group in members.items())
-        if graph.company == company:
+    def _fill_mask(
+        self, graph: DecoderGraph, rows_by_input: dict[int, list[int]], count: int
+    ) -> None:
+        """Sets which row attends to which input, unless the graph's last batch was the same."""
+        batch_key: BatchKey = tuple(
+            (index, self._input_lengths[index], tuple(rows))
+            for index, rows in rows_by_input.items()
+        )
+        if graph.batch_key == batch_key:
             return
         graph.mask[:] = -np.inf
-        graph.mask[:, :, 0] = 0  # of rows that are nobody's, too: no look at all would be NaN
-        for number in members:
-            graph.mask[number, :, : self._length[number]] = 0
-        if graph.groups is not None:
-            _fill_groups(*graph.groups, members, count)
-        graph.company = company
+        graph.mask[:, :, 0] = 0  # also of unused inputs: softmax over no key at all is NaN
+        for index in rows_by_input:
+            graph.mask[index, :, : self._input_lengths[index]] = 0
+        if graph.grouping is not None:
+            _fill_grouping(*graph.grouping, rows_by_input, count)
+        graph.batch_key = batch_key
 
-    def _step_shape(
-        self, rows: Sequence[int], count: int
-    ) -> tuple[StepShape, dict[int, list[int]]]:
-        """What graph a step needs, and which rows ask each input."""
-        members: dict[int, list[int]] = {}
+    def _plan_step(self, rows: Sequence[int], count: int) -> tuple[StepShape, dict[int, list[int]]]:
+        """Returns the shape of a step's graph, and the rows that attend to each input."""
+        rows_by_input: dict[int, list[int]] = {}
         for row in rows:
-            members.setdefault(self._input[row], []).append(row)
-        computed = min(self.rows, height(max(rows) + 1))
-        direct = all(group == [number] for number, group in members.items())
-        longest = max(self._length[number] for number in members)
-        return (
-            StepShape(
-                rows=computed,
-                tokens=count,
-                cells=_power(max(self._position[row] for row in rows) + count),
-                span=min(self._span, _span_bucket(longest)),
-                inputs=computed if direct else min(self.rows, height(max(members) + 1)),
-                group=0 if direct else height(max(map(len, members.values()))),
-            ),
-            members,
+            rows_by_input.setdefault(self._inputs[row], []).append(row)
+        computed = min(self.rows, padded_rows(max(rows) + 1))
+        is_direct = all(group == [index] for index, group in rows_by_input.items())
+        longest = max(self._input_lengths[index] for index in rows_by_input)
+        most_rows = max(map(len, rows_by_input.values()))
+        step = StepShape(
+            rows=computed,
+            tokens=count,
+            self_keys=_next_power_of_two(max(self._positions[row] for row in rows) + count),
+            cross_keys=min(self._input_slots, _pad_cross_keys(longest)),
+            inputs=computed if is_direct else min(self.rows, padded_rows(max(rows_by_input) + 1)),
+            group_size=0 if is_direct else padded_rows(most_rows),
         )
+        return step, rows_by_input
 
-    def _positions(self) -> list[npt.NDArray[np.float32]]:
-        """Per table the bias of every position, (positions, heads, cells); -inf past it."""
-        cells = np.arange(self._cells)
-        distance = cells[None, :] - cells[:, None]
-        bucket = self._bucket_of(distance, bidirectional=False)
+    def _compute_decoder_bias(self) -> list[npt.NDArray[np.float32]]:
+        """Returns (positions, heads, row_slots) per bias table; -inf at keys after the position."""
+        slots = np.arange(self._row_slots)
+        distance = slots[None, :] - slots[:, None]
+        buckets = self._position_buckets(distance, bidirectional=False)
         biases = []
         for table in self._weights.bias_tables("dec", self._weights.shape.decoder_layers):
-            bias = table[bucket].transpose(0, 2, 1).astype(np.float32)
+            bias = table[buckets].transpose(0, 2, 1).astype(np.float32)
             bias[np.broadcast_to((distance > 0)[:, None, :], bias.shape)] = -np.inf
             biases.append(np.ascontiguousarray(bias))
         return biases
 
-    def _bucket_of(
+    def _position_buckets(
         self, distance: npt.NDArray[np.int_], *, bidirectional: bool
     ) -> npt.NDArray[np.int_]:
         shape = self._weights.shape
@@ -233,50 +244,52 @@ class GraphBackend:
             distance, shape.buckets, shape.max_distance, bidirectional=bidirectional
         )
 
-    def _free_input(self, row: int) -> int:
-        """The row's own number where it is free, so that rows and inputs match."""
-        free = set(range(self.rows)) - set(self._input.values())
+    def _find_free_input(self, row: int) -> int:
+        """Returns the row's own index if that is free, so that rows and inputs match."""
+        free = set(range(self.rows)) - set(self._inputs.values())
         return row if row in free else min(free)
 
-    def _kept(self, graphs: OrderedDict[Key, Kept], key: Key, make: Callable[[], Kept]) -> Kept:
-        """A graph from those kept, or a new one in place of the longest unused."""
+    def _get_or_build(
+        self, graphs: OrderedDict[KeyT, GraphT], key: KeyT, build: Callable[[], GraphT]
+    ) -> GraphT:
+        """Returns the graph of a key. Evicts the least recently used graphs past GRAPH_MEMORY."""
         if key in graphs:
             graphs.move_to_end(key)
             return graphs[key]
-        graph = graphs[key] = make()
-        while len(graphs) > 1 and sum(kept.nbytes for kept in graphs.values()) > GRAPH_MEMORY:
+        result = graphs[key] = build()
+        while len(graphs) > 1 and sum(graph.nbytes for graph in graphs.values()) > GRAPH_MEMORY:
             graphs.popitem(last=False)[1].close()
-        return graph
+        return result
 
 
-def _fill_groups(
+def _fill_grouping(
     gather: npt.NDArray[np.int32],
     scatter: npt.NDArray[np.int32],
-    members: dict[int, list[int]],
+    rows_by_input: dict[int, list[int]],
     count: int,
 ) -> None:
-    """Lines up the rows' tokens by the input that they ask, and says where each went."""
+    """Fills the indices that order the rows' tokens by input, and those that restore the order."""
     gather[:] = 0
     scatter[:] = 0
     tokens = np.arange(count)
-    for number, group in members.items():
-        for place, row in enumerate(group):
-            first = place * count
-            gather[number, first : first + count] = row * count + tokens
-            scatter[row] = number * gather.shape[1] + first + tokens
+    for index, rows in rows_by_input.items():
+        for position, row in enumerate(rows):
+            start = position * count
+            gather[index, start : start + count] = row * count + tokens
+            scatter[row] = index * gather.shape[1] + start + tokens
 
 
-def _bucket(tokens: int) -> int:
-    """Encoder lengths: by 4 (what the matrix kernels take at once), later by 32 and 128."""
+def _pad_input_length(tokens: int) -> int:
+    """Rounds an encoder length up to 4 (what the matrix kernels take), later to 32 and 128."""
     step = 4 if tokens <= 64 else 32 if tokens <= 256 else 128
     return -(-tokens // step) * step
 
 
-def _span_bucket(tokens: int) -> int:
-    """Input lengths in the decoder: by 16 up to 64, then powers of two."""
-    return -(-tokens // 16) * 16 if tokens <= 64 else _power(tokens)
+def _pad_cross_keys(tokens: int) -> int:
+    """Rounds an input length up for the decoder: to 16 up to 64, then to powers of two."""
+    return -(-tokens // 16) * 16 if tokens <= 64 else _next_power_of_two(tokens)
 
 
-def _power(size: int) -> int:
-    """The next power of two, 16 at least."""
+def _next_power_of_two(size: int) -> int:
+    """Returns the next power of two, at least 16."""
     return max(16, 1 << (size - 1).bit_length())

@@ -1,7 +1,7 @@
 """The weights of a GGUF file as ggml tensors.
 
-In place where the kernels take the file's layout, laid out anew in private memory where that is
-faster: by us for our kernels, by ggml for its own.
+Weights stay in the mapped file where the kernels take its layout. They are repacked in private
+memory where that is faster: by us for our own kernels, by ggml for its kernels.
 """
 
 from __future__ import annotations
@@ -17,18 +17,24 @@ import numpy.typing as npt
 
 from t5engine.graph import ggml
 from t5engine.graph.ggml import Context, Cpu, Tensor
-from t5engine.kernels import loader as kernel
+from t5engine.kernels import loader
 from t5engine.reader import GGUFFile, ReadError, StoredTensor
 
 MAX_TENSORS = 4096
-# ggml's types, by number: what the reader takes, and what ggml multiplies with.
-TABLES = (0, 1)
-MATRICES = (0, 1, 2, 3, 6, 7, 8, 10, 11, 12, 13, 14, *range(16, 24), 29, 30)
+# Numbers of enum ggml_type: those that the reader reads as values, and those that ggml multiplies.
+TABLE_TYPES = (0, 1)
+MATRIX_TYPES = (0, 1, 2, 3, 6, 7, 8, 10, 11, 12, 13, 14, *range(16, 24), 29, 30)
 
 
 @dataclass(frozen=True)
-class Shape:
-    """The numbers of a T5 that decide its graph."""
+class ModelShape:
+    """The hyperparameters of a T5 that its graph depends on.
+
+    Attributes:
+        vocab_rows: rows of the embedding, padding included.
+        buckets: relative position buckets.
+        max_distance: relative distance from which all share a bucket.
+    """
 
     d_model: int
     d_kv: int
@@ -36,24 +42,25 @@ class Shape:
     heads: int
     encoder_layers: int
     decoder_layers: int
-    rows: int
+    vocab_rows: int
     epsilon: float
     buckets: int
     max_distance: int
 
     @property
-    def inner(self) -> int:
+    def d_inner(self) -> int:
         """Width of q, k and v over all heads."""
         return self.heads * self.d_kv
 
 
 class Weights:
-    """Every weight by the name that the graph has for it.
+    """Every weight, by its name in the graph.
 
     Attributes:
-        shape: of the model.
-        gated: whether the feed-forward has a gate.
-        matrices: those that our own kernel multiplies with, by name; the others are tensors.
+        shape: shape of the model.
+        is_gated: whether the feed-forward has a gate.
+        own_kernels: whether our own kernels are used where they support a weight.
+        matrices: the weights that our own kernel multiplies, by name; the others are tensors.
         private_bytes: memory that this process does not share with others on the same file.
     """
 
@@ -64,38 +71,38 @@ class Weights:
 
         Args:
             path: the GGUF file.
-            cpu: device that the weights are for.
-            output_scale: factor on the decoder's output (the file's logits over the model's).
-            own_kernels: whether to use them where they can be.
+            cpu: the device that computes.
+            output_scale: factor on the decoder's output that calibrates the logits.
+            own_kernels: whether to use our own kernels where they support a weight.
 
         Raises:
-            GgmlError: the file has not the tensors of a T5 of the shape that it says.
+            GgmlError: the file's tensors are not those of a T5 of the shape in its header.
         """
         self._cpu = cpu
         self._ggml = cpu.ggml
         try:
             self._file = GGUFFile.open(path)
-            self.shape = _shape(self._file)
+            self.shape = _read_shape(self._file)
         except (ReadError, KeyError) as error:
             raise ggml.GgmlError(f"the header lacks what the graph needs: {error}") from error
-        self.gated = "enc.blk.0.ffn_gate.weight" in self._file.tensors
-        self._check()
+        self.is_gated = "enc.blk.0.ffn_gate.weight" in self._file.tensors
+        self._check_tensors()
         with path.open("rb") as file:
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self._base = np.frombuffer(self._map, np.uint8)
-        self._mapped = Context(MAX_TENSORS)
-        self._buffer = self._ggml.ggml_backend_dev_buffer_from_host_ptr(
+        self._mapped_context = Context(MAX_TENSORS)
+        self._mapped_buffer = self._ggml.ggml_backend_dev_buffer_from_host_ptr(
             cpu.device, self._base.ctypes.data, len(self._base), len(self._base)
         )
-        self._repack_type = cpu.repack_type()
-        self._repacked = Context(MAX_TENSORS)
-        self._plain = Context(1)
+        self._repack_type = cpu.find_repack_type()
+        self._repacked_context = Context(MAX_TENSORS)
+        self._plain_context = Context(1)
         self._pending: list[tuple[Tensor, npt.NDArray[np.uint8]]] = []
         self._tensors: dict[str, Tensor] = {}
         self.own_kernels = own_kernels
-        self.matrices: dict[str, kernel.Matrix] = {}
-        self._collect(output_scale)
-        self.private_bytes = self._place()
+        self.matrices: dict[str, loader.Matrix] = {}
+        self._add_all(output_scale)
+        self.private_bytes = self._allocate_private()
         self.private_bytes += sum(matrix.private_bytes for matrix in self.matrices.values())
 
     def __getitem__(self, name: str) -> Tensor:
@@ -105,42 +112,45 @@ class Weights:
         return name in self._tensors or name in self.matrices
 
     def bias_tables(self, side: str, layers: int) -> list[npt.NDArray[np.float32]]:
-        """Relative attention bias, (buckets, heads): one table, or one per layer (UMT5)."""
+        """Returns relative attention biases, (buckets, heads): one, or one per layer (UMT5)."""
         names = [f"{side}.blk.{layer}.attn_rel_b.weight" for layer in range(layers)]
-        return [self._file.tensors[n].rows() for n in names if n in self._file.tensors]
+        return [self._file.tensors[n].read_rows() for n in names if n in self._file.tensors]
 
-    def _check(self) -> None:
-        """Refuses what ggml would answer with an assertion: a tensor missing, or a wrong one."""
+    def _check_tensors(self) -> None:
+        """Raises GgmlError for missing or wrong tensors, on which ggml would abort the process."""
         shape, tensors = self.shape, self._file.tensors
-        square, across = (shape.inner, shape.d_model), (shape.d_model, shape.inner)
+        square, across = (shape.d_inner, shape.d_model), (shape.d_model, shape.d_inner)
         attention = {"q": square, "k": square, "v": square, "o": across}
-        expected: dict[str, tuple[int, ...]] = {"token_embd": (shape.rows, shape.d_model)}
+        expected: dict[str, tuple[int, ...]] = {"token_embd": (shape.vocab_rows, shape.d_model)}
         if "output.weight" in tensors:
-            expected["output"] = (shape.rows, shape.d_model)
+            expected["output"] = (shape.vocab_rows, shape.d_model)
         for side, layers in (("enc", shape.encoder_layers), ("dec", shape.decoder_layers)):
             expected[f"{side}.output_norm"] = (shape.d_model,)
             for layer in range(layers):
                 block = f"{side}.blk.{layer}"
                 if layer == 0 or f"{block}.attn_rel_b.weight" in tensors:
                     expected[f"{block}.attn_rel_b"] = (shape.buckets, shape.heads)
-                for kind in ("attn", "cross_attn") if side == "dec" else ("attn",):
-                    expected[f"{block}.{kind}_norm"] = (shape.d_model,)
-                    expected |= {f"{block}.{kind}_{part}": size for part, size in attention.items()}
+                for prefix in ("attn", "cross_attn") if side == "dec" else ("attn",):
+                    expected[f"{block}.{prefix}_norm"] = (shape.d_model,)
+                    expected |= {f"{block}.{prefix}_{part}": s for part, s in attention.items()}
                 expected[f"{block}.ffn_norm"] = (shape.d_model,)
-                for part in ("ffn_gate", "ffn_up") if self.gated else ("ffn_up",):
+                for part in ("ffn_gate", "ffn_up") if self.is_gated else ("ffn_up",):
                     expected[f"{block}.{part}"] = (shape.d_ff, shape.d_model)
                 expected[f"{block}.ffn_down"] = (shape.d_model, shape.d_ff)
         for name, size in expected.items():
             tensor = tensors.get(f"{name}.weight")
             if tensor is None or tensor.shape != size:
-                found = "missing" if tensor is None else f"{tensor.shape}"
-                raise ggml.GgmlError(f"{name}.weight should be {size}, is {found}")
-            kinds = (ggml.F32,) if "norm" in name else TABLES if "rel_b" in name else MATRICES
-            unit = self._ggml.ggml_blck_size(tensor.kind) if tensor.kind in kinds else 0
-            if not unit or tensor.shape[-1] % unit:
-                raise ggml.GgmlError(f"{name}.weight has type {tensor.kind}, which it can't have")
+                actual = "missing" if tensor is None else f"{tensor.shape}"
+                raise ggml.GgmlError(f"{name}.weight should be {size}, is {actual}")
+            types = (
+                (ggml.F32,) if "norm" in name else TABLE_TYPES if "rel_b" in name else MATRIX_TYPES
+            )
+            tensor_type = tensor.tensor_type
+            block_size = self._ggml.ggml_blck_size(tensor_type) if tensor_type in types else 0
+            if not block_size or tensor.shape[-1] % block_size:
+                raise ggml.GgmlError(f"{name}.weight has the unsupported type {tensor_type}")
 
-    def _collect(self, output_scale: float) -> None:
+    def _add_all(self, output_scale: float) -> None:
         shape = self.shape
         self._add("embedding", ["token_embd.weight"], repack=False)
         head = "output.weight" if "output.weight" in self._file.tensors else "token_embd.weight"
@@ -149,11 +159,11 @@ class Weights:
         self._add_scaled("dec.norm", "dec.output_norm.weight", output_scale)
         for side, layers in (("enc", shape.encoder_layers), ("dec", shape.decoder_layers)):
             for layer in range(layers):
-                self._collect_layer(f"{side}.{layer}", f"{side}.blk.{layer}")
+                self._add_layer(f"{side}.{layer}", f"{side}.blk.{layer}")
 
-    def _collect_layer(self, name: str, source: str) -> None:
-        def parts(kind: str, letters: str) -> list[str]:
-            return [f"{source}.{kind}_{letter}.weight" for letter in letters]
+    def _add_layer(self, name: str, source: str) -> None:
+        def parts(prefix: str, letters: str) -> list[str]:
+            return [f"{source}.{prefix}_{letter}.weight" for letter in letters]
 
         self._add(f"{name}.attn_norm", [f"{source}.attn_norm.weight"], repack=False)
         self._add_fused(f"{name}.attn_qkv", parts("attn", "qkv"))
@@ -164,7 +174,7 @@ class Weights:
             self._add_fused(f"{name}.cross_kv", parts("cross_attn", "kv"))
             self._add(f"{name}.cross_o", parts("cross_attn", "o"))
         self._add(f"{name}.ffn_norm", [f"{source}.ffn_norm.weight"], repack=False)
-        if self.gated:
+        if self.is_gated:
             ups = [f"{source}.ffn_gate.weight", f"{source}.ffn_up.weight"]
             self._add_fused(f"{name}.ffn_up", ups)
         else:
@@ -172,12 +182,12 @@ class Weights:
         self._add(f"{name}.ffn_down", [f"{source}.ffn_down.weight"])
 
     def _add_fused(self, name: str, sources: list[str]) -> None:
-        """One matrix of several, or `name.0`, `name.1`, .. where they can't be read as one."""
+        """Adds several matrices as one, or as `name.0`, `name.1`, ... if they can't be fused."""
         tensors = [self._file.tensors[source] for source in sources]
-        same = len({(t.kind, t.shape[-1]) for t in tensors}) == 1
-        ends = [t.offset + self._nbytes(t) for t in tensors]
-        adjacent = same and [t.offset for t in tensors[1:]] == ends[:-1]
-        if adjacent or (same and (self._can_pack(tensors) or self._can_repack(tensors))):
+        alike = len({(t.tensor_type, t.shape[-1]) for t in tensors}) == 1
+        ends = [t.offset + self._stored_size(t) for t in tensors]
+        adjacent = alike and [t.offset for t in tensors[1:]] == ends[:-1]
+        if adjacent or (alike and (self._can_pack(tensors) or self._can_repack(tensors))):
             self._add(name, sources)
         else:
             for index, source in enumerate(sources):
@@ -186,61 +196,63 @@ class Weights:
     def _add(self, name: str, sources: list[str], *, repack: bool = True) -> None:
         tensors = [self._file.tensors[source] for source in sources]
         first = tensors[0]
-        data = [self._base[t.offset : t.offset + self._nbytes(t)] for t in tensors]
+        data = [self._base[t.offset : t.offset + self._stored_size(t)] for t in tensors]
         if repack and self._can_multiply(tensors):
             rows = sum(t.shape[0] for t in tensors)
-            if first.kind == kernel.F16:  # one after another in the file
-                end = tensors[-1].offset + self._nbytes(tensors[-1])
+            if first.tensor_type == loader.F16:  # one after another in the file
+                end = tensors[-1].offset + self._stored_size(tensors[-1])
                 data = [self._base[first.offset : end]]
-            self.matrices[name] = kernel.Matrix(int(first.kind), rows, first.shape[1], data)
+            columns = first.shape[1]
+            self.matrices[name] = loader.Matrix(int(first.tensor_type), rows, columns, data)
             return
         if repack and self._can_repack(tensors):
-            tensor = self._new(self._repacked, tensors)
+            tensor = self._new_tensor(self._repacked_context, tensors)
             self._pending.append((tensor, data[0] if len(data) == 1 else np.concatenate(data)))
         else:
-            tensor = self._new(self._mapped, tensors)
+            tensor = self._new_tensor(self._mapped_context, tensors)
             address = self._base.ctypes.data + first.offset
-            self._ggml.ggml_backend_tensor_alloc(self._buffer, tensor, address)
+            self._ggml.ggml_backend_tensor_alloc(self._mapped_buffer, tensor, address)
         self._tensors[name] = tensor
 
     def _add_scaled(self, name: str, source: str, scale: float) -> None:
-        """A norm's weight times a factor; in place when the factor is 1."""
+        """Adds a norm's weight times a factor; it stays in the file when the factor is 1."""
         if scale == 1:
             self._add(name, [source], repack=False)
             return
-        values = self._file.tensors[source].rows().reshape(-1) * np.float32(scale)
-        tensor = self._ggml.ggml_new_tensor_1d(self._plain.address, ggml.F32, values.size)
+        values = self._file.tensors[source].read_rows().reshape(-1) * np.float32(scale)
+        tensor = self._ggml.ggml_new_tensor_1d(self._plain_context.address, ggml.F32, values.size)
         self._pending.append((tensor, np.ascontiguousarray(values, np.float32).view(np.uint8)))
         self._tensors[name] = tensor
 
-    def _new(self, context: Context, tensors: Sequence[StoredTensor]) -> Tensor:
-        kind, columns = int(tensors[0].kind), tensors[0].shape[-1]
+    def _new_tensor(self, context: Context, tensors: Sequence[StoredTensor]) -> Tensor:
+        tensor_type, columns = int(tensors[0].tensor_type), tensors[0].shape[-1]
         if len(tensors[0].shape) == 1:
-            return int(self._ggml.ggml_new_tensor_1d(context.address, kind, columns))
+            return int(self._ggml.ggml_new_tensor_1d(context.address, tensor_type, columns))
         rows = sum(t.shape[0] for t in tensors)
-        return int(self._ggml.ggml_new_tensor_2d(context.address, kind, columns, rows))
+        return int(self._ggml.ggml_new_tensor_2d(context.address, tensor_type, columns, rows))
 
     def _can_multiply(self, tensors: Sequence[StoredTensor]) -> bool:
         """Whether our own kernels take the matrix."""
         rows = [t.shape[0] for t in tensors]
-        return self.own_kernels and kernel.can_multiply(
-            int(tensors[0].kind), rows, tensors[0].shape[1]
+        return self.own_kernels and loader.can_multiply(
+            int(tensors[0].tensor_type), rows, tensors[0].shape[1]
         )
 
     def _can_pack(self, tensors: Sequence[StoredTensor]) -> bool:
-        """Whether our own kernels take the matrix, and its parts can be anywhere in the file."""
-        return self._can_multiply(tensors) and tensors[0].kind != kernel.F16
+        """Whether our own kernels take the matrix with its parts anywhere in the file."""
+        return self._can_multiply(tensors) and tensors[0].tensor_type != loader.F16
 
     def _can_repack(self, tensors: Sequence[StoredTensor]) -> bool:
         """Whether this CPU has a kernel for the repacked matrix.
 
-        Asked of ggml with the tensor in an empty buffer of that type, as llama.cpp does: a matrix
-        without a kernel (rows that don't divide by 8, say) would crash on load.
+        ggml is asked with the tensor in an empty buffer of the repack type, as llama.cpp does. A
+        matrix without a kernel (for example with a row count not divisible by 8) would crash on
+        load.
         """
         if self._repack_type is None:
             return False
         scratch = Context(4)
-        weight = self._new(scratch, tensors)
+        weight = self._new_tensor(scratch, tensors)
         vector = self._ggml.ggml_new_tensor_2d(scratch.address, ggml.F32, tensors[0].shape[-1], 1)
         product = self._ggml.ggml_mul_mat(scratch.address, weight, vector)
         empty = self._ggml.ggml_backend_buft_alloc_buffer(self._repack_type, 0)
@@ -250,15 +262,15 @@ class Weights:
         scratch.close()
         return supported
 
-    def _place(self) -> int:
-        """Allocates and fills the tensors that are not the file's; their size in bytes."""
+    def _allocate_private(self) -> int:
+        """Allocates and fills the tensors outside the mapped file. Returns their bytes."""
         size = 0
-        for context, kind in (
-            (self._repacked, self._repack_type),
-            (self._plain, self._cpu.buffer_type),
+        for context, buffer_type in (
+            (self._repacked_context, self._repack_type),
+            (self._plain_context, self._cpu.buffer_type),
         ):
-            buffer = kind and self._ggml.ggml_backend_alloc_ctx_tensors_from_buft(
-                context.address, kind
+            buffer = buffer_type and self._ggml.ggml_backend_alloc_ctx_tensors_from_buft(
+                context.address, buffer_type
             )
             if buffer:  # none when the context is empty
                 self._ggml.ggml_backend_buffer_set_usage(buffer, ggml.WEIGHTS_USAGE)
@@ -272,19 +284,19 @@ class Weights:
         self._pending.clear()
         return size
 
-    def _nbytes(self, tensor: StoredTensor) -> int:
-        block = self._ggml.ggml_blck_size(int(tensor.kind))
-        size = self._ggml.ggml_type_size(int(tensor.kind))
-        return int(np.prod(tensor.shape)) // int(block) * int(size)
+    def _stored_size(self, tensor: StoredTensor) -> int:
+        block_size = self._ggml.ggml_blck_size(int(tensor.tensor_type))
+        block_bytes = self._ggml.ggml_type_size(int(tensor.tensor_type))
+        return int(np.prod(tensor.shape)) // int(block_size) * int(block_bytes)
 
 
-def _shape(file: GGUFFile) -> Shape:
+def _read_shape(file: GGUFFile) -> ModelShape:
     def number(key: str) -> int:
         return int(file.metadata[f"t5.{key}"])
 
     heads = number("attention.head_count")
     d_model = number("embedding_length")
-    return Shape(
+    return ModelShape(
         d_model=d_model,
         d_kv=int(file.metadata.get("t5.attention.key_length", d_model // heads)),
         d_ff=number("feed_forward_length"),
@@ -293,7 +305,7 @@ def _shape(file: GGUFFile) -> Shape:
         decoder_layers=int(
             file.metadata.get("t5.decoder_block_count", file.metadata["t5.block_count"])
         ),
-        rows=file.tensors["token_embd.weight"].shape[0],
+        vocab_rows=file.tensors["token_embd.weight"].shape[0],
         epsilon=float(file.metadata["t5.attention.layer_norm_rms_epsilon"]),
         buckets=number("attention.relative_buckets_count"),
         max_distance=int(file.metadata.get("t5serve.relative_attention_max_distance", 128)),

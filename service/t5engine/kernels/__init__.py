@@ -1,1 +1,1 @@
-"""Our own kernels in C, and what loads them. Runs in the worker."""
+"""Our own kernels in C, and their loader. Runs in the worker process."""

@@ -1,24 +1,26 @@
-/* T5's attention in one go, on x86 processors with AVX-512: softmax(q k + bias) v.
+/* T5's attention as one operation, on x86 processors with AVX-512: softmax(q k + bias) v.
  *
- * As single operations (products, softmax, a weighted sum) each is so short that threads spend
- * more time waiting for one another than on it. Here every thread takes whole heads.
+ * As separate operations (products, softmax, weighted sum) each is so short that the threads spend
+ * more time waiting for one another than computing. Here every thread computes whole heads.
  */
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 
-enum { WIDTH = 16, FOUR = 4, CHUNK = 4 * WIDTH, MOST_KEYS = 4096 }; /* in values of F32 */
+/* F32 values of a vector register; keys scored at once; values of d_kv summed at once. */
+enum { LANES = 16, KEY_TILE = 4, VALUE_TILE = 4 * LANES, MAX_KEYS = 4096 };
 
-/* All F32; distances are in values. Heads stand side by side in a line of q, k, v and output.
+/* All values are F32; strides count values. The heads of a token are contiguous in q, k, v, output.
  *
- * bias of a query and a key: bias[row * bias_row + head * bias_head + query * keys + key]; with
- * -inf the key is not looked at, whatever stands there. output: (rows, queries, heads, d_kv). */
+ * The bias of a query and a key is
+ *   bias[row * bias_row_stride + head * bias_head_stride + query * keys + key];
+ * -inf masks the key, whatever its K and V hold. output: (rows, queries, heads, d_kv). */
 struct attention {
     const float *q, *k, *v, *bias;
     float *output;
     int64_t d_kv, heads, queries, keys, rows;
-    int64_t q_line, kv_line, kv_row; /* from query to query, key to key, row to row */
-    int64_t bias_head, bias_row;
+    int64_t q_stride, kv_stride, kv_row_stride; /* query to query, key to key, row to row */
+    int64_t bias_head_stride, bias_row_stride;
 };
 
 int t5_can_attend(int64_t d_kv, int64_t keys);
@@ -26,30 +28,30 @@ void t5_attend(void *tensor, int thread, int threads, void *attention);
 
 #if defined(__x86_64__)
 #include <immintrin.h>
-#define VECTORS __attribute__((target("avx512f,avx512dq,avx512vl")))
-#define INLINE static inline __attribute__((always_inline)) VECTORS
+#define AVX512 __attribute__((target("avx512f,avx512dq,avx512vl")))
+#define INLINE static inline __attribute__((always_inline)) AVX512
 
 int t5_can_attend(int64_t d_kv, int64_t keys) {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512vl") && d_kv > 0 && d_kv % CHUNK == 0 && keys > 0 &&
-           keys % FOUR == 0 && keys <= MOST_KEYS;
+           __builtin_cpu_supports("avx512vl") && d_kv > 0 && d_kv % VALUE_TILE == 0 && keys > 0 &&
+           keys % KEY_TILE == 0 && keys <= MAX_KEYS;
 }
 
-/* Four vectors' sums. */
-INLINE __m128 sum_each(__m512 a, __m512 b, __m512 c, __m512 d) {
+/* (sum(a), sum(b), sum(c), sum(d)) */
+INLINE __m128 horizontal_sums(__m512 a, __m512 b, __m512 c, __m512 d) {
     const __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
     const __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
     const __m512 low = _mm512_shuffle_ps(ab, cd, 0x44), high = _mm512_shuffle_ps(ab, cd, 0xEE);
-    const __m512 each = _mm512_add_ps(low, high);
+    const __m512 abcd = _mm512_add_ps(low, high);
     const __m256 half =
-        _mm256_add_ps(_mm512_castps512_ps256(each), _mm512_extractf32x8_ps(each, 1));
+        _mm256_add_ps(_mm512_castps512_ps256(abcd), _mm512_extractf32x8_ps(abcd, 1));
     return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
 }
 
-/* e to the x for x <= 0, within two units in the last place; 0 below -110, NaN of NaN.
+/* e^x for x <= 0, within two units in the last place; 0 below -110, NaN for NaN.
  * With x = n log 2 + r: 2^n times the Taylor series of e^r, |r| <= log(2) / 2. */
-INLINE __m512 power(__m512 x) {
-    x = _mm512_max_ps(_mm512_set1_ps(-110), x); /* in this order NaN stays */
+INLINE __m512 exp_ps(__m512 x) {
+    x = _mm512_max_ps(_mm512_set1_ps(-110), x); /* this operand order keeps NaN */
     const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), 0);
     __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x); /* log 2 in two parts */
     r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4f), r);
@@ -64,86 +66,87 @@ INLINE __m512 power(__m512 x) {
     return _mm512_scalef_ps(sum, n);
 }
 
-/* scores = q k + bias. */
-INLINE void score(const struct attention *a, const float *q, const float *k, const float *bias,
-                  float *scores) {
-    for (int64_t key = 0; key < a->keys; key += FOUR) {
-        __m512 sum[FOUR];
-        for (int i = 0; i < FOUR; i++) sum[i] = _mm512_setzero_ps();
-        for (int64_t at = 0; at < a->d_kv; at += WIDTH) {
-            const __m512 x = _mm512_loadu_ps(q + at);
-            for (int i = 0; i < FOUR; i++) {
-                const float *one = k + (key + i) * a->kv_line + at;
-                sum[i] = _mm512_fmadd_ps(x, _mm512_loadu_ps(one), sum[i]);
+/* scores[key] = q . k[key] + bias[key] */
+INLINE void compute_scores(const struct attention *a, const float *q, const float *k,
+                           const float *bias, float *scores) {
+    for (int64_t key = 0; key < a->keys; key += KEY_TILE) {
+        __m512 sum[KEY_TILE];
+        for (int i = 0; i < KEY_TILE; i++) sum[i] = _mm512_setzero_ps();
+        for (int64_t d = 0; d < a->d_kv; d += LANES) {
+            const __m512 x = _mm512_loadu_ps(q + d);
+            for (int i = 0; i < KEY_TILE; i++) {
+                const float *k_row = k + (key + i) * a->kv_stride + d;
+                sum[i] = _mm512_fmadd_ps(x, _mm512_loadu_ps(k_row), sum[i]);
             }
         }
-        const __m128 added = _mm_loadu_ps(bias + key);
-        const __mmask8 seen = _mm_cmp_ps_mask(added, _mm_set1_ps(-INFINITY), _CMP_NEQ_UQ);
-        const __m128 product = sum_each(sum[0], sum[1], sum[2], sum[3]);
-        _mm_storeu_ps(scores + key, _mm_mask_add_ps(added, seen, product, added));
+        const __m128 biases = _mm_loadu_ps(bias + key);
+        const __mmask8 visible = _mm_cmp_ps_mask(biases, _mm_set1_ps(-INFINITY), _CMP_NEQ_UQ);
+        const __m128 products = horizontal_sums(sum[0], sum[1], sum[2], sum[3]);
+        _mm_storeu_ps(scores + key, _mm_mask_add_ps(biases, visible, products, biases));
     }
 }
 
-/* Which of a vector's values are there, when so many are left. */
-INLINE __mmask16 first_of(int64_t left) {
-    return _cvtu32_mask16(left < WIDTH ? (1u << left) - 1 : 65535);
+/* The lanes of a vector that hold a value when `remaining` values follow. */
+INLINE __mmask16 lane_mask(int64_t remaining) {
+    return _cvtu32_mask16(remaining < LANES ? (1u << remaining) - 1 : 65535);
 }
 
-/* Makes of scores their exponentials, to be divided by the sum, which is returned. */
+/* scores[key] = exp(scores[key] - max(scores)). Returns the sum, by which softmax divides. */
 INLINE float exponentiate(float *scores, int64_t keys) {
-    __m512 top = _mm512_set1_ps(-INFINITY), sum = _mm512_setzero_ps();
-    for (int64_t key = 0; key < keys; key += WIDTH) {
-        const __mmask16 part = first_of(keys - key);
-        top = _mm512_mask_max_ps(top, part, top, _mm512_maskz_loadu_ps(part, scores + key));
+    __m512 max = _mm512_set1_ps(-INFINITY), sum = _mm512_setzero_ps();
+    for (int64_t key = 0; key < keys; key += LANES) {
+        const __mmask16 mask = lane_mask(keys - key);
+        max = _mm512_mask_max_ps(max, mask, max, _mm512_maskz_loadu_ps(mask, scores + key));
     }
-    const __m512 largest = _mm512_set1_ps(_mm512_reduce_max_ps(top));
-    for (int64_t key = 0; key < keys; key += WIDTH) {
-        const __mmask16 part = first_of(keys - key);
-        const __m512 x = _mm512_maskz_loadu_ps(part, scores + key);
-        const __m512 share = _mm512_maskz_mov_ps(part, power(_mm512_sub_ps(x, largest)));
-        sum = _mm512_add_ps(sum, share);
-        _mm512_mask_storeu_ps(scores + key, part, share);
+    const __m512 max_score = _mm512_set1_ps(_mm512_reduce_max_ps(max));
+    for (int64_t key = 0; key < keys; key += LANES) {
+        const __mmask16 mask = lane_mask(keys - key);
+        const __m512 x = _mm512_maskz_loadu_ps(mask, scores + key);
+        const __m512 exp = _mm512_maskz_mov_ps(mask, exp_ps(_mm512_sub_ps(x, max_score)));
+        sum = _mm512_add_ps(sum, exp);
+        _mm512_mask_storeu_ps(scores + key, mask, exp);
     }
     return _mm512_reduce_add_ps(sum);
 }
 
-/* output = the sum of the values by their shares. */
-INLINE void mix(const struct attention *a, const float *shares, float sum, const float *v,
-                float *output) {
-    const __m512 whole = _mm512_set1_ps(1 / sum);
-    for (int64_t at = 0; at < a->d_kv; at += CHUNK) {
-        __m512 mixed[4];
-        for (int i = 0; i < 4; i++) mixed[i] = _mm512_setzero_ps();
+/* output = sum over the keys of weights[key] / weight_sum * v[key] */
+INLINE void weighted_sum(const struct attention *a, const float *weights, float weight_sum,
+                         const float *v, float *output) {
+    const __m512 scale = _mm512_set1_ps(1 / weight_sum);
+    for (int64_t d = 0; d < a->d_kv; d += VALUE_TILE) {
+        __m512 sum[4];
+        for (int i = 0; i < 4; i++) sum[i] = _mm512_setzero_ps();
         for (int64_t key = 0; key < a->keys; key++) {
-            if (shares[key] == 0) continue; /* its value may be what another's overflow left */
-            const __m512 share = _mm512_set1_ps(shares[key]);
+            if (weights[key] == 0) continue; /* a masked V may be NaN from another row's overflow */
+            const __m512 weight = _mm512_set1_ps(weights[key]);
             for (int i = 0; i < 4; i++) {
-                const float *one = v + key * a->kv_line + at + WIDTH * i;
-                mixed[i] = _mm512_fmadd_ps(share, _mm512_loadu_ps(one), mixed[i]);
+                const float *v_row = v + key * a->kv_stride + d + LANES * i;
+                sum[i] = _mm512_fmadd_ps(weight, _mm512_loadu_ps(v_row), sum[i]);
             }
         }
         for (int i = 0; i < 4; i++) {
-            _mm512_storeu_ps(output + at + WIDTH * i, _mm512_mul_ps(mixed[i], whole));
+            _mm512_storeu_ps(output + d + LANES * i, _mm512_mul_ps(sum[i], scale));
         }
     }
 }
 
-/* A ggml_custom_op_t: each thread takes a share of the heads of all rows. */
-VECTORS void t5_attend(void *tensor, int thread, int threads, void *attention) {
+/* A ggml_custom_op_t. The heads of all rows are divided among the threads. */
+AVX512 void t5_attend(void *tensor, int thread, int threads, void *attention) {
     (void)tensor;
-    static __thread float scores[MOST_KEYS];
+    static __thread float scores[MAX_KEYS];
     const struct attention *a = attention;
-    const int64_t parts = a->rows * a->heads, inner = a->heads * a->d_kv;
-    for (int64_t part = parts * thread / threads; part < parts * (thread + 1) / threads; part++) {
-        const int64_t row = part / a->heads, head = part % a->heads;
-        const int64_t kv = row * a->kv_row + head * a->d_kv;
-        const float *bias = a->bias + row * a->bias_row + head * a->bias_head;
+    const int64_t tasks = a->rows * a->heads, inner = a->heads * a->d_kv;
+    for (int64_t task = tasks * thread / threads; task < tasks * (thread + 1) / threads; task++) {
+        const int64_t row = task / a->heads, head = task % a->heads;
+        const int64_t kv_offset = row * a->kv_row_stride + head * a->d_kv;
+        const float *bias = a->bias + row * a->bias_row_stride + head * a->bias_head_stride;
         for (int64_t query = 0; query < a->queries; query++) {
-            const int64_t place = row * a->queries + query;
-            const float *q = a->q + place * a->q_line + head * a->d_kv;
-            score(a, q, a->k + kv, bias + query * a->keys, scores);
+            const int64_t token = row * a->queries + query;
+            const float *q = a->q + token * a->q_stride + head * a->d_kv;
+            compute_scores(a, q, a->k + kv_offset, bias + query * a->keys, scores);
             const float sum = exponentiate(scores, a->keys);
-            mix(a, scores, sum, a->v + kv, a->output + place * inner + head * a->d_kv);
+            float *output = a->output + token * inner + head * a->d_kv;
+            weighted_sum(a, scores, sum, a->v + kv_offset, output);
         }
     }
 }

@@ -1,7 +1,8 @@
-"""Our own kernels, product.c and attention.c: for processors where they are faster than ggml's.
+"""Loads our own kernels, product.c and attention.c, and describes their arguments.
 
-The library is compiled when the package is built. Where it is missing, or the processor lacks what
-it needs, ggml's kernels do the same work.
+The kernels serve processors on which they are faster than ggml's. The library is compiled when the
+package is built. ggml's kernels do the same work where the library is missing or the processor
+lacks the instructions.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import numpy.typing as npt
 
 LIBRARY = Path(__file__).with_name("kernels.so")
 F16, Q4_0, Q8_0 = 1, 2, 8  # enum ggml_type
-GROUP, BLOCK, LINE = 16, 32, 64  # rows, columns; bytes of a cache line
+GROUP, BLOCK = 16, 32  # rows per group, columns per block, as in product.c
+CACHE_LINE = 64  # bytes
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -40,7 +42,7 @@ class ProductStruct(ctypes.Structure):
         ("norm", c_void_p),
         ("residual", c_void_p),
         ("epsilon", c_float),
-        ("rectified", c_int32),
+        ("relu", c_int32),
     )
 
 
@@ -50,83 +52,84 @@ class AttentionStruct(ctypes.Structure):
     _fields_ = (
         *((name, c_void_p) for name in ("q", "k", "v", "bias", "output")),
         *((name, c_int64) for name in ("d_kv", "heads", "queries", "keys", "rows")),
-        *((name, c_int64) for name in ("q_line", "kv_line", "kv_row", "bias_head", "bias_row")),
+        *((name, c_int64) for name in ("q_stride", "kv_stride", "kv_row_stride")),
+        *((name, c_int64) for name in ("bias_head_stride", "bias_row_stride")),
     )
 
 
 class Matrix:
-    """Weights as the kernel reads them.
+    """Weights in the layout that the kernel reads.
 
     Attributes:
-        rows: of the matrix: values that come out per column.
-        columns: values that go in.
-        private_bytes: memory of its own.
+        rows: outputs of a product with one input row.
+        columns: values of an input row.
+        private_bytes: memory that the matrix takes besides the file.
     """
 
-    def __init__(self, kind: int, rows: int, columns: int, parts: Sequence[Bytes]) -> None:
-        """Lays the weights out.
+    def __init__(self, tensor_type: int, rows: int, columns: int, parts: Sequence[Bytes]) -> None:
+        """Packs the weights, unless they are F16.
 
         Args:
-            kind: ggml's type, one that `can_multiply`.
-            rows: of all parts.
-            columns: of each.
-            parts: rows one after another as in a GGUF file; F16 must be in one part, which stays
-                where it is.
+            tensor_type: ggml's type, for which `can_multiply` is true.
+            rows: rows of all parts together.
+            columns: columns of each part.
+            parts: consecutive rows as in a GGUF file. F16 must be one part, which is not copied.
         """
         self.rows, self.columns = rows, columns
-        if kind == F16:
+        if tensor_type == F16:
             (self._data,) = parts
             self.private_bytes = 0
         else:
-            self._data = self._pack(kind, parts)
+            self._data = self._pack(tensor_type, parts)
             self.private_bytes = self._data.nbytes
-        self._struct = MatrixStruct(kind, rows, columns, self._data.ctypes.data)
+        self._struct = MatrixStruct(tensor_type, rows, columns, self._data.ctypes.data)
 
-    def product(self) -> ProductStruct:
-        """What `multiply` takes; where its numbers are is still to be filled in."""
+    def new_product(self) -> ProductStruct:
+        """Returns parameters for the multiply operation, with only the matrix filled in."""
         return ProductStruct(matrix=ctypes.addressof(self._struct))
 
-    def _pack(self, kind: int, parts: Sequence[Bytes]) -> Bytes:
-        library = load()
-        group = self.columns // BLOCK * (int(library.t5_block_size(kind)) + 2 * GROUP)
-        packed = _aligned(self.rows // GROUP * group)
-        at = 0
+    def _pack(self, tensor_type: int, parts: Sequence[Bytes]) -> Bytes:
+        library = load_library()
+        block_size = int(library.t5_block_size(tensor_type)) + 2 * GROUP
+        group_size = self.columns // BLOCK * block_size
+        packed = _allocate_aligned(self.rows // GROUP * group_size)
+        total_size = sum(part.nbytes for part in parts)
+        group = 0
         for part in parts:
-            rows = self.rows * part.nbytes // sum(one.nbytes for one in parts)
-            library.t5_pack(
-                kind, rows, self.columns, part.ctypes.data, packed[at * group :].ctypes.data
-            )
-            at += rows // GROUP
+            rows = self.rows * part.nbytes // total_size
+            target = packed[group * group_size :].ctypes.data
+            library.t5_pack(tensor_type, rows, self.columns, part.ctypes.data, target)
+            group += rows // GROUP
         return packed
 
 
-def can_multiply(kind: int, rows: Sequence[int], columns: int) -> bool:
-    """Whether there is a kernel for the matrix that parts with these rows make up."""
-    library = load()
+def can_multiply(tensor_type: int, rows: Sequence[int], columns: int) -> bool:
+    """Whether a kernel takes the matrix whose parts have these numbers of rows."""
+    library = load_library()
     return library is not None and all(
-        library.t5_can_multiply(kind, count, columns) for count in rows
+        library.t5_can_multiply(tensor_type, count, columns) for count in rows
     )
 
 
 def can_attend(d_kv: int, keys: int) -> bool:
-    """Whether there is a kernel for heads of this size over so many keys."""
-    library = load()
+    """Whether a kernel takes heads of this size over this number of keys."""
+    library = load_library()
     return library is not None and bool(library.t5_can_attend(d_kv, keys))
 
 
-def multiply() -> c_void_p:
-    """The ggml_custom_op_t that takes a ProductStruct."""
-    return ctypes.cast(load().t5_multiply, c_void_p)
+def load_multiply_op() -> c_void_p:
+    """Returns the ggml_custom_op_t whose parameters are a ProductStruct."""
+    return ctypes.cast(load_library().t5_multiply, c_void_p)
 
 
-def attend() -> c_void_p:
-    """The ggml_custom_op_t that takes an AttentionStruct."""
-    return ctypes.cast(load().t5_attend, c_void_p)
+def load_attention_op() -> c_void_p:
+    """Returns the ggml_custom_op_t whose parameters are an AttentionStruct."""
+    return ctypes.cast(load_library().t5_attend, c_void_p)
 
 
 @cache
-def load() -> Any:  # noqa: ANN401 - functions as attributes
-    """The library, or None where it was not compiled."""
+def load_library() -> Any:  # noqa: ANN401 - functions as attributes
+    """Returns the library, or None if it was not compiled."""
     try:
         library = ctypes.CDLL(str(LIBRARY))
     except OSError:
@@ -142,7 +145,8 @@ def load() -> Any:  # noqa: ANN401 - functions as attributes
     return library
 
 
-def _aligned(size: int) -> Bytes:
-    memory = np.empty(size + LINE, np.uint8)
-    first = -memory.ctypes.data % LINE
-    return memory[first : first + size]
+def _allocate_aligned(size: int) -> Bytes:
+    """Returns uninitialised memory that starts at a cache line."""
+    memory = np.empty(size + CACHE_LINE, np.uint8)
+    start = -memory.ctypes.data % CACHE_LINE
+    return memory[start : start + size]

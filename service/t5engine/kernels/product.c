@@ -1,18 +1,19 @@
-/* Matrix products for few columns, on x86 processors with AVX-512 and VNNI.
+/* Matrix products with few input rows, on x86 processors with AVX-512 and VNNI.
  *
- * Decoding multiplies every matrix by one column, or by a few: what counts is how fast the weights
- * come in. ggml's kernels for that spend more time on arithmetic than the memory takes to deliver;
- * these unpack 64 weights an instruction, keep the scales apart from the weights, and fetch ahead.
+ * Decoding multiplies every matrix by one input row, or by a few: the limit is how fast memory
+ * delivers the weights. ggml's kernels need more time for the arithmetic than memory needs for the
+ * weights. These kernels unpack 64 weights per instruction, store the scales apart from the
+ * weights, and prefetch.
  *
- * Quantised types are laid out anew: groups of 16 rows, each group with all its blocks of 32
+ * Quantised matrices are repacked: groups of 16 matrix rows, each group with all its blocks of 32
  * columns one after another, then all their scales.
- *   Q4_0: a block is four vectors of 64 bytes, of each row bytes 0 to 3 of its 16, and so on.
- *   Q8_0: a block is eight vectors of 64 bytes, of each row values 0 to 3 of its 32, and so on,
- *         each plus 128: one operand of the instruction is unsigned.
- * F16 is read as it is in the file.
+ *   Q4_0: a block is four vectors of 64 bytes: bytes 0 to 3 of each row's 16, then 4 to 7, ...
+ *   Q8_0: a block is eight vectors of 64 bytes: values 0 to 3 of each row's 32, then 4 to 7, ...
+ *         128 is added to each value: one operand of the instruction is unsigned.
+ * F16 matrices are read as they are in the file.
  *
- * The columns are quantised in blocks of 32 as ggml's Q8_0 are, with scales of F32. A column's
- * result does not depend on how many are multiplied at once.
+ * Input rows are quantised in blocks of 32 as ggml's Q8_0 are, with scales of F32. The result of
+ * an input row does not depend on how many are multiplied at once.
  */
 #include <math.h>
 #include <stddef.h>
@@ -20,8 +21,10 @@
 #include <string.h>
 
 enum { F16 = 1, Q4_0 = 2, Q8_0 = 8 }; /* enum ggml_type */
-enum { GROUP = 16, BLOCK = 32, SCALES = 2 * GROUP, TILE = 12, MOST_COLUMNS = 16384 };
-enum { ROOM = 4 * MOST_COLUMNS }; /* values that are quantised at once: of four columns or more */
+/* Matrix rows per group; columns per block; bytes of a group's scales per block; largest tile of
+ * input rows. */
+enum { GROUP = 16, BLOCK = 32, SCALE_BYTES = 2 * GROUP, MAX_TILE = 12, MAX_COLUMNS = 16384 };
+enum { BUFFER_SIZE = 4 * MAX_COLUMNS }; /* values quantised at once: four input rows or more */
 
 /* A matrix of rows x columns weights; row-major F16, or packed. */
 struct matrix {
@@ -29,11 +32,13 @@ struct matrix {
     const uint8_t *data;
 };
 
-/* output (count, rows) = input (count, columns) times the matrix, all F32 and contiguous.
+/* output (count, rows) = input (count, columns) times the transposed matrix, F32 and contiguous.
  *
- * What stands before and after a product in T5 is done with it, so that threads need not wait for
- * each other in between: the input is normed (by its root mean square, and times `norm`) or
- * rectified, `residual` (count, rows) is added to the output. NULL and 0: not. */
+ * What T5 does before and after a product is part of it, so that threads need not wait for each
+ * other in between:
+ *   norm:      input = input * rsqrt(mean(input^2) + epsilon) * norm, unless NULL
+ *   relu: input = max(input, 0), unless 0
+ *   residual:  output = output + residual (count, rows), unless NULL */
 struct product {
     const struct matrix *matrix;
     const float *input;
@@ -41,7 +46,7 @@ struct product {
     int64_t count;
     const float *norm, *residual;
     float epsilon;
-    int32_t rectified;
+    int32_t relu;
 };
 
 int t5_can_multiply(int64_t type, int64_t rows, int64_t columns);
@@ -54,33 +59,33 @@ size_t t5_block_size(int64_t type) {
     return (size_t)(type == Q4_0 ? GROUP * BLOCK / 2 : GROUP * BLOCK);
 }
 
-/* From ggml's row-major blocks, each a scale of F16 and then the weights. */
+/* Packs ggml's row-major blocks; each is an F16 scale followed by the weights. */
 void t5_pack(int64_t type, int64_t rows, int64_t columns, const uint8_t *source, uint8_t *target) {
     const int64_t blocks = columns / BLOCK;
-    const size_t size = t5_block_size(type), weights = size / GROUP;
-    const uint32_t flipped = type == Q8_0 ? 0x80808080u : 0; /* adds 128 to each of 4 */
+    const size_t block_size = t5_block_size(type), weight_bytes = block_size / GROUP;
+    const uint32_t sign_bits = type == Q8_0 ? 0x80808080u : 0; /* flipping adds 128 to each of 4 */
     for (int64_t row = 0; row < rows; row++) {
-        uint8_t *group = target + row / GROUP * blocks * (size + SCALES);
-        uint8_t *scales = group + blocks * size;
-        const size_t place = row % GROUP;
+        uint8_t *group = target + row / GROUP * blocks * (block_size + SCALE_BYTES);
+        uint8_t *scales = group + blocks * block_size;
+        const size_t lane = row % GROUP;
         for (int64_t block = 0; block < blocks; block++) {
-            memcpy(scales + block * SCALES + 2 * place, source, 2);
-            for (size_t i = 0; i < weights; i += 4) {
-                uint32_t four;
-                memcpy(&four, source + 2 + i, 4);
-                four ^= flipped;
-                memcpy(group + block * size + GROUP * i + 4 * place, &four, 4);
+            memcpy(scales + block * SCALE_BYTES + 2 * lane, source, 2);
+            for (size_t i = 0; i < weight_bytes; i += 4) {
+                uint32_t word;
+                memcpy(&word, source + 2 + i, 4);
+                word ^= sign_bits;
+                memcpy(group + block * block_size + GROUP * i + 4 * lane, &word, 4);
             }
-            source += 2 + weights;
+            source += 2 + weight_bytes;
         }
     }
 }
 
 #if defined(__x86_64__)
 #include <immintrin.h>
-#define VECTORS __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
-#define INLINE static inline __attribute__((always_inline)) VECTORS
-enum { AHEAD = 4096 }; /* bytes: measured, 2048 to 8192 do as well */
+#define AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
+#define INLINE static inline __attribute__((always_inline)) AVX512
+enum { PREFETCH_DISTANCE = 4096 }; /* bytes; 2048 to 8192 measured equally fast */
 
 int t5_can_multiply(int64_t type, int64_t rows, int64_t columns) {
     if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
@@ -89,203 +94,217 @@ int t5_can_multiply(int64_t type, int64_t rows, int64_t columns) {
         return 0;
     }
     return (type == F16 || type == Q4_0 || type == Q8_0) && rows % GROUP == 0 &&
-           columns % BLOCK == 0 && columns > 0 && columns <= MOST_COLUMNS;
+           columns % BLOCK == 0 && columns > 0 && columns <= MAX_COLUMNS;
 }
 
-/* Columns in blocks of 32: values; scale; what is added to take off that weights count from 0 up. */
-struct columns {
-    int8_t values[ROOM];
-    float scales[ROOM / BLOCK];
-    int32_t excess[ROOM / BLOCK];
+/* Input rows in blocks of 32. zero_point_sum = -zero_point * sum(values): packed weights are
+ * unsigned, weight = packed - zero_point, so sum(weight * value) = sum(packed * value) +
+ * zero_point_sum. */
+struct quantised {
+    int8_t values[BUFFER_SIZE];
+    float scales[BUFFER_SIZE / BLOCK];
+    int32_t zero_point_sum[BUFFER_SIZE / BLOCK];
 };
 
-/* A column of the input as it is to be multiplied; in `room` if that differs from the input. */
-VECTORS static const float *prepare(const struct product *p, int64_t column, float *room) {
-    const int64_t size = p->matrix->columns;
-    const float *input = p->input + column * size;
-    if (!p->norm && !p->rectified) return input;
+/* Returns an input row after norm and ReLU: the input itself if there is neither, else `buffer`. */
+AVX512 static const float *transform_input(const struct product *p, int64_t input_row,
+                                           float *buffer) {
+    const int64_t columns = p->matrix->columns;
+    const float *input = p->input + input_row * columns;
+    if (!p->norm && !p->relu) return input;
     float scale = 1;
     if (p->norm) {
         __m512 squares = _mm512_setzero_ps();
-        for (int64_t i = 0; i < size; i += 16) {
+        for (int64_t i = 0; i < columns; i += 16) {
             const __m512 x = _mm512_loadu_ps(input + i);
             squares = _mm512_fmadd_ps(x, x, squares);
         }
-        scale = 1 / sqrtf(_mm512_reduce_add_ps(squares) / (float)size + p->epsilon);
+        scale = 1 / sqrtf(_mm512_reduce_add_ps(squares) / (float)columns + p->epsilon);
     }
-    for (int64_t i = 0; i < size; i += 16) {
+    for (int64_t i = 0; i < columns; i += 16) {
         __m512 x = _mm512_loadu_ps(input + i);
         if (p->norm) {
-            x = _mm512_mul_ps(_mm512_mul_ps(x, _mm512_set1_ps(scale)), _mm512_loadu_ps(p->norm + i));
+            x = _mm512_mul_ps(x, _mm512_set1_ps(scale));
+            x = _mm512_mul_ps(x, _mm512_loadu_ps(p->norm + i));
         }
-        if (p->rectified) x = _mm512_max_ps(_mm512_setzero_ps(), x); /* in this order NaN stays */
-        _mm512_storeu_ps(room + i, x);
+        if (p->relu) x = _mm512_max_ps(_mm512_setzero_ps(), x); /* this order keeps NaN */
+        _mm512_storeu_ps(buffer + i, x);
     }
-    return room;
+    return buffer;
 }
 
-INLINE void quantise(const float *input, int64_t blocks, int lowest, int64_t first,
-                     struct columns *to) {
+/* Quantises an input row into `blocks` blocks of q, from first_block on. */
+INLINE void quantise(const float *input, int64_t blocks, int zero_point, int64_t first_block,
+                     struct quantised *q) {
     for (int64_t block = 0; block < blocks; block++) {
         const __m512 low = _mm512_loadu_ps(input + BLOCK * block);
         const __m512 high = _mm512_loadu_ps(input + BLOCK * block + 16);
-        const float largest =
+        const float max_abs =
             _mm512_reduce_max_ps(_mm512_max_ps(_mm512_abs_ps(low), _mm512_abs_ps(high)));
-        const __m512 inverse = _mm512_set1_ps(largest > 0 ? 127 / largest : 0);
+        const __m512 inverse = _mm512_set1_ps(max_abs > 0 ? 127 / max_abs : 0);
         const __m512i a = _mm512_cvtps_epi32(_mm512_mul_ps(low, inverse));
         const __m512i b = _mm512_cvtps_epi32(_mm512_mul_ps(high, inverse));
-        int8_t *values = to->values + BLOCK * (first + block);
+        int8_t *values = q->values + BLOCK * (first_block + block);
         _mm_storeu_si128((__m128i *)values, _mm512_cvtsepi32_epi8(a));
         _mm_storeu_si128((__m128i *)(values + 16), _mm512_cvtsepi32_epi8(b));
-        const int lost = _mm512_cmp_ps_mask(low, high, _CMP_UNORD_Q); /* the maximum drops NaN */
-        to->scales[first + block] = lost ? NAN : largest / 127;
-        to->excess[first + block] = lowest * _mm512_reduce_add_epi32(_mm512_add_epi32(a, b));
+        const int has_nan = _mm512_cmp_ps_mask(low, high, _CMP_UNORD_Q); /* max_abs ignores NaN */
+        q->scales[first_block + block] = has_nan ? NAN : max_abs / 127;
+        q->zero_point_sum[first_block + block] =
+            -zero_point * _mm512_reduce_add_epi32(_mm512_add_epi32(a, b));
     }
 }
 
-/* Where results go, and what is added to them, if anything; columns are `next` apart. */
-struct place {
+/* Where a tile's results go, and the residual that is added, or NULL. Both have a row for each
+ * input row, `stride` values apart. */
+struct output_tile {
     float *output;
     const float *residual;
-    int64_t next;
+    int64_t stride;
 };
 
-INLINE struct place place_of(const struct product *p, int64_t column, int64_t row) {
-    const int64_t next = p->matrix->rows, at = column * next + row;
-    return (struct place){p->output + at, p->residual ? p->residual + at : NULL, next};
+INLINE struct output_tile output_at(const struct product *p, int64_t input_row, int64_t row) {
+    const int64_t stride = p->matrix->rows, offset = input_row * stride + row;
+    const float *residual = p->residual ? p->residual + offset : NULL;
+    return (struct output_tile){p->output + offset, residual, stride};
 }
 
-/* A group's 16 rows times `count` columns from the first one on. */
+/* Multiplies a group's 16 matrix rows by `count` input rows, from the row `first` of q on. */
 INLINE void multiply_group(int type, const uint8_t *group, int64_t blocks,
-                           const struct columns *columns, int64_t first, int count,
-                           struct place to) {
+                           const struct quantised *q, int64_t first, int count,
+                           struct output_tile tile) {
     const int vectors = type == Q4_0 ? 4 : 8;
     const uint8_t *scales = group + blocks * vectors * 64;
-    const __m512i nibble = _mm512_set1_epi8(15);
-    __m512 sum[TILE];
-    for (int c = 0; c < count; c++) sum[c] = _mm512_setzero_ps();
+    const __m512i low_nibble = _mm512_set1_epi8(15);
+    __m512 sum[MAX_TILE];
+    for (int n = 0; n < count; n++) sum[n] = _mm512_setzero_ps();
     for (int64_t block = 0; block < blocks; block++) {
         const uint8_t *weights = group + block * vectors * 64;
         __m512i w[8];
         for (int i = 0; i < vectors; i++) {
-            _mm_prefetch((const char *)weights + 64 * i + AHEAD, _MM_HINT_T0);
+            _mm_prefetch((const char *)weights + 64 * i + PREFETCH_DISTANCE, _MM_HINT_T0);
             w[i] = _mm512_loadu_si512(weights + 64 * i);
         }
         for (int i = 0; i < 4 && type == Q4_0; i++) {
-            w[4 + i] = _mm512_and_si512(_mm512_srli_epi16(w[i], 4), nibble);
-            w[i] = _mm512_and_si512(w[i], nibble);
+            w[4 + i] = _mm512_and_si512(_mm512_srli_epi16(w[i], 4), low_nibble);
+            w[i] = _mm512_and_si512(w[i], low_nibble);
         }
-        const __m256i halves = _mm256_loadu_si256((const __m256i *)(scales + SCALES * block));
-        const __m512 scale = _mm512_cvtph_ps(halves);
-        for (int c = 0; c < count; c++) {
-            const int64_t at = (first + c) * blocks + block;
+        const __m256i *f16_scales = (const __m256i *)(scales + SCALE_BYTES * block);
+        const __m512 weight_scale = _mm512_cvtph_ps(_mm256_loadu_si256(f16_scales));
+        for (int n = 0; n < count; n++) {
+            const int64_t input_block = (first + n) * blocks + block;
             int32_t x[8];
-            memcpy(x, columns->values + BLOCK * at, BLOCK);
-            __m512i dot = _mm512_set1_epi32(columns->excess[at]);
+            memcpy(x, q->values + BLOCK * input_block, BLOCK);
+            __m512i dot = _mm512_set1_epi32(q->zero_point_sum[input_block]);
             for (int i = 0; i < 8; i++) {
                 dot = _mm512_dpbusd_epi32(dot, w[i], _mm512_set1_epi32(x[i]));
             }
-            const __m512 factor = _mm512_mul_ps(scale, _mm512_set1_ps(columns->scales[at]));
-            sum[c] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), factor, sum[c]);
+            const __m512 input_scale = _mm512_set1_ps(q->scales[input_block]);
+            const __m512 scale = _mm512_mul_ps(weight_scale, input_scale);
+            sum[n] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), scale, sum[n]);
         }
     }
-    for (int c = 0; c < count; c++) {
-        if (to.residual) sum[c] = _mm512_add_ps(sum[c], _mm512_loadu_ps(to.residual + c * to.next));
-        _mm512_storeu_ps(to.output + c * to.next, sum[c]);
+    for (int n = 0; n < count; n++) {
+        const int64_t offset = n * tile.stride;
+        if (tile.residual) sum[n] = _mm512_add_ps(sum[n], _mm512_loadu_ps(tile.residual + offset));
+        _mm512_storeu_ps(tile.output + offset, sum[n]);
     }
 }
 
-/* The same for as many of the columns that are left as one case takes, and how many those are:
- * the more, the less often weights are unpacked. Each case is compiled for itself. */
+/* Multiplies a group by the largest tile that `remaining` input rows fill. Returns its size.
+ * The larger the tile, the less often weights are unpacked. Each size is compiled separately. */
 INLINE int multiply_tile(int type, const uint8_t *group, int64_t blocks,
-                         const struct columns *columns, int64_t first, int64_t left,
-                         struct place to) {
-#define TAKE(count)                                                          \
-    if (left >= (count)) {                                                   \
-        multiply_group(type, group, blocks, columns, first, (count), to);    \
-        return (count);                                                      \
+                         const struct quantised *q, int64_t first, int64_t remaining,
+                         struct output_tile tile) {
+#define TRY_SIZE(size)                                               \
+    if (remaining >= (size)) {                                       \
+        multiply_group(type, group, blocks, q, first, (size), tile); \
+        return (size);                                               \
     }
-    TAKE(TILE)
-    TAKE(8)
-    TAKE(4)
-    TAKE(3)
-    TAKE(2)
-#undef TAKE
-    multiply_group(type, group, blocks, columns, first, 1, to);
+    TRY_SIZE(MAX_TILE)
+    TRY_SIZE(8)
+    TRY_SIZE(4)
+    TRY_SIZE(3)
+    TRY_SIZE(2)
+#undef TRY_SIZE
+    multiply_group(type, group, blocks, q, first, 1, tile);
     return 1;
 }
 
-VECTORS static void multiply_packed(int type, const struct product *p, int64_t from, int64_t to) {
-    static __thread struct columns columns;
-    static __thread float prepared[MOST_COLUMNS];
+AVX512 static void multiply_packed(int type, const struct product *p, int64_t first_group,
+                                   int64_t end_group) {
+    static __thread struct quantised quantised;
+    static __thread float transformed[MAX_COLUMNS];
     const int64_t blocks = p->matrix->columns / BLOCK;
-    const int64_t stride = blocks * ((int64_t)t5_block_size(type) + SCALES);
-    const int64_t room = ROOM / p->matrix->columns;
-    const int lowest = type == Q4_0 ? -8 : -128;
-    for (int64_t start = 0; start < p->count; start += room) {
-        const int64_t count = p->count - start < room ? p->count - start : room;
-        for (int64_t c = 0; c < count; c++) {
-            quantise(prepare(p, start + c, prepared), blocks, lowest, c * blocks, &columns);
+    const int64_t group_stride = blocks * ((int64_t)t5_block_size(type) + SCALE_BYTES);
+    const int64_t capacity = BUFFER_SIZE / p->matrix->columns; /* input rows */
+    const int zero_point = type == Q4_0 ? 8 : 128;
+    for (int64_t start = 0; start < p->count; start += capacity) {
+        const int64_t count = p->count - start < capacity ? p->count - start : capacity;
+        for (int64_t n = 0; n < count; n++) {
+            const float *input = transform_input(p, start + n, transformed);
+            quantise(input, blocks, zero_point, n * blocks, &quantised);
         }
-        for (int64_t group = from; group < to; group++) {
-            const uint8_t *data = p->matrix->data + group * stride;
-            for (int64_t c = 0; c < count;) {
-                c += multiply_tile(type, data, blocks, &columns, c, count - c,
-                                   place_of(p, start + c, group * GROUP));
+        for (int64_t group = first_group; group < end_group; group++) {
+            const uint8_t *data = p->matrix->data + group * group_stride;
+            for (int64_t n = 0; n < count;) {
+                n += multiply_tile(type, data, blocks, &quantised, n, count - n,
+                                   output_at(p, start + n, group * GROUP));
             }
         }
     }
 }
 
-/* Four rows of F16 times one column. */
-INLINE void multiply_four(const uint8_t *weights, int64_t columns, const float *input,
-                          struct place to) {
+/* Multiplies four matrix rows of F16 by one input row. */
+INLINE void multiply_four_rows(const uint8_t *weights, int64_t columns, const float *input,
+                               struct output_tile tile) {
     __m512 sum[4];
     for (int r = 0; r < 4; r++) sum[r] = _mm512_setzero_ps();
     for (int64_t i = 0; i < columns; i += 16) {
         const __m512 x = _mm512_loadu_ps(input + i);
         for (int r = 0; r < 4; r++) {
-            const uint8_t *at = weights + 2 * (r * columns + i);
-            const __m512 w = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)at));
+            const uint8_t *f16 = weights + 2 * (r * columns + i);
+            const __m512 w = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)f16));
             sum[r] = _mm512_fmadd_ps(w, x, sum[r]);
         }
     }
     for (int r = 0; r < 4; r++) {
-        to.output[r] = _mm512_reduce_add_ps(sum[r]) + (to.residual ? to.residual[r] : 0);
+        tile.output[r] = _mm512_reduce_add_ps(sum[r]) + (tile.residual ? tile.residual[r] : 0);
     }
 }
 
-VECTORS static void multiply_halves(const struct product *p, int64_t from, int64_t to) {
-    static __thread float prepared[ROOM];
-    const int64_t columns = p->matrix->columns, room = ROOM / columns;
-    for (int64_t start = 0; start < p->count; start += room) {
-        const int64_t count = p->count - start < room ? p->count - start : room;
-        const float *input[ROOM / BLOCK];
-        for (int64_t c = 0; c < count; c++) input[c] = prepare(p, start + c, prepared + c * columns);
-        for (int64_t row = GROUP * from; row < GROUP * to; row += 4) {
+AVX512 static void multiply_f16(const struct product *p, int64_t first_group, int64_t end_group) {
+    static __thread float transformed[BUFFER_SIZE];
+    const int64_t columns = p->matrix->columns, capacity = BUFFER_SIZE / columns;
+    for (int64_t start = 0; start < p->count; start += capacity) {
+        const int64_t count = p->count - start < capacity ? p->count - start : capacity;
+        const float *input[BUFFER_SIZE / BLOCK];
+        for (int64_t n = 0; n < count; n++) {
+            input[n] = transform_input(p, start + n, transformed + n * columns);
+        }
+        for (int64_t row = GROUP * first_group; row < GROUP * end_group; row += 4) {
             const uint8_t *weights = p->matrix->data + 2 * row * columns;
-            for (int64_t c = 0; c < count; c++) {
-                multiply_four(weights, columns, input[c], place_of(p, start + c, row));
+            for (int64_t n = 0; n < count; n++) {
+                multiply_four_rows(weights, columns, input[n], output_at(p, start + n, row));
             }
         }
     }
 }
 
-/* A ggml_custom_op_t: each thread takes a share of the rows. */
+/* A ggml_custom_op_t. The matrix rows are divided among the threads. */
 void t5_multiply(void *tensor, int thread, int threads, void *product) {
     (void)tensor;
     const struct product *p = product;
     const int64_t groups = p->matrix->rows / GROUP;
-    const int64_t from = groups * thread / threads, to = groups * (thread + 1) / threads;
+    const int64_t first = groups * thread / threads, end = groups * (thread + 1) / threads;
     switch (p->matrix->type) {
     case Q4_0:
-        multiply_packed(Q4_0, p, from, to);
+        multiply_packed(Q4_0, p, first, end);
         break;
     case Q8_0:
-        multiply_packed(Q8_0, p, from, to);
+        multiply_packed(Q8_0, p, first, end);
         break;
     default:
-        multiply_halves(p, from, to);
+        multiply_f16(p, first, end);
     }
 }
 #else

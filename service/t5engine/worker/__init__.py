@@ -1,5 +1,6 @@
-"""The child process.
+"""The child process of the engine.
 
-__main__ pins the process and connects it; loop takes messages and advances jobs; job is one
-generation; model loads a file for a backend; vocabulary turns text into ids and back.
+__main__ pins the process and connects it to the service. loop receives messages and runs decoding
+steps. job is one generation. model loads a file for a backend. vocabulary converts text to ids and
+back.
 """

@@ -15,26 +15,26 @@ from t5engine.config import WorkerConfig
 
 
 def main() -> None:
-    """Pins the process, loads the model, serves its connection until the service closes it."""
-    # The terminal's Ctrl-C and a container's SIGTERM reach the whole group; the service decides
-    # when a worker ends, by closing the connection.
+    """Pins the process, loads the model, and serves the connection until the service closes it."""
+    # The terminal's Ctrl-C and a container's SIGTERM reach the whole process group. The service
+    # ends a worker by closing the connection.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     config = msgspec.json.decode(sys.argv[2], type=WorkerConfig)
     if config.cpus and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, config.cpus)  # before OpenMP starts threads that inherit it
 
-    # Here and not above: importing llama_cpp loads libgomp, which reads the affinity.
+    # Imported late: llama_cpp loads libgomp, which reads the affinity.
     from t5engine.backend import BackendError  # noqa: PLC0415
     from t5engine.decoding.parameters import MAX_WIDTH  # noqa: PLC0415
     from t5engine.messages import Ready, Unloadable  # noqa: PLC0415
     from t5engine.worker.loop import Connection, Loop, warm_up  # noqa: PLC0415
-    from t5engine.worker.model import LoadError, compiled_features, load  # noqa: PLC0415
+    from t5engine.worker.model import LoadError, list_cpu_features, load_model  # noqa: PLC0415
 
     with socket.socket(fileno=int(sys.argv[1])) as sock:
         connection = Connection(sock)
         try:
-            model = load(
+            model = load_model(
                 Path(config.model),
                 threads=config.threads,
                 max_input_tokens=config.max_input_tokens,
@@ -45,16 +45,16 @@ def main() -> None:
                 ggml_backends=Path(config.ggml_backends) if config.ggml_backends else None,
                 own_kernels=config.kernels == "auto",
             )
-            # llama.cpp's caches would keep what overflowed in a draft that came to nothing.
+            # llama.cpp's caches would keep NaN from a rejected draft that overflowed.
             drafts = config.prompt_lookup_num_tokens if model.backend.name == "graph" else 0
             warm_up(model, drafts)
         except (LoadError, BackendError) as error:
             connection.send(Unloadable(str(error)))
             return
-        with suppress(ConnectionError):  # the service is gone
+        with suppress(ConnectionError):  # the service has closed the connection
             backend = model.backend
             ready = Ready(
-                model.info, config.threads, config.max_batch, backend.inputs, compiled_features()
+                model.info, config.threads, config.max_batch, backend.inputs, list_cpu_features()
             )
             connection.send(ready)
             Loop(

@@ -11,13 +11,13 @@ from t5engine.decoding.search import Branch, Hypothesis
 from t5engine.decoding.stops import Stops
 from t5engine.decoding.strategy import start_search
 from t5engine.messages import Generate, Generated, Output, Progress, Timings, Token
-from t5engine.worker import prompt_lookup as lookup
+from t5engine.worker import prompt_lookup
 from t5engine.worker.model import Model
 from t5engine.worker.vocabulary import SENTINEL
 
 
 class InputRefused(Exception):
-    """The input can't be decoded, whatever happens."""
+    """The input can't be decoded, on any attempt."""
 
     def __init__(self, message: str, *, too_long: bool = False) -> None:
         super().__init__(message)
@@ -28,15 +28,16 @@ class Generation:
     """A job between its first and its last step.
 
     Attributes:
-        rows: of the backend, one for each running sequence.
-        tokens: what each of them is fed next.
+        request: the message that asked for the generation.
+        rows: the backend's row of each running sequence; empty once the generation is over.
+        tokens: the next decoder input of each running sequence.
     """
 
     def __init__(self, request: Generate, model: Model, row: int) -> None:
-        """Tokenises and encodes.
+        """Tokenises the input and encodes it in a row.
 
         Raises:
-            InputRefused: too many tokens or tokens out of range.
+            InputRefused: the input has too many tokens, or tokens out of range.
         """
         self.request = request
         self._model = model
@@ -61,68 +62,75 @@ class Generation:
             start=model.start_token,
             eos=model.vocabulary.eos,
             suppressed=model.vocabulary.suppressed,
-            ends=self._ends if self._stops else None,
+            ends=self._has_stop if self._stops else None,
         )
         self._sent: dict[int, tuple[int, int]] = {}
-        """Of each streamed sequence: characters and tokens that have been sent."""
+        """Characters and tokens sent so far, by index of the streamed sequence."""
 
     @property
     def width(self) -> int:
-        """Sequences that it may come to decode at once."""
+        """The most sequences that the generation decodes at once."""
         return self.request.config.width
 
     @property
     def decoded(self) -> int:
-        """Tokens of its first sequence so far."""
+        """Number of tokens of the first sequence so far."""
         return len(self._search.settled[0].choices)
 
     def draft(self, count: int) -> list[int]:
-        """What its only sequence may go on with after the next token.
+        """Drafts the tokens that follow the next token of a single sequence.
 
         Returns:
-            `count` ids, so that all steps with a draft have one shape; or none, if there is
-            nothing to go by, no room for all, or more than one sequence.
+            `count` ids, so that all steps with a draft have the same shape. None if the input has
+            no match, if there is no room for `count` ids, or with more than one sequence.
         """
         if not count or self.width > 1:
             return []
         room = self._model.backend.max_tokens - self.decoded - 1
-        left = self.request.config.max_tokens - self.decoded - 1
-        if count > room or not left:
+        remaining = self.request.config.max_tokens - self.decoded - 1
+        if count > room or not remaining:
             return []
         tokens = self._search.settled[0].tokens
-        found = lookup.draft(self._ids, tokens, count)
-        return [*found, *[self._model.vocabulary.eos] * (count - len(found))] if found else []
+        draft = prompt_lookup.draft(self._ids, tokens, count)
+        return [*draft, *[self._model.vocabulary.eos] * (count - len(draft))] if draft else []
 
-    def accept(self, logits: Sequence[F32]) -> list[Branch]:
-        """Takes the logits after a token, in the order of the rows; how its sequences go on."""
+    def choose_tokens(self, logits: Sequence[F32]) -> list[Branch]:
+        """Chooses the next tokens, given the logits of each running sequence, (n_vocab,).
+
+        Returns:
+            The sequences that continue; none once the generation is over.
+        """
         return self._search.advance(logits)
 
-    def stepped(self, seconds: float, batch: int, *, drafted: int, kept: int) -> None:
-        """Counts a step.
+    def record_step(self, seconds: float, batch: int, *, drafted: int, kept: int) -> None:
+        """Records a step for the statistics of the outcome.
 
         Args:
-            seconds: that it took.
-            batch: sequences in it.
-            drafted: tokens that were fed besides the next one.
-            kept: of which so many were what the search chose.
+            seconds: duration of the step.
+            batch: sequences in the step.
+            drafted: tokens that were fed in addition to the next one.
+            kept: drafted tokens that the search chose.
         """
         self._decode += seconds
         self._batch = max(self._batch, batch)
         self._drafted += drafted
         self._drafts_kept += kept
 
-    def progress(self) -> list[Progress]:
-        """What has been settled since the last time, if it is streamed."""
+    def collect_progress(self) -> list[Progress]:
+        """Returns the text settled since the last call, if the job is streamed."""
         if not self.request.stream:
             return []
-        news = (self._news(i, one) for i, one in enumerate(self._search.settled))
-        return [one for one in news if one is not None]
+        messages = (
+            self._build_progress(index, hypothesis)
+            for index, hypothesis in enumerate(self._search.settled)
+        )
+        return [message for message in messages if message is not None]
 
-    def outcome(self) -> Generated:
-        """The result, once no sequence goes on."""
+    def build_outcome(self) -> Generated:
+        """Returns the result, once no sequence continues."""
         return Generated(
             job=self.request.job,
-            outputs=[self._output(one) for one in self._search.settled],
+            outputs=[self._build_output(hypothesis) for hypothesis in self._search.settled],
             prompt_tokens=len(self._ids),
             timings=Timings(
                 tokenize=1000 * self._tokenize,
@@ -135,55 +143,58 @@ class Generation:
             drafts_kept=self._drafts_kept,
         )
 
-    def _ends(self, tokens: Sequence[int]) -> bool:
+    def _has_stop(self, tokens: Sequence[int]) -> bool:
         return self._stops.found(self._model.vocabulary.decode(tokens, final=False))
 
-    def _text(self, one: Hypothesis) -> str:
-        """The text that is settled; all of it when the sequence is over."""
-        if one.finish_reason is None:
-            return self._stops.settled(self._model.vocabulary.decode(one.tokens, final=False))
-        return self._stops.cut(self._model.vocabulary.decode(one.tokens))
+    def _settled_text(self, hypothesis: Hypothesis) -> str:
+        """Returns the text that can no longer change: all of it when the sequence is over."""
+        if hypothesis.finish_reason is None:
+            text = self._model.vocabulary.decode(hypothesis.tokens, final=False)
+            return self._stops.settled(text)
+        return self._stops.cut(self._model.vocabulary.decode(hypothesis.tokens))
 
-    def _output(self, one: Hypothesis) -> Output:
-        text = self._text(one)
+    def _build_output(self, hypothesis: Hypothesis) -> Output:
+        text = self._settled_text(hypothesis)
         return Output(
             text=text,
-            tokens=one.tokens,
-            logprob=one.logprob,
-            decoded=len(one.choices),
-            score=one.score,
-            finish_reason=one.finish_reason or "length",
-            details=self._details(one, text),
+            tokens=hypothesis.tokens,
+            logprob=hypothesis.logprob,
+            decoded=len(hypothesis.choices),
+            score=hypothesis.score,
+            finish_reason=hypothesis.finish_reason or "length",
+            details=self._build_details(hypothesis, text),
         )
 
-    def _news(self, index: int, one: Hypothesis) -> Progress | None:
-        characters, count = self._sent.get(index, (0, 0))
-        text = self._text(one)
-        details = self._details(one, text, count)
-        if len(text) == characters and not details:
+    def _build_progress(self, index: int, hypothesis: Hypothesis) -> Progress | None:
+        sent_characters, sent_tokens = self._sent.get(index, (0, 0))
+        text = self._settled_text(hypothesis)
+        details = self._build_details(hypothesis, text, sent_tokens)
+        if len(text) == sent_characters and not details:
             return None
-        self._sent[index] = (len(text), count + len(details or ()))
-        return Progress(self.request.job, index, text[characters:], details)
+        self._sent[index] = (len(text), sent_tokens + len(details or ()))
+        return Progress(self.request.job, index, text[sent_characters:], details)
 
-    def _details(self, one: Hypothesis, text: str, skip: int = 0) -> list[Token] | None:
-        """The tokens that make up a text, each with its part of it; not the first ones to skip."""
+    def _build_details(
+        self, hypothesis: Hypothesis, text: str, skip: int = 0
+    ) -> list[Token] | None:
+        """Returns the tokens that make up a text, each with its part, without the first `skip`."""
         if self.request.config.top_logprobs is None:
             return None
-        over = one.finish_reason is not None
+        is_over = hypothesis.finish_reason is not None
         vocabulary = self._model.vocabulary
-        parts = vocabulary.texts(one.tokens, final=over)
-        if not over and parts and vocabulary.texts(one.tokens)[-1] != parts[-1]:
-            parts.pop()  # its text depends on whether the sequence ends with it
+        parts = vocabulary.decode_each(hypothesis.tokens, final=is_over)
+        if not is_over and parts and vocabulary.decode_each(hypothesis.tokens)[-1] != parts[-1]:
+            parts.pop()  # the last token's text depends on whether the sequence ends with it
         details: list[Token] = []
         start = 0
         # The last choice may be `</s>`, which has no part.
-        for place, (choice, part) in enumerate(zip(one.choices, parts, strict=False)):
+        for index, (choice, part) in enumerate(zip(hypothesis.choices, parts, strict=False)):
             end = start + len(part)
-            if end > len(text) and (start >= len(text) or not over):
+            if end > len(text) and (start >= len(text) or not is_over):
                 break
-            if place >= skip:
+            if index >= skip:
                 top = [
-                    (token, vocabulary.text(token, first=place == 0), logprob)
+                    (token, vocabulary.decode_token(token, is_first=index == 0), logprob)
                     for token, logprob in choice.top
                 ]
                 details.append(Token(choice.token, text[start:end], choice.logprob, top))
@@ -192,9 +203,12 @@ class Generation:
 
 
 def tokenize(text: str, model: Model) -> list[int]:
-    """Token ids of a text, unless it is clear beforehand that they are too many.
+    """Returns the token ids of a text, unless its sentinels alone are too many.
 
-    llama.cpp cuts out sentinels in time that grows with the square of their number.
+    llama.cpp's time to parse sentinels grows with the square of their number.
+
+    Raises:
+        InputRefused: the text has more sentinels than the backend takes tokens.
     """
     limit = model.backend.max_input_tokens
     sentinels = text.count(SENTINEL)
@@ -206,7 +220,7 @@ def tokenize(text: str, model: Model) -> list[int]:
 
 
 def check_input(ids: list[int], model: Model) -> None:
-    """Refuses encoder inputs that the backend can't take, before it sees them."""
+    """Raises InputRefused for encoder inputs that the backend can't take."""
     limit = model.backend.max_input_tokens
     if not ids:
         raise InputRefused("the input has no tokens")
@@ -218,7 +232,7 @@ def check_input(ids: list[int], model: Model) -> None:
 
 
 def check_config(config: GenerationConfig, model: Model) -> None:
-    """Refuses what the backend can't decode, and biases of tokens that do not exist."""
+    """Raises InputRefused for what the backend can't decode, and for biases of unknown tokens."""
     backend = model.backend
     if not 1 <= config.max_tokens <= backend.max_tokens:
         raise InputRefused(f"max_tokens must be 1 to {backend.max_tokens}")
@@ -228,7 +242,7 @@ def check_config(config: GenerationConfig, model: Model) -> None:
 
 
 def check_ids(ids: list[int], model: Model) -> None:
-    """Refuses ids outside the vocabulary."""
+    """Raises InputRefused for ids outside the vocabulary."""
     outside = [token for token in ids if not 0 <= token < model.backend.n_vocab]
     if outside:
         raise InputRefused(

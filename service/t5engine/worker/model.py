@@ -1,4 +1,4 @@
-"""A loaded GGUF file: backend, vocabulary, and what the file says of itself."""
+"""Loads a GGUF file for a backend, with its vocabulary and metadata."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ GGML_LOG_LEVEL_ERROR = 4  # ggml.h
 
 
 class LoadError(Exception):
-    """The file can't be served; one line says why."""
+    """The file can't be served; the message says why in one line."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """What a worker decodes with."""
+    """A loaded model: the backend, the vocabulary, and the file's metadata."""
 
     backend: Backend
     vocabulary: Vocabulary
@@ -42,7 +42,7 @@ class Model:
     info: ModelInfo
 
 
-def load(
+def load_model(
     path: Path,
     *,
     threads: int,
@@ -54,21 +54,22 @@ def load(
     ggml_backends: Path | None = None,
     own_kernels: bool = True,
 ) -> Model:
-    """Maps the file and makes a backend for it.
+    """Maps the file and creates a backend for it.
 
     Args:
         path: the GGUF file.
-        threads: of every native call.
+        threads: threads of every native call.
         max_input_tokens: longest encoder input.
-        max_tokens: most decoder inputs.
-        logit_scale: factor on the file's logits; None: as the file says.
-        backend: which one; auto: graph, or llama for a file that graph refuses.
-        rows: sequences that are decoded at once.
-        ggml_backends: directory of ggml's CPU backends, if none is linked in; None: by libllama.
-        own_kernels: whether the graph multiplies with our own kernels where they can be used.
+        max_tokens: most decoder inputs per row.
+        logit_scale: factor on the file's logits; None: derived from the file.
+        backend: the backend; auto: graph, or llama for a file that graph refuses.
+        rows: most sequences at once.
+        ggml_backends: directory of ggml's CPU backends, if none is linked in; None: libllama's.
+        own_kernels: whether the graph backend uses our own kernels where they support a weight.
 
     Raises:
-        LoadError: missing, not GGUF, truncated, not a T5, or a T5 that the backend can't compute.
+        LoadError: the file is missing, not GGUF, truncated, not a T5, or a T5 that the backend
+            can't compute.
     """
     _check_magic(path)
     try:
@@ -77,31 +78,31 @@ def load(
         raise LoadError(str(error)) from error
     if backend != "llama":
         try:
-            file = _File(path, vocab_only=True)
-            made = GraphBackend(
+            file = _LoadedFile(path, vocab_only=True)
+            graph_backend = GraphBackend(
                 path,
                 n_vocab=file.n_vocab,
-                logit_scale=logit_scale or file.logit_scale(),
+                logit_scale=logit_scale or file.find_logit_scale(),
                 max_input_tokens=max_input_tokens,
                 max_tokens=max_tokens,
                 threads=threads,
                 rows=rows,
                 own_kernels=own_kernels,
             )
-            return file.model(made)
+            return file.build_model(graph_backend)
         except GgmlError as error:
             if backend == "graph":
                 raise LoadError(f"{path}: {error}") from error
             logger.warning("%s: %s; served by llama.cpp's own graph", path, error)
-    file = _File(path, vocab_only=False)
+    file = _LoadedFile(path, vocab_only=False)
     distance = file.metadata.get("t5serve.relative_attention_max_distance", "128")
     if distance != "128":
         raise LoadError(f"{path}: its relative attention reaches {distance}, llama.cpp's 128")
-    return file.model(
+    return file.build_model(
         LlamaBackend(
             file.native,
             n_vocab=file.n_vocab,
-            logit_scale=logit_scale or file.logit_scale(),
+            logit_scale=logit_scale or file.find_logit_scale(),
             max_input_tokens=max_input_tokens,
             max_tokens=max_tokens,
             threads=threads,
@@ -110,18 +111,18 @@ def load(
     )
 
 
-def compiled_features() -> list[str]:
-    """Features of the processor that ggml's kernels were compiled for, by its names."""
-    told = bytes(llama_cpp.llama_print_system_info()).decode()  # "CPU : AVX2 = 1 | FMA = 1 | "
-    return re.findall(r"(\w+) = 1", told)
+def list_cpu_features() -> list[str]:
+    """Returns the processor features that ggml's kernels were compiled for, by ggml's names."""
+    info = bytes(llama_cpp.llama_print_system_info()).decode()  # "CPU : AVX2 = 1 | FMA = 1 | "
+    return re.findall(r"(\w+) = 1", info)
 
 
-class _File:
-    """A GGUF file as llama.cpp loads it, with its weights or without."""
+class _LoadedFile:
+    """A GGUF file as llama.cpp loads it, with or without its weights."""
 
     def __init__(self, path: Path, *, vocab_only: bool) -> None:
         self._path = path
-        llama_cpp.llama_log_set(_complaint.callback, ctypes.c_void_p())
+        llama_cpp.llama_log_set(_error_log.callback, ctypes.c_void_p())
         llama_cpp.llama_backend_init()
         params = llama_cpp.llama_model_default_params()
         params.use_mmap = True
@@ -129,33 +130,37 @@ class _File:
         params.vocab_only = vocab_only
         self.native = llama_cpp.llama_model_load_from_file(os.fsencode(path), params)
         if not self.native:
-            reason = _complaint.text or "no reason given"
+            reason = _error_log.last_error or "no reason given"
             raise LoadError(f"{path}: llama.cpp can't load it: {reason}")
-        self.metadata = _metadata(self.native)
+        self.metadata = _read_metadata(self.native)
         architecture = self.metadata.get("general.architecture", "")
         if architecture != "t5":
             raise LoadError(f"{path}: its architecture is {architecture!r}, this service takes t5")
         rows = int(llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(self.native)))
-        self.n_vocab = int(self.metadata.get("t5serve.vocab_size", rows))  # the rest is padding
+        self.n_vocab = int(
+            self.metadata.get("t5serve.vocab_size", rows)
+        )  # further rows are padding
 
-    def logit_scale(self) -> float:
-        """1 for a calibrated file; d_model^-0.5 for a tied one by another converter."""
+    def find_logit_scale(self) -> float:
+        """Returns d_model^-0.5 for a tied file by another converter, else 1."""
         if self.metadata.get("t5serve.logits_calibrated") == "true":
             return 1.0
         if head_is_tied(self._path):
             return float(int(self.metadata["t5.embedding_length"]) ** -0.5)
         return 1.0
 
-    def model(self, backend: Backend) -> Model:
-        """The file with its backend."""
-        ours = {key: text for key, text in self.metadata.items() if key.startswith("t5serve.")}
+    def build_model(self, backend: Backend) -> Model:
+        """Returns the model that decodes this file with a backend."""
+        metadata = {
+            key: value for key, value in self.metadata.items() if key.startswith("t5serve.")
+        }
         info = ModelInfo(
             name=self.metadata.get("general.name", self._path.stem),
             description=f"{self._path.name}, {backend.name} backend, {backend.kernels}",
             n_vocab=self.n_vocab,
             max_input_tokens=backend.max_input_tokens,
             max_tokens=backend.max_tokens,
-            metadata=ours,
+            metadata=metadata,
         )
         start = int(self.metadata.get("t5.decoder_start_token_id", 0))
         return Model(backend, Vocabulary(self.native, self.n_vocab), start, info)
@@ -171,18 +176,19 @@ def _check_magic(path: Path) -> None:
         raise LoadError(f"{path} is not a GGUF file")
 
 
-def _metadata(native: Any) -> dict[str, str]:  # noqa: ANN401 - an opaque pointer
-    """Every key of the file but the long arrays of the tokenizer."""
-    pairs = {}
+def _read_metadata(native: Any) -> dict[str, str]:  # noqa: ANN401 - an opaque pointer
+    """Returns all metadata except the long arrays of the tokenizer."""
+    metadata = {}
     for index in range(llama_cpp.llama_model_meta_count(native)):
-        key = _text(llama_cpp.llama_model_meta_key_by_index, native, index)
+        key = _read_text(llama_cpp.llama_model_meta_key_by_index, native, index)
         if not key.startswith("tokenizer."):
-            pairs[key] = _text(llama_cpp.llama_model_meta_val_str_by_index, native, index)
-    return pairs
+            value = _read_text(llama_cpp.llama_model_meta_val_str_by_index, native, index)
+            metadata[key] = value
+    return metadata
 
 
-def _text(function: Callable[..., int], *arguments: Any) -> str:  # noqa: ANN401 - C arguments
-    """What a function that fills a buffer has to say; asked twice when it is long."""
+def _read_text(function: Callable[..., int], *arguments: Any) -> str:  # noqa: ANN401 - C arguments
+    """Calls a function that fills a buffer with text, with a larger buffer if necessary."""
     size = 256
     while True:
         buffer = ctypes.create_string_buffer(size)
@@ -192,17 +198,17 @@ def _text(function: Callable[..., int], *arguments: Any) -> str:  # noqa: ANN401
         size = needed + 1
 
 
-class _Complaint:
-    """The last error that llama.cpp logged; everything else it logs is dropped."""
+class _ErrorLog:
+    """Keeps the last error that llama.cpp logged, and drops all other messages."""
 
     def __init__(self) -> None:
-        self.text = ""
+        self.last_error = ""
         self.callback = llama_cpp.llama_log_callback(self._log)
 
     def _log(self, level: int, text: bytes, _data: object) -> None:
         line = text.decode(errors="replace").strip()
         if level == GGML_LOG_LEVEL_ERROR and line and "failed to load model" not in line:
-            self.text = line.partition(": ")[2] or line
+            self.last_error = line.partition(": ")[2] or line
 
 
-_complaint = _Complaint()  # llama.cpp calls it as long as the process lives
+_error_log = _ErrorLog()  # never freed: llama.cpp calls it until the process ends

@@ -1,4 +1,4 @@
-"""Text to token ids and back, through the vocabulary that llama.cpp read from the file."""
+"""Converts text to token ids and back, with the vocabulary that llama.cpp read from the file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import llama_cpp
 import numpy as np
 import numpy.typing as npt
 
-SPACE = "\u2581"  # how SentencePiece writes a space
+SPACE = "\u2581"  # SentencePiece's character for a space
 SENTINEL = "<extra_id_"
 
 
@@ -21,7 +21,7 @@ class Vocabulary:
     Attributes:
         size: number of ids.
         eos: id of `</s>`.
-        suppressed: ids that never come out: all but `</s>` that are not text.
+        suppressed: ids that are never generated: those that are not text, `</s>` excepted.
     """
 
     def __init__(self, model: Any, size: int) -> None:  # noqa: ANN401 - an opaque pointer
@@ -32,10 +32,10 @@ class Vocabulary:
         self._pieces: dict[int, bytes] = {}
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a text, `</s>` last.
+        """Returns the token ids of a text, `</s>` last.
 
-        `</s>`, `<pad>` and `<unk>` written in the text are text: a client can't make control
-        tokens. Sentinels (`<extra_id_0>`) are taken as such where the model has them.
+        `</s>`, `<pad>` and `<unk>` in the text are encoded as text, so that a client can't create
+        control tokens. Sentinels (`<extra_id_0>`) become sentinel tokens if the model has them.
         """
         raw = text.encode()
         add_special, parse_special = True, False
@@ -51,52 +51,55 @@ class Vocabulary:
         return buffer[:count]
 
     def decode(self, ids: Sequence[int], *, final: bool = True) -> str:
-        """The text of ids as SentencePiece joins them, without the leading space.
+        """Returns the text of ids as SentencePiece joins them, without the leading space.
 
-        A character that is not whole is replaced at the end of all ids, and left out before.
+        An incomplete character at the end becomes U+FFFD if the ids are final, else it is omitted.
         """
-        return "".join(self.texts(ids, final=final))
+        return "".join(self.decode_each(ids, final=final))
 
-    def texts(self, ids: Sequence[int], *, final: bool = True) -> list[str]:
-        """The text of each id; joined, that of all. `</s>` has none."""
+    def decode_each(self, ids: Sequence[int], *, final: bool = True) -> list[str]:
+        """Returns the text of each id. Joined, they are the text of all ids. `</s>` has no text."""
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         texts = []
-        begun = False
-        for place, token in enumerate(ids, 1):
+        has_text = False
+        for count, token in enumerate(ids, 1):
             raw = b"" if token == self.eos else self._piece(token)
-            text = decoder.decode(raw, final and place == len(ids)).replace(SPACE, " ")
-            texts.append(text if begun else text.removeprefix(" "))
-            begun = begun or bool(text)
+            text = decoder.decode(raw, final and count == len(ids)).replace(SPACE, " ")
+            texts.append(text if has_text else text.removeprefix(" "))
+            has_text = has_text or bool(text)
         return texts
 
-    def text(self, token: int, *, first: bool) -> str:
-        """What a token would add to a text, were it its first or a later one."""
+    def decode_token(self, token: int, *, is_first: bool) -> str:
+        """Returns the text that a token would add to a sequence, as its first or a later token."""
         text = self._piece(token).decode(errors="replace").replace(SPACE, " ")
-        return text.removeprefix(" ") if first else text
+        return text.removeprefix(" ") if is_first else text
 
     def _piece(self, token: int) -> bytes:
         piece = self._pieces.get(token)
         if piece is None:
-            piece = self._text(token)
+            piece = self._stored_text(token)
             if self._attributes(token) & llama_cpp.LLAMA_TOKEN_ATTR_BYTE:
                 piece = bytes([int(piece[3:5], 16)])  # <0xE2>
             self._pieces[token] = piece
         return piece
 
-    def _text(self, token: int) -> bytes:
+    def _stored_text(self, token: int) -> bytes:
         return bytes(llama_cpp.llama_vocab_get_text(self._vocab, token))
 
     def _attributes(self, token: int) -> int:
         return int(llama_cpp.llama_vocab_get_attr(self._vocab, token))
 
     def _find_suppressed(self) -> npt.NDArray[np.intp]:
-        text = llama_cpp.LLAMA_TOKEN_ATTR_NORMAL | llama_cpp.LLAMA_TOKEN_ATTR_BYTE
+        text_attributes = llama_cpp.LLAMA_TOKEN_ATTR_NORMAL | llama_cpp.LLAMA_TOKEN_ATTR_BYTE
         return np.array(
             [
                 token
                 for token in range(self.size)
                 if token != self.eos
-                and (not self._attributes(token) & text or SENTINEL.encode() in self._text(token))
+                and (
+                    not self._attributes(token) & text_attributes
+                    or SENTINEL.encode() in self._stored_text(token)
+                )
             ],
             np.intp,
         )

@@ -160,7 +160,7 @@ def _model(model: ServedModel) -> Finding:
     file = GGUFFile.open(model.path)
     sizes: Counter[int] = Counter()
     for tensor in file.tensors.values():
-        sizes[tensor.kind] += prod(tensor.shape)
+        sizes[tensor.tensor_type] += prod(tensor.shape)
     kind = GGMLQuantizationType(sizes.most_common(1)[0][0]).name
     advice = None
     if model.path.stat().st_size > LARGE:

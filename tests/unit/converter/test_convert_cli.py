@@ -47,7 +47,7 @@ def run(source: Path, out: Path, *options: str) -> int:
 
 
 def stored_type(path: Path, name: str) -> str:
-    return Type(GGUFFile.open(path).tensors[name].kind).name
+    return Type(GGUFFile.open(path).tensors[name].tensor_type).name
 
 
 def metadata(path: Path) -> dict[str, object]:

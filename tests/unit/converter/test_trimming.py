@@ -223,7 +223,7 @@ def test_the_engine_takes_a_trimmed_file(source: Path, tmp_path: Path, flavour: 
     whole = tiny.tensors(flavour)
     names = {"token_embd.weight": "shared.weight", "output.weight": "lm_head.weight"}
     for name in names.keys() & file.tensors.keys():
-        values = file.tensors[name].rows()
+        values = file.tensors[name].read_rows()
         assert values.shape == (rows, 64)
         np.testing.assert_array_equal(values[:count], whole[names[name]][list(trimming.kept_ids)])
         np.testing.assert_array_equal(values[count:], np.repeat(values[[2]], rows - count, axis=0))
