@@ -17,7 +17,7 @@ from t5eval.errors import EvaluationError
 from t5eval.systems import Answer, Request
 from t5gguf.checkpoint import PREFIXES
 from t5gguf.recipe import Generation
-from t5serve.reformulation.candidates import select
+from t5serve.reformulation.candidates import select_candidates
 from t5serve.reformulation.options import Options, decoding_of
 from t5serve.reformulation.profile import Profile
 
@@ -75,7 +75,7 @@ def _batches(requests: Sequence[Request]) -> Iterator[tuple[Options, list[str]]]
 
 
 def _answer(query: str, outputs: Sequence[Output], options: Options) -> Answer:
-    chosen = select(query, outputs, options) if outputs else []
+    chosen = select_candidates(query, outputs, options) if outputs else []
     texts = [one.text for one in chosen]
     if all(one.source == "original" for one in chosen):
         return Answer([query], fell_back=True)

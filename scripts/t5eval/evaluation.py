@@ -87,7 +87,8 @@ def requests(plan: Plan, *, several_models: bool) -> Batches:
 
 def _is_greedy(options: Options) -> bool:
     """Whether the answer is the greedy one, which then need not be asked for again."""
-    return options.strategy == "greedy" and not options.drops and {*options.parameters} <= {"seed"}
+    uses_only_a_seed = {*options.parameters} <= {"seed"}
+    return options.strategy == "greedy" and not options.can_drop and uses_only_a_seed
 
 
 def figures(

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from t5engine.messages import Output
-from t5serve.reformulation.candidates import Reformulation, original, select
+from t5serve.reformulation.candidates import Reformulation, original_candidate, select_candidates
 from t5serve.reformulation.options import Options
-from t5serve.reformulation.preserve import KINDS, Kind, keeps
-from t5serve.reformulation.text import clean, difference, fold, repeats, words
+from t5serve.reformulation.preserve import CONSTRAINT_TYPES, ConstraintType, preserves
+from t5serve.reformulation.text import clean, difference, fold, has_loop, words
 
-NUMBERS: frozenset[Kind] = frozenset({"numbers"})
+NUMBERS: frozenset[ConstraintType] = frozenset({"numbers"})
 TEXTS = st.lists(
     st.sampled_from(["how", "How", "to", "cook", "rice", "5", "five", '"big"', "Rome", " ", "?"]),
     max_size=6,
@@ -40,12 +40,12 @@ def outputs(*texts: str) -> list[Output]:
 
 
 def chosen(query: str, texts: Sequence[str], options: Options) -> list[str]:
-    return [one.text for one in select(query, outputs(*texts), options)]
+    return [one.text for one in select_candidates(query, outputs(*texts), options)]
 
 
 def test_best_first_with_scores_and_ranks() -> None:
     """The first n come cleaned, with ranks from 1 and scores per decoded token."""
-    found = select("q", outputs(" one ", "two\n two", "three"), Options(n=2))
+    found = select_candidates("q", outputs(" one ", "two\n two", "three"), Options(n=2))
     assert found == [
         Reformulation("one", -0.5, 1, 3, "model"),
         Reformulation("two two", -1.5, 2, 3, "model"),
@@ -54,7 +54,7 @@ def test_best_first_with_scores_and_ranks() -> None:
 
 def test_nothing_comes_of_nothing() -> None:
     """No outputs, or none with text, are no reformulations."""
-    assert select("q", [], Options(n=3)) == []
+    assert select_candidates("q", [], Options(n=3)) == []
     assert chosen("q", ["", "  ", "\n\t"], Options(n=3)) == []
 
 
@@ -99,27 +99,31 @@ def test_the_query_itself(texts: list[str], n: int, expected: list[str]) -> None
 )
 def test_the_query_itself_is_not_enough(options: Options) -> None:
     """Beside the original, or where a difference was asked for, it is no reformulation."""
-    found = select("a query", outputs("A query", "a  query"), options)
+    found = select_candidates("a query", outputs("A query", "a  query"), options)
     assert all(one.source == "original" for one in found)
 
 
 def test_the_query_itself_keeps_everything() -> None:
     """Asked to lose nothing, a model may give the query back."""
-    options = Options(preserve=frozenset(KINDS))
+    options = Options(preserve=frozenset(CONSTRAINT_TYPES))
     assert chosen('is "it" 5 Miles', ['is "it" 5 Miles'], options) == ['is "it" 5 Miles']
 
 
 def test_include_original() -> None:
     """The original comes first, as it was typed, and is not one of the n."""
-    found = select(
+    found = select_candidates(
         "A  query", outputs("a query", "one", "two", "three"), Options(n=2, include_original=True)
     )
-    assert found[0] == original("A  query") == Reformulation("A  query", None, 1, 0, "original")
+    assert (
+        found[0]
+        == original_candidate("A  query")
+        == Reformulation("A  query", None, 1, 0, "original")
+    )
     assert [(one.text, one.rank, one.source) for one in found[1:]] == [
         ("one", 2, "model"),
         ("two", 3, "model"),
     ]
-    assert select("q", [], Options(include_original=True)) == [original("q")]
+    assert select_candidates("q", [], Options(include_original=True)) == [original_candidate("q")]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +146,7 @@ def test_min_difference(least: float, expected: list[str]) -> None:
 def test_what_loses_something_makes_way_for_the_next_best() -> None:
     """The n are filled up from further down, in order."""
     texts = ["ten miles", "10 miles far", "100 miles", "how far are 10 miles", "10 miles away"]
-    found = select("10 miles", outputs(*texts), Options(n=2, preserve=NUMBERS))
+    found = select_candidates("10 miles", outputs(*texts), Options(n=2, preserve=NUMBERS))
     assert [(one.text, one.rank) for one in found] == [
         ("10 miles far", 1),
         ("how far are 10 miles", 2),
@@ -179,26 +183,26 @@ def test_texts_without_words() -> None:
         Options,
         n=st.integers(1, 6),
         include_original=st.booleans(),
-        preserve=st.frozensets(st.sampled_from(sorted(KINDS))),
+        preserve=st.frozensets(st.sampled_from(sorted(CONSTRAINT_TYPES))),
         min_difference=st.sampled_from([0.0, 0.2, 0.5, 1.0]),
     ),
 )
 def test_what_always_holds(query: str, texts: list[str], options: Options) -> None:
     """Of any outputs: n at most, in order, none empty or twice, none that lost what was asked."""
-    found = select(query, outputs(*texts), options)
+    found = select_candidates(query, outputs(*texts), options)
     ours = [one for one in found if one.source == "model"]
-    assert found[: len(found) - len(ours)] == [original(query)] * options.include_original
+    assert found[: len(found) - len(ours)] == [original_candidate(query)] * options.include_original
     assert len(ours) <= options.n
     assert [one.rank for one in found] == list(range(1, len(found) + 1))
     assert all(one.text and one.text == clean(one.text) for one in ours)
     assert len({fold(one.text) for one in found}) == len(found)
-    assert all(keeps(query, one.text, options.preserve) for one in ours)
+    assert all(preserves(query, one.text, options.preserve) for one in ours)
     scores = [one.score for one in ours if one.score is not None]
     assert scores == sorted(scores, reverse=True)
     assert len(scores) == len(ours)
     for one, other in combinations([query, *(one.text for one in ours)], 2):
         assert difference(words(one), words(other)) >= options.min_difference
-    if not options.drops and any(text.strip() and not repeats(words(text)) for text in texts):
+    if not options.can_drop and any(text.strip() and not has_loop(words(text)) for text in texts):
         assert ours
 
 

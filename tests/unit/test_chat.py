@@ -18,7 +18,7 @@ from t5serve.reformulation.candidates import Reformulation
 from t5serve.reformulation.instructions import Instruction
 from t5serve.reformulation.options import Options
 from t5serve.reformulation.profile import Profile
-from t5serve.reformulation.reformulator import Reformulated
+from t5serve.reformulation.reformulator import QueryResult
 
 USER = {"role": "user", "content": "a"}
 PROFILE = Profile.of(MODEL, None)
@@ -149,7 +149,7 @@ def test_sampling_parameters_count_where_the_recipe_samples() -> None:
 
 def contents(texts: list[str], n: int, *, as_json: bool = False) -> list[str]:
     found = [Reformulation(text, -1.0, i, 1, "model") for i, text in enumerate(texts, 1)]
-    return list(_contents(Reformulated("q", found), n, as_json=as_json))
+    return list(_contents(QueryResult("q", found), n, as_json=as_json))
 
 
 def test_contents() -> None:

@@ -10,10 +10,10 @@ import pytest
 from t5serve.commands import lines
 from t5serve.commands.lines import Query
 from t5serve.errors import InvalidRequest
-from t5serve.reformulation.candidates import Reformulation, original
-from t5serve.reformulation.reformulator import Reformulated
+from t5serve.reformulation.candidates import Reformulation, original_candidate
+from t5serve.reformulation.reformulator import QueryResult
 
-RESULT = Reformulated(
+RESULT = QueryResult(
     "ein Weg",
     [
         Reformulation(text="der Weg", score=-0.25, rank=1, tokens=2, source="model"),
@@ -70,7 +70,7 @@ def test_tsv_has_id_rank_text_and_score() -> None:
 
 def test_an_original_can_not_break_a_line() -> None:
     """It has no score, and no tab of its own."""
-    result = Reformulated("a\tb", [original("a\tb")], "queue_full")
+    result = QueryResult("a\tb", [original_candidate("a\tb")], "queue_full")
     assert lines.write(Query("7", "a\tb"), result, "tsv") == "7\t1\ta b\t\n"
 
 

@@ -16,7 +16,7 @@ from t5serve.errors import InvalidRequest
 from t5serve.http.schemas.body import MAX_N
 from t5serve.http.schemas.reformulate import ReformulateRequest
 from t5serve.reformulation.options import Options, Strategy, decoding_of
-from t5serve.reformulation.preserve import KINDS
+from t5serve.reformulation.preserve import CONSTRAINT_TYPES
 
 BARE = Generation(max_tokens=32)
 STRATEGIES: tuple[Strategy, ...] = ("auto", "greedy", "beam", "diverse_beam", "sample")
@@ -40,7 +40,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "seed": st.integers(0, 2**63 - 1),
     "max_tokens": st.integers(1, 128),
     "include_original": st.booleans(),
-    "preserve": st.lists(st.sampled_from(sorted(KINDS)), max_size=16),
+    "preserve": st.lists(st.sampled_from(sorted(CONSTRAINT_TYPES)), max_size=16),
     "min_difference": st.floats(0, 1),
     "strict": st.booleans(),
 }
@@ -162,7 +162,7 @@ def test_auto(n: int, parameters: dict[str, Any], default: Strategy, expected: S
     [
         Options(include_original=True),
         Options(min_difference=0.1),
-        Options(preserve=frozenset(KINDS)),
+        Options(preserve=frozenset(CONSTRAINT_TYPES)),
     ],
 )
 def test_one_that_may_be_dropped_has_others_behind_it(options: Options) -> None:
@@ -301,7 +301,7 @@ def test_spare_candidates(strategy: Strategy, n: int) -> None:
     ):
         config = decoding_of(options, BARE)
         assert n <= config.num_return_sequences <= config.width <= MAX_WIDTH
-        if n > 1 or options.drops:
+        if n > 1 or options.can_drop:
             assert config.num_return_sequences >= min(1.5 * n, 16)
 
 
@@ -354,7 +354,7 @@ def test_every_valid_request_is_decoded_or_refused(
 
 def test_groups_that_fit_no_number_of_beams() -> None:
     """Fifteen candidates in groups of seven would take 21 beams: refused, or not the recipe's."""
-    with pytest.raises(InvalidRequest, match="no multiple") as raised:
+    with pytest.raises(InvalidRequest, match="has no multiple") as raised:
         decoding(n=15, num_beam_groups=7)
     assert raised.value.param == "num_beam_groups"
     config = decoding(Generation(num_beam_groups=7), n=15)

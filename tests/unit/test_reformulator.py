@@ -24,7 +24,7 @@ from t5serve.reformulation.profile import Profile
 from t5serve.reformulation.reformulator import (
     Event,
     Finished,
-    Reformulated,
+    QueryResult,
     Reformulator,
     TextDelta,
 )
@@ -35,7 +35,7 @@ PROFILE = Profile.of(MODEL, None)
 
 def start(
     engine: Engine, *queries: str, options: Options | None = None
-) -> asyncio.Task[list[Reformulated]]:
+) -> asyncio.Task[list[QueryResult]]:
     reformulator = Reformulator(engine, PROFILE)
     return asyncio.create_task(reformulator.reformulate(queries, options or Options()))
 
@@ -237,7 +237,7 @@ class Listener:
         return [event for event in self.events if isinstance(event, TextDelta)]
 
     @property
-    def results(self) -> dict[int, Reformulated]:
+    def results(self) -> dict[int, QueryResult]:
         """By the place of the query."""
         finished = [event for event in self.events if isinstance(event, Finished)]
         return {event.query_index: event.result for event in finished}

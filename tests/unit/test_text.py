@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from t5serve.reformulation.text import clean, difference, fold, repeats, words
+from t5serve.reformulation.text import clean, difference, fold, has_loop, words
 
 LISTS = st.lists(st.sampled_from(["a", "b", "c", "new", "york"]), max_size=8)
 
@@ -162,7 +162,7 @@ def test_difference_by_its_definition(one: list[str], other: list[str]) -> None:
 )
 def test_loops_are_found(text: str) -> None:
     """One or two words three times in a row, more words twice, wherever they stand."""
-    assert repeats(words(text))
+    assert has_loop(words(text))
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_loops_are_found(text: str) -> None:
 )
 def test_ordinary_repetition_is_no_loop(text: str) -> None:
     """Names and idioms repeat words too."""
-    assert not repeats(words(text))
+    assert not has_loop(words(text))
 
 
 @settings(deadline=None)
@@ -192,19 +192,19 @@ def test_three_times_is_always_a_loop(
     phrase: list[str], before: list[str], after: list[str]
 ) -> None:
     """Whatever stands around it."""
-    assert repeats([*before, *phrase * 3, *after])
+    assert has_loop([*before, *phrase * 3, *after])
 
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 1000), unique=True, max_size=40))
 def test_other_words_are_never_a_loop(numbers: list[int]) -> None:
     """A text of words that are all different does not repeat itself."""
-    assert not repeats([str(number) for number in numbers])
+    assert not has_loop([str(number) for number in numbers])
 
 
 def test_a_long_text_is_looked_through_in_no_time() -> None:
     """Thousands of emoji are three tokens: the event loop must not stand still over them."""
     text = "".join(chr(0x1F300 + index % 400) for index in range(1000))
     started = time.process_time()
-    repeats(words(text))
+    has_loop(words(text))
     assert time.process_time() - started < 0.25

@@ -24,7 +24,7 @@ from t5serve import __version__
 from t5serve.commands import machine
 from t5serve.models.served_model import ServedModel
 from t5serve.reformulation.options import Options
-from t5serve.reformulation.reformulator import Reformulated
+from t5serve.reformulation.reformulator import QueryResult
 from t5serve.settings import Settings
 
 BUDGET_MS = 100.0  # what a reformulation may take
@@ -186,7 +186,7 @@ async def _measure(settings: Settings, model: ServedModel) -> Finding:
     queries = QUERIES.read_text(encoding="utf-8").splitlines()
     wanted = Options(strategy="greedy", timeout_ms=settings.timeout_ms)
     taken: list[float] = []
-    results: list[Reformulated] = []
+    results: list[QueryResult] = []
     for query in queries:
         began = time.perf_counter()
         results += await model.reformulator.reformulate([query], wanted)

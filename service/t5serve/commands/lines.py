@@ -13,7 +13,7 @@ import msgspec
 
 from t5serve.errors import InvalidRequest
 from t5serve.http.schemas.reformulate import result_json
-from t5serve.reformulation.reformulator import Reformulated
+from t5serve.reformulation.reformulator import QueryResult
 
 LineFormat = Literal["text", "tsv", "jsonl"]
 
@@ -63,7 +63,7 @@ def _from_json(text: str, number: int) -> Query:
     return Query(str(number if item.id is None else item.id), item.text)
 
 
-def write(query: Query, result: Reformulated, line_format: LineFormat) -> str:
+def write(query: Query, result: QueryResult, line_format: LineFormat) -> str:
     """Lines for one query: a reformulation each; or `id, rank, text, score`; or one of JSON."""
     if line_format == "jsonl":
         return json.dumps(result_json(result, query.id), ensure_ascii=False) + "\n"

@@ -20,17 +20,17 @@ from t5serve.errors import ERROR_RESPONSES, InvalidRequest, RequestError
 from t5serve.http.schemas.body import parse
 from t5serve.http.schemas.reformulate import ReformulateRequest, require_text
 from t5serve.models.served_model import ServedModel
-from t5serve.reformulation.candidates import original
+from t5serve.reformulation.candidates import original_candidate
 from t5serve.reformulation.options import Options, Strategy, decoding_of
-from t5serve.reformulation.preserve import Kind
-from t5serve.reformulation.reformulator import Reformulated
+from t5serve.reformulation.preserve import ConstraintType
+from t5serve.reformulation.reformulator import QueryResult
 from t5serve.settings import Settings
 
 FIELDS = (
     *("task", "n", "strategy", "max_tokens", "preserve", "min_difference"),
     *("include_original", "strict"),
 )
-Outcome = Reformulated | RequestError
+Outcome = QueryResult | RequestError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             metavar=metavar,
             help=row.parameter.help,
         )
-    parser.add_argument("--preserve", nargs="+", choices=get_args(Kind))
+    parser.add_argument("--preserve", nargs="+", choices=get_args(ConstraintType))
     parser.add_argument("--include-original", action="store_true", default=None)
     parser.add_argument("--strict", action="store_true", help="stop at a query that fails")
     formats = get_args(LineFormat)
@@ -83,7 +83,7 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
         total = None if by_hand else lines.total(sys.stdin)
         with tqdm(total=total, unit="query", disable=by_hand or None) as bar:
 
-            def tell(query: Query, result: Reformulated) -> None:
+            def tell(query: Query, result: QueryResult) -> None:
                 nonlocal failed
                 failed += result.fallback_reason is not None
                 print(lines.write(query, result, target), end="", flush=True)
@@ -108,7 +108,7 @@ async def _in_order(
     settings: Settings,
     queries: Iterator[Query],
     wanted: Options,
-    tell: Callable[[Query, Reformulated], None],
+    tell: Callable[[Query, QueryResult], None],
 ) -> None:
     """Keeps the workers busy, while results are told in the order of the queries."""
     loop = asyncio.get_running_loop()
@@ -142,7 +142,7 @@ async def _in_order(
                 raise outcome
             print(f"t5serve: {outcome.message}", file=sys.stderr)
             reason = ERROR_RESPONSES[type(outcome)].code
-            outcome = Reformulated(query.text, [original(query.text)], reason)
+            outcome = QueryResult(query.text, [original_candidate(query.text)], reason)
         tell(query, outcome)
         places.release()
 

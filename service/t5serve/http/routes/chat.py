@@ -27,11 +27,11 @@ from t5serve.http.schemas.chat import (
     ChatResponse,
 )
 from t5serve.models.registry import ModelRegistry
-from t5serve.reformulation.candidates import original
+from t5serve.reformulation.candidates import original_candidate
 from t5serve.reformulation.instructions import Instruction, read_instruction
 from t5serve.reformulation.options import Options, Strategy
 from t5serve.reformulation.profile import Profile
-from t5serve.reformulation.reformulator import Reformulated, Reformulator
+from t5serve.reformulation.reformulator import QueryResult, Reformulator
 from t5serve.settings import Settings
 
 QUERIES = 3  # in an answer, where nothing says how many
@@ -101,15 +101,15 @@ def _options(
     )
 
 
-async def _reformulate(reformulator: Reformulator, query: str, options: Options) -> Reformulated:
+async def _reformulate(reformulator: Reformulator, query: str, options: Options) -> QueryResult:
     try:
         (result,) = await reformulator.reformulate([query], options, params=["messages"])
     except NoUsableOutput:
-        return Reformulated(query, [original(query)])
+        return QueryResult(query, [original_candidate(query)])
     return result
 
 
-def _contents(result: Reformulated, n: int, *, as_json: bool) -> Iterator[str]:
+def _contents(result: QueryResult, n: int, *, as_json: bool) -> Iterator[str]:
     """The content of each choice: its share of the reformulations, one a line or as JSON."""
     queries = [one.text for one in result.reformulations]
     for index in range(n):

@@ -26,7 +26,7 @@ from t5serve.http.schemas.reformulate import (
 )
 from t5serve.metrics import Metrics
 from t5serve.models.registry import ModelRegistry
-from t5serve.reformulation.reformulator import Event, Finished, Reformulated
+from t5serve.reformulation.reformulator import Event, Finished, QueryResult
 from t5serve.settings import Settings
 
 Json = dict[str, Any]
@@ -57,7 +57,7 @@ def reformulate_routes(models: ModelRegistry, settings: Settings, metrics: Metri
 
 async def _events(events: AsyncIterator[Event], answer: _Answer) -> AsyncIterator[ServerEvent]:
     """The events of a stream; results come in the order of the queries."""
-    results: dict[int, Reformulated] = {}
+    results: dict[int, QueryResult] = {}
     sent = 0
     async for event in events:
         if isinstance(event, Finished):
@@ -81,13 +81,13 @@ class _Answer:
         self._metrics = metrics
         self._started = started
 
-    def result(self, index: int, result: Reformulated) -> Json:
+    def result(self, index: int, result: QueryResult) -> Json:
         """What became of one query."""
         if result.fallback_reason is not None:
             self._metrics.fallbacks.labels(result.fallback_reason).inc()
         return result_json(result, self._items[index].id)
 
-    def rest(self, results: Sequence[Reformulated]) -> Json:
+    def rest(self, results: Sequence[QueryResult]) -> Json:
         """What belongs to the whole request."""
         prompt = sum(result.prompt_tokens for result in results)
         completion = sum(result.completion_tokens for result in results)
@@ -110,7 +110,7 @@ class _Answer:
             ),
         ).model_dump()
 
-    def whole(self, results: Sequence[Reformulated]) -> Json:
+    def whole(self, results: Sequence[QueryResult]) -> Json:
         """All of it."""
         rest = self.rest(results)
         head = {name: rest.pop(name) for name in ("id", "model", "created")}

@@ -11,8 +11,8 @@ from t5engine.decoding.parameters import MAX_TOKENS, PARAMETERS
 from t5serve.http.schemas.body import MAX_LIST, MAX_N, Described, Number, RequestBody, UsageBody
 from t5serve.http.schemas.parameters import parameter_fields
 from t5serve.reformulation.options import Options, Strategy
-from t5serve.reformulation.preserve import Kind
-from t5serve.reformulation.reformulator import Reformulated
+from t5serve.reformulation.preserve import ConstraintType
+from t5serve.reformulation.reformulator import QueryResult
 
 MAX_MARKS = 30  # in a row: the stream-safe format of UAX #15; more take quadratic time to order
 
@@ -65,7 +65,9 @@ class ReformulateFields(RequestBody):
     """Most tokens of a reformulation; at most the model's own limit counts."""
     include_original: bool = False
     """Puts the query itself first."""
-    preserve: Annotated[list[Kind], Field(default_factory=list, max_length=16, fail_fast=True)]
+    preserve: Annotated[
+        list[ConstraintType], Field(default_factory=list, max_length=16, fail_fast=True)
+    ]
     """Drops candidates that lose numbers, quoted phrases or capitalised names of the query."""
     min_difference: Annotated[Number, Field(ge=0, le=1)] = 0.0
     """Drops candidates closer than this, in words, to the query or to one another."""
@@ -171,7 +173,7 @@ class ResultBody(Described):
     """Whether it came from a cache."""
 
 
-def result_json(result: Reformulated, query_id: str | None) -> dict[str, Any]:
+def result_json(result: QueryResult, query_id: str | None) -> dict[str, Any]:
     """What became of one query, as it is sent; it has an id if the query had."""
     body = ResultBody(
         original=result.original,
