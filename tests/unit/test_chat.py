@@ -11,7 +11,7 @@ import pytest
 from support.fakes import MODEL
 from t5gguf.recipe import Generation
 from t5serve.errors import InvalidRequest
-from t5serve.http.routes.chat import _contents, _options
+from t5serve.http.routes.chat import _choice_contents, _options
 from t5serve.http.schemas.body import parse
 from t5serve.http.schemas.chat import ChatRequest
 from t5serve.reformulation.candidates import Reformulation
@@ -44,7 +44,7 @@ def test_the_last_of_the_user_s_messages_is_the_question() -> None:
         {"role": "user", "content": [{"type": "text", "text": "x"}, {"type": "text", "text": "y"}]},
         {"role": "assistant", "content": "go on"},
     ]
-    assert read(*messages).question == "x\ny"
+    assert read(*messages).last_user_message == "x\ny"
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_the_last_of_the_user_s_messages_is_the_question() -> None:
     [
         ({"model": None}, "model", "required"),
         ({"messages": []}, "messages", "at least 1"),
-        ({"messages": [{"role": "system", "content": "a"}]}, "messages", "the user's"),
+        ({"messages": [{"role": "system", "content": "a"}]}, "messages", "role"),
         ({"messages": [{"role": "user", "content": " \n"}]}, "messages", "blank"),
         ({"messages": [{"role": "user"}]}, "messages", "blank"),
         ({"messages": [USER, {"role": "user", "content": ""}]}, "messages", "blank"),
@@ -81,7 +81,9 @@ def test_refusals_name_the_field(body: dict[str, object], param: str | None, mes
 
 def test_images_are_refused() -> None:
     """A part that can't be read is not left out in silence."""
-    with pytest.raises(InvalidRequest, match=r"\[0\].content: must be a string, or parts"):
+    with pytest.raises(
+        InvalidRequest, match=r"\[0\].content: must be a string, or a list of parts"
+    ):
         read({"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]})
 
 
@@ -149,7 +151,7 @@ def test_sampling_parameters_count_where_the_recipe_samples() -> None:
 
 def contents(texts: list[str], n: int, *, as_json: bool = False) -> list[str]:
     found = [Reformulation(text, -1.0, i, 1, "model") for i, text in enumerate(texts, 1)]
-    return list(_contents(QueryResult("q", found), n, as_json=as_json))
+    return list(_choice_contents(QueryResult("q", found), n, as_json=as_json))
 
 
 def test_contents() -> None:

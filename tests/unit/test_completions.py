@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from support.fakes import answer
 from t5engine.messages import Generate, Token
 from t5serve.errors import InvalidRequest
-from t5serve.http.routes.completions import ChoiceBuilder, Prompt, _choices
+from t5serve.http.routes.completions import ChoiceBuilder, Prompt, _build_choices
 from t5serve.http.schemas.body import parse
 from t5serve.http.schemas.completions import CompletionRequest
 
@@ -137,7 +137,7 @@ def test_top_p_of_nothing_is_the_most_probable() -> None:
 @pytest.mark.parametrize("given", [{"temperature": 0.5}, {"top_p": 0.5}, {"top_k": 5}])
 def test_beams_are_not_sampled(given: dict[str, object]) -> None:
     """None of both is ignored."""
-    with pytest.raises(InvalidRequest, match="beams are not sampled"):
+    with pytest.raises(InvalidRequest, match="beam search does not sample"):
         read(num_beams=2, **given).config(128)
 
 
@@ -146,14 +146,14 @@ def test_best_of_gives_the_best() -> None:
     generated = answer(Generate(1, read().config(9), text="a"), "worse", "bad", "worst")
     generated.outputs[1] = replace(generated.outputs[1], score=-0.1)
     body = read(n=2, best_of=3)
-    choices = list(_choices(3, Prompt("a", None, []), generated, body))
+    choices = list(_build_choices(3, Prompt("a", None, []), generated, body))
     assert [(choice.index, choice.text) for choice in choices] == [(6, "bad"), (7, "worse")]
 
 
 def test_logprobs_go_on_where_the_text_does() -> None:
     """Offsets count characters, through the echo and from part to part; tokens can come late."""
-    growing = ChoiceBuilder(0, 1)
-    echo = growing.echo(["h\u00e4", " b"]).logprobs
+    builder = ChoiceBuilder(0, 1)
+    echo = builder.echo_prompt(["h\u00e4", " b"]).logprobs
     assert echo is not None
     assert (echo.text_offset, echo.token_logprobs) == ([0, 2], [None, None])
     assert echo.top_logprobs == [None, None]
@@ -161,12 +161,12 @@ def test_logprobs_go_on_where_the_text_does() -> None:
         Token(7, "\U0001f642", -0.5, [(7, "\U0001f642", -0.5), (8, "x", -1.0)]),
         Token(9, "y", -3.0, [(8, "x", -1.0), (4, "x", -2.0)]),
     ]
-    more = growing.more("\U0001f642y", tokens).logprobs
+    more = builder.add_text("\U0001f642y", tokens).logprobs
     assert more is not None
     assert more.text_offset == [4, 5]
     assert more.top_logprobs == [{"\U0001f642": -0.5, "x": -1.0}, {"x": -1.0, "y": -3.0}]
-    assert growing.more("z", []).text == "z"
-    later = growing.more("", [Token(1, "z", -1.0, []), Token(1, "", -1.0, [])]).logprobs
+    assert builder.add_text("z", []).text == "z"
+    later = builder.add_text("", [Token(1, "z", -1.0, []), Token(1, "", -1.0, [])]).logprobs
     assert later is not None
     assert later.text_offset == [6, 7]
-    assert ChoiceBuilder(0, None).more("a", None).logprobs is None
+    assert ChoiceBuilder(0, None).add_text("a", None).logprobs is None

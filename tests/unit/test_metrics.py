@@ -28,7 +28,7 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
     """Of the one sample with these labels; None if there is none."""
     samples = [
         sample.value
-        for family in text_string_to_metric_families(metrics.text().decode())
+        for family in text_string_to_metric_families(metrics.render().decode())
         for sample in family.samples
         if sample.name == name and sample.labels == labels
     ]
@@ -39,7 +39,7 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 def test_a_generation() -> None:
     """Its phases in seconds, its tokens, and the most that were decoded beside."""
     metrics = Metrics()
-    metrics.generated(answer(GREEDY_JOB, "x", "y"), 250.0)
+    metrics.record_generation(answer(GREEDY_JOB, "x", "y"), 250.0)
     for phase, seconds in (("queue", 0.25), ("tokenize", 1e-4), ("encode", 1e-3), ("decode", 2e-3)):
         assert value(metrics, "t5serve_phase_seconds_count", phase=phase) == 1
         assert value(metrics, "t5serve_phase_seconds_sum", phase=phase) == pytest.approx(seconds)
@@ -48,7 +48,7 @@ def test_a_generation() -> None:
     assert value(metrics, "t5serve_tokens_total", kind="prompt") == 5
     assert value(metrics, "t5serve_tokens_total", kind="completion") == 4
     assert value(metrics, "t5serve_batch_sequences_sum") == 1
-    metrics.generated(replace(answer(GREEDY_JOB, "x"), drafted=6, drafts_kept=4), 0.0)
+    metrics.record_generation(replace(answer(GREEDY_JOB, "x"), drafted=6, drafts_kept=4), 0.0)
     assert value(metrics, "t5serve_draft_tokens_total", outcome="kept") == 4
     assert value(metrics, "t5serve_draft_tokens_total", outcome="dropped") == 2
 
@@ -62,7 +62,7 @@ def test_buckets() -> None:
 def test_model_and_fallbacks() -> None:
     """Which model it is, and how often the original stood in."""
     metrics = Metrics()
-    metrics.loaded(MODEL, "1.2")
+    metrics.record_model(MODEL, "1.2")
     labels = {"model": "fake", "description": "no model at all", "version": "1.2"}
     assert value(metrics, "t5serve_model_info", **labels) == 1
     metrics.fallbacks.labels("queue_full").inc()
@@ -75,7 +75,9 @@ def test_the_engine_s_gauges() -> None:
     async def test(engine: Engine, pool: FakePool) -> None:
         metrics = Metrics()
         metrics.watch_engine(engine)
-        engine.on_generated = lambda one: metrics.generated(one.generated, one.queue_ms)
+        engine.on_generated = lambda result: metrics.record_generation(
+            result.generated, result.queue_ms
+        )
         calls = [engine.generate(GREEDY, text=text, timeout=9) for text in "ab"]
         tasks = [asyncio.create_task(call) for call in calls]
         await settle()

@@ -16,8 +16,8 @@ from t5serve.errors import ERROR_RESPONSES
 from t5serve.http.app import create_app
 from t5serve.http.endpoints import DESCRIBED_ENDPOINTS
 from t5serve.http.middleware import RequestContext
-from t5serve.http.openapi import document
-from t5serve.http.reference import render
+from t5serve.http.openapi import build_document
+from t5serve.http.reference import render_reference
 from t5serve.http.routes.page import read_assets
 from t5serve.http.schemas.body import RequestBody, parse
 from t5serve.settings import Settings
@@ -43,21 +43,21 @@ def test_every_route_is_in_it_and_no_other() -> None:
         for method in route.methods or ()
         if method != "HEAD"
     }
-    described = {(path, method) for path, of in document()["paths"].items() for method in of}
+    described = {(path, method) for path, of in build_document()["paths"].items() for method in of}
     assert {one for one in served if one[0] not in FOR_BROWSERS} == described
 
 
 def test_it_is_valid() -> None:
     """As OpenAPI 3.1 says; and it is JSON."""
-    assert document()["openapi"] == "3.1.0"
-    schemathesis.openapi.from_dict(json.loads(json.dumps(document()))).validate()
+    assert build_document()["openapi"] == "3.1.0"
+    schemathesis.openapi.from_dict(json.loads(json.dumps(build_document()))).validate()
 
 
 def test_every_reference_has_a_target() -> None:
     """And every body is referred to."""
-    text = json.dumps(document())
+    text = json.dumps(build_document())
     named = set(re.findall(r"#/components/schemas/(\w+)", text))
-    assert named == document()["components"]["schemas"].keys()
+    assert named == build_document()["components"]["schemas"].keys()
 
 
 @pytest.mark.parametrize("operation", REQUESTS, ids=lambda one: str(one.path))
@@ -98,7 +98,7 @@ class Page(HTMLParser):
 
 def test_the_page_is_whole_and_fetches_nothing_from_elsewhere() -> None:
     """It has no script or style in it, only files of the page; links lead to places there are."""
-    page = Page(render(document()))
+    page = Page(render_reference(build_document()))
     assert not page.open
     assert {"style", "iframe"}.isdisjoint(tag for tag, _ in page.tags)
     sources = {given for _, all_given in page.tags if (given := all_given.get("src"))}
@@ -113,7 +113,7 @@ def test_the_page_is_whole_and_fetches_nothing_from_elsewhere() -> None:
 
 def test_every_field_says_what_it_is() -> None:
     """In every body, nested ones included."""
-    bodies = document()["components"]["schemas"]
+    bodies = build_document()["components"]["schemas"]
     nested = [one for body in bodies.values() for one in body.get("anyOf", ())]
     silent = [
         (body.get("title"), name)
@@ -126,7 +126,7 @@ def test_every_field_says_what_it_is() -> None:
 
 def test_the_page_has_every_field() -> None:
     """Of every request."""
-    text = render(document())
+    text = render_reference(build_document())
     for one in REQUESTS:
         assert one.request is not None
         for name in one.request.model_fields:
@@ -135,6 +135,6 @@ def test_the_page_has_every_field() -> None:
 
 def test_nothing_in_the_document_becomes_markup() -> None:
     """Descriptions are text."""
-    hostile = json.loads(json.dumps(document()).replace("process lives", "<script>x"))
-    assert "<script>" not in render(hostile)
-    assert "&lt;script&gt;" in render(hostile)
+    hostile = json.loads(json.dumps(build_document()).replace("process is alive", "<script>x"))
+    assert "<script>" not in render_reference(hostile)
+    assert "&lt;script&gt;" in render_reference(hostile)

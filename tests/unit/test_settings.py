@@ -43,14 +43,14 @@ def test_a_path_is_a_file_without_recipe(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("/nowhere/m.gguf", "is not there"),
-        ("m.gguf", "is not there"),
+        ("/nowhere/m.gguf", "does not exist"),
+        ("m.gguf", "does not exist"),
         ("/", "is not a file"),
         ("x" * 300, "File name too long|no recipe"),
         ("no-such-recipe", "there are: .*tiny-t5"),
         (
             "t5-small",
-            "is not there yet: run .venv/bin/python scripts/fetch.py t5-small --convert Q8_0",
+            "does not exist yet; run .venv/bin/python scripts/fetch.py t5-small --convert Q8_0",
         ),
         ("t5-query-reformulation-rl-gguf", "fetch.py t5-query-reformulation-rl-gguf$"),
     ],
