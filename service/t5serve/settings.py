@@ -38,7 +38,7 @@ class Settings(BaseSettings):
     alone."""
     batch_window_ms: Annotated[float, Field(ge=0, le=1000)] = 0.0
     """The time that an idle worker waits for further inputs before it starts a batch, in
-    milliseconds. It waits only if the previous batch had several inputs."""
+    milliseconds. It waits only if it had several inputs at once since it was last idle."""
     prompt_lookup_num_tokens: Annotated[int, Field(ge=0, le=15)] = 3
     """The most draft tokens that a single sequence copies from its input and checks in one step
     (prompt lookup); 0 disables drafts."""

@@ -38,7 +38,7 @@ RESULT = QueryResult(
 )
 def test_a_line_is_a_query(line_format: lines.LineFormat, given: str, expected: Query) -> None:
     """With its own id, or its number."""
-    assert list(lines.read([given], line_format)) == [expected]
+    assert list(lines.read_queries([given], line_format)) == [expected]
 
 
 @pytest.mark.parametrize(
@@ -56,31 +56,31 @@ def test_another_line_is_named(line_format: lines.LineFormat, given: str) -> Non
     """The second is wrong."""
     good = {"tsv": "a", "jsonl": '"a"'}
     with pytest.raises(InvalidRequest, match=r"^line 2: "):
-        list(lines.read([good[line_format], given], line_format))
+        list(lines.read_queries([good[line_format], given], line_format))
 
 
 def test_text_is_a_line_each() -> None:
-    assert lines.write(Query("7", "ein Weg"), RESULT, "text") == "der Weg\nein Pfad\n"
+    assert lines.format_result(Query("7", "ein Weg"), RESULT, "text") == "der Weg\nein Pfad\n"
 
 
 def test_tsv_has_id_rank_text_and_score() -> None:
-    written = lines.write(Query("7", "ein Weg"), RESULT, "tsv")
+    written = lines.format_result(Query("7", "ein Weg"), RESULT, "tsv")
     assert written == "7\t1\tder Weg\t-0.2500\n7\t2\tein Pfad\t-1.5000\n"
 
 
 def test_an_original_can_not_break_a_line() -> None:
     """It has no score, and no tab of its own."""
     result = QueryResult("a\tb", [original_candidate("a\tb")], "queue_full")
-    assert lines.write(Query("7", "a\tb"), result, "tsv") == "7\t1\ta b\t\n"
+    assert lines.format_result(Query("7", "a\tb"), result, "tsv") == "7\t1\ta b\t\n"
 
 
 def test_json_is_what_the_service_sends() -> None:
     """An element of `results`."""
-    body = json.loads(lines.write(Query("7", "ein Weg"), RESULT, "jsonl"))
+    body = json.loads(lines.format_result(Query("7", "ein Weg"), RESULT, "jsonl"))
     assert body["id"] == "7"
     assert body["queries"] == ["der Weg", "ein Pfad"]
     assert body["fallback"] is False
 
 
 def test_what_can_not_be_read_twice_has_no_total() -> None:
-    assert lines.total(io.StringIO("a\nb\n")) is None
+    assert lines.count_lines(io.StringIO("a\nb\n")) is None
