@@ -37,4 +37,5 @@ class ModelRegistry:
             if model.name == name:
                 return model
         names = ", ".join(repr(model.name) for model in self._models)
-        raise ModelNotFound(f"there is no model {name!r} here; there is {names}", param="model")
+        message = f"there is no model {name!r}; the served models are: {names}"
+        raise ModelNotFound(message, param="model")

@@ -27,7 +27,7 @@ class ServedModel:
 
     Attributes:
         path: the GGUF file.
-        recipe: the recipe that named the model, if one did.
+        recipe: the recipe of the model; None if the settings name a file.
         engine: the engine, whose worker processes have the model.
         admission: the checks that accept or refuse a request.
         fingerprint: the fingerprint of file and version, on which answers depend.

@@ -71,7 +71,8 @@ def select_candidates(
                 echo = output
             continue
         minimum = options.min_difference
-        if minimum and any(difference(output_words, other) < minimum for other in earlier_words):
+        differences = (difference(output_words, earlier) for earlier in earlier_words)
+        if minimum and any(value < minimum for value in differences):
             continue
         selected.append(output)
         seen.add(folded)

@@ -19,7 +19,7 @@ class ModelBody(DescribedBody):
     owned_by: str = "t5serve"
     """The owner of the model: always this service."""
     description: str
-    """A description of the model: architecture, size and weight type."""
+    """A description of the model: file, backend and kernels."""
     tasks: dict[str, str]
     """The tasks of the model: the prefix of a query by task name. The first is the default."""
     max_input_tokens: int
