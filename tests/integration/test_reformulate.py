@@ -1,4 +1,4 @@
-"""POST /v1/reformulate and its neighbours over a real socket: shape, refusals, deadlines."""
+"""POST /v1/reformulate and other routes over a real socket: shape, refusals, deadlines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support.serving import Server
 
 
 def test_answer_has_the_contract_s_shape(server: Server) -> None:
-    """Every key of the contract, with figures that belong together."""
+    """The answer has every key of the contract, with consistent numbers."""
     response = post(server, query="how do i learn python fast", strict=True)
     assert response.status_code == 200
     body = response.json()
@@ -21,17 +21,17 @@ def test_answer_has_the_contract_s_shape(server: Server) -> None:
     (result,) = body["results"]
     assert result["original"] == "how do i learn python fast"
     assert (result["fallback"], result["fallback_reason"], result["cached"]) == (False, None, False)
-    (one,) = result["reformulations"]
-    assert result["queries"] == [one["text"]]
-    assert one.keys() == {"text", "score", "rank", "tokens", "source"}
-    assert one["score"] < 0
-    assert (one["rank"], one["source"]) == (1, "model")
+    (reformulation,) = result["reformulations"]
+    assert result["queries"] == [reformulation["text"]]
+    assert reformulation.keys() == {"text", "score", "rank", "tokens", "source"}
+    assert reformulation["score"] < 0
+    assert (reformulation["rank"], reformulation["source"]) == (1, "model")
     times = body["timings_ms"]
     assert times.keys() == {"queue", "tokenize", "encode", "decode", "total"}
     assert times["total"] >= times["encode"] + times["decode"] > 0
     usage = body["usage"]
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
-    assert usage["completion_tokens"] == one["tokens"]
+    assert usage["completion_tokens"] == reformulation["tokens"]
 
 
 def test_several_queries(server: Server) -> None:
@@ -45,7 +45,7 @@ def test_several_queries(server: Server) -> None:
 
 
 def test_max_tokens(server: Server) -> None:
-    """The limit on the output holds."""
+    """max_tokens limits the output."""
     body = post(server, query="what is the best way to learn a language", max_tokens=2).json()
     assert body["usage"]["completion_tokens"] == 2
 
@@ -66,7 +66,7 @@ def test_max_tokens(server: Server) -> None:
     ],
 )
 def test_strange_text_is_text(server: Server, query: str) -> None:
-    """Whatever a client types has an answer, and the original comes back unchanged."""
+    """Any text has an answer, and the original comes back unchanged."""
     response = post(server, query=query)
     assert response.status_code == 200
     (result,) = response.json()["results"]
@@ -108,7 +108,7 @@ def test_strange_text_is_text(server: Server, query: str) -> None:
     ],
 )
 def test_refusals(server: Server, raw: bytes, status: int, code: str) -> None:
-    """What can't be taken is refused as the contract says, and the service goes on."""
+    """Invalid requests are refused as the contract says, and the service continues."""
     with server.client() as client:
         response = client.post("/v1/reformulate", content=raw)
     assert (response.status_code, response.json()["error"]["code"]) == (status, code)
@@ -117,7 +117,7 @@ def test_refusals(server: Server, raw: bytes, status: int, code: str) -> None:
 
 
 def test_a_long_word_is_short_in_tokens(server: Server) -> None:
-    """Blanks count for nothing; words by their tokens, and by their number only far beyond."""
+    """Inputs are limited in tokens; blanks do not count. Characters are limited far beyond."""
     assert post(server, query="a " + " " * 10_000 + "b").status_code == 200
     refused = post(server, query="word" * 1000)
     assert refused.json()["error"]["code"] == "context_length_exceeded"
@@ -146,7 +146,7 @@ def test_body_is_counted_as_it_arrives(server: Server) -> None:
 
 
 def test_deadline(server: Server) -> None:
-    """One millisecond is too short: the original comes back, or 504 when strict."""
+    """A deadline of one millisecond passes: the original comes back, or 504 if strict."""
     query = " ".join(["why"] * 400)
     (result,) = post(server, query=query, timeout_ms=1).json()["results"]
     assert result["fallback_reason"] == "deadline_exceeded"
@@ -156,7 +156,7 @@ def test_deadline(server: Server) -> None:
 
 
 def test_unknown_paths_and_methods(server: Server) -> None:
-    """404 and 405 have the one error shape."""
+    """404 and 405 have the common error body."""
     with server.client() as client:
         missing, wrong = client.get("/v2"), client.get("/v1/reformulate")
     assert (missing.status_code, missing.json()["error"].keys()) == (404, ERROR_KEYS)
@@ -165,7 +165,7 @@ def test_unknown_paths_and_methods(server: Server) -> None:
 
 
 def test_request_id(server: Server) -> None:
-    """A sane id of the caller's comes back, any other is replaced; time is always told."""
+    """A valid id of the client comes back, another id is replaced; the time is always sent."""
     with server.client() as client:
         kept = client.get("/healthz", headers={"x-request-id": "abc-1.2_3"})
         replaced = client.get("/v2", headers={"x-request-id": "bad id\t" + "x" * 200})
@@ -175,7 +175,7 @@ def test_request_id(server: Server) -> None:
 
 
 def test_health(server: Server) -> None:
-    """Alive, and ready with the model's name."""
+    """The process is alive, and ready with the name of the model."""
     with server.client() as client:
         assert client.get("/healthz").json() == {"status": "ok"}
         assert client.get("/readyz").json() == {"status": "ready", "model": "tiny-t5"}

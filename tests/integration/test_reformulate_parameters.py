@@ -20,7 +20,7 @@ SAMPLES: dict[str, Any] = {"strategy": "sample", "n": 2, "temperature": 2.0, "se
 
 @cache
 def base_answers(url: str, body: str) -> list[list[str]]:
-    """Likewise, asked for once."""
+    """Returns the same, cached."""
     return answers(url, **json.loads(body))
 
 
@@ -28,7 +28,7 @@ Event = tuple[str, Any]
 
 
 @pytest.mark.parametrize(
-    ("body", "least", "most"),
+    ("body", "minimum", "maximum"),
     [
         ({}, 1, 1),
         ({"strategy": "greedy"}, 1, 1),
@@ -39,31 +39,35 @@ Event = tuple[str, Any]
         ({"strategy": "beam", "n": 4}, 2, 4),
         ({"strategy": "diverse_beam", "n": 4}, 2, 4),
         ({"strategy": "sample", "n": 4, "seed": 1, "temperature": 1.5}, 2, 4),
-        # Of the 20 beams that there can be most differ in their capitals only.
+        # At most 20 beams are possible, and most differ in capitals only.
         ({"strategy": "beam", "n": 16, "max_tokens": 8}, 4, 16),
     ],
 )
-def test_every_strategy(server: Server, body: dict[str, Any], least: int, most: int) -> None:
-    """At most as many as were asked for, all different, with scores and ranks."""
+def test_every_strategy(server: Server, body: dict[str, Any], minimum: int, maximum: int) -> None:
+    """There are at most n distinct reformulations, with scores and ranks."""
     response = post(server, query=QUERIES[0], strict=True, **body)
     assert response.status_code == 200
     (result,) = response.json()["results"]
     queries = result["queries"]
-    assert least <= len(queries) <= most
+    assert minimum <= len(queries) <= maximum
     assert len({unicodedata.normalize("NFKC", query).casefold() for query in queries}) == len(
         queries
     )
-    assert [one["text"] for one in result["reformulations"]] == queries
-    assert [one["rank"] for one in result["reformulations"]] == list(range(1, len(queries) + 1))
-    assert all(one["score"] < 0 for one in result["reformulations"])
-    assert most == 1 or QUERIES[0] not in queries
+    assert [reformulation["text"] for reformulation in result["reformulations"]] == queries
+    assert [reformulation["rank"] for reformulation in result["reformulations"]] == list(
+        range(1, len(queries) + 1)
+    )
+    assert all(reformulation["score"] < 0 for reformulation in result["reformulations"])
+    assert maximum == 1 or QUERIES[0] not in queries
     # Those that were not chosen have cost something as well.
     usage = response.json()["usage"]
-    assert usage["completion_tokens"] >= sum(one["tokens"] for one in result["reformulations"])
+    assert usage["completion_tokens"] >= sum(
+        reformulation["tokens"] for reformulation in result["reformulations"]
+    )
 
 
 @pytest.mark.parametrize(
-    ("base", "given"),
+    ("base", "change"),
     [
         (PLAIN, {"max_tokens": 3}),
         (PLAIN, {"repetition_penalty": 5.0}),
@@ -87,14 +91,14 @@ def test_every_strategy(server: Server, body: dict[str, Any], least: int, most: 
     ],
 )
 def test_every_parameter_has_an_effect(
-    server: Server, base: dict[str, Any], given: dict[str, Any]
+    server: Server, base: dict[str, Any], change: dict[str, Any]
 ) -> None:
-    """None is accepted and ignored."""
-    assert base_answers(server.url, json.dumps(base)) != answers(server, **{**base, **given})
+    """No parameter is ignored."""
+    assert base_answers(server.url, json.dumps(base)) != answers(server, **{**base, **change})
 
 
 def test_auto(server: Server) -> None:
-    """Greedy for one, diverse beams for several, sampling for who asks for a temperature."""
+    """Auto is greedy for n = 1, diverse beams for more, and sampling with a temperature."""
     assert answers(server) == answers(server, strategy="greedy")
     assert answers(server, n=3) == answers(server, strategy="diverse_beam", n=3)
     sampled = answers(server, **{**SAMPLES, "strategy": "auto"})
@@ -102,7 +106,7 @@ def test_auto(server: Server) -> None:
 
 
 def test_seed(server: Server) -> None:
-    """The same seed gives the same, alone or among others; without one it is always another."""
+    """A seed gives the same samples in any batch; without a seed samples differ."""
     body = {**SAMPLES, "strict": True}
     first, *_ = answers(server, **body)
     again, *_ = answers(server, **body)
@@ -113,36 +117,36 @@ def test_seed(server: Server) -> None:
 
 
 def test_temperature_zero_is_greedy(server: Server) -> None:
-    """Sampling without chance."""
+    """Sampling at temperature 0 is greedy decoding."""
     sampled = answers(server, strategy="sample", temperature=0)
     assert sampled == answers(server, strategy="greedy")
 
 
 def test_include_original(server: Server) -> None:
-    """It comes first, beside the n."""
+    """The original comes first, in addition to the n."""
     response = post(server, queries=QUERIES, include_original=True, strict=True, **BEAMS)
     for query, result in zip(QUERIES, response.json()["results"], strict=True):
-        first, *others = result["reformulations"]
+        first, *generated = result["reformulations"]
         assert first == {"text": query, "score": None, "rank": 1, "tokens": 0, "source": "original"}
-        assert 1 <= len(others) <= 3
-        assert {one["source"] for one in others} == {"model"}
-        assert query not in [one["text"] for one in others]
+        assert 1 <= len(generated) <= 3
+        assert {reformulation["source"] for reformulation in generated} == {"model"}
+        assert query not in [reformulation["text"] for reformulation in generated]
         assert (result["fallback"], result["queries"][0]) == (False, query)
 
 
 def test_preserve(server: Server) -> None:
-    """Without it this model loses a number; with it the next best are taken."""
+    """This model loses a number without the constraint, and none with it."""
     query = "iPhone 13 vs iPhone 14 camera"
-    asked: dict[str, Any] = {"queries": [query], "strategy": "beam", "n": 4}
-    (plain,) = answers(server, **asked)
-    (kept,) = answers(server, preserve=["numbers", "quoted", "capitalised"], **asked)
+    request: dict[str, Any] = {"queries": [query], "strategy": "beam", "n": 4}
+    (plain,) = answers(server, **request)
+    (kept,) = answers(server, preserve=["numbers", "quoted", "capitalised"], **request)
     assert any("13" not in text for text in plain)
     assert kept != [query]
     assert all("13" in text and "14" in text and "iPhone" in text for text in kept)
 
 
 def test_min_difference(server: Server) -> None:
-    """All or nothing: what has not one word in common, which a mended query never has."""
+    """Without a text that differs in every word, the query falls back or fails."""
     body = {"task": "fix", "strategy": "greedy", "min_difference": 1.0}
     for result in post(server, queries=QUERIES, **body).json()["results"]:
         assert (result["fallback"], result["fallback_reason"]) == (True, "no_usable_output")
@@ -153,12 +157,12 @@ def test_min_difference(server: Server) -> None:
 
 
 def test_task(server: Server) -> None:
-    """The one that the model has can be named."""
+    """The task of the model can be named."""
     assert answers(server, task="paraphrase") == answers(server)
 
 
 def test_cache_changes_nothing_yet(server: Server) -> None:
-    """It may be asked for or not; nothing is cached so far."""
-    for wanted in (True, False):
-        (result,) = post(server, query=QUERIES[0], cache=wanted).json()["results"]
+    """The field is accepted; nothing is cached."""
+    for allowed in (True, False):
+        (result,) = post(server, query=QUERIES[0], cache=allowed).json()["results"]
         assert result["cached"] is False

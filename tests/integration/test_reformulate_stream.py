@@ -1,4 +1,4 @@
-"""Streams of POST /v1/reformulate over a real socket, also when something breaks."""
+"""Streams of POST /v1/reformulate over a real socket, with failures of worker and client."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from support.reformulate_client import (
     QUERIES,
     Event,
     assert_still_working,
+    concatenate_tokens,
     events_of,
-    named,
     post,
+    select_events,
     stream,
-    told,
 )
 from support.serving import Server, start, stop
 
 BEAMS: dict[str, Any] = {"strategy": "beam", "n": 3}
 GROUPS: dict[str, Any] = {"strategy": "diverse_beam", "n": 3}
 SAMPLES: dict[str, Any] = {"strategy": "sample", "n": 2, "temperature": 2.0, "seed": 1}
-ENDLESS: dict[str, Any] = {  # of a random token about none is </s>
+ENDLESS: dict[str, Any] = {  # almost no random token is </s>
     "strategy": "sample",
     "temperature": 100,
     "top_k": 0,
@@ -38,9 +38,11 @@ ENDLESS: dict[str, Any] = {  # of a random token about none is </s>
 
 
 def rounded(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """With scores that do not tell which other sequences were decoded beside."""
-    for one in (one for result in results for one in result["reformulations"]):
-        one["score"] = None if one["score"] is None else round(one["score"], 2)
+    """Rounds scores: they vary slightly with the other sequences in a batch."""
+    for reformulation in (r for result in results for r in result["reformulations"]):
+        reformulation["score"] = (
+            None if reformulation["score"] is None else round(reformulation["score"], 2)
+        )
     return results
 
 
@@ -55,7 +57,7 @@ def breakable() -> Iterator[Server]:
 
 @pytest.fixture
 def victim(breakable: Server) -> Server:
-    """It, ready."""
+    """The same service, ready."""
     breakable.wait_until_ready()
     return breakable
 
@@ -74,15 +76,15 @@ def victim(breakable: Server) -> Server:
     ],
 )
 def test_a_stream_s_results_are_the_answer_s(server: Server, body: dict[str, Any]) -> None:
-    """Tokens add up to the texts, results come in order, `done` has the rest: nothing is lost."""
+    """Tokens add up to the texts, results are ordered, and `done` has the remaining fields."""
     events = stream(server, **body)
     answer = post(server, **body).json()
-    results = named(events, "result")
-    texts = told(events)
+    results = select_events(events, "result")
+    texts = concatenate_tokens(events)
     for index, result in enumerate(results):
         if not result["fallback"]:
-            for one in result["reformulations"]:
-                assert texts.pop((index, one["rank"])) == one["text"]
+            for reformulation in result["reformulations"]:
+                assert texts.pop((index, reformulation["rank"])) == reformulation["text"]
     assert not texts
     assert rounded(results) == rounded(answer.pop("results"))
     name, done = events[-1]
@@ -91,35 +93,35 @@ def test_a_stream_s_results_are_the_answer_s(server: Server, body: dict[str, Any
     assert done["usage"] == answer["usage"]
     assert done["model"] == answer["model"]
     assert {name for name, _ in events} <= {"token", "result", "done"}
-    assert len(named(events, "done")) == 1
+    assert len(select_events(events, "done")) == 1
 
 
 def test_one_text_is_told_in_pieces(server: Server) -> None:
-    """Greedy decoding is told as it goes, not in one go."""
-    tokens = named(stream(server, query=QUERIES[2]), "token")
+    """Greedy decoding emits several tokens."""
+    tokens = select_events(stream(server, query=QUERIES[2]), "token")
     assert len(tokens) > 5
     assert all(token["text"] for token in tokens)
 
 
 def test_an_error_after_some_text_is_an_event(server: Server) -> None:
-    """A text that turns out to be a loop, strictly, ends the stream; else the original counts."""
+    """A text that becomes a loop ends the stream with an error if strict, else it falls back."""
     loop = {"query": QUERIES[0], "repetition_penalty": 0.1, "max_tokens": 20}
     events = stream(server, strict=True, **loop)
-    assert told(events)
+    assert concatenate_tokens(events)
     assert [name for name, _ in events if name != "token"] == ["error"]
     name, data = events[-1]
     assert name == "error"
     assert data["error"].keys() == ERROR_KEYS
     assert data["error"]["code"] == "no_usable_output"
     events = stream(server, **loop)
-    assert told(events)
-    (result,) = named(events, "result")
+    assert concatenate_tokens(events)
+    (result,) = select_events(events, "result")
     assert (result["queries"], result["fallback_reason"]) == ([QUERIES[0]], "no_usable_output")
     assert events[-1][0] == "done"
 
 
 def broken(server: Server, sign: signal.Signals, **body: object) -> list[Event]:
-    """A stream whose worker gets a signal after the first token."""
+    """Returns the events of a stream whose worker gets a signal after the first token."""
     with (
         server.client() as client,
         client.stream("POST", "/v1/reformulate", json={**body, "stream": True}) as response,
@@ -136,9 +138,9 @@ def broken(server: Server, sign: signal.Signals, **body: object) -> list[Event]:
 
 
 def test_a_worker_killed_mid_stream(victim: Server) -> None:
-    """What was begun falls back, what had not is decoded by the next worker."""
+    """Queries with progress fall back; the next worker decodes the others."""
     events = broken(victim, signal.SIGKILL, queries=[*QUERIES, "a"], **ENDLESS)
-    results = named(events, "result")
+    results = select_events(events, "result")
     assert [result["original"] for result in results] == [*QUERIES, "a"]
     reasons = [result["fallback_reason"] for result in results]
     assert "server_error" in reasons
@@ -150,35 +152,35 @@ def test_a_worker_killed_mid_stream(victim: Server) -> None:
 
 
 def test_a_worker_killed_mid_stream_strictly(victim: Server) -> None:
-    """An error ends the stream in place of `done`, and the next request is answered."""
+    """An error ends the stream instead of `done`, and the next request is answered."""
     events = broken(victim, signal.SIGKILL, queries=QUERIES, strict=True, **ENDLESS)
     name, data = events[-1]
     assert name == "error"
     assert data["error"].keys() == ERROR_KEYS
     assert data["error"]["type"] == "server_error"
-    assert not named(events, "done")
+    assert not select_events(events, "done")
     victim.wait_until_ready()
     assert_still_working(victim)
 
 
 @pytest.mark.parametrize("strict", [False, True])
 def test_a_deadline_mid_stream(victim: Server, strict: bool) -> None:  # noqa: FBT001
-    """A stream ends when its time is over, whatever the worker does."""
+    """A stream ends at its deadline, whatever the worker does."""
     body = {**ENDLESS, "timeout_ms": 2000, "strict": strict}
     events = broken(victim, signal.SIGSTOP, query=QUERIES[0], **body)
     name, data = events[-1]
     if strict:
         assert (name, data["error"]["code"]) == ("error", "deadline_exceeded")
     else:
-        (result,) = named(events, "result")
+        (result,) = select_events(events, "result")
         assert result["fallback_reason"] == "deadline_exceeded"
         assert name == "done"
-    assert told(events)
+    assert concatenate_tokens(events)
     assert_still_working(victim)
 
 
 def test_a_client_that_leaves_mid_stream_frees_the_worker(victim: Server) -> None:
-    """Fifteen times two endless sequences are cut short: the next request does not wait."""
+    """Thirty endless sequences are cancelled, and the next request does not wait."""
     (worker,) = victim.workers()
     texts = [f"question number {i}" for i in range(30)]
     with (
@@ -203,7 +205,7 @@ def test_a_client_that_leaves_mid_stream_frees_the_worker(victim: Server) -> Non
 
 
 def test_clients_that_leave_at_any_time_break_nothing(victim: Server) -> None:
-    """Before the first event, between two, in the middle of one: the service goes on."""
+    """A client can leave at any time, and the service continues."""
     for seconds in (0.001, 0.01, 0.05, 0.1, 0.2):
         with victim.client() as client, contextlib.suppress(httpx.TimeoutException):
             body = {"queries": QUERIES, **ENDLESS, "stream": True}

@@ -25,7 +25,7 @@ def post(server: Server, **body: object) -> httpx.Response:
 
 
 def answers(server: Server | str, **body: object) -> list[list[str]]:
-    """The queries that come of QUERIES."""
+    """Returns the reformulations of QUERIES."""
     url = server if isinstance(server, str) else server.url
     response = httpx.post(f"{url}/v1/reformulate", json={"queries": QUERIES, **body}, timeout=60)
     assert response.status_code == 200, response.text
@@ -33,7 +33,7 @@ def answers(server: Server | str, **body: object) -> list[list[str]]:
 
 
 def events_of(response: httpx.Response) -> Iterator[Event]:
-    """Server-sent events, each as soon as it is whole."""
+    """Yields server-sent events, each as soon as it is complete."""
     data = b""
     for part in response.iter_raw():
         data += part
@@ -45,7 +45,7 @@ def events_of(response: httpx.Response) -> Iterator[Event]:
 
 
 def stream(server: Server, **body: object) -> list[Event]:
-    """All events of a stream that begins as it should."""
+    """Returns all events of a stream."""
     with (
         server.client() as client,
         client.stream("POST", "/v1/reformulate", json={**body, "stream": True}) as response,
@@ -55,19 +55,19 @@ def stream(server: Server, **body: object) -> list[Event]:
         return list(events_of(response))
 
 
-def told(events: list[Event]) -> dict[tuple[int, int], str]:
-    """The concatenated text of each query's ranks."""
+def concatenate_tokens(events: list[Event]) -> dict[tuple[int, int], str]:
+    """Concatenates the text of tokens, by query index and rank."""
     texts: dict[tuple[int, int], str] = {}
     for name, data in events:
         if name == "token":
             assert data.keys() == {"query_index", "rank", "text"}
-            place = data["query_index"], data["rank"]
-            texts[place] = texts.get(place, "") + data["text"]
+            key = data["query_index"], data["rank"]
+            texts[key] = texts.get(key, "") + data["text"]
     return texts
 
 
-def named(events: list[Event], name: str) -> list[Any]:
-    return [data for other, data in events if other == name]
+def select_events(events: list[Event], name: str) -> list[Any]:
+    return [data for event_name, data in events if event_name == name]
 
 
 def assert_still_working(server: Server) -> None:

@@ -1,4 +1,4 @@
-"""What /v1/completions takes, and how sequences become choices."""
+"""The fields of /v1/completions, and the choices of its answers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def read(**body: object) -> CompletionRequest:
     ],
 )
 def test_prompts(prompt: object, prompts: list[object]) -> None:
-    """OpenAI's four forms: one text or several, one list of token ids or several."""
+    """A prompt has one of four forms: a text, texts, a list of token ids, or several such lists."""
     assert read(prompt=prompt).prompts == prompts
 
 
@@ -83,7 +83,7 @@ def test_prompts(prompt: object, prompts: list[object]) -> None:
     ],
 )
 def test_refusals_name_the_field(body: dict[str, object], param: str | None, message: str) -> None:
-    """Each fault is said with the path to its field, and no number is too wide for the worker."""
+    """Each error names the path of its field, and no number is too large for the worker."""
     with pytest.raises(InvalidRequest, match=message) as raised:
         read(**body)
     assert raised.value.param == param
@@ -98,13 +98,13 @@ def test_numbers_that_are_none(name: str, raw: str) -> None:
 
 
 def test_null_is_absent() -> None:
-    """Clients send null for what they do not mean."""
+    """Clients send null for fields that they do not set."""
     names = set(CompletionRequest.model_fields) - {"model", "prompt"}
     assert read(**dict.fromkeys(names)) == read()
 
 
 def test_defaults_are_openai_s() -> None:
-    """Sampling at temperature 1, 16 tokens, whatever the model's own defaults are."""
+    """OpenAI's defaults apply, not the model's: sampling at temperature 1, 16 tokens."""
     config = read().config(128)
     assert (config.max_tokens, config.do_sample, config.temperature) == (16, True, 1.0)
     assert (config.top_k, config.top_p, config.seed, config.top_logprobs) == (0, 1.0, None, None)
@@ -124,25 +124,25 @@ def test_defaults_are_openai_s() -> None:
     ],
 )
 def test_config(body: dict[str, object], expected: dict[str, Any]) -> None:
-    """What is asked for is what is decoded; more tokens than the model gives are cut."""
+    """Fields become decoding parameters; more tokens than the model's limit are lowered."""
     config = read(**body).config(128)
     assert {name: getattr(config, name) for name in expected} == expected
 
 
 def test_top_p_of_nothing_is_the_most_probable() -> None:
-    """OpenAI takes 0; transformers does not."""
+    """OpenAI accepts 0; transformers does not."""
     assert 0 < read(top_p=0).config(128).top_p < 1e-6
 
 
-@pytest.mark.parametrize("given", [{"temperature": 0.5}, {"top_p": 0.5}, {"top_k": 5}])
-def test_beams_are_not_sampled(given: dict[str, object]) -> None:
-    """None of both is ignored."""
+@pytest.mark.parametrize("sampling", [{"temperature": 0.5}, {"top_p": 0.5}, {"top_k": 5}])
+def test_beams_are_not_sampled(sampling: dict[str, object]) -> None:
+    """Beam search and sampling exclude each other."""
     with pytest.raises(InvalidRequest, match="beam search does not sample"):
-        read(num_beams=2, **given).config(128)
+        read(num_beams=2, **sampling).config(128)
 
 
 def test_best_of_gives_the_best() -> None:
-    """The n of highest score, best first; indices go on from those of the prompts before."""
+    """The n best are returned in order; indices continue over the prompts."""
     generated = answer(Generate(1, read().config(9), text="a"), "worse", "bad", "worst")
     generated.outputs[1] = replace(generated.outputs[1], score=-0.1)
     body = read(n=2, best_of=3)
@@ -151,7 +151,7 @@ def test_best_of_gives_the_best() -> None:
 
 
 def test_logprobs_go_on_where_the_text_does() -> None:
-    """Offsets count characters, through the echo and from part to part; tokens can come late."""
+    """Offsets count characters over the echo and all parts, also of tokens that arrive late."""
     builder = ChoiceBuilder(0, 1)
     echo = builder.echo_prompt(["h\u00e4", " b"]).logprobs
     assert echo is not None

@@ -1,4 +1,4 @@
-"""Files of queries: what a line may be, and what is written for it."""
+"""Files of queries: the formats of lines and results."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RESULT = QueryResult(
 
 
 @pytest.mark.parametrize(
-    ("line_format", "given", "expected"),
+    ("line_format", "line", "expected"),
     [
         ("text", "a b\n", Query("1", "a b")),
         ("text", "a\tb\r\n", Query("1", "a\tb")),
@@ -36,13 +36,13 @@ RESULT = QueryResult(
         ("jsonl", '{"text": "a"}', Query("1", "a")),
     ],
 )
-def test_a_line_is_a_query(line_format: lines.LineFormat, given: str, expected: Query) -> None:
-    """With its own id, or its number."""
-    assert list(lines.read_queries([given], line_format)) == [expected]
+def test_a_line_is_a_query(line_format: lines.LineFormat, line: str, expected: Query) -> None:
+    """A query has its own id or the number of its line."""
+    assert list(lines.read_queries([line], line_format)) == [expected]
 
 
 @pytest.mark.parametrize(
-    ("line_format", "given"),
+    ("line_format", "line"),
     [
         ("tsv", "1\ta\tb"),
         ("jsonl", "how do i"),
@@ -52,11 +52,11 @@ def test_a_line_is_a_query(line_format: lines.LineFormat, given: str, expected: 
         ("jsonl", "[1]"),
     ],
 )
-def test_another_line_is_named(line_format: lines.LineFormat, given: str) -> None:
-    """The second is wrong."""
+def test_another_line_is_named(line_format: lines.LineFormat, line: str) -> None:
+    """The error names the number of the invalid line."""
     good = {"tsv": "a", "jsonl": '"a"'}
     with pytest.raises(InvalidRequest, match=r"^line 2: "):
-        list(lines.read_queries([good[line_format], given], line_format))
+        list(lines.read_queries([good[line_format], line], line_format))
 
 
 def test_text_is_a_line_each() -> None:
@@ -69,13 +69,13 @@ def test_tsv_has_id_rank_text_and_score() -> None:
 
 
 def test_an_original_can_not_break_a_line() -> None:
-    """It has no score, and no tab of its own."""
+    """The original has no score, and its tabs become spaces."""
     result = QueryResult("a\tb", [original_candidate("a\tb")], "queue_full")
     assert lines.format_result(Query("7", "a\tb"), result, "tsv") == "7\t1\ta b\t\n"
 
 
 def test_json_is_what_the_service_sends() -> None:
-    """An element of `results`."""
+    """A line is an element of `results`."""
     body = json.loads(lines.format_result(Query("7", "ein Weg"), RESULT, "jsonl"))
     assert body["id"] == "7"
     assert body["queries"] == ["der Weg", "ein Pfad"]

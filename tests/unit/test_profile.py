@@ -12,14 +12,14 @@ from t5serve.reformulation.profile import Profile
 
 
 def test_unknown_task_names_the_known_ones() -> None:
-    """The error tells what the model can do."""
+    """The error lists the tasks of the model."""
     with pytest.raises(InvalidRequest, match="paraphrase, fix") as raised:
         Profile.of(MODEL, None).task("translate")
     assert raised.value.param == "task"
 
 
 def test_recipe_overrules_the_file() -> None:
-    """The recipe that named a model says how to use it, whatever its file says."""
+    """The recipe takes precedence over the metadata of the file."""
     recipe = Recipe(
         name="x",
         description="",
@@ -35,7 +35,7 @@ def test_recipe_overrules_the_file() -> None:
 
 
 def test_file_without_our_keys_has_one_plain_task() -> None:
-    """A GGUF file by another converter is served without a prefix."""
+    """A GGUF file of another converter is served without a prefix."""
     bare = Profile.of(type(MODEL)("x", "", 10, 512, 128, {}), None)
     assert bare.prefixes == {"reformulate": ""}
     assert bare.generation.max_tokens == 64

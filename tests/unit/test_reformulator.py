@@ -20,7 +20,7 @@ from t5serve.reformulation.text import clean
 
 
 def test_several_queries_in_order() -> None:
-    """Results stand in the order of the queries, each with its score per token."""
+    """Results have the order of the queries, and scores per token."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
         task = start_reformulation(engine, "one", "two")
@@ -35,7 +35,7 @@ def test_several_queries_in_order() -> None:
 
 
 def test_prefix_of_the_task() -> None:
-    """The model sees the task's prefix before the query; the default task is the first."""
+    """The model reads the prefix of the task before the query; the first task is the default."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
         for options in (Options(), Options(task="fix")):
@@ -51,7 +51,7 @@ def test_prefix_of_the_task() -> None:
 
 @pytest.mark.parametrize("text", ["", "   ", "\n"])
 def test_empty_output_falls_back(text: str) -> None:
-    """A model that says nothing leaves the query as it is, and says so."""
+    """An empty output falls back to the query, with the reason."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
         task = start_reformulation(engine, "query")
@@ -66,7 +66,7 @@ def test_empty_output_falls_back(text: str) -> None:
 
 
 def test_strict_empty_output_is_an_error() -> None:
-    """With `strict` the caller learns that there is no reformulation."""
+    """With `strict`, an empty output is an error."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
         task = start_reformulation(engine, "query", options=Options(strict=True))
@@ -78,7 +78,7 @@ def test_strict_empty_output_is_an_error() -> None:
 
 
 def test_deadline_falls_back() -> None:
-    """A query that is not done in time comes back as it was."""
+    """A query that passes its deadline falls back."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
         del pool
@@ -89,7 +89,7 @@ def test_deadline_falls_back() -> None:
 
 
 def test_strict_deadline_is_an_error() -> None:
-    """With `strict` a passed deadline is the caller's to handle."""
+    """With `strict`, a passed deadline is an error."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
         del pool
@@ -100,7 +100,7 @@ def test_strict_deadline_is_an_error() -> None:
 
 
 def test_full_queue_falls_back_for_those_that_found_no_room() -> None:
-    """Of many queries those that fit are reformulated, the others come back as they were."""
+    """Queries that fit into the queue are reformulated; the others fall back."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
         task = start_reformulation(engine, "a", "b", "c")
@@ -114,7 +114,7 @@ def test_full_queue_falls_back_for_those_that_found_no_room() -> None:
 
 
 def test_not_ready_falls_back() -> None:
-    """While no worker is ready searches go on with the original query."""
+    """Queries fall back while no worker is ready."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
         del pool
@@ -126,7 +126,7 @@ def test_not_ready_falls_back() -> None:
 
 
 def test_too_long_is_an_error_that_names_the_query() -> None:
-    """An input that can't be taken is never silently replaced by a fallback."""
+    """A refused input is an error that names the query, never a fallback."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
         task = start_reformulation(engine, "short", "long")
@@ -142,7 +142,7 @@ def test_too_long_is_an_error_that_names_the_query() -> None:
 
 
 def test_failed_request_cancels_its_other_queries() -> None:
-    """The queries beside one that failed are not decoded for nobody."""
+    """After an error the other queries of the request are not decoded."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
         task = start_reformulation(engine, "bad", "other")
@@ -156,5 +156,5 @@ def test_failed_request_cancels_its_other_queries() -> None:
 
 
 def test_clean() -> None:
-    """Blanks are single and inside."""
+    """Blanks are collapsed and stripped."""
     assert clean("  what \n is\tthis ") == "what is this"

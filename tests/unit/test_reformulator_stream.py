@@ -28,7 +28,7 @@ from t5serve.reformulation.reformulator import (
 
 
 class Listener:
-    """Whoever reads a stream: what came so far, and how it ended."""
+    """Collects the events of a stream."""
 
     def __init__(self, engine: Engine, *queries: str, options: Options | None = None) -> None:
         self.events: list[Event] = []
@@ -44,26 +44,26 @@ class Listener:
 
     @property
     def results(self) -> dict[int, QueryResult]:
-        """By the place of the query."""
+        """The results, by the index of the query."""
         finished = [event for event in self.events if isinstance(event, Finished)]
         return {event.query_index: event.result for event in finished}
 
     def text(self, query: int = 0, rank: int = 1) -> str:
-        """All pieces of one reformulation together."""
+        """Returns the concatenated text of one reformulation."""
         return "".join(
             piece.text for piece in self.pieces if (piece.query_index, piece.rank) == (query, rank)
         )
 
 
-async def tell(process: FakeProcess, place: int, *texts: str) -> None:
-    """Plays a worker that has decoded some more of a job, several times."""
+async def report_progress(process: FakeProcess, position: int, *texts: str) -> None:
+    """Plays a worker that reports progress of a job."""
     for text in texts:
-        process.reply(Progress(process.inbox[place].job, 0, text))
+        process.reply(Progress(process.inbox[position].job, 0, text))
     await settle()
 
 
 def test_one_candidate_is_told_while_it_is_decoded() -> None:
-    """Pieces come at once, cleaned, and together are the text in the end."""
+    """Text is emitted at once and cleaned; the pieces add up to the final text."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
         listener = Listener(engine, "query")
@@ -71,7 +71,7 @@ def test_one_candidate_is_told_while_it_is_decoded() -> None:
         (message,) = pool.newest.inbox
         assert isinstance(message, Generate)
         assert message.stream
-        for part, told in (
+        for part, emitted in (
             ("  how", "how"),
             (" ", "how"),
             ("to ", "how to"),
@@ -79,29 +79,29 @@ def test_one_candidate_is_told_while_it_is_decoded() -> None:
             ("k rice", "how to cook rice"),
             ("  ", "how to cook rice"),
         ):
-            await tell(pool.newest, 0, part)
-            assert listener.text() == told
+            await report_progress(pool.newest, 0, part)
+            assert listener.text() == emitted
         assert not listener.results
         pool.newest.reply(answer(message, "  how to \n\tcook rice  "))
         await listener.task
-        (one,) = listener.results[0].reformulations
-        assert one.text == listener.text() == "how to cook rice"
+        (reformulation,) = listener.results[0].reformulations
+        assert reformulation.text == listener.text() == "how to cook rice"
         assert isinstance(listener.events[-1], Finished)
 
     with_engine(test)
 
 
 def test_a_stream_s_results_are_those_of_a_request() -> None:
-    """What is streamed differs from what is not in nothing but the pieces."""
+    """The results of a stream equal the results of a request."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
         options = Options(n=2, strategy="sample", include_original=True)
         plain = start_reformulation(engine, "a", "b", options=options)
         await reply_to_all(pool, "one", "two")
         listener = Listener(engine, "a", "b", options=options)
-        for place in (2, 3):
+        for position in (2, 3):
             await settle()
-            pool.newest.reply(answer(pool.newest.inbox[place], "one", "two"))
+            pool.newest.reply(answer(pool.newest.inbox[position], "one", "two"))
         await listener.task
         for result, expected in zip(
             (listener.results[0], listener.results[1]), await plain, strict=True
@@ -125,7 +125,7 @@ def test_a_stream_s_results_are_those_of_a_request() -> None:
     ],
 )
 def test_what_may_be_dropped_is_told_once_it_is_chosen(options: Options) -> None:
-    """With several candidates, or filters, nothing is told that may not count in the end."""
+    """With several candidates or constraints, text is emitted after the selection."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
         listener = Listener(engine, "query", options=options)
@@ -133,27 +133,30 @@ def test_what_may_be_dropped_is_told_once_it_is_chosen(options: Options) -> None
         (message,) = pool.newest.inbox
         assert isinstance(message, Generate)
         assert not message.stream
-        await tell(pool.newest, 0, "too", " early")
+        await report_progress(pool.newest, 0, "too", " early")
         assert not listener.events
         pool.newest.reply(answer(message, "", "one", "ONE", "two"))
         await listener.task
-        told = [(piece.rank, piece.text) for piece in listener.pieces]
-        assert told == [(one.rank, one.text) for one in listener.results[0].reformulations]
+        emitted = [(piece.rank, piece.text) for piece in listener.pieces]
+        assert emitted == [
+            (reformulation.rank, reformulation.text)
+            for reformulation in listener.results[0].reformulations
+        ]
         expected = ["query"] * options.include_original + ["one", "two"][: options.n]
-        assert [text for _, text in told] == expected
+        assert [text for _, text in emitted] == expected
 
     with_engine(test)
 
 
 def test_queries_are_told_side_by_side() -> None:
-    """Pieces and results carry their query's place, and come as they come."""
+    """Pieces and results carry the index of their query, and come in any order."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
         listener = Listener(engine, "a", "b")
         await settle()
-        await tell(pool.newest, 1, "B1")
-        await tell(pool.newest, 0, "A1")
-        await tell(pool.newest, 1, " B2")
+        await report_progress(pool.newest, 1, "B1")
+        await report_progress(pool.newest, 0, "A1")
+        await report_progress(pool.newest, 1, " B2")
         assert listener.events == [
             TextDelta(1, 1, "B1"),
             TextDelta(0, 1, "A1"),
@@ -170,15 +173,15 @@ def test_queries_are_told_side_by_side() -> None:
 
 
 def test_a_stream_that_ends_in_nothing_says_so() -> None:
-    """A loop that was told as it was decoded is no reformulation: the result is what counts."""
+    """A stream that ends in a loop falls back, or fails if strict."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
         for options in (Options(), Options(strict=True)):
             listener = Listener(engine, "query", options=options)
             await settle()
-            place = len(pool.newest.inbox) - 1
-            await tell(pool.newest, place, "no", " no", " no")
-            pool.newest.reply(answer(pool.newest.inbox[place], "no no no"))
+            position = len(pool.newest.inbox) - 1
+            await report_progress(pool.newest, position, "no", " no", " no")
+            pool.newest.reply(answer(pool.newest.inbox[position], "no no no"))
             if options.strict:
                 with pytest.raises(NoUsableOutput):
                     await listener.task
@@ -191,7 +194,7 @@ def test_a_stream_that_ends_in_nothing_says_so() -> None:
 
 
 def test_a_stream_s_deadline() -> None:
-    """It falls back like any request, or fails if strict, after what was told before."""
+    """After some text, a passed deadline is a fallback, or an error if strict."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
         for options in (Options(timeout_ms=50), Options(timeout_ms=50, strict=True)):
@@ -213,7 +216,7 @@ def test_a_stream_s_deadline() -> None:
 
 
 def test_a_stream_of_what_can_not_be() -> None:
-    """A fault of the request comes before any event; one of a query names it."""
+    """An invalid request fails before any event; an invalid query is named."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
         for options in (Options(task="sing"), Options(n=2, strategy="greedy")):
@@ -222,7 +225,7 @@ def test_a_stream_of_what_can_not_be() -> None:
         assert not pool.newest.inbox
         listener = Listener(engine, "short", "long")
         await settle()
-        await tell(pool.newest, 0, "SHO")
+        await report_progress(pool.newest, 0, "SHO")
         pool.newest.reply(Refused(pool.newest.inbox[1].job, "too many", too_long=True))
         with pytest.raises(ContextLengthExceeded) as raised:
             await listener.task
@@ -234,14 +237,14 @@ def test_a_stream_of_what_can_not_be() -> None:
 
 
 def test_a_worker_that_dies_before_it_told_anything_is_not_noticed() -> None:
-    """A job of which nothing was told is begun again by the next worker."""
+    """A job without progress is retried by the next worker."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
         listener = Listener(engine, "query")
         await settle()
         pool.newest.die()
         await settle()
-        await tell(pool.newest, 0, "QUE", "RY")
+        await report_progress(pool.newest, 0, "QUE", "RY")
         pool.newest.reply(answer(pool.newest.inbox[0]))
         await listener.task
         assert listener.text() == "QUERY"
@@ -252,12 +255,12 @@ def test_a_worker_that_dies_before_it_told_anything_is_not_noticed() -> None:
 
 @pytest.mark.parametrize("strict", [False, True])
 def test_a_worker_that_dies_mid_stream(strict: bool) -> None:  # noqa: FBT001
-    """What was told can't be taken back: no retry, but the original, or the error if strict."""
+    """A job with progress is not retried: it falls back, or fails if strict."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
         listener = Listener(engine, "query", options=Options(strict=strict))
         await settle()
-        await tell(pool.newest, 0, "beg")
+        await report_progress(pool.newest, 0, "beg")
         pool.newest.die()
         if strict:
             with pytest.raises(ServerFault):
@@ -276,12 +279,12 @@ def test_a_worker_that_dies_mid_stream(strict: bool) -> None:  # noqa: FBT001
 
 
 def test_only_streamed_jobs_are_lost_with_a_worker() -> None:
-    """Of two queries the one that was told falls back, the other is decoded again."""
+    """Of two queries, the one with progress falls back and the other is decoded again."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
         listener = Listener(engine, "told", "untold")
         await settle()
-        await tell(pool.newest, 0, "TO")
+        await report_progress(pool.newest, 0, "TO")
         pool.newest.die()
         await settle()
         (message,) = pool.newest.inbox
@@ -295,20 +298,20 @@ def test_only_streamed_jobs_are_lost_with_a_worker() -> None:
 
 @pytest.mark.parametrize("leave", ["closes", "is cancelled"])
 def test_leaving_a_stream_cancels_its_jobs(leave: str) -> None:
-    """Who stops listening stops the worker; jobs that wait never reach it."""
+    """Closing or cancelling a stream cancels its jobs; waiting jobs never reach the worker."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
         if leave == "closes":
             events = Reformulator(engine, PROFILE).stream(["a", "b", "c"], Options())
             first = asyncio.ensure_future(anext(events))
             await settle()
-            await tell(pool.newest, 0, "A")
+            await report_progress(pool.newest, 0, "A")
             assert await first == TextDelta(0, 1, "A")
             await events.aclose()  # type: ignore[attr-defined]  # an async generator has it
         else:
             listener = Listener(engine, "a", "b", "c")
             await settle()
-            await tell(pool.newest, 0, "A")
+            await report_progress(pool.newest, 0, "A")
             listener.task.cancel()
         await settle()
         running = [message.job for message in pool.newest.inbox]
