@@ -1,4 +1,4 @@
-"""Ends with status 0 if the service in this container is ready, and with 1 if not."""
+"""Exits with status 0 if the service in this container is ready, else with 1."""
 
 import os
 import sys

@@ -20,7 +20,7 @@ from t5eval.errors import EvaluationError
 from t5eval.messages import Answer, Request
 from t5gguf.config import PREFIXES
 from t5gguf.recipe import Generation
-from t5serve.reformulation.candidates import select
+from t5serve.reformulation.candidates import select_candidates
 from t5serve.reformulation.options import Options, decoding_of
 from t5serve.reformulation.profile import Profile
 
@@ -79,7 +79,7 @@ def _split_batches(requests: Sequence[Request]) -> Iterator[tuple[Options, list[
 
 
 def _select_answer(query: str, outputs: Sequence[Output], options: Options) -> Answer:
-    chosen = select(query, outputs, options) if outputs else []
+    chosen = select_candidates(query, outputs, options) if outputs else []
     if all(candidate.source == "original" for candidate in chosen):
         return Answer([query], fell_back=True)
     return Answer([candidate.text for candidate in chosen])

@@ -92,7 +92,9 @@ def build_requests(plan: Plan, *, several_models: bool) -> Batches:
 
 def _is_greedy(options: Options) -> bool:
     """Returns whether the answer is the greedy one, which then is not requested again."""
-    return options.strategy == "greedy" and not options.drops and {*options.parameters} <= {"seed"}
+    return (
+        options.strategy == "greedy" and not options.can_drop and {*options.parameters} <= {"seed"}
+    )
 
 
 def compute_figures(

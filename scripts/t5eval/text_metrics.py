@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
 
-from t5serve.reformulation.preserve import Kind, keeps
+from t5serve.reformulation.preserve import ConstraintType, preserves
 from t5serve.reformulation.text import clean, fold, plain_words
 
 Figures = dict[str, float | None]
@@ -79,12 +79,14 @@ def distinct(texts: Iterable[str], size: int) -> float | None:
     return len(set(ngrams)) / len(ngrams) if ngrams else None
 
 
-def preserved_share(sources: Sequence[str], outputs: Sequence[str], kind: Kind) -> float | None:
+def preserved_share(
+    sources: Sequence[str], outputs: Sequence[str], kind: ConstraintType
+) -> float | None:
     """Returns the share of outputs that keep all words of a kind, where the source has any."""
     return mean(
-        keeps(source, output, {kind})
+        preserves(source, output, {kind})
         for source, output in zip(sources, outputs, strict=True)
-        if not keeps(source, "", {kind})
+        if not preserves(source, "", {kind})
     )
 
 

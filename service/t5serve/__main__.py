@@ -1,4 +1,4 @@
-"""Command line: `t5serve serve`, `reformulate`, `models` and `doctor`."""
+"""The command line: `t5serve serve`, `reformulate`, `models` and `doctor`."""
 
 from __future__ import annotations
 
@@ -18,14 +18,17 @@ from t5serve.settings import Settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; one line on standard error and status 1 when it fails."""
-    options = _parser().parse_args(arguments)
+    """Runs a command and returns its exit status.
+
+    A command that fails writes one line to standard error and returns 1.
+    """
+    options = _build_parser().parse_args(arguments)
     try:
         return _run(options)
     except (StartupError, RequestError) as error:
         print(f"t5serve: {error}", file=sys.stderr)
         return 1
-    except BrokenPipeError:  # of `| head`
+    except BrokenPipeError:  # the reader of standard output left, like `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
@@ -35,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     if options.command == "models":
         return models.run(options)
-    settings = _settings(options)
+    settings = _read_settings(options)
     if options.command == "reformulate":
         return asyncio.run(reformulate.run(settings, options))
     if options.command == "doctor":
@@ -44,37 +47,38 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _settings(options: argparse.Namespace) -> Settings:
-    given = {name: getattr(options, name, None) for name in ("host", "port", "model")}
+def _read_settings(options: argparse.Namespace) -> Settings:
+    """Reads the settings; options of the command line override the environment."""
+    overrides = {name: getattr(options, name, None) for name in ("host", "port", "model")}
     try:
-        return Settings(**{name: value for name, value in given.items() if value is not None})
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
         faults = "; ".join(
-            f"{_variable(fault['loc'])}{fault['msg'].removeprefix('Value error, ')}"
+            f"{_variable_prefix(fault['loc'])}{fault['msg'].removeprefix('Value error, ')}"
             for fault in error.errors()
         )
         raise StartupError(faults) from None
 
 
-def _variable(location: tuple[int | str, ...]) -> str:
-    """The variable at fault; nothing where several are."""
+def _variable_prefix(location: tuple[int | str, ...]) -> str:
+    """Returns the prefix of a message with the variable at fault; "" if several are at fault."""
     return f"T5SERVE_{'_'.join(map(str, location)).upper()}: " if location else ""
 
 
-def _parser() -> argparse.ArgumentParser:
+def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="t5serve", description="Serve T5 models as GGUF.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("serve", help="serve over HTTP")
-    command.add_argument("--host", help="address to listen at (T5SERVE_HOST)")
-    command.add_argument("--port", type=int, help="port to listen at (T5SERVE_PORT)")
+    command.add_argument("--host", help="address to listen on (T5SERVE_HOST)")
+    command.add_argument("--port", type=int, help="port to listen on (T5SERVE_PORT)")
     _add_model(command)
     command = commands.add_parser("reformulate", help="reformulate queries in the terminal")
     _add_model(command)
     reformulate.add_arguments(command)
-    command = commands.add_parser("models", help="list the recipes, and what is here of them")
+    command = commands.add_parser("models", help="list the recipes and the model files that exist")
     models.add_arguments(command)
-    command = commands.add_parser("doctor", help="check machine, build and model; what to change")
+    command = commands.add_parser("doctor", help="check machine, build and model; advise changes")
     _add_model(command)
     doctor.add_arguments(command)
     return parser

@@ -1,4 +1,4 @@
-"""What can go wrong, and how the service answers it.
+"""The errors of the service, and the responses to them.
 
 T5ServeError
 ├── StartupError               the service can't start; one line for the operator
@@ -30,7 +30,7 @@ from t5engine import errors as engine
 
 
 class T5ServeError(Exception):
-    """Anything that this service raises on purpose."""
+    """The base class of the errors that the service raises."""
 
 
 class StartupError(T5ServeError):
@@ -38,7 +38,12 @@ class StartupError(T5ServeError):
 
 
 class RequestError(T5ServeError):
-    """A request that gets no answer, or a fallback; `param` names the field at fault."""
+    """A request that can't be answered.
+
+    Args:
+        message: what went wrong, in one sentence.
+        param: the request field at fault.
+    """
 
     def __init__(self, message: str, *, param: str | None = None) -> None:
         super().__init__(message)
@@ -47,15 +52,15 @@ class RequestError(T5ServeError):
 
 
 class InvalidRequest(RequestError):
-    """The body is not what the contract says."""
+    """The body violates the contract."""
 
 
 class ContextLengthExceeded(InvalidRequest):
-    """The input has more tokens than the service takes."""
+    """The input has more tokens than the service allows."""
 
 
 class InputQuarantined(InvalidRequest):
-    """This input ended a worker process twice."""
+    """The input ended a worker process twice."""
 
 
 class Unauthorized(RequestError):
@@ -63,7 +68,7 @@ class Unauthorized(RequestError):
 
 
 class RequestTooLarge(RequestError):
-    """The body has more bytes than the service takes."""
+    """The body has more bytes than the service allows."""
 
 
 class RouteNotFound(RequestError):
@@ -75,7 +80,7 @@ class ModelNotFound(RequestError):
 
 
 class MethodNotAllowed(RequestError):
-    """The path exists, the method does not."""
+    """The path does not support the method."""
 
 
 class QueueFull(RequestError):
@@ -87,19 +92,19 @@ class NotReady(RequestError):
 
 
 class DeadlineExceeded(RequestError):
-    """The request's time is over."""
+    """The deadline of the request has passed."""
 
 
 class ServerFault(RequestError):
-    """A fault of the service; the client learns the message and nothing else."""
+    """A fault of the service; the client receives the message only."""
 
 
 class NoUsableOutput(ServerFault):
-    """The model gave no text."""
+    """The model produced no usable text."""
 
 
 class ErrorResponse(NamedTuple):
-    """How an error class is answered."""
+    """The response to an error class."""
 
     status: int
     type: str
@@ -123,7 +128,7 @@ ERROR_RESPONSES: dict[type[RequestError], ErrorResponse] = {
     MethodNotAllowed: ErrorResponse(405, "not_found_error", "method_not_allowed"),
     QueueFull: ErrorResponse(429, "rate_limit_error", "queue_full", RETRY),
     NotReady: ErrorResponse(503, "server_error", "not_ready", RETRY),
-    # OpenAI's client asks again at any 5xx: after a deadline that only adds to the load.
+    # OpenAI's client retries after any 5xx; after a deadline a retry only adds to the load.
     DeadlineExceeded: ErrorResponse(
         504, "timeout_error", "deadline_exceeded", {"x-should-retry": "false"}
     ),
@@ -146,15 +151,15 @@ def request_error(error: engine.JobError, *, param: str | None = None) -> Reques
     """Translates an error of the engine.
 
     Args:
-        error: what the engine raised.
-        param: the request's field that holds the job's input; only a refused input is its fault.
+        error: the error that the engine raised.
+        param: the request field that holds the input; used only if the input is refused.
     """
     is_refusal = isinstance(error, engine.InvalidInput)
     return REQUEST_ERRORS[type(error)](str(error), param=param if is_refusal else None)
 
 
 def error_body(error: RequestError) -> dict[str, dict[str, str | None]]:
-    """The contract's one error shape."""
+    """Builds the body of an error response."""
     response = ERROR_RESPONSES[type(error)]
     return {
         "error": {

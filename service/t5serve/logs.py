@@ -1,4 +1,4 @@
-"""Logging: one line an event, for people or for machines, whoever of us or uvicorn writes it."""
+"""Logging: one line per event, for people or for machines, from t5serve and from uvicorn."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ LogFormat = Literal["console", "json"]
 
 
 def configure(level: str, log_format: LogFormat) -> None:
-    """Sends what the standard library's loggers say to standard error, through structlog.
+    """Formats the records of the standard library's loggers with structlog, to standard error.
 
-    Fields come from `extra`, and from the request that is being answered.
+    A line has the fields of the record's `extra` and of the current request.
     """
     renderers: dict[LogFormat, list[Processor]] = {
         "console": [
@@ -36,7 +36,7 @@ def configure(level: str, log_format: LogFormat) -> None:
             structlog.stdlib.add_log_level,
             structlog.stdlib.add_logger_name,
             structlog.stdlib.ExtraAdder(),
-            _without_colours,
+            _drop_coloured_message,
             structlog.contextvars.merge_contextvars,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
         ],
@@ -50,15 +50,15 @@ def configure(level: str, log_format: LogFormat) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 
 
-def _without_colours(_logger: object, _name: str, event: EventDict) -> EventDict:
-    """Without uvicorn's second, coloured text."""
+def _drop_coloured_message(_logger: object, _name: str, event: EventDict) -> EventDict:
+    """Removes the coloured copy of the message that uvicorn adds."""
     event.pop("color_message", None)
     return event
 
 
 @dataclass
-class Phases:
-    """Where the time of a request went: its inputs, and milliseconds summed over them."""
+class RequestStats:
+    """The inputs, tokens and durations of one request, each summed over its inputs."""
 
     inputs: int = 0
     prompt_tokens: int = 0
@@ -70,34 +70,34 @@ class Phases:
     encode_ms: float = 0.0
     decode_ms: float = 0.0
 
-    def fields(self) -> dict[str, float]:
-        """What a log line says of it: nothing where nothing was decoded."""
+    def log_fields(self) -> dict[str, float]:
+        """Returns the fields of the log line; none if nothing was decoded."""
         if not self.inputs:
             return {}
         return {name: round(value, 2) for name, value in vars(self).items()}
 
 
-_current: ContextVar[Phases] = ContextVar("phases")
+_current: ContextVar[RequestStats] = ContextVar("request_stats")
 
 
-def begin(request_id: str) -> Phases:
-    """From now on, what is logged and decoded in this task and its children is this request's."""
+def start_request(request_id: str) -> RequestStats:
+    """Attributes the log lines and inputs of this task and its children to a request."""
     structlog.contextvars.bind_contextvars(request_id=request_id)
-    phases = Phases()
-    _current.set(phases)
-    return phases
+    stats = RequestStats()
+    _current.set(stats)
+    return stats
 
 
-def generated(generated: Generated, queue_ms: float, ipc_ms: float) -> None:
-    """Counts one decoded input for the request that asked for it."""
-    phases = _current.get(None)
-    if phases is not None:
-        phases.inputs += 1
-        phases.prompt_tokens += generated.prompt_tokens
-        phases.completion_tokens += generated.completion_tokens
-        phases.queue_ms += queue_ms
-        phases.ipc_ms += ipc_ms
-        phases.worker_ms += generated.timings.total
-        phases.tokenize_ms += generated.timings.tokenize
-        phases.encode_ms += generated.timings.encode
-        phases.decode_ms += generated.timings.decode
+def record_generation(generated: Generated, queue_ms: float, ipc_ms: float) -> None:
+    """Adds a decoded input to the stats of the current request."""
+    stats = _current.get(None)
+    if stats is not None:
+        stats.inputs += 1
+        stats.prompt_tokens += generated.prompt_tokens
+        stats.completion_tokens += generated.completion_tokens
+        stats.queue_ms += queue_ms
+        stats.ipc_ms += ipc_ms
+        stats.worker_ms += generated.timings.total
+        stats.tokenize_ms += generated.timings.tokenize
+        stats.encode_ms += generated.timings.encode
+        stats.decode_ms += generated.timings.decode

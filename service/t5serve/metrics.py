@@ -1,4 +1,4 @@
-"""What Prometheus sees."""
+"""Metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SEQUENCES = (1, 2, 4, 8, 12, 16, 24, 32, 64)
 
 
 class Metrics:
-    """The counters of one service, in a registry of their own."""
+    """The metrics of one service, in a separate registry."""
 
     content_type = CONTENT_TYPE_LATEST
 
@@ -31,20 +31,20 @@ class Metrics:
         self._registry = CollectorRegistry()
         self.requests = Counter(
             "t5serve_requests",
-            "Requests answered.",
+            "Requests, by route and status.",
             ("route", "status"),
             registry=self._registry,
         )
         self.request_seconds = Histogram(
             "t5serve_request_seconds",
-            "From the request to the last byte of its answer.",
+            "Time from the request to the last byte of its response.",
             ("route",),
             buckets=SECONDS,
             registry=self._registry,
         )
         self.phase_seconds = Histogram(
             "t5serve_phase_seconds",
-            "Of one input: waiting for a worker, tokenising, encoding, decoding.",
+            "Time of each phase of an input: queue, tokenize, encode, decode.",
             ("phase",),
             buckets=SECONDS,
             registry=self._registry,
@@ -57,42 +57,44 @@ class Metrics:
         )
         self.batch = Histogram(
             "t5serve_batch_sequences",
-            "Most sequences that were decoded in one step together with an input's.",
+            "Most sequences that were decoded in one step, over the steps of an input.",
             buckets=SEQUENCES,
             registry=self._registry,
         )
         self.drafts = Counter(
             "t5serve_draft_tokens",
-            "Tokens looked up in the input and tried; kept where the model chose the same.",
+            "Draft tokens from the input: kept if the model chose the same token, else dropped.",
             ("outcome",),
             registry=self._registry,
         )
         self.fallbacks = Counter(
             "t5serve_fallbacks",
-            "Queries for which the original stood in.",
+            "Queries whose result is the original query, by reason.",
             ("reason",),
             registry=self._registry,
         )
         self._model = Gauge(
             "t5serve_model_info",
-            "The model that is served; always 1.",
+            "The served model; the value is always 1.",
             ("model", "description", "version"),
             registry=self._registry,
         )
 
     def watch_engine(self, engine: Engine) -> None:
-        """Gauges that are read when they are asked for."""
+        """Adds gauges of an engine; each scrape reads their current values."""
         values: dict[tuple[str, str], Callable[[], float]] = {
             ("t5serve_queue_depth", "Inputs that wait for a worker."): lambda: engine.waiting,
-            ("t5serve_running", "Inputs that workers decode."): lambda: engine.running,
-            ("t5serve_ready", "1 while a worker is ready."): lambda: engine.state == "ready",
-            ("t5serve_worker_restarts", "Workers started anew."): lambda: engine.restarts,
+            ("t5serve_running", "Inputs that are being decoded."): lambda: engine.running,
+            ("t5serve_ready", "1 while a worker is ready, else 0."): lambda: (
+                engine.state == "ready"
+            ),
+            ("t5serve_worker_restarts", "Restarts of workers."): lambda: engine.restarts,
         }
         for (name, documentation), value in values.items():
             Gauge(name, documentation, registry=self._registry).set_function(value)
 
-    def generated(self, generated: Generated, queue_ms: float) -> None:
-        """Counts one decoded input."""
+    def record_generation(self, generated: Generated, queue_ms: float) -> None:
+        """Counts a decoded input: phases, tokens, batch and drafts."""
         timings = generated.timings
         for phase, milliseconds in (
             ("queue", queue_ms),
@@ -107,10 +109,10 @@ class Metrics:
         self.drafts.labels("kept").inc(generated.drafts_kept)
         self.drafts.labels("dropped").inc(generated.drafted - generated.drafts_kept)
 
-    def loaded(self, model: ModelInfo, version: str) -> None:
-        """Says which model is there."""
+    def record_model(self, model: ModelInfo, version: str) -> None:
+        """Records the name and description of the loaded model."""
         self._model.labels(model.name, model.description, version).set(1)
 
-    def text(self) -> bytes:
-        """All of it, in the exposition format."""
+    def render(self) -> bytes:
+        """Renders all metrics in the exposition format of Prometheus."""
         return generate_latest(self._registry)

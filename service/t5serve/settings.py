@@ -1,4 +1,4 @@
-"""Settings from the environment, prefix T5SERVE_."""
+"""The settings, read from environment variables with the prefix T5SERVE_."""
 
 from __future__ import annotations
 
@@ -17,77 +17,93 @@ Positive = Annotated[int, Field(ge=1)]
 
 
 class Settings(BaseSettings):
-    """What an operator can set; fixed once the service runs."""
+    """The settings of the service; they are immutable."""
 
     model_config = SettingsConfigDict(env_prefix="T5SERVE_", frozen=True)
 
     host: str = "127.0.0.1"
+    """The address to listen on."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    """The port to listen on; 0: a free port."""
     model: str = "tiny-t5"
-    """A GGUF file's path, or a recipe's name."""
+    """The path of a GGUF file, or the name of a recipe."""
     backend: Literal["auto", "graph", "llama"] = "auto"
-    """auto: graph, or llama for a file that graph refuses."""
+    """The inference backend: `graph`, `llama`, or `auto`: graph, and llama for a file that graph
+    refuses."""
     kernels: Literal["auto", "ggml"] = "auto"
-    """auto: our own matrix products where the processor has what they need, else ggml's."""
+    """The matrix products: `ggml`, or `auto`: t5serve's own products if the processor supports
+    them, else ggml's."""
     max_batch: Annotated[int, Field(ge=1, le=64)] = 16
-    """Sequences that a worker decodes together; a request for more is decoded by itself."""
+    """The most sequences that a worker decodes together. An input with more sequences is decoded
+    alone."""
     batch_window_ms: Annotated[float, Field(ge=0, le=1000)] = 0.0
-    """How long a worker waits for company when it begins anew, if there was some before."""
+    """The time that an idle worker waits for further inputs before it starts a batch, in
+    milliseconds. It waits only if it had several inputs at once since it was last idle."""
     prompt_lookup_num_tokens: Annotated[int, Field(ge=0, le=15)] = 3
-    """Tokens of the input that a lone sequence tries in one step with its next one; 0: none."""
+    """The most draft tokens that a single sequence copies from its input and checks in one step
+    (prompt lookup); 0 disables drafts."""
     ggml_backends: Path | None = None
-    """Directory of ggml's CPU backends, of a build that has several; None: beside libllama."""
+    """The directory of ggml's CPU backends, for a build with several backends. By default the
+    directory of libllama."""
     logit_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """Factor on the file's logits; by default what the file's head asks for."""
+    """The factor on the logits. By default the factor that the head of the file requires."""
     workers: Positive = 1
+    """The number of worker processes; each has the model."""
     threads: Positive | None = None
-    """Per worker; by default the physical cores that this process may use, shared out."""
+    """The threads per worker. By default the physical cores that this process may use, divided
+    by the workers."""
     max_queue: Positive = 64
-    """Jobs (one per query) that may wait for a worker; one more is refused with 429."""
+    """The most inputs (one per query or prompt) that may wait for a worker. Beyond this limit a
+    query falls back to the original, or the request is refused with status 429."""
     max_input_tokens: Annotated[int, Field(ge=1, le=4096)] = 512
+    """The most tokens of an input, prefix included. A longer input is refused, never truncated."""
     max_body_bytes: Positive = 1_000_000
+    """The most bytes of a request body."""
     max_queries: Positive = 32
-    """Queries or prompts in a request."""
+    """The most queries or prompts of a request."""
     max_request_tokens: Positive = 81_920
-    """Inputs x sequences x tokens that one request may ask for."""
+    """The most tokens that a request may decode: inputs x sequences x tokens."""
     api_keys_file: Path | None = None
-    """One key a line; with none every route is open."""
+    """A file of API keys, one per line. Without this file every route is open."""
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
-    """Origins whose pages may call the service, between commas."""
+    """The origins whose web pages may call the service, separated by commas."""
     chat_template: str = ""
-    """A text with {query} in it: where in a chat's last message the query stands."""
+    """The instruction that surrounds the query in a chat's last message, with `{query}` in place
+    of the query. By default the instructions of known query expanders."""
     timeout_ms: Positive = 10_000
-    """Deadline of a request that names none, and the longest that one may name."""
+    """The default and the longest deadline of a request, in milliseconds."""
     drain_seconds: Positive = 30
-    """After SIGTERM, how long requests that run may take to finish."""
+    """The time that running requests have to finish after SIGTERM, in seconds."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The lowest level that is logged."""
     log_format: LogFormat = "console"
+    """The format of log lines: `console` for people, `json` for machines."""
 
     @field_validator("cors_origins", mode="before")
     @classmethod
-    def _between_commas(cls, value: object) -> object:
+    def _split_origins(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(origin.strip() for origin in value.split(",") if origin.strip())
         return value
 
     @field_validator("chat_template")
     @classmethod
-    def _has_a_place(cls, template: str) -> str:
+    def _require_placeholder(cls, template: str) -> str:
         if template and template.count("{query}") != 1:
-            raise ValueError("must have {query} in it, once")
+            raise ValueError("must contain {query} exactly once")
         return template
 
     @model_validator(mode="after")
-    def _one_request_fits_the_queue(self) -> Self:
+    def _check_queue_size(self) -> Self:
         if self.max_queue < self.max_queries:
             raise ValueError("T5SERVE_MAX_QUEUE must not be below T5SERVE_MAX_QUERIES")
         return self
 
     def find_model(self) -> tuple[Path, Recipe | None]:
-        """The GGUF file to serve, and the recipe that named it.
+        """Returns the GGUF file to serve, and the recipe if `model` names one.
 
         Raises:
-            StartupError: neither a file nor a recipe, or a recipe whose file is not there.
+            StartupError: there is no such file or recipe, or the file of the recipe is missing.
         """
         path = Path(self.model)
         try:
@@ -96,13 +112,13 @@ class Settings(BaseSettings):
         except OSError as error:
             raise StartupError(f"{path}: {error.strerror}") from error
         if path.suffix == ".gguf" or "/" in self.model:
-            raise StartupError(f"{path} is {'not a file' if path.exists() else 'not there'}")
+            raise StartupError(f"{path} {'is not a file' if path.exists() else 'does not exist'}")
         try:
             recipe = recipes.load(self.model)
         except RecipeError as error:
             raise StartupError(str(error)) from error
         if not recipe.model_path().is_file():
             raise StartupError(
-                f"{recipe.model_path()} is not there yet: run {recipe.fetch_command()}"
+                f"{recipe.model_path()} does not exist yet; run {recipe.fetch_command()}"
             )
         return recipe.model_path(), recipe

@@ -79,7 +79,7 @@ def test_a_bad_line_comes_back_and_is_told() -> None:
     assert ran.returncode == 1
     assert [line.split("\t")[0] for line in ran.stdout.splitlines()] == ["1", "2", "3"]
     assert "query 2 must not be blank" in ran.stderr
-    assert "1 of the queries came back as they were" in ran.stderr
+    assert "queries that were not reformulated: 1" in ran.stderr
 
 
 def test_strict_stops_at_a_bad_line() -> None:

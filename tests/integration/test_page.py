@@ -90,7 +90,7 @@ def test_the_page_is_light(server: Server) -> None:
     assert sum(len(asset.content) for asset in read_assets().values()) < MOST
     with server.client() as client:
         besides = [client.get(path) for path in ("/openapi.json", "/v1/models")]
-    sent = sum(len(asset.packed) for asset in read_assets().values())
+    sent = sum(len(asset.compressed) for asset in read_assets().values())
     assert sent + sum(one.num_bytes_downloaded for one in besides) < MOST / 2
 
 

@@ -109,7 +109,7 @@ def test_runners_that_fail(tmp_path: Path, embedded: Path) -> None:
     nothing = tmp_path / "nothing.gguf"
     with pytest.raises(BenchError, match=r"(?s)Broken ended: .*nothing\.gguf"):
         EngineRunner("Broken", "t5engine", {"path": str(nothing), "threads": 1}).start()
-    with pytest.raises(BenchError, match=r"(?s)not ready: .*nothing\.gguf is not there"):
+    with pytest.raises(BenchError, match=r"(?s)not ready: .*nothing\.gguf does not exist"):
         HttpRunner("Broken", nothing, 1).start()
     service = HttpRunner("tiny", embedded, 1).start()
     try:

@@ -10,9 +10,9 @@ import pytest
 
 from load.reformulations import STRATEGIES, check, faults, table
 from support import tiny
-from t5serve.reformulation.candidates import Reformulation, original
+from t5serve.reformulation.candidates import Reformulation, original_candidate
 from t5serve.reformulation.options import Options
-from t5serve.reformulation.reformulator import Reformulated
+from t5serve.reformulation.reformulator import QueryResult
 
 QUERIES = tiny.QUERIES.read_text().splitlines()
 QUERY = 'is "the end" by 3 Doors 1,500 words'
@@ -24,14 +24,14 @@ EVERYTHING = Options(
 )
 
 
-def result(*texts: str, reason: str | None = None, first: bool = True) -> Reformulated:
+def result(*texts: str, reason: str | None = None, first: bool = True) -> QueryResult:
     """The original, if it is to come first, and candidates in order."""
-    before = [original(QUERY)] if first else []
+    before = [original_candidate(QUERY)] if first else []
     candidates = [
         Reformulation(text, -1.0, rank, 3, "model")
         for rank, text in enumerate(texts, len(before) + 1)
     ]
-    return Reformulated(QUERY, [*before, *candidates], reason)
+    return QueryResult(QUERY, [*before, *candidates], reason)
 
 
 def test_every_strategy_over_twenty_queries(embedded: Path) -> None:
@@ -74,7 +74,7 @@ FINE = "words 1500 by which 3 doors: the end of it"
         (result("the end of 3 windows in 1500 words"), "lost capitalised"),
     ],
 )
-def test_a_fault_is_found(found: Reformulated, fault: str) -> None:
+def test_a_fault_is_found(found: QueryResult, fault: str) -> None:
     """What the contract forbids does not pass."""
     assert fault in faults(QUERY, EVERYTHING, found)
 
@@ -98,4 +98,4 @@ def test_wrong_ranks_and_scores_are_found() -> None:
         ({"score": float("-inf")}, "a score"),
     ):
         changed = [good[0], replace(good[1], **change)]
-        assert fault in faults(QUERY, EVERYTHING, Reformulated(QUERY, changed))
+        assert fault in faults(QUERY, EVERYTHING, QueryResult(QUERY, changed))

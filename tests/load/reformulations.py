@@ -29,7 +29,7 @@ from t5gguf import recipe
 from t5serve.errors import RequestError
 from t5serve.reformulation.options import Options
 from t5serve.reformulation.profile import Profile
-from t5serve.reformulation.reformulator import Reformulated, Reformulator
+from t5serve.reformulation.reformulator import QueryResult, Reformulator
 
 TOGETHER = 32
 SHOWN = 20
@@ -66,7 +66,7 @@ class Tally:
     fallbacks: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
 
-    def add(self, query: str, options: Options, result: Reformulated) -> None:
+    def add(self, query: str, options: Options, result: QueryResult) -> None:
         """Counts one result and checks it."""
         self.queries += 1
         ours = [one.text for one in result.reformulations if one.source == "model"]
@@ -78,7 +78,7 @@ class Tally:
         self.faults += [f"{fault}: {query!r} -> {ours}" for fault in found]
 
 
-def faults(query: str, options: Options, result: Reformulated) -> list[str]:
+def faults(query: str, options: Options, result: QueryResult) -> list[str]:
     """What about a result the contract forbids."""
     every = [one.text for one in result.reformulations]
     ours = [one.text for one in result.reformulations if one.source == "model"]

@@ -1,4 +1,4 @@
-"""What is taken, and what is refused at once."""
+"""Admission: the requests that are accepted or refused at once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def unstarted() -> Admission:
     [(4, GREEDY), (1, wide(10, 10)), (4, wide(5, 5)), (2, GenerationConfig(max_tokens=50))],
 )
 def test_within_the_budget(prompts: int, config: GenerationConfig) -> None:
-    """Up to the limit itself."""
+    """A request at the limit is accepted."""
     unstarted().check_budget(prompts, config)
 
 
@@ -43,26 +43,26 @@ def test_within_the_budget(prompts: int, config: GenerationConfig) -> None:
     ],
 )
 def test_over_the_budget(prompts: int, config: GenerationConfig, message: str) -> None:
-    """Inputs x sequences x tokens; beams count, whether they are returned or not."""
+    """The budget counts inputs x sequences x tokens; all beams count, returned or not."""
     with pytest.raises(InvalidRequest, match=message):
         unstarted().check_budget(prompts, config)
 
 
 def test_too_many_inputs_name_their_field() -> None:
-    """Each route has another name for them."""
+    """The error names the field that the route uses for its inputs."""
     with pytest.raises(InvalidRequest) as raised:
         unstarted().check_budget(5, GREEDY, param="prompt")
     assert raised.value.param == "prompt"
 
 
 def test_nothing_is_taken_while_loading() -> None:
-    """A request is refused at once."""
+    """A request is refused at once while the model is loading."""
     with pytest.raises(NotReady, match="loading"):
         unstarted().check_room(1, GREEDY)
 
 
 def test_room() -> None:
-    """What a worker and the queue take; one more is refused, and taken once there is room."""
+    """Requests are refused while the queue is full, and accepted once it has room again."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
         admission = Admission(engine, SETTINGS)
@@ -87,7 +87,7 @@ def test_room() -> None:
 
 
 def test_nothing_is_taken_while_draining() -> None:
-    """A request is refused at once."""
+    """A request is refused at once while the engine drains."""
 
     async def test(engine: Engine, _pool: FakePool) -> None:
         admission = Admission(engine, SETTINGS)

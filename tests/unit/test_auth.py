@@ -1,4 +1,4 @@
-"""API keys: who is let through."""
+"""API keys: accepted and refused requests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KEYS = ["first", "a much longer second key", "cl\u00e9", "voil\u00e0", "\u5bc6\u
 
 
 def ask(path: str, authorization: bytes | None) -> httpx.Response:
-    """The answer of an application whose every path is behind the keys."""
+    """Requests a path of an application that requires keys for every closed path."""
 
     async def hello(_request: Request) -> Response:
         return PlainTextResponse("hello")
@@ -39,7 +39,7 @@ def ask(path: str, authorization: bytes | None) -> httpx.Response:
 @pytest.mark.parametrize("key", KEYS)
 @pytest.mark.parametrize("scheme", [b"Bearer ", b"bearer ", b"BEARER   "])
 def test_each_key_opens(key: str, scheme: bytes) -> None:
-    """As bytes: "\u00e0" ends in one that latin-1 takes for a blank."""
+    """Keys are compared as bytes: the last byte of "\u00e0" is a blank in latin-1."""
     assert ask("/v1/models", scheme + key.encode()).status_code == 200
 
 
@@ -62,7 +62,7 @@ def test_each_key_opens(key: str, scheme: bytes) -> None:
     ],
 )
 def test_nothing_else_does(authorization: bytes | None) -> None:
-    """401 in the one error shape, and what is wanted instead."""
+    """Other values are answered with 401 and the scheme that is required."""
     response = ask("/v1/models", authorization)
     assert response.status_code == 401
     assert response.headers["www-authenticate"] == "Bearer"
@@ -74,7 +74,7 @@ def test_nothing_else_does(authorization: bytes | None) -> None:
     "path", [endpoint.path.replace("{name}", "page.css") for endpoint in OPEN_ENDPOINTS]
 )
 def test_open_paths(path: str) -> None:
-    """What says what the service is needs no key."""
+    """Open endpoints need no key."""
     assert ask(path, None).status_code == 200
 
 
@@ -83,12 +83,12 @@ def test_open_paths(path: str) -> None:
     ["/metrics", "/healthz/", "/docs/x", "/static", "/Healthz", "/v1/x?a=/healthz"],
 )
 def test_paths_that_look_open(path: str) -> None:
-    """Only exactly those are."""
+    """Only the exact paths of open endpoints are open."""
     assert ask(path, None).status_code == 401
 
 
 def test_read_keys(tmp_path: Path) -> None:
-    """A key a line; blank lines and comments are none."""
+    """The file has a key per line; blank lines and comments are skipped."""
     file = tmp_path / "keys"
     file.write_bytes("# ours\r\nfirst\r\n\n  se cond  \nvoil\u00e0\n#old\n".encode())
     assert read_keys(file) == [b"first", b"se cond", "voil\u00e0".encode()]
@@ -96,7 +96,7 @@ def test_read_keys(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"\n\n", b"# nothing but a comment\n"])
 def test_a_file_without_keys(tmp_path: Path, content: bytes) -> None:
-    """It would lock everybody out, or nobody: the service does not start."""
+    """The service does not start: a file without keys would lock everybody out."""
     file = tmp_path / "keys"
     file.write_bytes(content)
     with pytest.raises(StartupError, match="has no key"):
@@ -104,6 +104,6 @@ def test_a_file_without_keys(tmp_path: Path, content: bytes) -> None:
 
 
 def test_no_file(tmp_path: Path) -> None:
-    """Likewise."""
+    """The service does not start if the file is missing."""
     with pytest.raises(StartupError, match="No such file"):
         read_keys(tmp_path / "keys")

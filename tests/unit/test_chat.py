@@ -1,4 +1,4 @@
-"""What /v1/chat/completions takes, and how reformulations become answers."""
+"""The fields of /v1/chat/completions, and the content of its answers."""
 
 from __future__ import annotations
 
@@ -11,32 +11,35 @@ import pytest
 from support.fakes import MODEL
 from t5gguf.recipe import Generation
 from t5serve.errors import InvalidRequest
-from t5serve.http.routes.chat import _contents, _options
+from t5serve.http.routes.chat import _choice_contents, _options
 from t5serve.http.schemas.body import parse
 from t5serve.http.schemas.chat import ChatRequest
 from t5serve.reformulation.candidates import Reformulation
 from t5serve.reformulation.instructions import Instruction
 from t5serve.reformulation.options import Options
 from t5serve.reformulation.profile import Profile
-from t5serve.reformulation.reformulator import Reformulated
+from t5serve.reformulation.reformulator import QueryResult
 
 USER = {"role": "user", "content": "a"}
 PROFILE = Profile.of(MODEL, None)
 
 
 def read(*messages: dict[str, Any], **body: object) -> ChatRequest:
-    given = {"model": "m", "messages": messages or [USER], **body}
-    return parse(ChatRequest, json.dumps(given).encode())
+    fields = {"model": "m", "messages": messages or [USER], **body}
+    return parse(ChatRequest, json.dumps(fields).encode())
 
 
-def asked(schema: object) -> dict[str, Any]:
-    """A response_format with a schema for `queries`."""
-    wanted = {"type": "object", "properties": {"queries": schema}}
-    return {"type": "json_schema", "json_schema": {"name": "q", "strict": True, "schema": wanted}}
+def queries_schema(schema: object) -> dict[str, Any]:
+    """Returns a response_format with a schema for `queries`."""
+    schema_object = {"type": "object", "properties": {"queries": schema}}
+    return {
+        "type": "json_schema",
+        "json_schema": {"name": "q", "strict": True, "schema": schema_object},
+    }
 
 
 def test_the_last_of_the_user_s_messages_is_the_question() -> None:
-    """Whoever speaks before or after."""
+    """The last user message is the query, whatever messages surround it."""
     messages: list[dict[str, Any]] = [
         {"role": "system", "content": "be brief"},
         {"role": "user", "content": "first", "name": "me"},
@@ -44,7 +47,7 @@ def test_the_last_of_the_user_s_messages_is_the_question() -> None:
         {"role": "user", "content": [{"type": "text", "text": "x"}, {"type": "text", "text": "y"}]},
         {"role": "assistant", "content": "go on"},
     ]
-    assert read(*messages).question == "x\ny"
+    assert read(*messages).last_user_message == "x\ny"
 
 
 @pytest.mark.parametrize(
@@ -52,7 +55,7 @@ def test_the_last_of_the_user_s_messages_is_the_question() -> None:
     [
         ({"model": None}, "model", "required"),
         ({"messages": []}, "messages", "at least 1"),
-        ({"messages": [{"role": "system", "content": "a"}]}, "messages", "the user's"),
+        ({"messages": [{"role": "system", "content": "a"}]}, "messages", "role"),
         ({"messages": [{"role": "user", "content": " \n"}]}, "messages", "blank"),
         ({"messages": [{"role": "user"}]}, "messages", "blank"),
         ({"messages": [USER, {"role": "user", "content": ""}]}, "messages", "blank"),
@@ -63,8 +66,8 @@ def test_the_last_of_the_user_s_messages_is_the_question() -> None:
         ({"stream_options": {"include_usage": True}}, None, "needs stream"),
         ({"response_format": {"type": "xml"}}, "response_format.type", "should be"),
         ({"response_format": {"type": "json_schema"}}, "response_format", "queries"),
-        ({"response_format": asked({"type": "string"})}, "response_format", "queries"),
-        ({"response_format": asked(None)}, "response_format", "queries"),
+        ({"response_format": queries_schema({"type": "string"})}, "response_format", "queries"),
+        ({"response_format": queries_schema(None)}, "response_format", "queries"),
         ({"temperature": 3}, "temperature", "less"),
         ({"max_tokens": 0}, "max_tokens", "greater"),
         ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content", "a string"),
@@ -73,20 +76,22 @@ def test_the_last_of_the_user_s_messages_is_the_question() -> None:
     ],
 )
 def test_refusals_name_the_field(body: dict[str, object], param: str | None, message: str) -> None:
-    """Each fault is said with the path to its field."""
+    """Each error names the path of its field."""
     with pytest.raises(InvalidRequest, match=message) as raised:
         read(**body)
     assert raised.value.param == param
 
 
 def test_images_are_refused() -> None:
-    """A part that can't be read is not left out in silence."""
-    with pytest.raises(InvalidRequest, match=r"\[0\].content: must be a string, or parts"):
+    """An image is refused instead of ignored."""
+    with pytest.raises(
+        InvalidRequest, match=r"\[0\].content: must be a string, or a list of parts"
+    ):
         read({"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]})
 
 
 def test_null_is_absent() -> None:
-    """Clients send null for what they do not mean."""
+    """Clients send null for fields that they do not set."""
     names = set(ChatRequest.model_fields) - {"model", "messages"}
     assert read(**dict.fromkeys(names)) == read()
 
@@ -102,8 +107,8 @@ def test_null_is_absent() -> None:
     ],
 )
 def test_a_schema_says_how_many(schema: dict[str, Any], count: int | None) -> None:
-    """By its bounds."""
-    body = read(response_format=asked(schema))
+    """The bounds of the array set the number of queries."""
+    body = read(response_format=queries_schema(schema))
     assert body.response_format is not None
     assert body.response_format.count == count
 
@@ -115,45 +120,45 @@ def options(
 
 
 def test_how_many_are_decoded() -> None:
-    """Three an answer, unless the instruction or the schema says otherwise; 16 at most."""
+    """A choice has three queries unless the instruction or schema sets a number, 16 at most."""
     assert options().n == 3
     assert options(n=2).n == 6
     assert options(Instruction("a", 4), n=2).n == 8
-    schema = asked({"type": "array", "maxItems": 5})
+    schema = queries_schema({"type": "array", "maxItems": 5})
     assert options(Instruction("a", 4), response_format=schema).n == 5
     assert options(Instruction("a", 999)).n == 16
     assert options(n=16).n == 16
 
 
 def test_max_tokens() -> None:
-    """At most the model's; the newer name counts where both are given."""
-    most = PROFILE.generation.max_tokens
-    assert options().max_tokens == most
+    """The model's limit applies; max_completion_tokens takes precedence."""
+    limit = PROFILE.generation.max_tokens
+    assert options().max_tokens == limit
     assert options(max_tokens=5).max_tokens == 5
     assert options(max_tokens=5, max_completion_tokens=7).max_tokens == 7
-    assert options(max_tokens=10**6).max_tokens == most
+    assert options(max_tokens=10**6).max_tokens == limit
 
 
 def test_sampling_parameters_count_where_the_recipe_samples() -> None:
-    """Chat clients send a temperature whatever they want; beams have none."""
-    given: dict[str, Any] = {"temperature": 0.5, "top_p": 0.9, "seed": 0}
-    assert options(**given).parameters == {}
+    """Chat clients always send a temperature, which has no effect on beam search."""
+    sampling_fields: dict[str, Any] = {"temperature": 0.5, "top_p": 0.9, "seed": 0}
+    assert options(**sampling_fields).parameters == {}
     sampling = Profile(PROFILE.tasks, Generation(strategy="sample"))
-    assert options(profile=sampling, **given).parameters == given
-    # What the worker can't be told as it is.
+    assert options(profile=sampling, **sampling_fields).parameters == sampling_fields
+    # The worker accepts neither of these values unchanged.
     assert options(profile=sampling, top_p=0, seed=-1).parameters == {"seed": 2**63 - 1}
-    # Samples without chance would be one and the same.
+    # Samples without randomness would all be equal.
     certain = options(profile=sampling, temperature=0, seed=1)
     assert (certain.strategy, certain.parameters) == ("diverse_beam", {})
 
 
 def contents(texts: list[str], n: int, *, as_json: bool = False) -> list[str]:
-    found = [Reformulation(text, -1.0, i, 1, "model") for i, text in enumerate(texts, 1)]
-    return list(_contents(Reformulated("q", found), n, as_json=as_json))
+    candidates = [Reformulation(text, -1.0, i, 1, "model") for i, text in enumerate(texts, 1)]
+    return list(_choice_contents(QueryResult("q", candidates), n, as_json=as_json))
 
 
 def test_contents() -> None:
-    """Each answer gets its share, one a line or as JSON; none is empty."""
+    """Each choice gets its share, one per line or as JSON, and is never empty."""
     assert contents(["a", "b", "c"], 1) == ["a\nb\nc"]
     assert contents(["a", "b", "c"], 2) == ["a\nc", "b"]
     assert contents(["a", "b"], 3) == ["a", "b", "a"]
@@ -162,7 +167,7 @@ def test_contents() -> None:
 
 
 def test_the_model_s_own_defaults_are_kept() -> None:
-    """The profile of a file without a recipe decodes by the file's defaults."""
+    """Without a recipe the defaults of the file apply."""
     metadata = {"t5serve.generation.max_tokens": "9"}
     profile = Profile.of(msgspec.structs.replace(MODEL, metadata=metadata), None)
     assert options(profile=profile).max_tokens == 9

@@ -1,4 +1,4 @@
-"""What /v1/completions takes, and how sequences become choices."""
+"""The fields of /v1/completions, and the choices of its answers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from support.fakes import answer
 from t5engine.messages import Generate, Token
 from t5serve.errors import InvalidRequest
-from t5serve.http.routes.completions import ChoiceBuilder, Prompt, _choices
+from t5serve.http.routes.completions import ChoiceBuilder, Prompt, _build_choices
 from t5serve.http.schemas.body import parse
 from t5serve.http.schemas.completions import CompletionRequest
 
@@ -33,7 +33,7 @@ def read(**body: object) -> CompletionRequest:
     ],
 )
 def test_prompts(prompt: object, prompts: list[object]) -> None:
-    """OpenAI's four forms: one text or several, one list of token ids or several."""
+    """A prompt has one of four forms: a text, texts, a list of token ids, or several such lists."""
     assert read(prompt=prompt).prompts == prompts
 
 
@@ -83,7 +83,7 @@ def test_prompts(prompt: object, prompts: list[object]) -> None:
     ],
 )
 def test_refusals_name_the_field(body: dict[str, object], param: str | None, message: str) -> None:
-    """Each fault is said with the path to its field, and no number is too wide for the worker."""
+    """Each error names the path of its field, and no number is too large for the worker."""
     with pytest.raises(InvalidRequest, match=message) as raised:
         read(**body)
     assert raised.value.param == param
@@ -98,13 +98,13 @@ def test_numbers_that_are_none(name: str, raw: str) -> None:
 
 
 def test_null_is_absent() -> None:
-    """Clients send null for what they do not mean."""
+    """Clients send null for fields that they do not set."""
     names = set(CompletionRequest.model_fields) - {"model", "prompt"}
     assert read(**dict.fromkeys(names)) == read()
 
 
 def test_defaults_are_openai_s() -> None:
-    """Sampling at temperature 1, 16 tokens, whatever the model's own defaults are."""
+    """OpenAI's defaults apply, not the model's: sampling at temperature 1, 16 tokens."""
     config = read().config(128)
     assert (config.max_tokens, config.do_sample, config.temperature) == (16, True, 1.0)
     assert (config.top_k, config.top_p, config.seed, config.top_logprobs) == (0, 1.0, None, None)
@@ -124,36 +124,36 @@ def test_defaults_are_openai_s() -> None:
     ],
 )
 def test_config(body: dict[str, object], expected: dict[str, Any]) -> None:
-    """What is asked for is what is decoded; more tokens than the model gives are cut."""
+    """Fields become decoding parameters; more tokens than the model's limit are lowered."""
     config = read(**body).config(128)
     assert {name: getattr(config, name) for name in expected} == expected
 
 
 def test_top_p_of_nothing_is_the_most_probable() -> None:
-    """OpenAI takes 0; transformers does not."""
+    """OpenAI accepts 0; transformers does not."""
     assert 0 < read(top_p=0).config(128).top_p < 1e-6
 
 
-@pytest.mark.parametrize("given", [{"temperature": 0.5}, {"top_p": 0.5}, {"top_k": 5}])
-def test_beams_are_not_sampled(given: dict[str, object]) -> None:
-    """None of both is ignored."""
-    with pytest.raises(InvalidRequest, match="beams are not sampled"):
-        read(num_beams=2, **given).config(128)
+@pytest.mark.parametrize("sampling", [{"temperature": 0.5}, {"top_p": 0.5}, {"top_k": 5}])
+def test_beams_are_not_sampled(sampling: dict[str, object]) -> None:
+    """Beam search and sampling exclude each other."""
+    with pytest.raises(InvalidRequest, match="beam search does not sample"):
+        read(num_beams=2, **sampling).config(128)
 
 
 def test_best_of_gives_the_best() -> None:
-    """The n of highest score, best first; indices go on from those of the prompts before."""
+    """The n best are returned in order; indices continue over the prompts."""
     generated = answer(Generate(1, read().config(9), text="a"), "worse", "bad", "worst")
     generated.outputs[1] = replace(generated.outputs[1], score=-0.1)
     body = read(n=2, best_of=3)
-    choices = list(_choices(3, Prompt("a", None, []), generated, body))
+    choices = list(_build_choices(3, Prompt("a", None, []), generated, body))
     assert [(choice.index, choice.text) for choice in choices] == [(6, "bad"), (7, "worse")]
 
 
 def test_logprobs_go_on_where_the_text_does() -> None:
-    """Offsets count characters, through the echo and from part to part; tokens can come late."""
-    growing = ChoiceBuilder(0, 1)
-    echo = growing.echo(["h\u00e4", " b"]).logprobs
+    """Offsets count characters over the echo and all parts, also of tokens that arrive late."""
+    builder = ChoiceBuilder(0, 1)
+    echo = builder.echo_prompt(["h\u00e4", " b"]).logprobs
     assert echo is not None
     assert (echo.text_offset, echo.token_logprobs) == ([0, 2], [None, None])
     assert echo.top_logprobs == [None, None]
@@ -161,12 +161,12 @@ def test_logprobs_go_on_where_the_text_does() -> None:
         Token(7, "\U0001f642", -0.5, [(7, "\U0001f642", -0.5), (8, "x", -1.0)]),
         Token(9, "y", -3.0, [(8, "x", -1.0), (4, "x", -2.0)]),
     ]
-    more = growing.more("\U0001f642y", tokens).logprobs
+    more = builder.add_text("\U0001f642y", tokens).logprobs
     assert more is not None
     assert more.text_offset == [4, 5]
     assert more.top_logprobs == [{"\U0001f642": -0.5, "x": -1.0}, {"x": -1.0, "y": -3.0}]
-    assert growing.more("z", []).text == "z"
-    later = growing.more("", [Token(1, "z", -1.0, []), Token(1, "", -1.0, [])]).logprobs
+    assert builder.add_text("z", []).text == "z"
+    later = builder.add_text("", [Token(1, "z", -1.0, []), Token(1, "", -1.0, [])]).logprobs
     assert later is not None
     assert later.text_offset == [6, 7]
-    assert ChoiceBuilder(0, None).more("a", None).logprobs is None
+    assert ChoiceBuilder(0, None).add_text("a", None).logprobs is None

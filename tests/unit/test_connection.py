@@ -1,4 +1,4 @@
-"""Work that is done while a client waits."""
+"""Work that ends when its client leaves."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from t5serve.http.routes.connection import while_connected
 
 
 class Client:
-    """Sends what an ASGI server would after a body: nothing, until it leaves."""
+    """A client that sends nothing after its body until it leaves."""
 
     def __init__(self) -> None:
         self._left = asyncio.Event()
@@ -29,7 +29,7 @@ class Client:
 
 
 def test_the_answer_comes_back_and_nothing_stays() -> None:
-    """Also what looks for the end of the connection ends."""
+    """The watcher of the connection ends with the work."""
 
     async def run() -> None:
         before = asyncio.all_tasks()
@@ -41,7 +41,7 @@ def test_the_answer_comes_back_and_nothing_stays() -> None:
 
 
 def test_work_ends_when_the_client_leaves() -> None:
-    """It is cancelled, and the task that it was done in is not."""
+    """The work is cancelled; the task that waits for it is not."""
 
     async def run() -> None:
         client = Client()
@@ -67,7 +67,7 @@ def test_work_ends_when_the_client_leaves() -> None:
 
 
 def test_an_error_of_the_work_is_its_own() -> None:
-    """A deadline that passes inside is no client that left."""
+    """A timeout of the work is not mistaken for a client that left."""
 
     async def work() -> None:
         async with asyncio.timeout(0):
@@ -78,7 +78,7 @@ def test_an_error_of_the_work_is_its_own() -> None:
 
 
 def test_the_end_of_the_service_is_no_client_that_left() -> None:
-    """Whoever cancels the request itself finds it cancelled."""
+    """A cancelled request stays cancelled."""
 
     async def run() -> None:
         task = asyncio.create_task(

@@ -1,4 +1,4 @@
-"""The error table."""
+"""The table of error responses."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import pytest
 from t5serve.errors import ERROR_RESPONSES, RequestError
 
 
-def subclasses(kind: type[RequestError]) -> Iterator[type[RequestError]]:
-    for child in kind.__subclasses__():
+def subclasses(error_class: type[RequestError]) -> Iterator[type[RequestError]]:
+    for child in error_class.__subclasses__():
         yield child
         yield from subclasses(child)
 
 
-@pytest.mark.parametrize("kind", list(subclasses(RequestError)))
-def test_every_error_has_an_answer(kind: type[RequestError]) -> None:
+@pytest.mark.parametrize("error_class", list(subclasses(RequestError)))
+def test_every_error_has_an_answer(error_class: type[RequestError]) -> None:
     """A new error class without a row in the table would be a KeyError for a client."""
-    answer = ERROR_RESPONSES[kind]
-    assert 400 <= answer.status < 600
-    assert answer.type.endswith("error")
+    response = ERROR_RESPONSES[error_class]
+    assert 400 <= response.status < 600
+    assert response.type.endswith("error")
 
 
 def test_statuses_are_the_contract_s() -> None:
-    """The statuses and codes that clients rely on."""
-    rows = {(answer.status, answer.code) for answer in ERROR_RESPONSES.values()}
+    """The statuses and codes that clients rely on exist."""
+    rows = {(response.status, response.code) for response in ERROR_RESPONSES.values()}
     assert rows >= {
         (400, "context_length_exceeded"),
         (413, "request_too_large"),
@@ -37,7 +37,7 @@ def test_statuses_are_the_contract_s() -> None:
 
 
 def test_overload_says_when_to_come_back() -> None:
-    """429 and 503 carry Retry-After; what would fail again or add to the load must not return."""
-    for answer in ERROR_RESPONSES.values():
-        assert ("retry-after" in answer.headers) == (answer.status in (429, 503))
-        assert ("x-should-retry" in answer.headers) == (answer.status in (422, 504))
+    """429 and 503 carry Retry-After; 422 and 504 forbid a retry."""
+    for response in ERROR_RESPONSES.values():
+        assert ("retry-after" in response.headers) == (response.status in (429, 503))
+        assert ("x-should-retry" in response.headers) == (response.status in (422, 504))

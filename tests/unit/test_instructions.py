@@ -1,4 +1,4 @@
-"""Queries inside the texts that query expanders send to chat models."""
+"""Queries in the instructions that query expanders send to chat models."""
 
 from __future__ import annotations
 
@@ -68,9 +68,9 @@ def wrap(wrapping: str, query: str, count: int = 3) -> str:
     ],
 )
 def test_known_wrappings(wrapping: str, query: str, count: int) -> None:
-    """The query, how many are wanted and in which form, whatever the query has in it."""
-    found = read_instruction(wrap(wrapping, query, count))
-    assert found == Instruction(" ".join(query.split()), count, wrapping == "haystack")
+    """The query, the count and the format are read, whatever the query contains."""
+    instruction = read_instruction(wrap(wrapping, query, count))
+    assert instruction == Instruction(" ".join(query.split()), count, wrapping == "haystack")
 
 
 @pytest.mark.parametrize(
@@ -86,12 +86,12 @@ def test_known_wrappings(wrapping: str, query: str, count: int) -> None:
     ],
 )
 def test_anything_else_is_the_query(message: str) -> None:
-    """Unchanged."""
+    """Other messages are the query, unchanged."""
     assert read_instruction(message) == Instruction(message)
 
 
 def test_none_is_one() -> None:
-    """An expander that wants none gets one: no answer is empty."""
+    """A count of 0 becomes 1, because no answer is empty."""
     assert read_instruction(wrap("llama_index", "a", 0)).count == 1
 
 
@@ -108,12 +108,12 @@ def test_none_is_one() -> None:
     ],
 )
 def test_a_template_of_one_s_own(template: str, message: str, query: str) -> None:
-    """Blanks in it match any others; what does not match is the query itself."""
+    """Blanks match any blanks; a message that does not match is the query."""
     assert read_instruction(message, template) == Instruction(query)
 
 
 def test_a_template_replaces_the_known() -> None:
-    """It is the only one that counts."""
+    """The known wrappings are not used beside a template."""
     message = wrap("langchain", "a")
     assert read_instruction(message, "Q: {query}") == Instruction(message)
 
@@ -131,6 +131,6 @@ def test_a_template_replaces_the_known() -> None:
     ],
 )
 def test_long_texts(message: str) -> None:
-    """A megabyte that looks like an instruction is read once: in the square it would not end."""
+    """A megabyte that resembles an instruction is read in linear time."""
     assert read_instruction(message).query
     assert read_instruction(message, "to {query} Query:").query

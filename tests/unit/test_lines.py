@@ -1,4 +1,4 @@
-"""Files of queries: what a line may be, and what is written for it."""
+"""Files of queries: the formats of lines and results."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 from t5serve.commands import lines
 from t5serve.commands.lines import Query
 from t5serve.errors import InvalidRequest
-from t5serve.reformulation.candidates import Reformulation, original
-from t5serve.reformulation.reformulator import Reformulated
+from t5serve.reformulation.candidates import Reformulation, original_candidate
+from t5serve.reformulation.reformulator import QueryResult
 
-RESULT = Reformulated(
+RESULT = QueryResult(
     "ein Weg",
     [
         Reformulation(text="der Weg", score=-0.25, rank=1, tokens=2, source="model"),
@@ -23,7 +23,7 @@ RESULT = Reformulated(
 
 
 @pytest.mark.parametrize(
-    ("line_format", "given", "expected"),
+    ("line_format", "line", "expected"),
     [
         ("text", "a b\n", Query("1", "a b")),
         ("text", "a\tb\r\n", Query("1", "a\tb")),
@@ -36,13 +36,13 @@ RESULT = Reformulated(
         ("jsonl", '{"text": "a"}', Query("1", "a")),
     ],
 )
-def test_a_line_is_a_query(line_format: lines.LineFormat, given: str, expected: Query) -> None:
-    """With its own id, or its number."""
-    assert list(lines.read([given], line_format)) == [expected]
+def test_a_line_is_a_query(line_format: lines.LineFormat, line: str, expected: Query) -> None:
+    """A query has its own id or the number of its line."""
+    assert list(lines.read_queries([line], line_format)) == [expected]
 
 
 @pytest.mark.parametrize(
-    ("line_format", "given"),
+    ("line_format", "line"),
     [
         ("tsv", "1\ta\tb"),
         ("jsonl", "how do i"),
@@ -52,35 +52,35 @@ def test_a_line_is_a_query(line_format: lines.LineFormat, given: str, expected: 
         ("jsonl", "[1]"),
     ],
 )
-def test_another_line_is_named(line_format: lines.LineFormat, given: str) -> None:
-    """The second is wrong."""
+def test_another_line_is_named(line_format: lines.LineFormat, line: str) -> None:
+    """The error names the number of the invalid line."""
     good = {"tsv": "a", "jsonl": '"a"'}
     with pytest.raises(InvalidRequest, match=r"^line 2: "):
-        list(lines.read([good[line_format], given], line_format))
+        list(lines.read_queries([good[line_format], line], line_format))
 
 
 def test_text_is_a_line_each() -> None:
-    assert lines.write(Query("7", "ein Weg"), RESULT, "text") == "der Weg\nein Pfad\n"
+    assert lines.format_result(Query("7", "ein Weg"), RESULT, "text") == "der Weg\nein Pfad\n"
 
 
 def test_tsv_has_id_rank_text_and_score() -> None:
-    written = lines.write(Query("7", "ein Weg"), RESULT, "tsv")
+    written = lines.format_result(Query("7", "ein Weg"), RESULT, "tsv")
     assert written == "7\t1\tder Weg\t-0.2500\n7\t2\tein Pfad\t-1.5000\n"
 
 
 def test_an_original_can_not_break_a_line() -> None:
-    """It has no score, and no tab of its own."""
-    result = Reformulated("a\tb", [original("a\tb")], "queue_full")
-    assert lines.write(Query("7", "a\tb"), result, "tsv") == "7\t1\ta b\t\n"
+    """The original has no score, and its tabs become spaces."""
+    result = QueryResult("a\tb", [original_candidate("a\tb")], "queue_full")
+    assert lines.format_result(Query("7", "a\tb"), result, "tsv") == "7\t1\ta b\t\n"
 
 
 def test_json_is_what_the_service_sends() -> None:
-    """An element of `results`."""
-    body = json.loads(lines.write(Query("7", "ein Weg"), RESULT, "jsonl"))
+    """A line is an element of `results`."""
+    body = json.loads(lines.format_result(Query("7", "ein Weg"), RESULT, "jsonl"))
     assert body["id"] == "7"
     assert body["queries"] == ["der Weg", "ein Pfad"]
     assert body["fallback"] is False
 
 
 def test_what_can_not_be_read_twice_has_no_total() -> None:
-    assert lines.total(io.StringIO("a\nb\n")) is None
+    assert lines.count_lines(io.StringIO("a\nb\n")) is None

@@ -1,4 +1,4 @@
-"""What is read of the machine, from files like Linux's."""
+"""Facts about the machine, read from files in Linux's format."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def file(directory: Path, text: str) -> Path:
 
 
 def test_x86(tmp_path: Path) -> None:
-    """Names and flags of the first processor."""
+    """The name and flags of the first processor are read."""
     path = file(
         tmp_path,
         "processor\t: 0\nmodel name\t: A Processor\nflags\t\t: fpu avx avx2 f16c fma avx512f\n",
@@ -24,19 +24,19 @@ def test_x86(tmp_path: Path) -> None:
 
 
 def test_arm(tmp_path: Path) -> None:
-    """Its file has other names."""
+    """The files of ARM processors use other names."""
     path = file(tmp_path, "processor\t: 0\nFeatures\t: fp asimd asimddp i8mm\nCPU part\t: 0xd0c\n")
     assert machine.features(path) == ["NEON", "DOTPROD", "MATMUL_INT8"]
 
 
 def test_memory(tmp_path: Path) -> None:
-    """Kilobytes there, bytes here."""
+    """Kilobytes become bytes."""
     path = file(tmp_path, "MemTotal:  24000 kB\nMemAvailable:   12 kB\n")
     assert machine.available_bytes(path) == 12 * 1024
 
 
 def test_what_is_not_told_is_none(tmp_path: Path) -> None:
-    """As on macOS, or in a container without these files."""
+    """Facts are None without these files, as on macOS and in some containers."""
     missing = tmp_path / "missing"
     assert machine.processor(missing) is None
     assert machine.features(missing) == []

@@ -1,4 +1,4 @@
-"""What Prometheus sees, in the exposition format."""
+"""Metrics in the exposition format of Prometheus."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ GREEDY_JOB = Generate(1, GREEDY, text="a")
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:
-    """Of the one sample with these labels; None if there is none."""
+    """Returns the value of the sample with these labels; None without such a sample."""
     samples = [
         sample.value
-        for family in text_string_to_metric_families(metrics.text().decode())
+        for family in text_string_to_metric_families(metrics.render().decode())
         for sample in family.samples
         if sample.name == name and sample.labels == labels
     ]
@@ -37,9 +37,9 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 
 
 def test_a_generation() -> None:
-    """Its phases in seconds, its tokens, and the most that were decoded beside."""
+    """A generation records its phases in seconds, its tokens, its batch and its drafts."""
     metrics = Metrics()
-    metrics.generated(answer(GREEDY_JOB, "x", "y"), 250.0)
+    metrics.record_generation(answer(GREEDY_JOB, "x", "y"), 250.0)
     for phase, seconds in (("queue", 0.25), ("tokenize", 1e-4), ("encode", 1e-3), ("decode", 2e-3)):
         assert value(metrics, "t5serve_phase_seconds_count", phase=phase) == 1
         assert value(metrics, "t5serve_phase_seconds_sum", phase=phase) == pytest.approx(seconds)
@@ -48,21 +48,21 @@ def test_a_generation() -> None:
     assert value(metrics, "t5serve_tokens_total", kind="prompt") == 5
     assert value(metrics, "t5serve_tokens_total", kind="completion") == 4
     assert value(metrics, "t5serve_batch_sequences_sum") == 1
-    metrics.generated(replace(answer(GREEDY_JOB, "x"), drafted=6, drafts_kept=4), 0.0)
+    metrics.record_generation(replace(answer(GREEDY_JOB, "x"), drafted=6, drafts_kept=4), 0.0)
     assert value(metrics, "t5serve_draft_tokens_total", outcome="kept") == 4
     assert value(metrics, "t5serve_draft_tokens_total", outcome="dropped") == 2
 
 
 def test_buckets() -> None:
-    """From 1 ms to 1,000 ms."""
+    """The buckets range from 1 ms to 1,000 ms."""
     assert (SECONDS[0], SECONDS[-1]) == (0.001, 1.0)
     assert list(SECONDS) == sorted(set(SECONDS))
 
 
 def test_model_and_fallbacks() -> None:
-    """Which model it is, and how often the original stood in."""
+    """The name of the model and the number of fallbacks are exported."""
     metrics = Metrics()
-    metrics.loaded(MODEL, "1.2")
+    metrics.record_model(MODEL, "1.2")
     labels = {"model": "fake", "description": "no model at all", "version": "1.2"}
     assert value(metrics, "t5serve_model_info", **labels) == 1
     metrics.fallbacks.labels("queue_full").inc()
@@ -70,12 +70,14 @@ def test_model_and_fallbacks() -> None:
 
 
 def test_the_engine_s_gauges() -> None:
-    """Read when they are asked for: one input runs, one waits, a dead worker is replaced."""
+    """Gauges have current values: one input runs, one waits, a dead worker is replaced."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
         metrics = Metrics()
         metrics.watch_engine(engine)
-        engine.on_generated = lambda one: metrics.generated(one.generated, one.queue_ms)
+        engine.on_generated = lambda result: metrics.record_generation(
+            result.generated, result.queue_ms
+        )
         calls = [engine.generate(GREEDY, text=text, timeout=9) for text in "ab"]
         tasks = [asyncio.create_task(call) for call in calls]
         await settle()
@@ -97,14 +99,14 @@ def test_the_engine_s_gauges() -> None:
 
 
 def test_registries_are_separate() -> None:
-    """Two services in a process do not add up."""
-    one, other = Metrics(), Metrics()
-    one.fallbacks.labels("x").inc()
-    assert value(other, "t5serve_fallbacks_total", reason="x") is None
+    """Two services in one process have separate values."""
+    first, second = Metrics(), Metrics()
+    first.fallbacks.labels("x").inc()
+    assert value(second, "t5serve_fallbacks_total", reason="x") is None
 
 
 def test_requests_by_route_and_status() -> None:
-    """By the route's path, not the one asked for: a client can't make labels."""
+    """Labels have the path of the route, so that clients can't create labels."""
 
     async def hello(_request: Request) -> Response:
         return PlainTextResponse("hello")

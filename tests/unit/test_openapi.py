@@ -1,4 +1,4 @@
-"""The OpenAPI document against what it describes, and the page made of it."""
+"""The OpenAPI document, compared with the routes, and the page rendered from it."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from t5serve.errors import ERROR_RESPONSES
 from t5serve.http.app import create_app
 from t5serve.http.endpoints import DESCRIBED_ENDPOINTS
 from t5serve.http.middleware import RequestContext
-from t5serve.http.openapi import document
-from t5serve.http.reference import render
+from t5serve.http.openapi import build_document
+from t5serve.http.reference import render_reference
 from t5serve.http.routes.page import read_assets
 from t5serve.http.schemas.body import RequestBody, parse
 from t5serve.settings import Settings
 
 FOR_BROWSERS = {"/", "/static/{name}", "/docs", "/openapi.json"}
 EVERYWHERE = {405}  # of methods that the document does not have
-REQUESTS = [one for one in DESCRIBED_ENDPOINTS if one.request is not None]
+REQUESTS = [endpoint for endpoint in DESCRIBED_ENDPOINTS if endpoint.request is not None]
 
 
 def routes() -> list[Route]:
-    """Of an application that never runs."""
+    """Returns the routes of an application that never runs."""
     app = create_app(Settings(), unstarted_models())
     assert isinstance(app, RequestContext)
     assert isinstance(app._app, Starlette)
@@ -36,49 +36,49 @@ def routes() -> list[Route]:
 
 
 def test_every_route_is_in_it_and_no_other() -> None:
-    """With its methods."""
+    """The document has every route for programs, with its methods."""
     served = {
         (re.sub(r":\w+}", "}", route.path), method.lower())
         for route in routes()
         for method in route.methods or ()
         if method != "HEAD"
     }
-    described = {(path, method) for path, of in document()["paths"].items() for method in of}
-    assert {one for one in served if one[0] not in FOR_BROWSERS} == described
+    described = {(path, method) for path, of in build_document()["paths"].items() for method in of}
+    assert {route for route in served if route[0] not in FOR_BROWSERS} == described
 
 
 def test_it_is_valid() -> None:
-    """As OpenAPI 3.1 says; and it is JSON."""
-    assert document()["openapi"] == "3.1.0"
-    schemathesis.openapi.from_dict(json.loads(json.dumps(document()))).validate()
+    """The document is valid OpenAPI 3.1, and JSON."""
+    assert build_document()["openapi"] == "3.1.0"
+    schemathesis.openapi.from_dict(json.loads(json.dumps(build_document()))).validate()
 
 
 def test_every_reference_has_a_target() -> None:
-    """And every body is referred to."""
-    text = json.dumps(document())
+    """Every reference has a target, and every body is referenced."""
+    text = json.dumps(build_document())
     named = set(re.findall(r"#/components/schemas/(\w+)", text))
-    assert named == document()["components"]["schemas"].keys()
+    assert named == build_document()["components"]["schemas"].keys()
 
 
-@pytest.mark.parametrize("operation", REQUESTS, ids=lambda one: str(one.path))
+@pytest.mark.parametrize("operation", REQUESTS, ids=lambda endpoint: str(endpoint.path))
 def test_examples_are_taken(operation: object) -> None:
-    """Each is a body that its route takes."""
-    one = next(other for other in REQUESTS if other is operation)
-    assert one.request is not None
-    assert issubclass(one.request, RequestBody)
-    parse(one.request, json.dumps(one.example).encode())
+    """Each example is a valid body of its route."""
+    endpoint = next(known for known in REQUESTS if known is operation)
+    assert endpoint.request is not None
+    assert issubclass(endpoint.request, RequestBody)
+    parse(endpoint.request, json.dumps(endpoint.example).encode())
 
 
 def test_statuses_are_those_of_the_errors() -> None:
-    """Each that an error class has is described somewhere, and no other."""
-    described = {int(status) for one in DESCRIBED_ENDPOINTS for status in one.errors}
+    """The documented statuses are the statuses of the error classes."""
+    described = {int(status) for endpoint in DESCRIBED_ENDPOINTS for status in endpoint.errors}
     assert described == {answer.status for answer in ERROR_RESPONSES.values()} - EVERYWHERE
-    for one in DESCRIBED_ENDPOINTS:
-        assert one.needs_key == (401 in one.errors)
+    for endpoint in DESCRIBED_ENDPOINTS:
+        assert endpoint.needs_key == (401 in endpoint.errors)
 
 
 class Page(HTMLParser):
-    """The tags of a page, and that they are closed in order."""
+    """A parser that records tags and checks that they are closed in order."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -97,24 +97,24 @@ class Page(HTMLParser):
 
 
 def test_the_page_is_whole_and_fetches_nothing_from_elsewhere() -> None:
-    """It has no script or style in it, only files of the page; links lead to places there are."""
-    page = Page(render(document()))
+    """The page has no inline script or style, loads only its own files, and has no dead links."""
+    page = Page(render_reference(build_document()))
     assert not page.open
     assert {"style", "iframe"}.isdisjoint(tag for tag, _ in page.tags)
-    sources = {given for _, all_given in page.tags if (given := all_given.get("src"))}
-    linked = {given["href"] for tag, given in page.tags if tag == "link"}
+    sources = {source for _, attributes in page.tags if (source := attributes.get("src"))}
+    linked = {attributes["href"] for tag, attributes in page.tags if tag == "link"}
     assert sources | linked == {f"static/{name}" for name in ("icon.svg", "page.css", "theme.js")}
     assert sources | linked <= {f"static/{name}" for name in read_assets()}
     ids = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
-    links = {given["href"] for tag, given in page.tags if tag == "a"}
+    links = {attributes["href"] for tag, attributes in page.tags if tag == "a"}
     assert links <= {f"#{name}" for name in ids} | {"openapi.json", "./"}
-    assert not any(name.startswith("on") for _, given in page.tags for name in given)
+    assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
 
 
 def test_every_field_says_what_it_is() -> None:
-    """In every body, nested ones included."""
-    bodies = document()["components"]["schemas"]
-    nested = [one for body in bodies.values() for one in body.get("anyOf", ())]
+    """Every field of every body has a description."""
+    bodies = build_document()["components"]["schemas"]
+    nested = [member for body in bodies.values() for member in body.get("anyOf", ())]
     silent = [
         (body.get("title"), name)
         for body in (*bodies.values(), *nested)
@@ -125,16 +125,16 @@ def test_every_field_says_what_it_is() -> None:
 
 
 def test_the_page_has_every_field() -> None:
-    """Of every request."""
-    text = render(document())
-    for one in REQUESTS:
-        assert one.request is not None
-        for name in one.request.model_fields:
+    """The page has every field of every request."""
+    text = render_reference(build_document())
+    for endpoint in REQUESTS:
+        assert endpoint.request is not None
+        for name in endpoint.request.model_fields:
             assert f"<code>{name}</code>" in text
 
 
 def test_nothing_in_the_document_becomes_markup() -> None:
-    """Descriptions are text."""
-    hostile = json.loads(json.dumps(document()).replace("process lives", "<script>x"))
-    assert "<script>" not in render(hostile)
-    assert "&lt;script&gt;" in render(hostile)
+    """Descriptions are escaped."""
+    hostile = json.loads(json.dumps(build_document()).replace("process is alive", "<script>x"))
+    assert "<script>" not in render_reference(hostile)
+    assert "&lt;script&gt;" in render_reference(hostile)

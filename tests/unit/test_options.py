@@ -1,4 +1,4 @@
-"""How a request and a recipe's defaults become one way to decode."""
+"""Decoding parameters from the options of a request and the defaults of a recipe."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from t5serve.errors import InvalidRequest
 from t5serve.http.schemas.body import MAX_N
 from t5serve.http.schemas.reformulate import ReformulateRequest
 from t5serve.reformulation.options import Options, Strategy, decoding_of
-from t5serve.reformulation.preserve import KINDS
+from t5serve.reformulation.preserve import CONSTRAINT_TYPES
 
 BARE = Generation(max_tokens=32)
 STRATEGIES: tuple[Strategy, ...] = ("auto", "greedy", "beam", "diverse_beam", "sample")
@@ -40,7 +40,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "seed": st.integers(0, 2**63 - 1),
     "max_tokens": st.integers(1, 128),
     "include_original": st.booleans(),
-    "preserve": st.lists(st.sampled_from(sorted(KINDS)), max_size=16),
+    "preserve": st.lists(st.sampled_from(sorted(CONSTRAINT_TYPES)), max_size=16),
     "min_difference": st.floats(0, 1),
     "strict": st.booleans(),
 }
@@ -59,7 +59,7 @@ def decoding(
 
 
 def strategy_of(config: GenerationConfig) -> Strategy:
-    """What the engine will do with it."""
+    """Returns the strategy of the engine for these parameters."""
     if config.do_sample:
         return "sample"
     if config.num_beam_groups > 1:
@@ -121,7 +121,7 @@ def strategy_of(config: GenerationConfig) -> Strategy:
     ],
 )
 def test_every_strategy(options: Options, expected: GenerationConfig) -> None:
-    """Hugging Face's defaults, as many beams as reformulations and some to spare."""
+    """Hugging Face's defaults apply, with more candidates than reformulations."""
     assert decoding_of(options, BARE) == expected
 
 
@@ -152,7 +152,7 @@ def test_every_strategy(options: Options, expected: GenerationConfig) -> None:
     ],
 )
 def test_auto(n: int, parameters: dict[str, Any], default: Strategy, expected: Strategy) -> None:
-    """Parameters choose, then the recipe, then the number of reformulations."""
+    """The parameters choose the strategy, then the recipe, then the number of reformulations."""
     config = decoding(Generation(strategy=default), n=n, **parameters)
     assert strategy_of(config) == expected
 
@@ -162,11 +162,11 @@ def test_auto(n: int, parameters: dict[str, Any], default: Strategy, expected: S
     [
         Options(include_original=True),
         Options(min_difference=0.1),
-        Options(preserve=frozenset(KINDS)),
+        Options(preserve=frozenset(CONSTRAINT_TYPES)),
     ],
 )
 def test_one_that_may_be_dropped_has_others_behind_it(options: Options) -> None:
-    """Greedy decoding has no next best: auto searches where a candidate may have to make way."""
+    """Greedy decoding has no next best: auto searches beams if a candidate can be dropped."""
     assert strategy_of(decoding_of(options, BARE)) == "beam"
 
 
@@ -189,7 +189,7 @@ def test_one_that_may_be_dropped_has_others_behind_it(options: Options) -> None:
     ],
 )
 def test_a_recipe_s_defaults(strategy: Strategy, expected: dict[str, Any]) -> None:
-    """Those that belong to the strategy stand in for what is absent, the others do nothing."""
+    """Defaults of the strategy apply where the request sets nothing; other defaults do not."""
     defaults = Generation(
         max_tokens=20,
         num_beams=6,
@@ -205,13 +205,13 @@ def test_a_recipe_s_defaults(strategy: Strategy, expected: dict[str, Any]) -> No
     assert {name: getattr(config, name) for name in expected} == expected
     assert config.max_tokens == 20
     neutral = GenerationConfig(max_tokens=20)
-    given = {*expected, "max_tokens", "do_sample", "num_return_sequences"}
-    others = set(neutral.__struct_fields__) - given
+    set_fields = {*expected, "max_tokens", "do_sample", "num_return_sequences"}
+    others = set(neutral.__struct_fields__) - set_fields
     assert all(getattr(config, name) == getattr(neutral, name) for name in others)
 
 
 def test_what_is_given_overrules_the_recipe() -> None:
-    """A neutral value does so as well."""
+    """A neutral value in the request also overrides the recipe."""
     defaults = Generation(temperature=0.7, top_k=10, repetition_penalty=1.3, max_tokens=20)
     config = decoding(defaults, strategy="sample", top_k=0, temperature=2.0, repetition_penalty=1.0)
     assert (config.top_k, config.temperature, config.repetition_penalty) == (0, 2.0, 1.0)
@@ -236,7 +236,7 @@ def test_what_is_given_overrules_the_recipe() -> None:
     ],
 )
 def test_what_has_no_effect_is_refused(strategy: Strategy, parameters: dict[str, Any]) -> None:
-    """A parameter of another strategy is never ignored silently; the error names it."""
+    """A parameter of another strategy is refused, and the error names it."""
     (name,) = parameters
     with pytest.raises(
         InvalidRequest, match=f"{name} has no effect with strategy {strategy}"
@@ -247,7 +247,7 @@ def test_what_has_no_effect_is_refused(strategy: Strategy, parameters: dict[str,
 
 @pytest.mark.parametrize("strategy", ["greedy", "beam", "diverse_beam", "sample"])
 def test_neutral_values_are_no_mistake(strategy: Strategy) -> None:
-    """A client may always send every parameter at the value that does nothing."""
+    """A client can send every parameter at its neutral value."""
     neutral: dict[str, Any] = {
         "temperature": 1.0,
         "top_p": 1.0,
@@ -261,7 +261,7 @@ def test_neutral_values_are_no_mistake(strategy: Strategy) -> None:
 
 @pytest.mark.parametrize("strategy", ["beam", "diverse_beam"])
 def test_fewer_beams_than_reformulations_are_refused(strategy: Strategy) -> None:
-    """3 beams hold no 4 candidates."""
+    """3 beams can't hold 4 candidates."""
     with pytest.raises(InvalidRequest, match="at least n = 4") as raised:
         decoding(n=4, strategy=strategy, num_beams=3)
     assert raised.value.param == "num_beams"
@@ -269,7 +269,7 @@ def test_fewer_beams_than_reformulations_are_refused(strategy: Strategy) -> None
 
 
 def test_greedy_gives_one() -> None:
-    """More than one from greedy decoding can't be."""
+    """Greedy decoding of more than one reformulation is refused."""
     with pytest.raises(InvalidRequest) as raised:
         decoding(n=2, strategy="greedy")
     assert raised.value.param == "n"
@@ -286,7 +286,7 @@ def test_greedy_gives_one() -> None:
     ],
 )
 def test_what_excludes_each_other_is_refused(parameters: dict[str, Any]) -> None:
-    """Beams in unequal groups, groups that all find the same, beams that are sampled."""
+    """Unequal groups, groups without a penalty and sampled beams are refused."""
     with pytest.raises(InvalidRequest):
         decoding(strategy="diverse_beam", **parameters)
 
@@ -294,19 +294,19 @@ def test_what_excludes_each_other_is_refused(parameters: dict[str, Any]) -> None
 @pytest.mark.parametrize("strategy", ["beam", "diverse_beam", "sample"])
 @pytest.mark.parametrize("n", range(1, MAX_N + 1))
 def test_spare_candidates(strategy: Strategy, n: int) -> None:
-    """Half as many again where some may be dropped, but not more than a usual batch has."""
+    """There are half as many spare candidates as reformulations, up to the usual batch."""
     for options in (
         Options(n=n, strategy=strategy),
         Options(n=n, strategy=strategy, min_difference=1),
     ):
         config = decoding_of(options, BARE)
         assert n <= config.num_return_sequences <= config.width <= MAX_WIDTH
-        if n > 1 or options.drops:
+        if n > 1 or options.can_drop:
             assert config.num_return_sequences >= min(1.5 * n, 16)
 
 
 def test_any_number_of_groups_that_fits_is_served() -> None:
-    """Where only the groups were given, the beams are chosen to be a multiple of them."""
+    """If only the groups are set, the number of beams is a multiple of the groups."""
     refused = []
     for n, groups in product(range(1, MAX_N + 1), range(1, MAX_WIDTH + 1)):
         if MAX_WIDTH // groups * groups < n:
@@ -329,7 +329,7 @@ def test_any_number_of_groups_that_fits_is_served() -> None:
 def test_every_valid_request_is_decoded_or_refused(
     fields: dict[str, Any], defaults: dict[str, Any]
 ) -> None:
-    """Any fields with any recipe give a way to decode that holds n candidates, or a 400."""
+    """Any valid request with any recipe has decoding parameters for n candidates, or is refused."""
     try:
         body = ReformulateRequest.model_validate({"query": "q", **fields})
     except ValidationError as error:
@@ -353,8 +353,8 @@ def test_every_valid_request_is_decoded_or_refused(
 
 
 def test_groups_that_fit_no_number_of_beams() -> None:
-    """Fifteen candidates in groups of seven would take 21 beams: refused, or not the recipe's."""
-    with pytest.raises(InvalidRequest, match="no multiple") as raised:
+    """15 candidates in 7 groups need 21 beams: refused, or the recipe's groups are dropped."""
+    with pytest.raises(InvalidRequest, match="has no multiple") as raised:
         decoding(n=15, num_beam_groups=7)
     assert raised.value.param == "num_beam_groups"
     config = decoding(Generation(num_beam_groups=7), n=15)

@@ -1,4 +1,4 @@
-"""What of a query a candidate must not lose."""
+"""The parts of a query that a candidate must contain."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from t5serve.reformulation.preserve import KINDS, Kind, capitalised, keeps
+from t5serve.reformulation.preserve import (
+    CONSTRAINT_TYPES,
+    ConstraintType,
+    find_capitalised_names,
+    preserves,
+)
 
-ALL = frozenset(KINDS)
+ALL = frozenset(CONSTRAINT_TYPES)
 PARTS = (
     "how to in why? end. The A I I'm don't 2024 1,000 3.5 12/25 iphone12 \"?\" \"big apple\" 'n' "
     "\u201cto be\u201d NASA iPhone Ben Affleck's AT&T - "
@@ -51,8 +56,8 @@ QUERIES = st.lists(st.sampled_from(PARTS.split(" ")), min_size=1, max_size=8).ma
     ],
 )
 def test_numbers(query: str, candidate: str, kept: bool) -> None:  # noqa: FBT001
-    """Numbers stand for themselves, however they are spaced, and as often as in the query."""
-    assert keeps(query, candidate, ["numbers"]) == kept
+    """Numbers match in any spacing, as often as in the query."""
+    assert preserves(query, candidate, ["numbers"]) == kept
 
 
 @pytest.mark.parametrize(
@@ -83,8 +88,8 @@ def test_numbers(query: str, candidate: str, kept: bool) -> None:  # noqa: FBT00
     ],
 )
 def test_quoted(query: str, candidate: str, kept: bool) -> None:  # noqa: FBT001
-    """What stands in quotes of any kind stays together; apostrophes and inches are no quotes."""
-    assert keeps(query, candidate, ["quoted"]) == kept
+    """Quoted phrases stay together; apostrophes and inch signs are no quotes."""
+    assert preserves(query, candidate, ["quoted"]) == kept
 
 
 @pytest.mark.parametrize(
@@ -123,8 +128,8 @@ def test_quoted(query: str, candidate: str, kept: bool) -> None:  # noqa: FBT001
     ],
 )
 def test_capitalised(query: str, names: list[str]) -> None:
-    """Names, but not what has its capital from the beginning of a sentence alone, nor "I"."""
-    assert capitalised(query) == names
+    """Names are found, but no words with the capital of a sentence's beginning, nor "I"."""
+    assert find_capitalised_names(query) == names
 
 
 @pytest.mark.parametrize(
@@ -140,38 +145,42 @@ def test_capitalised(query: str, names: list[str]) -> None:
     ],
 )
 def test_names_are_kept_as_words(query: str, candidate: str, kept: bool) -> None:  # noqa: FBT001
-    """Case does not matter, whole words do."""
-    assert keeps(query, candidate, ["capitalised"]) == kept
+    """Names match in any case, as whole words."""
+    assert preserves(query, candidate, ["capitalised"]) == kept
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
-def test_only_what_was_asked_for_is_kept(kind: Kind) -> None:
-    """Each kind looks at its own alone; none asked for, nothing is held against a candidate."""
+@pytest.mark.parametrize("constraint_type", sorted(CONSTRAINT_TYPES))
+def test_only_what_was_asked_for_is_kept(constraint_type: ConstraintType) -> None:
+    """Each type checks its own parts only; without types every candidate passes."""
     query = 'is "big apple" 10 miles from Boston'
-    kept: dict[Kind, str] = {"numbers": "10", "quoted": "big apple", "capitalised": "boston"}
-    for other, candidate in kept.items():
-        assert keeps(query, candidate, [kind]) == (kind == other)
-    assert keeps(query, "anything", [])
-    assert keeps(query, " ".join(kept.values()), ALL)
+    kept: dict[ConstraintType, str] = {
+        "numbers": "10",
+        "quoted": "big apple",
+        "capitalised": "boston",
+    }
+    for kept_type, candidate in kept.items():
+        assert preserves(query, candidate, [constraint_type]) == (constraint_type == kept_type)
+    assert preserves(query, "anything", [])
+    assert preserves(query, " ".join(kept.values()), ALL)
 
 
 @settings(deadline=None)
 @given(QUERIES | st.text(max_size=30))
 def test_a_text_keeps_everything_of_itself(text: str) -> None:
-    """Whatever is in a query, the query itself has lost nothing."""
-    assert keeps(text, text, ALL)
+    """A query satisfies its own constraints."""
+    assert preserves(text, text, ALL)
 
 
 @settings(deadline=None)
 @given(QUERIES, QUERIES, QUERIES)
 def test_more_words_lose_nothing(query: str, before: str, after: str) -> None:
-    """A candidate can say more than the query."""
-    assert keeps(query, f"{before} {query} {after}", ALL)
+    """A candidate can have more words than the query."""
+    assert preserves(query, f"{before} {query} {after}", ALL)
 
 
 @settings(deadline=None)
 @given(QUERIES, QUERIES, QUERIES)
-def test_what_is_kept_twice_is_kept(one: str, two: str, three: str) -> None:
-    """Numbers of a text that keeps those of another are kept by whatever keeps the text's own."""
-    if keeps(one, two, ["numbers"]) and keeps(two, three, ["numbers"]):
-        assert keeps(one, three, ["numbers"])
+def test_what_is_kept_twice_is_kept(first: str, second: str, third: str) -> None:
+    """The constraint on numbers is transitive."""
+    if preserves(first, second, ["numbers"]) and preserves(second, third, ["numbers"]):
+        assert preserves(first, third, ["numbers"])

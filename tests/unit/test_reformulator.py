@@ -1,60 +1,29 @@
-"""Fallbacks, strictness, cleaning and streams, against fake worker processes."""
+"""Fallbacks, strictness and cleaning, against fake worker processes."""
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
-from support.fakes import MODEL, FakePool, FakeProcess, answer, settle, with_engine
-from t5engine.messages import Cancelled, Generate, Progress, Refused
+from support.fakes import FakePool, answer, settle, with_engine
+from support.reformulating import reply_to_all, start_reformulation
+from t5engine.messages import Generate, Refused
 from t5engine.pool.engine import Engine
-from t5gguf.recipe import Generation, Recipe, Source
-from t5gguf.tasks import Task
 from t5serve.errors import (
     ContextLengthExceeded,
     DeadlineExceeded,
     InvalidRequest,
     NoUsableOutput,
     QueueFull,
-    ServerFault,
 )
 from t5serve.reformulation.options import Options
-from t5serve.reformulation.profile import Profile
-from t5serve.reformulation.reformulator import (
-    Event,
-    Finished,
-    Reformulated,
-    Reformulator,
-    TextDelta,
-)
 from t5serve.reformulation.text import clean
-
-PROFILE = Profile.of(MODEL, None)
-
-
-def start(
-    engine: Engine, *queries: str, options: Options | None = None
-) -> asyncio.Task[list[Reformulated]]:
-    reformulator = Reformulator(engine, PROFILE)
-    return asyncio.create_task(reformulator.reformulate(queries, options or Options()))
-
-
-async def reply_to_all(pool: FakePool, *texts: str) -> None:
-    """Plays a worker of capacity 1 until nothing more is sent to it."""
-    answered = 0
-    await settle()
-    while answered < len(pool.newest.inbox):
-        pool.newest.reply(answer(pool.newest.inbox[answered], *texts))
-        answered += 1
-        await settle()
 
 
 def test_several_queries_in_order() -> None:
-    """Results stand in the order of the queries, each with its score per token."""
+    """Results have the order of the queries, and scores per token."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
-        task = start(engine, "one", "two")
+        task = start_reformulation(engine, "one", "two")
         await reply_to_all(pool)
         first, second = await task
         assert (first.original, second.original) == ("one", "two")
@@ -66,11 +35,11 @@ def test_several_queries_in_order() -> None:
 
 
 def test_prefix_of_the_task() -> None:
-    """The model sees the task's prefix before the query; the default task is the first."""
+    """The model reads the prefix of the task before the query; the first task is the default."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
         for options in (Options(), Options(task="fix")):
-            task = start(engine, "query", options=options)
+            task = start_reformulation(engine, "query", options=options)
             await settle()
             pool.newest.reply(answer(pool.newest.inbox[-1]))
             await task
@@ -80,19 +49,12 @@ def test_prefix_of_the_task() -> None:
     with_engine(test)
 
 
-def test_unknown_task_names_the_known_ones() -> None:
-    """The error tells what the model can do."""
-    with pytest.raises(InvalidRequest, match="paraphrase, fix") as raised:
-        PROFILE.task("translate")
-    assert raised.value.param == "task"
-
-
 @pytest.mark.parametrize("text", ["", "   ", "\n"])
 def test_empty_output_falls_back(text: str) -> None:
-    """A model that says nothing leaves the query as it is, and says so."""
+    """An empty output falls back to the query, with the reason."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
-        task = start(engine, "query")
+        task = start_reformulation(engine, "query")
         await reply_to_all(pool, text)
         (result,) = await task
         assert result.fallback_reason == "no_usable_output"
@@ -104,10 +66,10 @@ def test_empty_output_falls_back(text: str) -> None:
 
 
 def test_strict_empty_output_is_an_error() -> None:
-    """With `strict` the caller learns that there is no reformulation."""
+    """With `strict`, an empty output is an error."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
-        task = start(engine, "query", options=Options(strict=True))
+        task = start_reformulation(engine, "query", options=Options(strict=True))
         await reply_to_all(pool, "")
         with pytest.raises(NoUsableOutput):
             await task
@@ -116,58 +78,58 @@ def test_strict_empty_output_is_an_error() -> None:
 
 
 def test_deadline_falls_back() -> None:
-    """A query that is not done in time comes back as it was."""
+    """A query that passes its deadline falls back."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
         del pool
-        (result,) = await start(engine, "query", options=Options(timeout_ms=10))
+        (result,) = await start_reformulation(engine, "query", options=Options(timeout_ms=10))
         assert result.fallback_reason == "deadline_exceeded"
 
     with_engine(test)
 
 
 def test_strict_deadline_is_an_error() -> None:
-    """With `strict` a passed deadline is the caller's to handle."""
+    """With `strict`, a passed deadline is an error."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
         del pool
         with pytest.raises(DeadlineExceeded):
-            await start(engine, "query", options=Options(timeout_ms=10, strict=True))
+            await start_reformulation(engine, "query", options=Options(timeout_ms=10, strict=True))
 
     with_engine(test)
 
 
 def test_full_queue_falls_back_for_those_that_found_no_room() -> None:
-    """Of many queries those that fit are reformulated, the others come back as they were."""
+    """Queries that fit into the queue are reformulated; the others fall back."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
-        task = start(engine, "a", "b", "c")
+        task = start_reformulation(engine, "a", "b", "c")
         await reply_to_all(pool)
         results = await task
         assert [r.fallback_reason for r in results] == [None, None, "queue_full"]
         with pytest.raises(QueueFull):
-            await start(engine, "a", "b", "c", options=Options(strict=True))
+            await start_reformulation(engine, "a", "b", "c", options=Options(strict=True))
 
     with_engine(test, max_queue=1)
 
 
 def test_not_ready_falls_back() -> None:
-    """While no worker is ready searches go on with the original query."""
+    """Queries fall back while no worker is ready."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
         del pool
         engine.drain()
-        (result,) = await start(engine, "query")
+        (result,) = await start_reformulation(engine, "query")
         assert result.fallback_reason == "not_ready"
 
     with_engine(test)
 
 
 def test_too_long_is_an_error_that_names_the_query() -> None:
-    """An input that can't be taken is never silently replaced by a fallback."""
+    """A refused input is an error that names the query, never a fallback."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
-        task = start(engine, "short", "long")
+        task = start_reformulation(engine, "short", "long")
         await settle()
         pool.newest.reply(answer(pool.newest.inbox[0]))
         await settle()
@@ -180,10 +142,10 @@ def test_too_long_is_an_error_that_names_the_query() -> None:
 
 
 def test_failed_request_cancels_its_other_queries() -> None:
-    """The queries beside one that failed are not decoded for nobody."""
+    """After an error the other queries of the request are not decoded."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
-        task = start(engine, "bad", "other")
+        task = start_reformulation(engine, "bad", "other")
         await settle()
         pool.newest.reply(Refused(pool.newest.inbox[0].job, "no"))
         with pytest.raises(InvalidRequest):
@@ -194,323 +156,5 @@ def test_failed_request_cancels_its_other_queries() -> None:
 
 
 def test_clean() -> None:
-    """Blanks are single and inside."""
+    """Blanks are collapsed and stripped."""
     assert clean("  what \n is\tthis ") == "what is this"
-
-
-def test_recipe_overrules_the_file() -> None:
-    """The recipe that named a model says how to use it, whatever its file says."""
-    recipe = Recipe(
-        name="x",
-        description="",
-        license="",
-        file="x.gguf",
-        source=Source("a/b"),
-        tasks={"expand": Task.of_prefix("expand: ")},
-        generation=Generation(max_tokens=500),
-    )
-    profile = Profile.of(MODEL, recipe)
-    assert profile.prefixes == {"expand": "expand: "}
-    assert profile.generation.max_tokens == MODEL.max_tokens
-
-
-def test_file_without_our_keys_has_one_plain_task() -> None:
-    """A GGUF file by another converter is served without a prefix."""
-    bare = Profile.of(type(MODEL)("x", "", 10, 512, 128, {}), None)
-    assert bare.prefixes == {"reformulate": ""}
-    assert bare.generation.max_tokens == 64
-
-
-class Listener:
-    """Whoever reads a stream: what came so far, and how it ended."""
-
-    def __init__(self, engine: Engine, *queries: str, options: Options | None = None) -> None:
-        self.events: list[Event] = []
-        self.task = asyncio.create_task(self._listen(engine, queries, options or Options()))
-
-    async def _listen(self, engine: Engine, queries: tuple[str, ...], options: Options) -> None:
-        async for event in Reformulator(engine, PROFILE).stream(queries, options):
-            self.events.append(event)
-
-    @property
-    def pieces(self) -> list[TextDelta]:
-        return [event for event in self.events if isinstance(event, TextDelta)]
-
-    @property
-    def results(self) -> dict[int, Reformulated]:
-        """By the place of the query."""
-        finished = [event for event in self.events if isinstance(event, Finished)]
-        return {event.query_index: event.result for event in finished}
-
-    def text(self, query: int = 0, rank: int = 1) -> str:
-        """All pieces of one reformulation together."""
-        return "".join(
-            piece.text for piece in self.pieces if (piece.query_index, piece.rank) == (query, rank)
-        )
-
-
-async def tell(process: FakeProcess, place: int, *texts: str) -> None:
-    """Plays a worker that has decoded some more of a job, several times."""
-    for text in texts:
-        process.reply(Progress(process.inbox[place].job, 0, text))
-    await settle()
-
-
-def test_one_candidate_is_told_while_it_is_decoded() -> None:
-    """Pieces come at once, cleaned, and together are the text in the end."""
-
-    async def test(engine: Engine, pool: FakePool) -> None:
-        listener = Listener(engine, "query")
-        await settle()
-        (message,) = pool.newest.inbox
-        assert isinstance(message, Generate)
-        assert message.stream
-        for part, told in (
-            ("  how", "how"),
-            (" ", "how"),
-            ("to ", "how to"),
-            ("\n\tcoo", "how to coo"),
-            ("k rice", "how to cook rice"),
-            ("  ", "how to cook rice"),
-        ):
-            await tell(pool.newest, 0, part)
-            assert listener.text() == told
-        assert not listener.results
-        pool.newest.reply(answer(message, "  how to \n\tcook rice  "))
-        await listener.task
-        (one,) = listener.results[0].reformulations
-        assert one.text == listener.text() == "how to cook rice"
-        assert isinstance(listener.events[-1], Finished)
-
-    with_engine(test)
-
-
-def test_a_stream_s_results_are_those_of_a_request() -> None:
-    """What is streamed differs from what is not in nothing but the pieces."""
-
-    async def test(engine: Engine, pool: FakePool) -> None:
-        options = Options(n=2, strategy="sample", include_original=True)
-        plain = start(engine, "a", "b", options=options)
-        await reply_to_all(pool, "one", "two")
-        listener = Listener(engine, "a", "b", options=options)
-        for place in (2, 3):
-            await settle()
-            pool.newest.reply(answer(pool.newest.inbox[place], "one", "two"))
-        await listener.task
-        for result, expected in zip(
-            (listener.results[0], listener.results[1]), await plain, strict=True
-        ):
-            assert result.original == expected.original
-            assert result.reformulations == expected.reformulations
-            assert result.completion_tokens == expected.completion_tokens
-
-    with_engine(test)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        Options(n=2, strategy="sample"),
-        Options(n=2),
-        Options(strategy="beam"),
-        Options(strategy="greedy", min_difference=0.1),
-        Options(strategy="greedy", preserve=frozenset({"numbers"})),
-        Options(strategy="greedy", include_original=True),
-    ],
-)
-def test_what_may_be_dropped_is_told_once_it_is_chosen(options: Options) -> None:
-    """With several candidates, or filters, nothing is told that may not count in the end."""
-
-    async def test(engine: Engine, pool: FakePool) -> None:
-        listener = Listener(engine, "query", options=options)
-        await settle()
-        (message,) = pool.newest.inbox
-        assert isinstance(message, Generate)
-        assert not message.stream
-        await tell(pool.newest, 0, "too", " early")
-        assert not listener.events
-        pool.newest.reply(answer(message, "", "one", "ONE", "two"))
-        await listener.task
-        told = [(piece.rank, piece.text) for piece in listener.pieces]
-        assert told == [(one.rank, one.text) for one in listener.results[0].reformulations]
-        expected = ["query"] * options.include_original + ["one", "two"][: options.n]
-        assert [text for _, text in told] == expected
-
-    with_engine(test)
-
-
-def test_queries_are_told_side_by_side() -> None:
-    """Pieces and results carry their query's place, and come as they come."""
-
-    async def test(engine: Engine, pool: FakePool) -> None:
-        listener = Listener(engine, "a", "b")
-        await settle()
-        await tell(pool.newest, 1, "B1")
-        await tell(pool.newest, 0, "A1")
-        await tell(pool.newest, 1, " B2")
-        assert listener.events == [
-            TextDelta(1, 1, "B1"),
-            TextDelta(0, 1, "A1"),
-            TextDelta(1, 1, " B2"),
-        ]
-        pool.newest.reply(answer(pool.newest.inbox[1], "B1 B2"))
-        await settle()
-        assert list(listener.results) == [1]
-        pool.newest.reply(answer(pool.newest.inbox[0], "A1"))
-        await listener.task
-        assert list(listener.results) == [1, 0]
-
-    with_engine(test, capacity=2)
-
-
-def test_a_stream_that_ends_in_nothing_says_so() -> None:
-    """A loop that was told as it was decoded is no reformulation: the result is what counts."""
-
-    async def test(engine: Engine, pool: FakePool) -> None:
-        for options in (Options(), Options(strict=True)):
-            listener = Listener(engine, "query", options=options)
-            await settle()
-            place = len(pool.newest.inbox) - 1
-            await tell(pool.newest, place, "no", " no", " no")
-            pool.newest.reply(answer(pool.newest.inbox[place], "no no no"))
-            if options.strict:
-                with pytest.raises(NoUsableOutput):
-                    await listener.task
-                continue
-            await listener.task
-            assert listener.results[0].fallback_reason == "no_usable_output"
-            assert [r.text for r in listener.results[0].reformulations] == ["query"]
-
-    with_engine(test)
-
-
-def test_a_stream_s_deadline() -> None:
-    """It falls back like any request, or fails if strict, after what was told before."""
-
-    async def test(engine: Engine, pool: FakePool) -> None:
-        for options in (Options(timeout_ms=50), Options(timeout_ms=50, strict=True)):
-            listener = Listener(engine, "query", options=options)
-            await settle()
-            job = pool.newest.inbox[-1].job
-            pool.newest.reply(Progress(job, 0, "begun"))
-            if options.strict:
-                with pytest.raises(DeadlineExceeded):
-                    await listener.task
-            else:
-                await listener.task
-                assert listener.results[0].fallback_reason == "deadline_exceeded"
-            assert listener.text() == "begun"
-            assert pool.newest.cancelled[-1] == job
-            pool.newest.reply(Cancelled(job))
-
-    with_engine(test)
-
-
-def test_a_stream_of_what_can_not_be() -> None:
-    """A fault of the request comes before any event; one of a query names it."""
-
-    async def test(engine: Engine, pool: FakePool) -> None:
-        for options in (Options(task="sing"), Options(n=2, strategy="greedy")):
-            with pytest.raises(InvalidRequest):
-                await Listener(engine, "query", options=options).task
-        assert not pool.newest.inbox
-        listener = Listener(engine, "short", "long")
-        await settle()
-        await tell(pool.newest, 0, "SHO")
-        pool.newest.reply(Refused(pool.newest.inbox[1].job, "too many", too_long=True))
-        with pytest.raises(ContextLengthExceeded) as raised:
-            await listener.task
-        assert raised.value.param == "queries[1]"
-        assert listener.events == [TextDelta(0, 1, "SHO")]
-        assert pool.newest.cancelled == [pool.newest.inbox[0].job]
-
-    with_engine(test, capacity=2)
-
-
-def test_a_worker_that_dies_before_it_told_anything_is_not_noticed() -> None:
-    """A job of which nothing was told is begun again by the next worker."""
-
-    async def test(engine: Engine, pool: FakePool) -> None:
-        listener = Listener(engine, "query")
-        await settle()
-        pool.newest.die()
-        await settle()
-        await tell(pool.newest, 0, "QUE", "RY")
-        pool.newest.reply(answer(pool.newest.inbox[0]))
-        await listener.task
-        assert listener.text() == "QUERY"
-        assert listener.results[0].fallback_reason is None
-
-    with_engine(test)
-
-
-@pytest.mark.parametrize("strict", [False, True])
-def test_a_worker_that_dies_mid_stream(strict: bool) -> None:  # noqa: FBT001
-    """What was told can't be taken back: no retry, but the original, or the error if strict."""
-
-    async def test(engine: Engine, pool: FakePool) -> None:
-        listener = Listener(engine, "query", options=Options(strict=strict))
-        await settle()
-        await tell(pool.newest, 0, "beg")
-        pool.newest.die()
-        if strict:
-            with pytest.raises(ServerFault):
-                await listener.task
-        else:
-            await listener.task
-            result = listener.results[0]
-            assert result.fallback_reason == "server_error"
-            assert [r.text for r in result.reformulations] == ["query"]
-        assert listener.text() == "beg"
-        await settle()
-        assert len(pool.processes) == 2
-        assert not pool.newest.inbox
-
-    with_engine(test)
-
-
-def test_only_streamed_jobs_are_lost_with_a_worker() -> None:
-    """Of two queries the one that was told falls back, the other is decoded again."""
-
-    async def test(engine: Engine, pool: FakePool) -> None:
-        listener = Listener(engine, "told", "untold")
-        await settle()
-        await tell(pool.newest, 0, "TO")
-        pool.newest.die()
-        await settle()
-        (message,) = pool.newest.inbox
-        pool.newest.reply(answer(message))
-        await listener.task
-        assert listener.results[0].fallback_reason == "server_error"
-        assert [r.text for r in listener.results[1].reformulations] == ["UNTOLD"]
-
-    with_engine(test, capacity=2)
-
-
-@pytest.mark.parametrize("leave", ["closes", "is cancelled"])
-def test_leaving_a_stream_cancels_its_jobs(leave: str) -> None:
-    """Who stops listening stops the worker; jobs that wait never reach it."""
-
-    async def test(engine: Engine, pool: FakePool) -> None:
-        if leave == "closes":
-            events = Reformulator(engine, PROFILE).stream(["a", "b", "c"], Options())
-            first = asyncio.ensure_future(anext(events))
-            await settle()
-            await tell(pool.newest, 0, "A")
-            assert await first == TextDelta(0, 1, "A")
-            await events.aclose()  # type: ignore[attr-defined]  # an async generator has it
-        else:
-            listener = Listener(engine, "a", "b", "c")
-            await settle()
-            await tell(pool.newest, 0, "A")
-            listener.task.cancel()
-        await settle()
-        running = [message.job for message in pool.newest.inbox]
-        assert len(running) == 2
-        assert sorted(pool.newest.cancelled) == running
-        for job in running:
-            pool.newest.reply(Cancelled(job))
-        await settle()
-        assert len(pool.newest.inbox) == 2
-
-    with_engine(test, capacity=2)

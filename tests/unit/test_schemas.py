@@ -1,4 +1,4 @@
-"""What /v1/reformulate takes."""
+"""The fields of /v1/reformulate."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def read(**body: object) -> ReformulateRequest:
 
 
 def test_one_query_or_several() -> None:
-    """A query, plain queries and queries with ids mean the same."""
+    """A query, plain queries and queries with ids are equivalent."""
     assert [item.text for item in read(query="a").items()] == ["a"]
     items = read(queries=["a", {"id": "7", "text": "b"}]).items()
     assert [(item.id, item.text) for item in items] == [(None, "a"), ("7", "b")]
@@ -70,14 +70,14 @@ def test_one_query_or_several() -> None:
     ],
 )
 def test_refusals_name_the_field(body: dict[str, object], param: str | None, message: str) -> None:
-    """Each fault is said with the path to its field."""
+    """Each error names the path of its field."""
     with pytest.raises(InvalidRequest, match=message) as raised:
         read(**body)
     assert raised.value.param == param
 
 
 def test_only_what_was_given_is_a_parameter() -> None:
-    """A model's defaults stand in for what is absent or null, and for nothing else."""
+    """Only fields that the request sets become parameters."""
     options = read(query="a", temperature=0, top_k=None, seed=5, n=3).options(100)
     assert options.parameters == {"temperature": 0, "seed": 5}
     assert (options.n, options.timeout_ms) == (3, 100)
@@ -88,21 +88,21 @@ def test_only_what_was_given_is_a_parameter() -> None:
     [b"", b"{", b'{"query": "a"', b"[]", b"null", b'"a"', b"\xff\xfe", b'{"query": "\\ud800"}'],
 )
 def test_what_is_no_json_object_is_refused(raw: bytes) -> None:
-    """Truncated JSON, other JSON, other encodings and lone surrogates are the client's error."""
+    """Truncated JSON, other JSON, other encodings and lone surrogates are refused."""
     with pytest.raises(InvalidRequest):
         parse(ReformulateRequest, raw)
 
 
 @given(st.binary(max_size=200))
 def test_no_bytes_are_our_fault(raw: bytes) -> None:
-    """Whatever the bytes, the answer is a body or an InvalidRequest."""
+    """Any bytes give a body or an InvalidRequest."""
     with suppress(InvalidRequest):
         parse(ReformulateRequest, raw)
 
 
 @given(st.text(max_size=50))
 def test_text_comes_through_unchanged(text: str) -> None:
-    """A query that is taken is taken as it is."""
+    """A valid query is not changed."""
     if all(unicodedata.category(character)[0] in "CZ" for character in text):
         with pytest.raises(InvalidRequest, match="blank"):
             read(query=text)

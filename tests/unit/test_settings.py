@@ -1,4 +1,4 @@
-"""Settings and how they find the model."""
+"""The settings, and the model that they name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from t5serve.settings import Settings
 
 
 def test_defaults_serve_the_embedded_model() -> None:
-    """Without any setting there is a model to serve."""
+    """Without settings the included model is served."""
     path, recipe = Settings().find_model()
     assert path.is_file()
     assert recipe is not None
@@ -20,7 +20,7 @@ def test_defaults_serve_the_embedded_model() -> None:
 
 
 def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every setting can come from the environment."""
+    """Settings are read from the environment."""
     monkeypatch.setenv("T5SERVE_PORT", "9000")
     monkeypatch.setenv("T5SERVE_THREADS", "3")
     settings = Settings()
@@ -28,13 +28,13 @@ def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_fixed() -> None:
-    """Nothing changes a setting once the service runs."""
+    """Settings are immutable."""
     with pytest.raises(ValidationError):
         Settings().port = 1
 
 
 def test_a_path_is_a_file_without_recipe(tmp_path: Path) -> None:
-    """A GGUF file is served by what it says of itself."""
+    """A GGUF file is served by its own metadata."""
     file = tmp_path / "m.gguf"
     file.touch()
     assert Settings(model=str(file)).find_model() == (file, None)
@@ -43,14 +43,14 @@ def test_a_path_is_a_file_without_recipe(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("/nowhere/m.gguf", "is not there"),
-        ("m.gguf", "is not there"),
+        ("/nowhere/m.gguf", "does not exist"),
+        ("m.gguf", "does not exist"),
         ("/", "is not a file"),
         ("x" * 300, "File name too long|no recipe"),
         ("no-such-recipe", "there are: .*tiny-t5"),
         (
             "t5-small",
-            "is not there yet: run .venv/bin/python scripts/fetch.py t5-small --convert Q8_0",
+            "does not exist yet; run .venv/bin/python scripts/fetch.py t5-small --convert Q8_0",
         ),
         ("t5-query-reformulation-rl-gguf", "fetch.py t5-query-reformulation-rl-gguf$"),
     ],
@@ -58,19 +58,19 @@ def test_a_path_is_a_file_without_recipe(tmp_path: Path) -> None:
 def test_what_is_not_there_is_a_startup_error(
     model: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The operator learns in one line which model is missing, and how to get it."""
+    """The error names the missing model, and the command that fetches it."""
     monkeypatch.setenv("T5GGUF_MODELS", str(tmp_path))
     with pytest.raises(StartupError, match=message):
         Settings(model=model).find_model()
 
 
 def test_one_request_must_fit_the_queue() -> None:
-    """A full request on an idle service would be refused in part."""
+    """The queue must hold a full request."""
     with pytest.raises(ValidationError, match="must not be below"):
         Settings(max_queue=8, max_queries=9)
 
 
 def test_a_scale_is_a_number() -> None:
-    """Infinity would reach the worker as no value at all."""
+    """Infinity has no representation in the worker's configuration."""
     with pytest.raises(ValidationError):
         Settings(logit_scale=float("inf"))

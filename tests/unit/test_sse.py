@@ -1,4 +1,4 @@
-"""Server-sent events as bytes."""
+"""The bytes of server-sent events."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from t5serve.http.routes.sse import ServerEvent, event_response
 
 
 async def sent(response: Response) -> list[bytes]:
-    """The chunks of a response's body."""
+    """Returns the chunks of a response's body."""
     assert isinstance(response, StreamingResponse)
     return [bytes(chunk) async for chunk in response.body_iterator if isinstance(chunk, bytes)]
 
@@ -25,7 +25,7 @@ async def some(*events: ServerEvent) -> AsyncIterator[ServerEvent]:
 
 
 def test_frames() -> None:
-    """Each event is a frame of its own: its name, its data as one line of JSON, a blank line."""
+    """An event is a frame: its name, its data as one line of JSON, a blank line."""
 
     async def run() -> list[bytes]:
         events = some(ServerEvent("token", {"rank": 1, "text": "a"}), ServerEvent("done", {}))
@@ -48,21 +48,21 @@ def test_frames() -> None:
     ],
 )
 def test_no_text_breaks_a_frame(text: str) -> None:
-    """Line breaks of any kind, also those that only Python knows, quotes and other characters."""
+    """Line breaks, quotes and other characters in a text do not break the frame."""
 
     async def run() -> list[bytes]:
         return await sent(await event_response(some(ServerEvent("token", {"text": text}))))
 
     (frame,) = asyncio.run(run())
-    name, data, *rest = frame.split(b"\n")
-    assert (name, rest) == (b"event: token", [b"", b""])
+    name, data, *remainder = frame.split(b"\n")
+    assert (name, remainder) == (b"event: token", [b"", b""])
     assert b"\r" not in data
     assert len(frame.decode().splitlines()) == 3  # httpx's iter_lines splits at U+2028 as well
     assert json.loads(data.removeprefix(b"data: ").decode()) == {"text": text}
 
 
 def test_headers_tell_proxies_to_pass_it_on() -> None:
-    """It is an event stream that nobody keeps or gathers."""
+    """Proxies are told neither to store nor to buffer the stream."""
 
     async def run() -> Response:
         return await event_response(some(ServerEvent("done", None)))
@@ -76,7 +76,7 @@ def test_headers_tell_proxies_to_pass_it_on() -> None:
 
 
 def test_an_error_before_the_first_event_is_raised() -> None:
-    """There is no response yet: the client gets the error's own status."""
+    """Before the first event an error is raised, so that the response has its status."""
 
     async def failing() -> AsyncIterator[ServerEvent]:
         raise InvalidRequest("no")
@@ -90,7 +90,7 @@ def test_an_error_before_the_first_event_is_raised() -> None:
     ("error", "message"), [(InvalidRequest("no"), "no"), (KeyError("x"), "internal error")]
 )
 def test_an_error_after_the_first_event_is_the_last_one(error: Exception, message: str) -> None:
-    """The status is sent by then; a defect is told as one, without what is inside."""
+    """After the first event an error is the last event; a defect reveals no details."""
 
     async def failing() -> AsyncIterator[ServerEvent]:
         yield ServerEvent("token", 1)
@@ -107,7 +107,7 @@ def test_an_error_after_the_first_event_is_the_last_one(error: Exception, messag
 
 
 def test_events_are_sent_as_they_come() -> None:
-    """A frame does not wait for the next event."""
+    """An event is sent before the next event exists."""
 
     async def run() -> None:
         go_on = asyncio.Event()

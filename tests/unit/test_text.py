@@ -1,4 +1,4 @@
-"""What makes two texts the same, how far apart others are, and which go round in circles."""
+"""Comparison of texts: folding, edit distance, loops."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from t5serve.reformulation.text import clean, difference, fold, repeats, words
+from t5serve.reformulation.text import clean, difference, fold, has_loop, words
 
 LISTS = st.lists(st.sampled_from(["a", "b", "c", "new", "york"]), max_size=8)
 
 
-def edits(one: tuple[str, ...], other: tuple[str, ...]) -> int:
-    """Levenshtein's distance as it is defined."""
+def edits(left: tuple[str, ...], right: tuple[str, ...]) -> int:
+    """Computes Levenshtein's distance by its definition."""
 
     @cache
-    def of(i: int, j: int) -> int:
+    def distance(i: int, j: int) -> int:
         if not i or not j:
             return max(i, j)
         return min(
-            of(i - 1, j) + 1, of(i, j - 1) + 1, of(i - 1, j - 1) + (one[i - 1] != other[j - 1])
+            distance(i - 1, j) + 1,
+            distance(i, j - 1) + 1,
+            distance(i - 1, j - 1) + (left[i - 1] != right[j - 1]),
         )
 
-    return of(len(one), len(other))
+    return distance(len(left), len(right))
 
 
 @pytest.mark.parametrize(
@@ -40,12 +42,12 @@ def edits(one: tuple[str, ...], other: tuple[str, ...]) -> int:
     ],
 )
 def test_clean(text: str, cleaned: str) -> None:
-    """Blanks of every kind are single spaces, and none is at an end."""
+    """Blanks of every kind become single spaces, and both ends are stripped."""
     assert clean(text) == cleaned
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("left", "right"),
     [
         ("What IS this", "what is this"),
         (" what  is\nthis ", "what is this"),
@@ -61,17 +63,17 @@ def test_clean(text: str, cleaned: str) -> None:
         ),
     ],
 )
-def test_fold_forgets(one: str, other: str) -> None:
-    """Case, width, composition and spaces make no other text."""
-    assert fold(one) == fold(other)
+def test_fold_forgets(left: str, right: str) -> None:
+    """Case, width, composition and spaces do not distinguish texts."""
+    assert fold(left) == fold(right)
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("resume", "r\u00e9sum\u00e9"), ("a b", "ab"), ("c", "c++"), ("?", "")]
+    ("left", "right"), [("resume", "r\u00e9sum\u00e9"), ("a b", "ab"), ("c", "c++"), ("?", "")]
 )
-def test_fold_keeps(one: str, other: str) -> None:
-    """Accents, spaces inside and signs do make another text."""
-    assert fold(one) != fold(other)
+def test_fold_keeps(left: str, right: str) -> None:
+    """Accents, inner spaces and signs distinguish texts."""
+    assert fold(left) != fold(right)
 
 
 @settings(deadline=None)
@@ -79,7 +81,7 @@ def test_fold_keeps(one: str, other: str) -> None:
 @example("\u1e9e\u0130\u0149\u01f0\u0345\u0301")
 @example("\u00a8 \u00b4\u037a\u1fee\u0345")
 def test_folding_again_changes_nothing(text: str) -> None:
-    """What is folded stays as it is, cleaned and in NFKC."""
+    """Folding is idempotent; a folded text is clean and in NFKC."""
     folded = fold(text)
     assert fold(folded) == folded == clean(folded)
     assert unicodedata.is_normalized("NFKC", folded)
@@ -88,7 +90,7 @@ def test_folding_again_changes_nothing(text: str) -> None:
 @settings(deadline=None)
 @given(st.text(alphabet=st.characters(max_codepoint=0x24F), max_size=30))
 def test_case_and_spaces_never_matter(text: str) -> None:
-    """Letters of another case and more spaces fold to the same."""
+    """Case and spaces do not change the folded text."""
     assert fold(text.upper().lower()) == fold(text.upper())
     assert fold(f"  {text.replace(' ', '   ')}\n") == fold(text)
 
@@ -109,18 +111,18 @@ def test_case_and_spaces_never_matter(text: str) -> None:
     ],
 )
 def test_words(text: str, expected: list[str]) -> None:
-    """Letters and digits, folded; signs only where there is nothing else."""
+    """Words have letters and digits, folded; signs count only in a text without words."""
     assert words(text) == expected
 
 
 def test_vowel_signs_belong_to_their_words() -> None:
-    """Hindi for "whether" and "of" differ in a combining vowel: these are not one word."""
+    """Hindi for "whether" and "of" differ in a combining vowel: the words are different."""
     assert words("\u0915\u093f") != words("\u0915\u093e")
     assert len(words("\u0939\u093f\u0928\u094d\u0926\u0940")) == 1
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "expected"),
+    ("left", "right", "expected"),
     [
         ([], [], 0.0),
         ([], ["a"], 1.0),
@@ -131,20 +133,20 @@ def test_vowel_signs_belong_to_their_words() -> None:
         (["a"], ["a", "b", "c", "d"], 0.75),
     ],
 )
-def test_difference(one: list[str], other: list[str], expected: float) -> None:
-    """Words that are missing, new or others, as a share of the longer text."""
-    assert difference(one, other) == expected
+def test_difference(left: list[str], right: list[str], expected: float) -> None:
+    """The difference is the share of missing, new or replaced words of the longer text."""
+    assert difference(left, right) == expected
 
 
 @settings(deadline=None)
 @given(LISTS, LISTS)
-def test_difference_by_its_definition(one: list[str], other: list[str]) -> None:
-    """0 between equal lists only, never over 1, the same in both directions, and minimal."""
-    found = difference(one, other)
-    assert 0 <= found <= 1
-    assert (found == 0) == (one == other)
-    assert found == difference(other, one)
-    assert found * max(len(one), len(other), 1) == pytest.approx(edits(tuple(one), tuple(other)))
+def test_difference_by_its_definition(left: list[str], right: list[str]) -> None:
+    """The difference is 0 for equal lists only, at most 1, symmetric and minimal."""
+    result = difference(left, right)
+    assert 0 <= result <= 1
+    assert (result == 0) == (left == right)
+    assert result == difference(right, left)
+    assert result * max(len(left), len(right), 1) == pytest.approx(edits(tuple(left), tuple(right)))
 
 
 @pytest.mark.parametrize(
@@ -161,8 +163,8 @@ def test_difference_by_its_definition(one: list[str], other: list[str]) -> None:
     ],
 )
 def test_loops_are_found(text: str) -> None:
-    """One or two words three times in a row, more words twice, wherever they stand."""
-    assert repeats(words(text))
+    """A loop repeats one or two words three times, or more words twice, anywhere in a text."""
+    assert has_loop(words(text))
 
 
 @pytest.mark.parametrize(
@@ -182,8 +184,8 @@ def test_loops_are_found(text: str) -> None:
     ],
 )
 def test_ordinary_repetition_is_no_loop(text: str) -> None:
-    """Names and idioms repeat words too."""
-    assert not repeats(words(text))
+    """Names and idioms with repeated words are no loops."""
+    assert not has_loop(words(text))
 
 
 @settings(deadline=None)
@@ -191,20 +193,20 @@ def test_ordinary_repetition_is_no_loop(text: str) -> None:
 def test_three_times_is_always_a_loop(
     phrase: list[str], before: list[str], after: list[str]
 ) -> None:
-    """Whatever stands around it."""
-    assert repeats([*before, *phrase * 3, *after])
+    """A phrase that occurs three times in a row is a loop in any context."""
+    assert has_loop([*before, *phrase * 3, *after])
 
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 1000), unique=True, max_size=40))
 def test_other_words_are_never_a_loop(numbers: list[int]) -> None:
-    """A text of words that are all different does not repeat itself."""
-    assert not repeats([str(number) for number in numbers])
+    """A text of distinct words has no loop."""
+    assert not has_loop([str(number) for number in numbers])
 
 
 def test_a_long_text_is_looked_through_in_no_time() -> None:
-    """Thousands of emoji are three tokens: the event loop must not stand still over them."""
+    """Thousands of emoji can be three tokens; the search must not block the event loop."""
     text = "".join(chr(0x1F300 + index % 400) for index in range(1000))
     started = time.process_time()
-    repeats(words(text))
+    has_loop(words(text))
     assert time.process_time() - started < 0.25

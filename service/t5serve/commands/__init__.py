@@ -1,1 +1,1 @@
-"""What `t5serve` does in a terminal, besides serving."""
+"""The commands of `t5serve` besides `serve`."""

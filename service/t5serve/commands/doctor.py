@@ -1,4 +1,4 @@
-"""`t5serve doctor`: what this machine, this build and this model are good for together."""
+"""`t5serve doctor`: checks machine, build, settings and model, and advises changes."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from t5serve import __version__
 from t5serve.commands import machine
 from t5serve.models.served_model import ServedModel
 from t5serve.reformulation.options import Options
-from t5serve.reformulation.reformulator import Reformulated
+from t5serve.reformulation.reformulator import QueryResult
 from t5serve.settings import Settings
 
-BUDGET_MS = 100.0  # what a reformulation may take
-LARGE = 400_000_000  # bytes; a t5-base is 238 MB in Q8_0 and 127 in Q4_0
+BUDGET_MS = 100.0  # the target for one reformulation
+LARGE_BYTES = 400_000_000  # for comparison: t5-base has 238 MB in Q8_0 and 127 MB in Q4_0
 REBUILD = (
     "compile it for this machine: remove .venv and run scripts/install, or "
     'CMAKE_ARGS="-DGGML_NATIVE=ON" pip install --force-reinstall --no-binary llama-cpp-python '
@@ -38,7 +38,11 @@ REBUILD = (
 
 @dataclass(frozen=True)
 class Finding:
-    """One fact, and what to change about it, if anything."""
+    """A fact about the machine, the build, the settings or the model.
+
+    Attributes:
+        advice: what to change; None if nothing.
+    """
 
     name: str
     value: str
@@ -46,33 +50,33 @@ class Finding:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Few."""
-    parser.add_argument("--json", action="store_true", help="for a ticket or a script")
+    """Adds the options of the command."""
+    parser.add_argument("--json", action="store_true", help="print JSON, for a ticket or a script")
 
 
 async def run(settings: Settings, options: argparse.Namespace) -> int:
-    """Prints the findings; the advice comes last.
+    """Prints the findings, then the advice.
 
     Raises:
         StartupError: the model can't be served.
     """
     shares = plan(settings.workers, settings.threads)
-    findings = [*_machine(), *_threads(settings, shares)]
+    findings = [*_check_machine(), *_check_threads(settings, shares)]
     async with ServedModel.from_settings(settings) as model:
         findings += [
-            _build(model.engine.features),
-            _memory(model.path, settings.workers),
-            _model(model),
-            await _measure(settings, model),
+            _check_build(model.engine.features),
+            _check_memory(model.path, settings.workers),
+            _check_model(model),
+            await _measure_speed(settings, model),
         ]
     if options.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2, ensure_ascii=False))
     else:
-        print(_page(findings))
+        print(_format_findings(findings))
     return 0
 
 
-def _page(findings: Sequence[Finding]) -> str:
+def _format_findings(findings: Sequence[Finding]) -> str:
     lines = [f"{finding.name:10} {finding.value}" for finding in findings]
     advice = [finding for finding in findings if finding.advice]
     lines += ["", "What to change:" if advice else "Nothing to change."]
@@ -80,7 +84,7 @@ def _page(findings: Sequence[Finding]) -> str:
     return "\n".join(lines)
 
 
-def _machine() -> Iterator[Finding]:
+def _check_machine() -> Iterator[Finding]:
     yield Finding(
         "versions",
         f"t5serve {__version__}, llama-cpp-python {version('llama-cpp-python')}, "
@@ -91,25 +95,25 @@ def _machine() -> Iterator[Finding]:
     yield Finding(
         "load",
         f"{load:.2f} on {processors} processors",
-        "other work is running: it slows every token, and the speed below"
+        "other programs are running; they slow every token, also in the speed below"
         if load > processors / 4
         else None,
     )
     governor = machine.governor()
     if governor is not None:
-        slow = governor == "powersave"
+        is_slow = governor == "powersave"
         yield Finding(
-            "clock", governor, "set the governor to performance, or schedutil" if slow else None
+            "clock", governor, "set the governor to performance or schedutil" if is_slow else None
         )
 
 
-def _threads(settings: Settings, shares: Sequence[Share]) -> Iterator[Finding]:
+def _check_threads(settings: Settings, shares: Sequence[Share]) -> Iterator[Finding]:
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set[int]()
     cores = len(physical_cores(allowed)) or os.cpu_count() or 1
     limit = quota()
     yield Finding(
         "cores",
-        f"{cores} physical of {len(allowed) or cores} processors that it may use; "
+        f"{cores} physical cores in {len(allowed) or cores} allowed processors; "
         f"quota {'none' if limit is None else limit}",
     )
     pinned = [cpu for share in shares for cpu in share.cpus]
@@ -117,11 +121,11 @@ def _threads(settings: Settings, shares: Sequence[Share]) -> Iterator[Finding]:
     advice = None
     if threads > min(cores, limit or cores):
         advice = (
-            "more threads than cores or quota wait for each other: lower T5SERVE_THREADS or "
+            "there are more threads than cores or quota; lower T5SERVE_THREADS or "
             "T5SERVE_WORKERS, or leave T5SERVE_THREADS unset"
         )
     elif threads < min(cores, limit or cores) and settings.threads is not None:
-        advice = "cores are idle: leave T5SERVE_THREADS unset, unless they are for something else"
+        advice = "some cores are idle; unset T5SERVE_THREADS, unless other programs need them"
     yield Finding(
         "threads",
         f"{settings.workers} x {shares[0].threads}, "
@@ -130,77 +134,80 @@ def _threads(settings: Settings, shares: Sequence[Share]) -> Iterator[Finding]:
     )
 
 
-def _build(compiled: Sequence[str]) -> Finding:
-    there = machine.features()
-    missing = [name for name in there if name not in compiled]
+def _check_build(compiled: Sequence[str]) -> Finding:
+    features = machine.features()
+    missing = [name for name in features if name not in compiled]
     return Finding(
         "kernels",
-        " ".join(name for name in there if name in compiled) or "generic",
-        f"compiled without {' '.join(missing)}, which the processor has; {REBUILD}"
+        " ".join(name for name in features if name in compiled) or "generic",
+        f"ggml was compiled without {' '.join(missing)}, which the processor has; {REBUILD}"
         if missing
         else None,
     )
 
 
-def _memory(path: Path, workers: int) -> Finding:
+def _check_memory(path: Path, workers: int) -> Finding:
     size, available = path.stat().st_size, machine.available_bytes()
     value = f"{size / 1e6:.0f} MB of model"
     if available is None:
         return Finding("memory", value)
-    # The file is shared; a worker's own copy is at most as large, for repacked types.
+    # Workers share the file. For repacked types a worker has a copy, at most as large as the file.
     needed = size * (1 + workers)
     return Finding(
         "memory",
         f"{value}, {available / 1e6:,.0f} MB available",
-        "it may swap: fewer workers or a smaller type" if needed > available else None,
+        "the machine may swap; use fewer workers or a smaller type" if needed > available else None,
     )
 
 
-def _model(model: ServedModel) -> Finding:
+def _check_model(model: ServedModel) -> Finding:
     file = GGUFFile.open(model.path)
     sizes: Counter[int] = Counter()
     for tensor in file.tensors.values():
         sizes[tensor.tensor_type] += prod(tensor.shape)
-    kind = GGMLQuantizationType(sizes.most_common(1)[0][0]).name
+    main_type = GGMLQuantizationType(sizes.most_common(1)[0][0]).name
     advice = None
-    if model.path.stat().st_size > LARGE:
+    if model.path.stat().st_size > LARGE_BYTES:
         advice = (
-            "a Q4_0 file of it reads a quarter to half of that per token: see scripts/convert.py"
+            "a Q4_0 file reads a quarter to half of these bytes per token; see scripts/convert.py"
         )
     if "llama backend" in model.info.description:
         advice = (
-            "served by llama.cpp's own graph, at half the speed: T5SERVE_BACKEND=graph says why"
+            "llama.cpp's graph serves it at half the speed; T5SERVE_BACKEND=graph shows the reason"
         )
-    whole = file.metadata.get("t5serve.trimming.rows")
-    trimmed = f"vocabulary trimmed to {model.info.n_vocab:,} of {whole:,}; " if whole else ""
+    full_vocabulary = file.metadata.get("t5serve.trimming.rows")
+    trimmed = ""
+    if full_vocabulary:
+        trimmed = f"vocabulary trimmed to {model.info.n_vocab:,} of {full_vocabulary:,}; "
     return Finding(
         "model",
         f"{model.info.description}, {sum(sizes.values()) / 1e6:.1f} M parameters, "
-        f"mostly {kind}; {trimmed}tasks: {', '.join(model.profile.tasks)}",
+        f"mostly {main_type}; {trimmed}tasks: {', '.join(model.profile.tasks)}",
         advice,
     )
 
 
-async def _measure(settings: Settings, model: ServedModel) -> Finding:
-    """One query at a time, as the first user of the day would."""
+async def _measure_speed(settings: Settings, model: ServedModel) -> Finding:
+    """Measures the time of one query at a time, on an idle service."""
     queries = QUERIES.read_text(encoding="utf-8").splitlines()
-    wanted = Options(strategy="greedy", timeout_ms=settings.timeout_ms)
-    taken: list[float] = []
-    results: list[Reformulated] = []
+    options = Options(strategy="greedy", timeout_ms=settings.timeout_ms)
+    durations_ms: list[float] = []
+    results: list[QueryResult] = []
     for query in queries:
-        began = time.perf_counter()
-        results += await model.reformulator.reformulate([query], wanted)
-        taken.append(1000 * (time.perf_counter() - began))
-    median = statistics.median(taken)
+        started = time.perf_counter()
+        results += await model.reformulator.reformulate([query], options)
+        durations_ms.append(1000 * (time.perf_counter() - started))
+    median = statistics.median(durations_ms)
     encode = statistics.median(result.timings.encode for result in results)
     token = statistics.median(
         result.timings.decode / (result.completion_tokens + 1) for result in results
     )
     return Finding(
         "speed",
-        f"{median:.1f} ms a query, 95 of 100 under {statistics.quantiles(taken, n=20)[-1]:.1f}; "
+        f"{median:.1f} ms per query, 95 of 100 under "
+        f"{statistics.quantiles(durations_ms, n=20)[-1]:.1f}; "
         f"encode {encode:.1f}, token {token:.2f} (median of {len(queries)})",
-        f"over {BUDGET_MS:.0f} ms: a smaller type (Q4_0), fewer tokens (max_tokens), more cores"
+        f"over {BUDGET_MS:.0f} ms; use a smaller type (Q4_0), fewer tokens (max_tokens), more cores"
         if median > BUDGET_MS
         else None,
     )

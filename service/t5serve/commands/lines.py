@@ -1,4 +1,4 @@
-"""Files of queries, a line each: reading them, and writing what became of them."""
+"""Reads files of queries, one per line, and formats their results."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import msgspec
 
 from t5serve.errors import InvalidRequest
 from t5serve.http.schemas.reformulate import result_json
-from t5serve.reformulation.reformulator import Reformulated
+from t5serve.reformulation.reformulator import QueryResult
 
 LineFormat = Literal["text", "tsv", "jsonl"]
 
 
 class Query(NamedTuple):
-    """A query of a file; its id is its line's number where it has none of its own."""
+    """A query of a file; a query without an id has the number of its line."""
 
     id: str
     text: str
@@ -30,30 +30,32 @@ class _Item(msgspec.Struct, forbid_unknown_fields=True):
     id: str | int | None = None
 
 
-def read(lines: Iterable[str], line_format: LineFormat) -> Iterator[Query]:
-    """The query of each line: the line; `id<TAB>query`; a JSON string or `{"id", "text"}`.
+def read_queries(lines: Iterable[str], line_format: LineFormat) -> Iterator[Query]:
+    """Yields the query of each line.
+
+    A line is the query (text), `id<TAB>query` (tsv), or a JSON string or `{"id", "text"}` (jsonl).
 
     Raises:
-        InvalidRequest: a line that is nothing of the sort.
+        InvalidRequest: a line has another form.
     """
     for number, line in zip(count(1), lines, strict=False):
         text = line.rstrip("\r\n")
         if line_format == "tsv":
-            yield _from_tsv(text, number)
+            yield _parse_tsv(text, number)
         elif line_format == "jsonl":
-            yield _from_json(text, number)
+            yield _parse_json(text, number)
         else:
             yield Query(str(number), text)
 
 
-def _from_tsv(text: str, number: int) -> Query:
+def _parse_tsv(text: str, number: int) -> Query:
     cells = text.split("\t")
     if len(cells) > 2:
-        raise InvalidRequest(f"line {number}: more than an id and a query")
+        raise InvalidRequest(f"line {number}: more than two columns; expected id<TAB>query")
     return Query(cells[0] if len(cells) == 2 else str(number), cells[-1])
 
 
-def _from_json(text: str, number: int) -> Query:
+def _parse_json(text: str, number: int) -> Query:
     try:
         item = msgspec.json.decode(text, type=str | _Item)
     except msgspec.MsgspecError as error:
@@ -63,20 +65,25 @@ def _from_json(text: str, number: int) -> Query:
     return Query(str(number if item.id is None else item.id), item.text)
 
 
-def write(query: Query, result: Reformulated, line_format: LineFormat) -> str:
-    """Lines for one query: a reformulation each; or `id, rank, text, score`; or one of JSON."""
+def format_result(query: Query, result: QueryResult, line_format: LineFormat) -> str:
+    """Formats the result of a query as lines.
+
+    There is a line per reformulation, `text` (text) or `id, rank, text, score` (tsv), or one line
+    of JSON per query (jsonl).
+    """
     if line_format == "jsonl":
         return json.dumps(result_json(result, query.id), ensure_ascii=False) + "\n"
     lines = []
-    for one in result.reformulations:
-        text = " ".join(one.text.split())  # of an original that has a tab in it
-        score = "" if one.score is None else f"{one.score:.4f}"
-        lines.append(text if line_format == "text" else f"{query.id}\t{one.rank}\t{text}\t{score}")
+    for candidate in result.reformulations:
+        text = " ".join(candidate.text.split())  # an original query can contain tabs
+        score = "" if candidate.score is None else f"{candidate.score:.4f}"
+        columns = (query.id, str(candidate.rank), text, score)
+        lines.append(text if line_format == "text" else "\t".join(columns))
     return "".join(f"{line}\n" for line in lines)
 
 
-def total(file: IO[str]) -> int | None:
-    """How many lines a file has; None for what can't be read twice."""
+def count_lines(file: IO[str]) -> int | None:
+    """Counts the lines of a file; None if the file can't be read twice."""
     try:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             return None

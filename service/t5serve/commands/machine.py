@@ -1,4 +1,4 @@
-"""What `doctor` reads of the machine; each fact is None where the system does not tell it."""
+"""Reads facts about the machine; a fact is None if the system does not provide it."""
 
 from __future__ import annotations
 
@@ -27,39 +27,39 @@ FEATURES = {
     "i8mm": "MATMUL_INT8",
     "sve": "SVE",
 }
-"""Linux's names and ggml's, of those that quantised products use."""
+"""The processor features that quantised matrix products use: Linux's name to ggml's name."""
 
 
 def processor(cpuinfo: Path = CPUINFO) -> str | None:
-    """Its name."""
-    return _first(r"(?im)^(?:model name|hardware|cpu part)\s*:\s*(.+)$", cpuinfo)
+    """Returns the name of the processor."""
+    return _search(r"(?im)^(?:model name|hardware|cpu part)\s*:\s*(.+)$", cpuinfo)
 
 
 def features(cpuinfo: Path = CPUINFO) -> list[str]:
-    """Those that ggml has kernels for, by its names."""
-    flags = (_first(r"(?im)^(?:flags|features)\s*:\s*(.+)$", cpuinfo) or "").split()
+    """Returns the processor's features for which ggml has kernels, by ggml's names."""
+    flags = (_search(r"(?im)^(?:flags|features)\s*:\s*(.+)$", cpuinfo) or "").split()
     return [name for flag, name in FEATURES.items() if flag in flags]
 
 
 def available_bytes(meminfo: Path = MEMINFO) -> int | None:
-    """Memory that can be had without swapping."""
-    kilobytes = _first(r"(?m)^MemAvailable:\s*(\d+)", meminfo)
+    """Returns the bytes of memory that are available without swapping."""
+    kilobytes = _search(r"(?m)^MemAvailable:\s*(\d+)", meminfo)
     return None if kilobytes is None else 1024 * int(kilobytes)
 
 
 def governor(path: Path = GOVERNOR) -> str | None:
-    """How the clock is set."""
-    return _first(r"(\w+)", path)
+    """Returns the name of the CPU frequency governor."""
+    return _search(r"(\w+)", path)
 
 
 def load() -> float:
-    """Processes that ran or wanted to, on average over the last minute."""
+    """Returns the load average of the last minute."""
     return os.getloadavg()[0]
 
 
-def _first(pattern: str, path: Path) -> str | None:
+def _search(pattern: str, path: Path) -> str | None:
     try:
-        found = re.search(pattern, path.read_text(encoding="utf-8", errors="replace"))
+        match = re.search(pattern, path.read_text(encoding="utf-8", errors="replace"))
     except OSError:
         return None
-    return None if found is None else found[1].strip()
+    return None if match is None else match[1].strip()

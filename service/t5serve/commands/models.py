@@ -1,4 +1,4 @@
-"""`t5serve models`: the recipes there are."""
+"""`t5serve models`: lists the recipes."""
 
 from __future__ import annotations
 
@@ -12,34 +12,36 @@ from t5serve.errors import StartupError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Few."""
-    parser.add_argument("--json", action="store_true", help="all that a recipe says")
+    """Adds the options of the command."""
+    parser.add_argument("--json", action="store_true", help="print JSON with all facts")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints one line a recipe: name, what is here of it, tasks, licence, description.
+    """Prints name, file size, licence, tasks and description of each recipe.
 
     Raises:
-        StartupError: a recipe that does not read as one.
+        StartupError: a recipe is invalid.
     """
     try:
-        found = [recipes.load(name) for name in recipes.names()]
+        all_recipes = [recipes.load(name) for name in recipes.names()]
     except RecipeError as error:
         raise StartupError(str(error)) from error
     if options.json:
-        print(json.dumps([_facts(recipe) for recipe in found], indent=2, ensure_ascii=False))
+        print(
+            json.dumps([_describe(recipe) for recipe in all_recipes], indent=2, ensure_ascii=False)
+        )
         return 0
-    width = max(len(recipe.name) for recipe in found)
-    for recipe in found:
+    width = max(len(recipe.name) for recipe in all_recipes)
+    for recipe in all_recipes:
         path = recipe.model_path()
-        here = f"{path.stat().st_size / 1e6:.0f} MB" if path.is_file() else "not here"
+        size = f"{path.stat().st_size / 1e6:.0f} MB" if path.is_file() else "no file"
         tasks = ", ".join(recipe.tasks)
-        print(f"{recipe.name:{width}}  {here:>8}  {recipe.license:12} {tasks}")
+        print(f"{recipe.name:{width}}  {size:>8}  {recipe.license:12} {tasks}")
         print(f"{'':{width}}  {recipe.description}")
     return 0
 
 
-def _facts(recipe: Recipe) -> dict[str, Any]:
+def _describe(recipe: Recipe) -> dict[str, Any]:
     path = recipe.model_path()
     return {
         "name": recipe.name,

@@ -1,4 +1,4 @@
-"""`t5serve reformulate`: queries from the command line, a terminal or a file."""
+"""`t5serve reformulate`: reformulates queries from the command line, a terminal or a file."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from t5serve.errors import ERROR_RESPONSES, InvalidRequest, RequestError
 from t5serve.http.schemas.body import parse
 from t5serve.http.schemas.reformulate import ReformulateRequest, require_text
 from t5serve.models.served_model import ServedModel
-from t5serve.reformulation.candidates import original
+from t5serve.reformulation.candidates import original_candidate
 from t5serve.reformulation.options import Options, Strategy, decoding_of
-from t5serve.reformulation.preserve import Kind
-from t5serve.reformulation.reformulator import Reformulated
+from t5serve.reformulation.preserve import ConstraintType
+from t5serve.reformulation.reformulator import QueryResult
 from t5serve.settings import Settings
 
 FIELDS = (
     *("task", "n", "strategy", "max_tokens", "preserve", "min_difference"),
     *("include_original", "strict"),
 )
-Outcome = Reformulated | RequestError
+Outcome = QueryResult | RequestError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The endpoint's fields, as options."""
-    parser.add_argument("query", nargs="*", help="quote it; without one, a line of stdin each")
+    """Adds an option per field of /v1/reformulate."""
+    parser.add_argument("query", nargs="*", help="a query in quotes; by default each line of stdin")
     parser.add_argument("--task", help="one of the model's tasks")
     parser.add_argument("--strategy", choices=get_args(Strategy))
-    parser.add_argument("-n", type=int, help="reformulations of a query, 1 to 16")
+    parser.add_argument("-n", type=int, help="reformulations per query, 1 to 16")
     parser.add_argument("--max-tokens", type=int, metavar="N")
     parser.add_argument("--min-difference", type=float, metavar="X")
     for name, row in PARAMETERS.items():
@@ -49,109 +49,119 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             metavar=metavar,
             help=row.parameter.help,
         )
-    parser.add_argument("--preserve", nargs="+", choices=get_args(Kind))
+    parser.add_argument("--preserve", nargs="+", choices=get_args(ConstraintType))
     parser.add_argument("--include-original", action="store_true", default=None)
-    parser.add_argument("--strict", action="store_true", help="stop at a query that fails")
+    parser.add_argument("--strict", action="store_true", help="stop at the first query that fails")
     formats = get_args(LineFormat)
-    parser.add_argument("--from", dest="source", choices=formats, default="text", help="of stdin")
-    parser.add_argument("--to", dest="target", choices=formats, help="of stdout; as --from")
+    parser.add_argument(
+        "--from", dest="source", choices=formats, default="text", help="format of stdin"
+    )
+    parser.add_argument(
+        "--to",
+        dest="target",
+        choices=formats,
+        help="format of stdout; by default the format of stdin",
+    )
 
 
 async def run(settings: Settings, options: argparse.Namespace) -> int:
-    """Reformulates all queries in their order; 1 if some came back as they were, else 0.
+    """Reformulates all queries in order.
+
+    Returns:
+        The exit status: 1 if some queries were not reformulated, else 0.
 
     Raises:
-        RequestError: options that can't be; if strict, a query that failed.
+        RequestError: the options are invalid; if strict, also the error of a query that failed.
         StartupError: the model can't be served.
     """
-    wanted = _options(settings, options)
+    request_options = _build_options(settings, options)
     queries: Iterator[Query]
     target: LineFormat
-    by_hand = options.query or sys.stdin.isatty()
+    is_interactive = options.query or sys.stdin.isatty()
     if options.query:
         queries = (Query(str(number), text) for number, text in enumerate(options.query, 1))
         target = options.target or "text"
     else:
         if sys.stdin.isatty():
-            print("A query a line; Ctrl-D ends.", file=sys.stderr)
-        queries = lines.read(sys.stdin, options.source)
+            print("Enter one query per line; Ctrl-D ends.", file=sys.stderr)
+        queries = lines.read_queries(sys.stdin, options.source)
         target = options.target or options.source
     failed = 0
     async with ServedModel.from_settings(settings) as model:
-        model.profile.task(wanted.task)  # these two refuse what can't be, before anything runs
-        decoding_of(wanted, model.profile.generation)
-        total = None if by_hand else lines.total(sys.stdin)
-        with tqdm(total=total, unit="query", disable=by_hand or None) as bar:
+        model.profile.task(request_options.task)  # refuses an unknown task before any query runs
+        decoding_of(request_options, model.profile.generation)  # refuses invalid parameters
+        total = None if is_interactive else lines.count_lines(sys.stdin)
+        with tqdm(total=total, unit="query", disable=is_interactive or None) as bar:
 
-            def tell(query: Query, result: Reformulated) -> None:
+            def report(query: Query, result: QueryResult) -> None:
                 nonlocal failed
                 failed += result.fallback_reason is not None
-                print(lines.write(query, result, target), end="", flush=True)
+                print(lines.format_result(query, result, target), end="", flush=True)
                 bar.update()
 
-            await _in_order(model, settings, queries, wanted, tell)
+            await _reformulate_in_order(model, settings, queries, request_options, report)
     if failed:
-        print(f"t5serve: {failed} of the queries came back as they were", file=sys.stderr)
+        print(f"t5serve: queries that were not reformulated: {failed}", file=sys.stderr)
     return 1 if failed else 0
 
 
-def _options(settings: Settings, options: argparse.Namespace) -> Options:
-    """Checked as a request is."""
+def _build_options(settings: Settings, options: argparse.Namespace) -> Options:
+    """Validates the command line like a request, and builds the options."""
     values = {name: getattr(options, name) for name in (*FIELDS, *PARAMETERS)}
     body = {name: value for name, value in values.items() if value is not None}
     request = parse(ReformulateRequest, json.dumps({"query": "any", **body}).encode())
     return request.options(settings.timeout_ms)
 
 
-async def _in_order(
+async def _reformulate_in_order(
     model: ServedModel,
     settings: Settings,
     queries: Iterator[Query],
-    wanted: Options,
-    tell: Callable[[Query, Reformulated], None],
+    options: Options,
+    report: Callable[[Query, QueryResult], None],
 ) -> None:
-    """Keeps the workers busy, while results are told in the order of the queries."""
+    """Reformulates queries concurrently, and reports results in the order of the queries."""
     loop = asyncio.get_running_loop()
-    places = threading.Semaphore(min(settings.max_queue, 2 * settings.max_batch * settings.workers))
-    begun: asyncio.Queue[tuple[Query, asyncio.Task[Outcome]] | RequestError | None]
-    begun = asyncio.Queue()
+    slots = threading.Semaphore(min(settings.max_queue, 2 * settings.max_batch * settings.workers))
+    started: asyncio.Queue[tuple[Query, asyncio.Task[Outcome]] | RequestError | None]
+    started = asyncio.Queue()
 
-    def begin(query: Query) -> None:
-        begun.put_nowait((query, loop.create_task(_one(model, query, wanted))))
+    def start(query: Query) -> None:
+        started.put_nowait((query, loop.create_task(_reformulate(model, query, options))))
 
     def read() -> None:
         end = None
-        with suppress(RuntimeError):  # the loop is closed: nobody wants the rest
+        with suppress(RuntimeError):  # the loop is closed; the remaining queries are dropped
             try:
                 for query in queries:
-                    places.acquire()
-                    loop.call_soon_threadsafe(begin, query)
+                    slots.acquire()
+                    loop.call_soon_threadsafe(start, query)
             except RequestError as error:
                 end = error
-            loop.call_soon_threadsafe(begun.put_nowait, end)
+            loop.call_soon_threadsafe(started.put_nowait, end)
 
-    # Not one of asyncio's threads: at Ctrl-C those would be waited for, and stdin with them.
+    # A daemon thread: after Ctrl-C, asyncio waits for its own threads, and so for standard input.
     threading.Thread(target=read, daemon=True).start()
-    while (one := await begun.get()) is not None:
-        if isinstance(one, RequestError):
-            raise one
-        query, task = one
+    while (item := await started.get()) is not None:
+        if isinstance(item, RequestError):
+            raise item
+        query, task = item
         outcome = await task
         if isinstance(outcome, RequestError):
-            if wanted.strict:
+            if options.strict:
                 raise outcome
             print(f"t5serve: {outcome.message}", file=sys.stderr)
             reason = ERROR_RESPONSES[type(outcome)].code
-            outcome = Reformulated(query.text, [original(query.text)], reason)
-        tell(query, outcome)
-        places.release()
+            outcome = QueryResult(query.text, [original_candidate(query.text)], reason)
+        report(query, outcome)
+        slots.release()
 
 
-async def _one(model: ServedModel, query: Query, wanted: Options) -> Outcome:
-    """What became of a query; an error is returned, and says which query."""
+async def _reformulate(model: ServedModel, query: Query, options: Options) -> Outcome:
+    """Reformulates one query; returns an error that names the query instead of raising it."""
     try:
         require_text(query.text)
-        (result,) = await model.reformulator.reformulate([query.text], wanted)
+        (result,) = await model.reformulator.reformulate([query.text], options)
     except ValueError as error:
         return InvalidRequest(f"query {query.id} {error}")
     except RequestError as error:

@@ -1,1 +1,1 @@
-"""The HTTP side: application, routes, schemas, middleware, API description."""
+"""The HTTP service: application, routes, schemas, middleware, API description."""

@@ -48,12 +48,12 @@ logger = logging.getLogger(__name__)
 def create_app(
     settings: Settings, models: ModelRegistry, on_failure: Callable[[], None] = lambda: None
 ) -> ASGIApp:
-    """Puts the service together.
+    """Builds the ASGI application.
 
     Args:
         settings: limits, deadlines and keys.
-        models: not started yet; the lifespan starts and closes them.
-        on_failure: called when a model will never be ready.
+        models: the models to serve; the lifespan starts and closes them.
+        on_failure: called when a model can't be loaded.
 
     Raises:
         StartupError: a setting is invalid.
@@ -61,8 +61,8 @@ def create_app(
     metrics = Metrics()
 
     def on_generated(result: Result) -> None:
-        metrics.generated(result.generated, result.queue_ms)
-        logs.generated(result.generated, result.queue_ms, result.ipc_ms)
+        metrics.record_generation(result.generated, result.queue_ms)
+        logs.record_generation(result.generated, result.queue_ms, result.ipc_ms)
 
     for model in models:
         metrics.watch_engine(model.engine)
@@ -104,11 +104,11 @@ def create_app(
     )
     app.router.redirect_slashes = False
     paths = {route.endpoint: route.path for route in routes}
-    return RequestContext(app, metrics, paths)  # around Starlette's own handling of faults
+    return RequestContext(app, metrics, paths)  # outside Starlette's own handler of exceptions
 
 
 def _middleware(settings: Settings) -> list[Middleware]:
-    """From the outside in."""
+    """Lists the middleware, outermost first."""
     middleware = [Middleware(BodyLimit, max_bytes=settings.max_body_bytes)]
     if settings.api_keys_file is not None:
         middleware.insert(0, Middleware(ApiKeys, keys=read_keys(settings.api_keys_file)))
@@ -117,21 +117,21 @@ def _middleware(settings: Settings) -> list[Middleware]:
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["*"],  # clients have their own; no cookies are taken
+            allow_headers=["*"],  # clients add headers of their own; the service uses no cookies
             expose_headers=["x-request-id", "x-processing-ms", "retry-after"],
         )
-        middleware.insert(0, cors)  # outside of the keys: a preflight carries none
+        middleware.insert(0, cors)  # outside ApiKeys: a preflight request carries no key
     return middleware
 
 
 async def _announce(model: ServedModel, metrics: Metrics, on_failure: Callable[[], None]) -> None:
-    """Logs once that the model is ready, or reports that it never will be."""
+    """Waits for a model, then logs that it is ready or calls `on_failure`."""
     try:
         info = await model.ready()
     except StartupError:
         on_failure()
     else:
-        metrics.loaded(info, __version__)
+        metrics.record_model(info, __version__)
         logger.info("ready: %s (%s)", info.name, info.description)
 
 
@@ -142,28 +142,28 @@ async def _answer_request_error(_request: Request, error: Exception) -> Response
 
 
 async def _answer_job_error(_request: Request, error: Exception) -> Response:
-    """Answers what the engine raised, where no route knows which field is at fault."""
+    """Answers an error of the engine that no route attributes to a field."""
     if not isinstance(error, JobError):
         raise error
     return error_response(request_error(error))
 
 
 async def _answer_http_exception(request: Request, error: Exception) -> Response:
-    """Answers what Starlette itself refuses: paths, methods, malformed requests."""
+    """Answers an error that Starlette raises: unknown paths, methods, malformed requests."""
     if not isinstance(error, HTTPException):
         raise error
     headers = dict(error.headers or {})
     if error.status_code == 404:
-        return error_response(RouteNotFound(f"there is no {request.url.path}"), headers)
+        return error_response(RouteNotFound(f"the path {request.url.path} does not exist"), headers)
     if error.status_code == 405:
-        message = f"{request.url.path} does not take {request.method}"
+        message = f"{request.url.path} does not support the method {request.method}"
         return error_response(MethodNotAllowed(message), headers)
     return error_response(InvalidRequest(str(error.detail)), headers)
 
 
 async def _answer_disconnect(_request: Request, _error: Exception) -> Response:
-    """The client left before its request was whole."""
-    return Response(status_code=499)  # nginx's; seen in logs and metrics only
+    """Ends a request whose client left before the request was complete."""
+    return Response(status_code=499)  # nginx's status; only logs and metrics show it
 
 
 async def _answer_fault(_request: Request, _error: Exception) -> Response:

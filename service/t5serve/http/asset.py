@@ -1,4 +1,4 @@
-"""What a browser shows: fixed bytes, sent packed, and only when they have changed."""
+"""Static files for browsers: sent compressed, and only if the browser's copy is outdated."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ POLICY = {
     "base-uri": "'none'",
     "form-action": "'none'",
     "frame-ancestors": "'none'",
-    "require-trusted-types-for": "'script'",  # no text becomes markup, not even by mistake
+    "require-trusted-types-for": "'script'",  # the browser refuses to parse text as markup
     "trusted-types": "'none'",
 }
 HEADERS = MappingProxyType(
     {
-        # Asked for again each time, so that an upgrade shows at once.
+        # Browsers revalidate each time, so that an upgrade takes effect at once.
         "cache-control": "no-cache",
         "content-security-policy": "; ".join(map(" ".join, POLICY.items())),
         "cross-origin-opener-policy": "same-origin",
@@ -36,30 +36,35 @@ HEADERS = MappingProxyType(
 
 
 class Asset(NamedTuple):
-    """Some bytes with their type, ready to be sent."""
+    """The content of a static file.
+
+    Attributes:
+        compressed: the content, compressed with gzip.
+        etag: the entity tag of the content.
+    """
 
     content: bytes
-    packed: bytes
+    compressed: bytes
     media_type: str
     etag: str
 
     @classmethod
-    def of(cls, content: bytes, media_type: str) -> Asset:
-        """Packs the bytes, and gives them a tag."""
+    def from_content(cls, content: bytes, media_type: str) -> Asset:
+        """Compresses the content and computes its entity tag."""
         tag = hashlib.sha256(content).hexdigest()[:32]
         return cls(content, gzip.compress(content, mtime=0), media_type, f'W/"{tag}"')
 
-    def answer(self, request: Request) -> Response:
-        """As much as the client does not have."""
+    def respond(self, request: Request) -> Response:
+        """Builds the response: the content, or 304 if the client has the same content."""
         headers = {**HEADERS, "etag": self.etag}
-        if self.etag in _listed(request, "if-none-match"):
+        if self.etag in _header_values(request, "if-none-match"):
             return Response(status_code=304, headers=headers)
         content = self.content
-        if "gzip" in _listed(request, "accept-encoding"):
-            content = self.packed
+        if "gzip" in _header_values(request, "accept-encoding"):
+            content = self.compressed
             headers["content-encoding"] = "gzip"
         return Response(content, media_type=self.media_type, headers=headers)
 
 
-def _listed(request: Request, header: str) -> list[str]:
-    return [one.strip() for one in request.headers.get(header, "").split(",")]
+def _header_values(request: Request, header: str) -> list[str]:
+    return [value.strip() for value in request.headers.get(header, "").split(",")]

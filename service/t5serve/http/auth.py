@@ -1,4 +1,4 @@
-"""API keys: every route needs one but those that say what the service is and whether it lives."""
+"""API keys: every route requires a key unless its endpoint is open."""
 
 from __future__ import annotations
 
@@ -17,35 +17,37 @@ from t5serve.http.responses import error_response
 
 
 class ApiKeys:
-    """Lets requests through that carry one of the keys, as `Authorization: Bearer KEY`."""
+    """Refuses requests to closed endpoints without a valid key in `Authorization: Bearer KEY`."""
 
     def __init__(self, app: ASGIApp, keys: Sequence[bytes]) -> None:
         self._app = app
         self._digests = [hashlib.sha256(key).digest() for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or self._lets_through(scope):
+        if scope["type"] != "http" or self._is_allowed(scope):
             await self._app(scope, receive, send)
             return
-        error = Unauthorized("this service needs an API key: Authorization: Bearer KEY")
+        error = Unauthorized(
+            "the API key is missing or wrong; send the header Authorization: Bearer KEY"
+        )
         await error_response(error)(scope, receive, send)
 
-    def _lets_through(self, scope: Scope) -> bool:
+    def _is_allowed(self, scope: Scope) -> bool:
         if any(endpoint.matches(scope["path"]) for endpoint in OPEN_ENDPOINTS):
             return True
         scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
-        # As bytes, and digests of one length: the time tells neither where keys differ nor
-        # how long they are. All are compared, whichever it is.
+        # Digests have one length, and the key is compared with every digest: the time reveals
+        # neither the length of a key, nor where keys differ, nor which key matches.
         digest = hashlib.sha256(key.encode("latin-1").strip()).digest()
-        matches = [hmac.compare_digest(digest, known) for known in self._digests]
+        matches = [hmac.compare_digest(digest, valid) for valid in self._digests]
         return scheme.lower() == "bearer" and any(matches)
 
 
 def read_keys(path: Path) -> list[bytes]:
-    """The keys of a file: one a line, blank lines and those that begin with # left out.
+    """Reads the keys of a file: one per line, except blank lines and lines that begin with #.
 
     Raises:
-        StartupError: no such file, or no key in it.
+        StartupError: the file can't be read, or has no key.
     """
     try:
         lines = path.read_bytes().removeprefix(codecs.BOM_UTF8).splitlines()

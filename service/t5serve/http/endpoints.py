@@ -1,6 +1,6 @@
-"""The facts of every route, once: path, method, key, logging, description.
+"""The table of endpoints: path, method, key, logging, description.
 
-Routes, API keys, the request log and the OpenAPI document are all made from these.
+Routes, API keys, the request log and the OpenAPI document are built from this table.
 """
 
 from __future__ import annotations
@@ -29,17 +29,20 @@ READING_ERRORS = (401, 404, 500, 503)
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One method of one path.
+    """An HTTP method on a path.
 
     Attributes:
-        path: as Starlette writes it, with `{name:convertor}` parameters.
-        summary: for the API description; "": the endpoint is for browsers, and not described.
-        errors: the statuses that the endpoint may answer besides 200.
-        response: the body of a 200; None: not JSON.
-        request: the body that the endpoint takes; None: none.
-        streams: whether the endpoint can answer in server-sent events.
-        needs_key: whether a request needs an API key, where keys are set.
-        is_quiet: whether a request is logged at debug level only: probes come every few seconds.
+        path: the path in Starlette's syntax, with `{name:convertor}` parameters.
+        summary: the summary in the API description; "": the endpoint is for browsers and is not
+            described.
+        errors: the statuses of the endpoint's error responses.
+        response: the body of a response with status 200; None: the body is not JSON.
+        request: the body of a request; None: the request has no body.
+        example: an example of a request body.
+        streams: whether the endpoint can answer with server-sent events.
+        needs_key: whether a request requires an API key, if the service has keys.
+        is_quiet: whether requests are logged at debug level only, because probes repeat every
+            few seconds.
     """
 
     method: str
@@ -55,11 +58,11 @@ class Endpoint:
     is_quiet: bool = False
 
     def route(self, handler: Handler) -> Route:
-        """Builds the route that a handler answers."""
+        """Builds the route of the endpoint."""
         return Route(self.path, handler, methods=[self.method])
 
     def matches(self, path: str) -> bool:
-        """Whether a request's path is one of the endpoint's."""
+        """Whether the endpoint has this path."""
         return self._pattern.match(path) is not None
 
     @cached_property
@@ -81,7 +84,7 @@ REFORMULATE = Endpoint(
 COMPLETIONS = Endpoint(
     "POST",
     "/v1/completions",
-    "OpenAI's legacy completions: the prompt is the encoder's input.",
+    "Complete prompts, like OpenAI's legacy completions; a prompt is the encoder's input.",
     GENERATION_ERRORS,
     CompletionResponse,
     CompletionRequest,
@@ -91,7 +94,7 @@ COMPLETIONS = Endpoint(
 CHAT = Endpoint(
     "POST",
     "/v1/chat/completions",
-    "OpenAI's chat, for query expanders: reformulations of the user's last message.",
+    "Reformulate the user's last message, like OpenAI's chat; for query expanders.",
     GENERATION_ERRORS,
     ChatResponse,
     ChatRequest,
@@ -99,13 +102,13 @@ CHAT = Endpoint(
     streams=True,
 )
 MODELS = Endpoint(
-    "GET", "/v1/models", "The models that are served: one.", READING_ERRORS, ModelList
+    "GET", "/v1/models", "List the models that are served.", READING_ERRORS, ModelList
 )
-MODEL = Endpoint("GET", "/v1/models/{id:path}", "One model.", READING_ERRORS, ModelBody)
+MODEL = Endpoint("GET", "/v1/models/{id:path}", "Describe one model.", READING_ERRORS, ModelBody)
 HEALTHZ = Endpoint(
     "GET",
     "/healthz",
-    "Whether the process lives.",
+    "Check that the process is alive.",
     (500,),
     Alive,
     needs_key=False,
@@ -114,14 +117,19 @@ HEALTHZ = Endpoint(
 READYZ = Endpoint(
     "GET",
     "/readyz",
-    "Whether a model decodes.",
+    "Check that the model is ready.",
     (500, 503),
     ReadyState,
     needs_key=False,
     is_quiet=True,
 )
 METRICS = Endpoint(
-    "GET", "/metrics", "Prometheus metrics.", (401, 500), media_type="text/plain", is_quiet=True
+    "GET",
+    "/metrics",
+    "Get the metrics in the format of Prometheus.",
+    (401, 500),
+    media_type="text/plain",
+    is_quiet=True,
 )
 PAGE = Endpoint("GET", "/", needs_key=False)
 ASSET = Endpoint("GET", "/static/{name}", needs_key=False)

@@ -1,4 +1,4 @@
-"""Pure ASGI middleware: id, timing and a log line for every request, a limit on every body."""
+"""ASGI middleware: ids, timings, metrics and a log line per request; a limit on bodies."""
 
 from __future__ import annotations
 
@@ -20,16 +20,21 @@ from t5serve.metrics import Metrics
 
 logger = logging.getLogger("t5serve.requests")
 
-OTHER = "other"
-LONGEST_PATH = 200
-SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+OTHER_ROUTE = "other"
+MAX_LOGGED_PATH = 200
+VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class RequestContext:
-    """Gives each response `x-request-id`, the caller's if it is sane, and `x-processing-ms`.
+    """Adds `x-request-id` and `x-processing-ms` to responses; counts and logs requests.
 
-    Counts and logs requests by the path of their route; `paths` has those by endpoint. No text of
-    a query is logged.
+    The id is the client's if it is valid, else a new one. Requests are counted and logged by the
+    path of their route. The text of queries is never logged.
+
+    Args:
+        app: the application.
+        metrics: the metrics that count the requests.
+        paths: the path of each route, by its handler.
     """
 
     def __init__(
@@ -44,11 +49,11 @@ class RequestContext:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if SANE_ID.fullmatch(given) else uuid.uuid4().hex
-        phases = logs.begin(request_id)
+        client_id = Headers(scope=scope).get("x-request-id", "")
+        request_id = client_id if VALID_ID.fullmatch(client_id) else uuid.uuid4().hex
+        stats = logs.start_request(request_id)
 
-        status = 0  # of a client that left before there was one
+        status = 0  # stays 0 if the client leaves before the response starts
 
         async def send_with_context(message: Message) -> None:
             nonlocal status
@@ -62,23 +67,23 @@ class RequestContext:
         try:
             await self._app(scope, receive, send_with_context)
         finally:
-            route = self._paths.get(scope.get("endpoint", None), OTHER)
+            route = self._paths.get(scope.get("endpoint", None), OTHER_ROUTE)
             seconds = time.perf_counter() - started
             self._metrics.requests.labels(route, status).inc()
             self._metrics.request_seconds.labels(route).observe(seconds)
             fields = {
                 "method": scope["method"],
-                "route": route if route != OTHER else quote(scope["path"])[:LONGEST_PATH],
+                "route": route if route != OTHER_ROUTE else quote(scope["path"])[:MAX_LOGGED_PATH],
                 "status": status,
                 "ms": round(1000 * seconds, 2),
-                **phases.fields(),
+                **stats.log_fields(),
             }
             level = logging.DEBUG if route in QUIET_PATHS else logging.INFO
             logger.log(level, "request", extra=fields)
 
 
 class BodyLimit:
-    """Refuses a body as soon as its bytes, announced or arrived, are too many."""
+    """Refuses a request as soon as the announced or received bytes of its body exceed a limit."""
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self._app = app
@@ -89,15 +94,15 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         announced = Headers(scope=scope).get("content-length", "0")
-        arrived = 0
+        received = 0
 
         async def receive_within_limit() -> Message:
-            nonlocal arrived
+            nonlocal received
             if announced.isdecimal() and int(announced) > self._max_bytes:
                 raise self._refusal()
             message = await receive()
-            arrived += len(message.get("body", b""))
-            if arrived > self._max_bytes:
+            received += len(message.get("body", b""))
+            if received > self._max_bytes:
                 raise self._refusal()
             return message
 

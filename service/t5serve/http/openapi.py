@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, made from the models that requests and responses really go through."""
+"""The OpenAPI 3.1 document, built from the models that parse requests and build responses."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from t5serve.http.endpoints import DESCRIBED_ENDPOINTS, Endpoint
 from t5serve.http.schemas.body import ErrorResponse
 
 Json = dict[str, Any]
-REFERENCE = "#/components/schemas/{model}"
+SCHEMA_REFERENCE = "#/components/schemas/{model}"
 
 
 class _Untitled(GenerateJsonSchema):
-    """Without the titles that pydantic makes of the names of fields."""
+    """Generates schemas without the titles that pydantic derives from field names."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ANN401, ARG002 - pydantic's
         return False
 
 
 @functools.cache
-def document() -> Json:
-    """The whole document, made once."""
+def build_document() -> Json:
+    """Builds the document; later calls return the same one."""
     models: set[type[BaseModel]] = {
         model
         for endpoint in DESCRIBED_ENDPOINTS
@@ -38,18 +38,20 @@ def document() -> Json:
     ordered = sorted(models, key=lambda model: model.__name__)
     _, schemas = models_json_schema(
         [(model, "validation") for model in ordered],
-        ref_template=REFERENCE,
+        ref_template=SCHEMA_REFERENCE,
         schema_generator=_Untitled,
     )
     paths: Json = {}
     for endpoint in DESCRIBED_ENDPOINTS:
-        paths.setdefault(_path(endpoint), {})[endpoint.method.lower()] = _describe(endpoint)
+        paths.setdefault(_path(endpoint), {})[endpoint.method.lower()] = _describe_operation(
+            endpoint
+        )
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "t5serve",
             "version": __version__,
-            "description": "T5 models as GGUF on an ordinary CPU, to reformulate search queries.",
+            "description": "Reformulates search queries with T5 models in GGUF on an ordinary CPU.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "paths": paths,
@@ -61,11 +63,11 @@ def document() -> Json:
 
 
 def _path(endpoint: Endpoint) -> str:
-    """The path without Starlette's convertors."""
+    """Returns the path without Starlette's convertors."""
     return re.sub(r":\w+}", "}", endpoint.path)
 
 
-def _describe(endpoint: Endpoint) -> Json:
+def _describe_operation(endpoint: Endpoint) -> Json:
     content: Json = {endpoint.media_type: {}}
     if endpoint.response is not None:
         content[endpoint.media_type] = {"schema": _reference(endpoint.response)}
@@ -84,7 +86,7 @@ def _describe(endpoint: Endpoint) -> Json:
         "responses": responses,
     }
     if endpoint.needs_key:
-        operation["security"] = [{}, {"key": []}]  # none where the service has no keys
+        operation["security"] = [{}, {"key": []}]  # no security if the service has no keys
     if endpoint.request is not None:
         body = {"schema": _reference(endpoint.request), "example": endpoint.example}
         operation["requestBody"] = {"required": True, "content": {"application/json": body}}
@@ -96,4 +98,4 @@ def _describe(endpoint: Endpoint) -> Json:
 
 
 def _reference(model: type[BaseModel]) -> Json:
-    return {"$ref": REFERENCE.format(model=model.__name__)}
+    return {"$ref": SCHEMA_REFERENCE.format(model=model.__name__)}

@@ -1,4 +1,4 @@
-"""The API reference as a page, from the OpenAPI document; it looks like the web page."""
+"""Renders the OpenAPI document as an HTML page in the style of the web page."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from typing import Any
 Json = dict[str, Any]
 
 
-def render(document: Json) -> str:
-    """The page."""
+def render_reference(document: Json) -> str:
+    """Renders the page."""
     info = document["info"]
     sections = [
-        _operation(path, method, operation, document)
+        _render_operation(path, method, operation, document)
         for path, methods in document["paths"].items()
         for method, operation in methods.items()
     ]
     schemas = "".join(
-        f'<h3 id="{escape(name)}">{escape(name)}</h3>{_about(schema)}{_fields(schema)}'
+        f'<h3 id="{escape(name)}">{escape(name)}</h3>'
+        f"{_render_description(schema)}{_render_fields(schema)}"
         for name, schema in document["components"]["schemas"].items()
     )
+    contents = _render_contents(document)
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{escape(info["title"])} API</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -38,11 +40,11 @@ def render(document: Json) -> str:
 <main id="reference" class="reference">
 <h1>{escape(info["title"])} {escape(info["version"])}</h1>
 <p>{escape(info["description"])} The same for programs: <a href="openapi.json">openapi.json</a>.</p>
-{_contents(document)}{"".join(sections)}<h2 id="bodies">Bodies</h2>{schemas}</main></body></html>
+{contents}{"".join(sections)}<h2 id="bodies">Bodies</h2>{schemas}</main></body></html>
 """
 
 
-def _contents(document: Json) -> str:
+def _render_contents(document: Json) -> str:
     lines = [
         f'<li><a href="#{_anchor(path, method)}"><span>{escape(method)}</span> '
         f"<code>{escape(path)}</code></a> {escape(operation['summary'])}</li>"
@@ -56,7 +58,7 @@ def _anchor(path: str, method: str) -> str:
     return escape(method + path.replace("/", "-").replace("{", "").replace("}", ""))
 
 
-def _operation(path: str, method: str, operation: Json, document: Json) -> str:
+def _render_operation(path: str, method: str, operation: Json, document: Json) -> str:
     parts = [
         f'<section id="{_anchor(path, method)}">',
         f"<h2><span>{escape(method)}</span> <code>{escape(path)}</code></h2>",
@@ -67,69 +69,73 @@ def _operation(path: str, method: str, operation: Json, document: Json) -> str:
         example = json.dumps(body["example"])
         curl = f"curl -s http://127.0.0.1:8000{path} -d '{example}'"
         parts.append(f"<pre>{escape(curl)}</pre>")
-        schema = document["components"]["schemas"][_target(body["schema"])]
-        parts.append(f"{_about(schema)}{_fields(schema)}")
+        schema = document["components"]["schemas"][_schema_name(body["schema"])]
+        parts.append(f"{_render_description(schema)}{_render_fields(schema)}")
     statuses = [
-        (f"<code>{escape(status)}</code>", escape(answer["description"]), _answers(answer))
+        (f"<code>{escape(status)}</code>", escape(answer["description"]), _render_bodies(answer))
         for status, answer in operation["responses"].items()
     ]
-    parts.append(f"{_table(('status', 'meaning', 'body'), statuses)}</section>")
+    parts.append(f"{_render_table(('status', 'meaning', 'body'), statuses)}</section>")
     return "".join(parts)
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Of cells that are markup already."""
-    first = "".join(f"<th>{head}</th>" for head in heads)
-    rest = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    return f'<div class="scroll" tabindex="0"><table><tr>{first}</tr>{rest}</table></div>'
+def _render_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Renders a table; headers and cells are markup."""
+    head = "".join(f"<th>{header}</th>" for header in headers)
+    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+    return f'<div class="scroll" tabindex="0"><table><tr>{head}</tr>{body}</table></div>'
 
 
-def _about(schema: Json) -> str:
+def _render_description(schema: Json) -> str:
     paragraphs = schema.get("description", "").split("\n\n")
-    return "".join(f"<p>{_text(one)}</p>" for one in paragraphs if one)
+    return "".join(f"<p>{_render_code(paragraph)}</p>" for paragraph in paragraphs if paragraph)
 
 
-def _text(description: str) -> str:
-    """Backticks mean code, as in the sources."""
+def _render_code(description: str) -> str:
+    """Escapes a description, and renders the text between backticks as code."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(description))
 
 
-def _answers(answer: Json) -> str:
-    named = [
-        _kind(content["schema"]) if "$ref" in content.get("schema", {}) else escape(media_type)
+def _render_bodies(answer: Json) -> str:
+    bodies = [
+        _render_type(content["schema"])
+        if "$ref" in content.get("schema", {})
+        else escape(media_type)
         for media_type, content in answer["content"].items()
     ]
-    return " or ".join(named)
+    return " or ".join(bodies)
 
 
-def _fields(schema: Json) -> str:
+def _render_fields(schema: Json) -> str:
     if "anyOf" in schema:
         return " or ".join(
-            _fields(one) if "properties" in one else _kind(one) for one in schema["anyOf"]
+            _render_fields(member) if "properties" in member else _render_type(member)
+            for member in schema["anyOf"]
         )
     rows = []
     for name, field in schema.get("properties", {}).items():
         default = "" if field.get("default") is None else json.dumps(field["default"])
         if name in schema.get("required", ()):
-            default = "needed"
-        about = _text(field.get("description", ""))
-        rows.append((f"<code>{escape(name)}</code>", _kind(field), escape(default), about))
-    return _table(("field", "type", "default", "meaning"), rows) if rows else ""
+            default = "required"
+        meaning = _render_code(field.get("description", ""))
+        rows.append((f"<code>{escape(name)}</code>", _render_type(field), escape(default), meaning))
+    return _render_table(("field", "type", "default", "meaning"), rows) if rows else ""
 
 
-def _kind(field: Json) -> str:
-    """A type in words, with its bounds; bodies are links."""
+def _render_type(field: Json) -> str:
+    """Renders a type in words, with its bounds; the type of a body is a link."""
     if "$ref" in field:
-        name = escape(_target(field))
+        name = escape(_schema_name(field))
         return f'<a href="#{name}">{name}</a>'
     if "anyOf" in field:
-        return " or ".join(_kind(one) for one in field["anyOf"] if one.get("type") != "null")
+        members = [member for member in field["anyOf"] if member.get("type") != "null"]
+        return " or ".join(map(_render_type, members))
     if "enum" in field or "const" in field:
         values = field.get("enum", [field.get("const")])
         return ", ".join(escape(json.dumps(value)) for value in values)
-    kind = escape(str(field.get("type", "any")))
-    if kind == "array":
-        return f"list of {_kind(field.get('items', {}))}"
+    name = escape(str(field.get("type", "any")))
+    if name == "array":
+        return f"list of {_render_type(field.get('items', {}))}"
     bounds = [
         f"{word} {field[key]}"
         for key, word in (
@@ -140,8 +146,8 @@ def _kind(field: Json) -> str:
         )
         if key in field
     ]
-    return escape(" ".join([kind, *bounds]))
+    return escape(" ".join([name, *bounds]))
 
 
-def _target(reference: Json) -> str:
+def _schema_name(reference: Json) -> str:
     return str(reference["$ref"].rsplit("/", 1)[-1])

@@ -1,4 +1,4 @@
-"""How errors become responses."""
+"""Builds responses to errors."""
 
 from __future__ import annotations
 

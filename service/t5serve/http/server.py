@@ -1,4 +1,4 @@
-"""Running the service: models, application, uvicorn, and an orderly end."""
+"""Runs the service with uvicorn, from loading the model to an orderly end."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def serve(settings: Settings) -> None:
             host=settings.host,
             port=settings.port,
             http=Protocol,
-            log_config=None,  # uvicorn's lines go through our handler
-            access_log=False,  # ours says more
+            log_config=None,  # uvicorn logs through the handler of t5serve.logs
+            access_log=False,  # RequestContext logs requests, with more fields
             lifespan="on",
             server_header=False,
             timeout_graceful_shutdown=settings.drain_seconds,
@@ -48,7 +48,7 @@ def serve(settings: Settings) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Drains the engines at a signal, at once, so that open connections see it."""
+    """Drains the engines as soon as a signal arrives, so that open connections notice."""
 
     def __init__(self, config: uvicorn.Config, models: ModelRegistry) -> None:
         super().__init__(config)

@@ -1,1 +1,1 @@
-"""The models that are served, and everything that belongs to one model alone."""
+"""The served models, and the state that belongs to a single model."""

@@ -22,26 +22,26 @@ class Admission:
         """Refuses a request that would keep the service busy for too long.
 
         Args:
-            inputs: how many inputs are to be decoded.
-            config: how each of them is decoded.
+            inputs: the number of inputs to decode.
+            config: the decoding parameters of each input.
             param: the field that holds the inputs.
 
         Raises:
-            InvalidRequest: more inputs, or more tokens in all, than one request may ask for.
+            InvalidRequest: the inputs, or the tokens to decode, exceed the limit of a request.
         """
         limit = self._max_queries
         if inputs > limit:
-            raise InvalidRequest(f"{inputs} inputs, at most {limit} are taken", param=param)
+            raise InvalidRequest(f"{inputs} inputs, at most {limit} are allowed", param=param)
         tokens = inputs * config.width * config.max_tokens
         budget = self._max_request_tokens
         if tokens > budget:
             raise InvalidRequest(
                 f"{inputs} inputs x {config.width} sequences x {config.max_tokens} tokens are"
-                f" {tokens}, at most {budget} are taken"
+                f" {tokens}, at most {budget} are allowed"
             )
 
     def check_room(self, inputs: int, config: GenerationConfig) -> None:
-        """Refuses a request of which a part would find the queue full.
+        """Refuses a request if the queue has no room for all of its inputs.
 
         Raises:
             NotReady: no worker is ready.
@@ -50,4 +50,4 @@ class Admission:
         if self._engine.state != "ready":
             raise NotReady(f"the service is {self._engine.state}")
         if self._engine.room(config.width) < inputs:
-            raise QueueFull(f"no room for {inputs} more; try again")
+            raise QueueFull(f"the queue has no room for {inputs} more inputs; retry later")

@@ -1,4 +1,4 @@
-"""The models that a service has, by name."""
+"""The registry of the models of a service."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from t5serve.models.served_model import ServedModel
 
 
 class ModelRegistry:
-    """Finds a model by the name that a request gives.
+    """Finds a model by the name in a request.
 
     Args:
-        models: at least one; the first is the default.
+        models: at least one model; the first is the default.
     """
 
     def __init__(self, models: Sequence[ServedModel]) -> None:
@@ -23,11 +23,11 @@ class ModelRegistry:
 
     @property
     def default(self) -> ServedModel:
-        """The model of a request that names none."""
+        """The model for requests that name no model."""
         return self._models[0]
 
     def find(self, name: str) -> ServedModel:
-        """The model of this name.
+        """Returns the model of this name.
 
         Raises:
             ModelNotFound: no model has this name.
@@ -37,4 +37,5 @@ class ModelRegistry:
             if model.name == name:
                 return model
         names = ", ".join(repr(model.name) for model in self._models)
-        raise ModelNotFound(f"there is no model {name!r} here; there is {names}", param="model")
+        message = f"there is no model {name!r}; the served models are: {names}"
+        raise ModelNotFound(message, param="model")

@@ -1,4 +1,4 @@
-"""One served model: engine, profile, fingerprint, admission."""
+"""A served model: engine, profile, fingerprint, admission."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from t5serve.settings import Settings
 
 
 class ServedModel:
-    """A model that is served. Everything that is per model hangs here; nothing is global.
+    """A model that is served. It owns all state of the model; no state is global.
 
     Attributes:
         path: the GGUF file.
-        recipe: the recipe that named the model, if one did.
-        engine: the worker processes that have the model.
-        admission: whether a request is accepted.
-        fingerprint: what answers depend on besides the request.
+        recipe: the recipe of the model; None if the settings name a file.
+        engine: the engine, whose worker processes have the model.
+        admission: the checks that accept or refuse a request.
+        fingerprint: the fingerprint of file and version, on which answers depend.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class ServedModel:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
-        """Finds the model that the settings name; its engine is not started yet.
+        """Builds the model that the settings name; its engine is not started yet.
 
         Raises:
             StartupError: there is no such model.
@@ -86,7 +86,7 @@ class ServedModel:
         await self.close()
 
     def start(self) -> None:
-        """Starts the workers, and reads the file for its fingerprint."""
+        """Starts the workers and the computation of the fingerprint."""
         self.engine.start()
         self.fingerprint.start()
 
@@ -102,12 +102,12 @@ class ServedModel:
             raise StartupError(str(error)) from error
 
     async def close(self, drain_seconds: float = 0.0) -> None:
-        """Lets running jobs finish for so long, then ends the workers."""
+        """Waits for running jobs for at most `drain_seconds`, then ends the workers."""
         await self.engine.close(drain_seconds)
 
     @property
     def info(self) -> ModelInfo:
-        """What the workers know of the file.
+        """The facts that the workers read from the file.
 
         Raises:
             NotReady: the model is not loaded yet.
@@ -118,7 +118,7 @@ class ServedModel:
 
     @property
     def name(self) -> str:
-        """What a request calls the model.
+        """The name of the model in requests.
 
         Raises:
             NotReady: the model is not loaded yet.
@@ -136,7 +136,7 @@ class ServedModel:
 
     @cached_property
     def reformulator(self) -> Reformulator:
-        """Reformulates queries with this model.
+        """The reformulator of this model.
 
         Raises:
             NotReady: the model is not loaded yet.
@@ -145,5 +145,5 @@ class ServedModel:
 
     def _admit(self, queries: int, config: GenerationConfig, options: Options) -> None:
         self.admission.check_budget(queries, config, param="queries")
-        if options.strict:  # else the original stands in for a query without room
+        if options.strict:  # otherwise queries without room fall back to the original
             self.admission.check_room(queries, config)

@@ -1,1 +1,1 @@
-"""What makes a decoded sequence a search query: prefixes, cleaning, fallback."""
+"""Turns decoded sequences into search queries: prefixes, cleaning, fallback."""

@@ -1,4 +1,4 @@
-"""Which of the decoded sequences become reformulations."""
+"""Selects the decoded sequences that become reformulations."""
 
 from __future__ import annotations
 
@@ -8,15 +8,21 @@ from typing import Literal
 
 from t5engine.messages import Output
 from t5serve.reformulation.options import Options
-from t5serve.reformulation.preserve import Kept
-from t5serve.reformulation.text import clean, difference, fold, repeats, words
+from t5serve.reformulation.preserve import Constraints
+from t5serve.reformulation.text import clean, difference, fold, has_loop, words
 
 SENTINEL = "<extra_id_"
 
 
 @dataclass(frozen=True)
 class Reformulation:
-    """One candidate; score is its length-normalised log-probability, None for the original."""
+    """A selected candidate.
+
+    Attributes:
+        score: the log-probability per decoded token; None for the original query.
+        rank: from 1, best first.
+        tokens: the number of tokens; 0 for the original query.
+    """
 
     text: str
     score: float | None
@@ -25,56 +31,60 @@ class Reformulation:
     source: Literal["model", "original"]
 
 
-def original(query: str) -> Reformulation:
-    """The query itself, as the first of its reformulations."""
+def original_candidate(query: str) -> Reformulation:
+    """Returns the query itself as the first reformulation."""
     return Reformulation(query, None, 1, 0, "original")
 
 
-def select(query: str, outputs: Sequence[Output], options: Options) -> list[Reformulation]:
-    """The best n that are usable, distinct and keep what they must; best first.
+def select_candidates(
+    query: str, outputs: Sequence[Output], options: Options
+) -> list[Reformulation]:
+    """Returns the best n outputs that are usable, distinct and satisfy the constraints.
 
-    One that is the query itself counts only if it is all there is, and nothing else was asked for.
+    An output that equals the query is returned only if no other output is selected, or if n
+    is 1 and it is the best output. `include_original` and `min_difference` always exclude it.
 
     Args:
-        query: what was asked, without a prefix.
-        outputs: best first.
-        options: n, and what the candidates must fulfil.
+        query: the query, without a prefix.
+        outputs: the decoded sequences, best first.
+        options: n, and the constraints on candidates.
     """
-    taken: list[Output] = []
-    asked = fold(query)
-    seen = {asked}
+    selected: list[Output] = []
+    folded_query = fold(query)
+    seen = {folded_query}
     echo: Output | None = None
-    near = [words(query)]
-    may_repeat = repeats(near[0])
-    kept = Kept(query, options.preserve)
+    earlier_words = [words(query)]
+    query_has_loop = has_loop(earlier_words[0])
+    constraints = Constraints(query, options.preserve)
     for output in outputs:
-        if len(taken) == options.n:
+        if len(selected) == options.n:
             break
         text = clean(output.text)
-        own = words(text)
-        if not own or SENTINEL in text or (repeats(own) and not may_repeat):
+        output_words = words(text)
+        if not output_words or SENTINEL in text or (has_loop(output_words) and not query_has_loop):
             continue
-        if not kept.by(text):
+        if not constraints.satisfied_by(text):
             continue
         folded = fold(text)
         if folded in seen:
-            if folded == asked and echo is None:
+            if folded == folded_query and echo is None:
                 echo = output
             continue
-        least = options.min_difference
-        if least and any(difference(own, other) < least for other in near):
+        minimum = options.min_difference
+        differences = (difference(output_words, earlier) for earlier in earlier_words)
+        if minimum and any(value < minimum for value in differences):
             continue
-        taken.append(output)
+        selected.append(output)
         seen.add(folded)
-        near.append(own)
-    first = [original(query)] if options.include_original else []
-    # Of a model that would rather leave a query alone, the one answer is the query.
-    preferred = not taken or (options.n == 1 and outputs[0] is echo)
-    if echo and preferred and not (options.include_original or options.min_difference):
-        taken = [echo]
+        earlier_words.append(output_words)
+    first = [original_candidate(query)] if options.include_original else []
+    # A model that ranks the query first prefers to leave the query alone.
+    prefers_echo = not selected or (options.n == 1 and outputs[0] is echo)
+    if echo and prefers_echo and not (options.include_original or options.min_difference):
+        selected = [echo]
     return [
         *first,
-        *(_reformulation(output, len(first) + i) for i, output in enumerate(taken, 1)),
+        *(_reformulation(output, len(first) + i) for i, output in enumerate(selected, 1)),
     ]
 
 

@@ -1,10 +1,10 @@
-"""Instructions to a chat model, and the query that they are about.
+"""Finds the query in an instruction to a chat model.
 
-Query expanders wrap the query in a text that tells a chat model what to do. A T5 wants the query
-alone. Known wrappings are LangChain's MultiQueryRetriever (langchain_classic/retrievers/
+Query expanders wrap the query in a text that tells a chat model what to do. A T5 model needs the
+query alone. The known wrappings are LangChain's MultiQueryRetriever (langchain_classic/retrievers/
 multi_query.py, 1.0), LlamaIndex's QueryFusionRetriever (llama_index/core/retrievers/
 fusion_retriever.py, 0.14) and Haystack's QueryExpander (haystack/components/query/
-query_expander.py, 3.4); each says how many queries it wants, too.
+query_expander.py, 3.4). Each wrapping also names the number of queries.
 """
 
 from __future__ import annotations
@@ -14,12 +14,18 @@ from dataclasses import dataclass
 
 from t5serve.reformulation.text import clean
 
-PLACE = "{query}"
+PLACEHOLDER = "{query}"
 
 
 @dataclass(frozen=True)
 class Instruction:
-    """What a message asks for: `count` queries, None if it does not say; as JSON or lines."""
+    """The content of a chat message.
+
+    Attributes:
+        query: the query to reformulate.
+        count: the number of queries to answer; None if the message does not name a number.
+        as_json: whether the answer is JSON; else one query per line.
+    """
 
     query: str
     count: int | None = None
@@ -28,7 +34,14 @@ class Instruction:
 
 @dataclass(frozen=True, kw_only=True)
 class Wrapping:
-    """A known instruction, by what it says of the number and what stands around the query."""
+    """A known instruction.
+
+    Attributes:
+        number: the phrase that names the number of queries; group 1 is the number.
+        before: the text that precedes the query.
+        after: the text that follows the query; "": the query ends the message.
+        as_json: whether the client expects JSON.
+    """
 
     number: re.Pattern[str]
     before: str
@@ -36,7 +49,7 @@ class Wrapping:
     as_json: bool = False
 
 
-KNOWN = (
+KNOWN_WRAPPINGS = (
     Wrapping(
         number=re.compile(r"to generate (\d{1,3}) different versions of"),
         before="Original question:",
@@ -56,28 +69,35 @@ KNOWN = (
 
 
 def read_instruction(message: str, template: str = "") -> Instruction:
-    """The query in a message: all of it, unless it is wrapped in the template or a known way.
+    """Extracts the query from a message; a message that matches no wrapping is the query itself.
 
     Args:
-        message: the last one of the user's.
-        template: with {query} in it; runs of blanks in it match any others.
+        message: the last message of the user.
+        template: a text with {query}, used instead of the known wrappings. A run of blanks
+            matches any run of blanks.
     """
     text = clean(message)
     if template:
-        before, _, after = template.partition(PLACE)
+        before, _, after = template.partition(PLACEHOLDER)
         return Instruction(_between(text, clean(before), clean(after)) or message)
-    for known in KNOWN:
-        number = known.number.search(text)
-        query = _between(text[number.end() :], known.before, known.after) if number else None
-        if number and query:
-            return Instruction(query, max(1, int(number[1])), known.as_json)
+    for wrapping in KNOWN_WRAPPINGS:
+        number = wrapping.number.search(text)
+        if number is None:
+            continue
+        query = _between(text[number.end() :], wrapping.before, wrapping.after)
+        if query:
+            return Instruction(query, max(1, int(number[1])), wrapping.as_json)
     return Instruction(message)
 
 
 def _between(text: str, before: str, after: str) -> str | None:
-    """What stands after the first of the one and before the last of the other."""
-    _, found, rest = text.partition(before) if before else ("", "", text)
-    if before and not found:
-        return None
-    query, found, _ = rest.rpartition(after) if after else (rest, "", "")
-    return None if after and not found else query.strip()
+    """Returns the text between the first `before` and the last `after`; None without both."""
+    if before:
+        _, delimiter, text = text.partition(before)
+        if not delimiter:
+            return None
+    if after:
+        text, delimiter, _ = text.rpartition(after)
+        if not delimiter:
+            return None
+    return text.strip()

@@ -1,4 +1,4 @@
-"""What of a query must not be lost: numbers, quoted phrases, capitalised names."""
+"""The parts of a query that a candidate must keep: numbers, quoted phrases, names."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Literal, get_args
 
 from t5serve.reformulation.text import plain_words
 
-Kind = Literal["numbers", "quoted", "capitalised"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+ConstraintType = Literal["numbers", "quoted", "capitalised"]
+CONSTRAINT_TYPES: tuple[ConstraintType, ...] = get_args(ConstraintType)
 
 NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*")
 THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
-FRACTION = str.maketrans("\u2044", "/")  # what NFKC makes of one half
-# A phrase holds no quote that could open another, so that many openers take no quadratic time.
-# A single quote counts only around words: elsewhere it is an apostrophe.
+FRACTION = str.maketrans("\u2044", "/")  # the slash that NFKC puts into a vulgar fraction
+# A phrase contains no opening quote. Otherwise a text of many opening quotes takes quadratic time.
+# Single quotes count only at the edges of words. Elsewhere they are apostrophes.
 QUOTED = re.compile(
     r'"([^"]{1,200})"'
     r"|[\u201c\u201e]([^\u201c\u201d\u201e]{1,200})[\u201c\u201d]"
@@ -26,10 +26,10 @@ QUOTED = re.compile(
     r"|\u300c([^\u300c\u300d]{1,200})\u300d"
     r"|(?<!\w)['\u2018]([^'\u2018\u2019]{1,200})['\u2019](?!\w)"
 )
-NAME = re.compile(r"\w+(?:['\u2019.&-]\w+)*")
+WORD = re.compile(r"\w+(?:['\u2019.&-]\w+)*")
 TITLE = re.compile(r"dr|ft|gen|jr|mrs?|ms|mt|no|prof|rev|sgt|sr|st|vs", re.IGNORECASE)
-# Words that begin a sentence and are no names, whatever follows.
-BEGINNING = re.compile(
+# Words that begin a sentence and are never names, whatever word follows.
+SENTENCE_OPENER = re.compile(
     r"an?|am|and|are|at|can|could|did|does|do|for|from|had|has|have|how|if|in|is|it|may|my|of|on|or"
     r"|shall|should|that|the|there|this|to|was|were|what|when|where|which|who|whom|whose|why|will"
     r"|with|would",
@@ -37,68 +37,79 @@ BEGINNING = re.compile(
 )
 
 
-class Kept:
-    """What of a query a candidate must have, too."""
+class Constraints:
+    """The parts of a query that a candidate must contain.
 
-    def __init__(self, query: str, kinds: Collection[Kind]) -> None:
+    Args:
+        query: the query, without a prefix.
+        types: which parts must be kept.
+    """
+
+    def __init__(self, query: str, types: Collection[ConstraintType]) -> None:
         normal = unicodedata.normalize("NFKC", query)
-        self._numbers = _numbers(normal) if "numbers" in kinds else Counter()
-        quoted = QUOTED.findall(normal) if "quoted" in kinds else []
-        phrases = [next(filter(None, match)) for match in quoted]
-        names = capitalised(normal) if "capitalised" in kinds else []
-        self._phrases = [spaced for one in (*phrases, *names) if (spaced := _spaced(one)).strip()]
+        self._numbers = _count_numbers(normal) if "numbers" in types else Counter()
+        quotations = QUOTED.findall(normal) if "quoted" in types else []
+        quoted = [next(filter(None, groups)) for groups in quotations]
+        names = find_capitalised_names(normal) if "capitalised" in types else []
+        padded = [_pad_words(phrase) for phrase in (*quoted, *names)]
+        self._phrases = [phrase for phrase in padded if phrase.strip()]
 
-    def by(self, candidate: str) -> bool:
-        """Whether a candidate has all of it; numbers as often."""
-        if self._numbers and not self._numbers <= _numbers(candidate):
+    def satisfied_by(self, candidate: str) -> bool:
+        """Whether a candidate contains every part; a number as often as the query does."""
+        if self._numbers and not self._numbers <= _count_numbers(candidate):
             return False
-        there = _spaced(candidate) if self._phrases else ""
-        return all(phrase in there for phrase in self._phrases)
+        text = _pad_words(candidate) if self._phrases else ""
+        return all(phrase in text for phrase in self._phrases)
 
 
-def keeps(query: str, candidate: str, kinds: Collection[Kind]) -> bool:
-    """Whether a candidate has all of these that the query has."""
-    return Kept(query, kinds).by(candidate)
+def preserves(query: str, candidate: str, types: Collection[ConstraintType]) -> bool:
+    """Whether a candidate contains every part of these types that the query contains."""
+    return Constraints(query, types).satisfied_by(candidate)
 
 
-def capitalised(text: str) -> list[str]:
-    """The words that are names by their capitals.
+def find_capitalised_names(text: str) -> list[str]:
+    """Returns the words that are names, judged by their capitals.
 
-    The first word of a sentence is one if it has capitals elsewhere, or stands before another
-    one and is none of the usual beginnings; in a text all in capitals none is.
+    The first word of a sentence is a name in two cases: it has a capital after its first
+    letter, or a name follows and the word is not a usual sentence opener. A text entirely in
+    capitals has no names.
     """
     text = unicodedata.normalize("NFKC", text)
     if text.isupper():
         return []
     names: list[str] = []
     next_is_name = False
-    for match in reversed(list(NAME.finditer(text))):
+    for match in reversed(list(WORD.finditer(text))):
         word = re.sub("['\u2019]s$", "", match.group())
         is_name = any(map(str.isupper, word)) and re.split("['\u2019]", word)[0] != "I"
         if is_name and _begins_sentence(text[: match.start()]):
-            inside = any(map(str.isupper, word[1:]))
-            is_name = inside or (next_is_name and not BEGINNING.fullmatch(word))
+            has_inner_capital = any(map(str.isupper, word[1:]))
+            is_name = has_inner_capital or (next_is_name and not SENTENCE_OPENER.fullmatch(word))
         if is_name:
             names.append(word)
         next_is_name = is_name
     return names[::-1]
 
 
-def _begins_sentence(before: str) -> bool:
-    before = before.rstrip("\"'\u201c\u201e\u00ab( \t")
-    if not before or before[-1] in "?!:":
+def _begins_sentence(preceding: str) -> bool:
+    """Whether the word after this text is the first of a sentence."""
+    preceding = preceding.rstrip("\"'\u201c\u201e\u00ab( \t")
+    if not preceding or preceding[-1] in "?!:":
         return True
-    if before[-1] != ".":
+    if preceding[-1] != ".":
         return False
-    last = before[:-1].split()[-1:]  # "St." and "U.S." end no sentence
-    return not last or (not TITLE.fullmatch(last[0]) and "." not in last[0] and len(last[0]) > 1)
+    words = preceding[:-1].split()[-1:]  # "St." and "U.S." end no sentence
+    if not words:
+        return True
+    is_abbreviation = TITLE.fullmatch(words[0]) or "." in words[0] or len(words[0]) == 1
+    return not is_abbreviation
 
 
-def _numbers(text: str) -> Counter[str]:
-    plain = unicodedata.normalize("NFKC", text).translate(FRACTION)
-    return Counter(NUMBER.findall(THOUSANDS.sub("", plain)))
+def _count_numbers(text: str) -> Counter[str]:
+    normal = unicodedata.normalize("NFKC", text).translate(FRACTION)
+    return Counter(NUMBER.findall(THOUSANDS.sub("", normal)))
 
 
-def _spaced(text: str) -> str:
-    """The folded words between single spaces, so that one phrase is found in another."""
+def _pad_words(text: str) -> str:
+    """Returns the folded words between single spaces, so that a phrase matches whole words."""
     return f" {' '.join(plain_words(text))} "

@@ -1,4 +1,4 @@
-"""How a model wants to be used: its tasks and its generation defaults."""
+"""The profile of a model: its tasks and its generation defaults."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ GENERATION_KEY = "t5serve.generation."
 
 @dataclass(frozen=True)
 class Profile:
-    """A model's tasks and defaults.
+    """The tasks and defaults of one model.
 
     Attributes:
-        tasks: by name; the first is the default.
-        generation: what a request gets that asks for nothing else.
-        completions_prefix: stands before every prompt of the completions route.
+        tasks: the tasks by name; the first is the default.
+        generation: the generation defaults, for requests that set nothing else.
+        completions_prefix: the text before every prompt of /v1/completions.
     """
 
     tasks: Mapping[str, Task]
@@ -37,7 +37,7 @@ class Profile:
 
     @classmethod
     def of(cls, model: ModelInfo, recipe: Recipe | None) -> Self:
-        """Reads the recipe that named the model, or else the file's own keys."""
+        """Builds the profile from the recipe, or from the file's metadata without a recipe."""
         if recipe is not None:
             profile = cls(
                 tasks=recipe.tasks,
@@ -54,17 +54,17 @@ class Profile:
 
     @classmethod
     def of_prefixes(cls, prefixes: Mapping[str, str], generation: GenerationDefaults) -> Self:
-        """The profile of a model whose tasks are prefixes; without any, queries are as they are."""
+        """Builds a profile from prefixes by task name; without prefixes, from one plain task."""
         tasks = {name: Task.of_prefix(prefix) for name, prefix in prefixes.items()}
         return cls(tasks or {DEFAULT_TASK: Task()}, generation)
 
     @property
     def prefixes(self) -> dict[str, str]:
-        """The text before a query, by the name of the task."""
+        """The text before a query, by task name."""
         return {name: task.prefix for name, task in self.tasks.items()}
 
     def task(self, name: str | None) -> Task:
-        """The task of this name; the default one for None.
+        """Returns the task of this name, or the default task for None.
 
         Raises:
             InvalidRequest: the model has no such task.
@@ -72,7 +72,8 @@ class Profile:
         name = next(iter(self.tasks)) if name is None else name
         if name not in self.tasks:
             raise InvalidRequest(
-                f"this model has no task {name!r}; it has: {', '.join(self.tasks)}", param="task"
+                f"this model has no task {name!r}; its tasks are: {', '.join(self.tasks)}",
+                param="task",
             )
         return self.tasks[name]
 
@@ -86,5 +87,5 @@ def _generation(metadata: Mapping[str, str]) -> GenerationDefaults:
     try:
         return msgspec.convert(values, Generation, strict=False)
     except msgspec.ValidationError as error:
-        logger.warning("the file's generation defaults are not used: %s", error)
+        logger.warning("ignored the generation defaults of the file: %s", error)
         return Generation()

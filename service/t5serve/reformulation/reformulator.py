@@ -1,4 +1,4 @@
-"""A query in, reformulations out, or the query itself with the reason why."""
+"""Reformulates queries with one model, and falls back to the query when that fails."""
 
 from __future__ import annotations
 
@@ -22,19 +22,25 @@ from t5serve.errors import (
     ServerFault,
     request_error,
 )
-from t5serve.reformulation.candidates import Reformulation, original, select
+from t5serve.reformulation.candidates import Reformulation, original_candidate, select_candidates
 from t5serve.reformulation.options import Options, decoding_of
 from t5serve.reformulation.profile import Profile
 from t5serve.reformulation.text import clean
 
-# The original stands in for a query that failed like this; any other error is the request's fault.
+# After these errors the original query is the result. Other errors are faults of the request.
 FALLBACKS = (DeadlineExceeded, NotReady, QueueFull, ServerFault)
 NO_TIME = Timings(0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
-class Reformulated:
-    """The result of one query; `completion_tokens` counts dropped candidates as well."""
+class QueryResult:
+    """The result of one query.
+
+    Attributes:
+        fallback_reason: the error code, if the original query replaces the reformulations.
+        queue_ms: the time that the query waited for a worker.
+        completion_tokens: the decoded tokens, dropped candidates included.
+    """
 
     original: str
     reformulations: list[Reformulation]
@@ -47,7 +53,7 @@ class Reformulated:
 
 @dataclass(frozen=True)
 class TextDelta:
-    """More text of one of a query's reformulations, before they are complete."""
+    """The next part of a reformulation's text, before the result is complete."""
 
     query_index: int
     rank: int
@@ -56,21 +62,21 @@ class TextDelta:
 
 @dataclass(frozen=True)
 class Finished:
-    """A query that is done."""
+    """The final result of one query."""
 
     query_index: int
-    result: Reformulated
+    result: QueryResult
 
 
 Event = TextDelta | Finished
 Emit = Callable[[Event], None]
 Admit = Callable[[int, GenerationConfig, Options], None]
-"""Raises the error that refuses so many queries."""
+"""Raises a RequestError if this number of queries can not be accepted."""
 
 
 @dataclass(frozen=True)
 class _Call:
-    """One request on its way."""
+    """One request while it is processed."""
 
     queries: Sequence[str]
     params: Sequence[str]
@@ -82,17 +88,17 @@ class _Call:
 
     @property
     def is_live(self) -> bool:
-        """Whether text can be emitted while it is decoded: nothing can replace it later."""
-        return self.emit is not None and self.config.width == 1 and not self.options.drops
+        """Whether text can be emitted while it is decoded: no other candidate can replace it."""
+        return self.emit is not None and self.config.width == 1 and not self.options.can_drop
 
 
 class Reformulator:
     """Reformulates queries with one model.
 
     Args:
-        engine: the engine that has the model.
+        engine: the engine that runs the model.
         profile: the model's tasks and generation defaults.
-        admit: called before a request is decoded.
+        admit: called before a request is decoded; raises an error to refuse the request.
     """
 
     def __init__(
@@ -107,31 +113,31 @@ class Reformulator:
 
     async def reformulate(
         self, queries: Sequence[str], options: Options, params: Sequence[str] | None = None
-    ) -> list[Reformulated]:
+    ) -> list[QueryResult]:
         """Reformulates all queries within one deadline, in order.
 
         Args:
-            queries: without a prefix.
-            options: what the request asks of each query.
-            params: the request's field that holds each query, for errors; by default `query`, or
-                `queries[0]`, `queries[1]` and so on.
+            queries: the queries, without a prefix.
+            options: the options of the request.
+            params: for errors, the name of the request field that holds each query. By default
+                `query`, or `queries[0]`, `queries[1]` and so on.
 
         Raises:
-            RequestError: an input is refused; if strict, also whatever kept a query from being
-                reformulated.
+            RequestError: an input is refused; if strict, also any error that would cause a
+                fallback.
         """
         return await self._run(self._call(queries, options, params))
 
     async def stream(
         self, queries: Sequence[str], options: Options, params: Sequence[str] | None = None
     ) -> AsyncIterator[Event]:
-        """Reformulates like `reformulate`, and yields events as soon as they are settled.
+        """Reformulates like `reformulate`, and yields events as soon as they are final.
 
-        Text comes while it is decoded where nothing can replace it, else once a query's
-        candidates have been chosen. `Finished` has the final result.
+        With a single candidate, text is emitted while it is decoded. With several candidates or
+        constraints, text is emitted after the selection. `Finished` has the final result.
 
         Raises:
-            RequestError: as above, maybe after some events.
+            RequestError: as for `reformulate`; some events may come before the error.
         """
 
         def work(emit: Emit) -> Coroutine[Any, Any, object]:
@@ -150,8 +156,8 @@ class Reformulator:
         config = decoding_of(options, self.profile.generation)
         self._admit(len(queries), config, options)
         if params is None:
-            several = [f"queries[{index}]" for index in range(len(queries))]
-            params = ["query"] if len(queries) == 1 else several
+            indexed = [f"queries[{index}]" for index in range(len(queries))]
+            params = ["query"] if len(queries) == 1 else indexed
         return _Call(
             queries=queries,
             params=params,
@@ -162,11 +168,11 @@ class Reformulator:
             emit=emit,
         )
 
-    async def _run(self, call: _Call) -> list[Reformulated]:
+    async def _run(self, call: _Call) -> list[QueryResult]:
         return await gather(self._reformulate(call, index) for index in range(len(call.queries)))
 
-    async def _reformulate(self, call: _Call, index: int) -> Reformulated:
-        """Reformulates one query, or falls back to it."""
+    async def _reformulate(self, call: _Call, index: int) -> QueryResult:
+        """Reformulates one query, or falls back to the query itself."""
         try:
             result = await self._decode(call, index)
         except FALLBACKS as error:
@@ -174,12 +180,12 @@ class Reformulator:
                 raise
             query = call.queries[index]
             reason = ERROR_RESPONSES[type(error)].code or "server_error"
-            result = Reformulated(query, [original(query)], reason)
+            result = QueryResult(query, [original_candidate(query)], reason)
         if call.emit is not None:
             call.emit(Finished(index, result))
         return result
 
-    async def _decode(self, call: _Call, index: int) -> Reformulated:
+    async def _decode(self, call: _Call, index: int) -> QueryResult:
         query = call.queries[index]
         try:
             result = await self._engine.generate(
@@ -192,18 +198,18 @@ class Reformulator:
             raise request_error(error, param=call.params[index]) from error
         generated = result.generated
         outputs = generated.outputs
-        if call.config.do_sample:  # beams come in their order
+        if call.config.do_sample:  # beams are sorted already
             outputs = sorted(outputs, key=lambda output: -output.score)
-        selected = select(query, outputs, call.options)
+        selected = select_candidates(query, outputs, call.options)
         reason = None
         if all(candidate.source == "original" for candidate in selected):
             if call.options.strict:
                 raise NoUsableOutput("the model gave no usable text for this query")
-            selected, reason = [original(query)], ERROR_RESPONSES[NoUsableOutput].code
+            selected, reason = [original_candidate(query)], ERROR_RESPONSES[NoUsableOutput].code
         elif call.emit is not None and not call.is_live:
             for candidate in selected:
                 call.emit(TextDelta(index, candidate.rank, candidate.text))
-        return Reformulated(
+        return QueryResult(
             original=query,
             reformulations=selected,
             fallback_reason=reason,
@@ -215,7 +221,7 @@ class Reformulator:
 
 
 class _LiveText:
-    """Emits a query's text as it is settled, cleaned as it will be in the end."""
+    """Emits the text of one query while it is decoded, cleaned like the final text."""
 
     def __init__(self, index: int, emit: Emit) -> None:
         self._index = index

@@ -1,4 +1,4 @@
-"""What makes two texts the same, and how far apart others are."""
+"""Compares texts: equality after folding, edit distance of words, loops."""
 
 from __future__ import annotations
 
@@ -7,51 +7,51 @@ from collections.abc import Sequence
 
 from rapidfuzz.distance import Levenshtein
 
-LONGEST_PHRASE = 32  # words that may be one phrase of a loop
-LOOKED_THROUGH = 1_000  # words of a text that loops are looked for in
+MAX_LOOP_WORDS = 32  # words of a phrase that a loop may repeat
+MAX_SEARCHED_WORDS = 1_000  # words of a text that are searched for loops
 
 
 def clean(text: str) -> str:
-    """Single spaces, none at the ends."""
+    """Collapses runs of blanks into single spaces and strips both ends."""
     return " ".join(text.split())
 
 
 def fold(text: str) -> str:
-    """What texts have in common that differ in case, width or spaces only."""
-    # Folding can undo what NFKC composed; once more settles it.
+    """Returns a text without differences of case, width and spaces."""
+    # Case folding can undo a composition of NFKC; a second NFKC makes the result stable.
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     return clean(folded)
 
 
 def plain_words(text: str) -> list[str]:
-    """The folded words, without what stands between them."""
-    kept = []
-    inside = False
+    """Splits a text into folded words and drops the characters between words."""
+    characters = []
+    in_word = False
     for c in fold(text):
-        # Marks too: in Hindi and others the vowels are.
-        inside = c.isalnum() or c == "_" or (inside and unicodedata.category(c)[0] == "M")
-        kept.append(c if inside else " ")
-    return "".join(kept).split()
+        # Combining marks continue a word: in Hindi and other scripts they are the vowels.
+        in_word = c.isalnum() or c == "_" or (in_word and unicodedata.category(c)[0] == "M")
+        characters.append(c if in_word else " ")
+    return "".join(characters).split()
 
 
 def words(text: str) -> list[str]:
-    """Likewise; the characters of a text without words."""
+    """Splits a text into folded words, or into characters if the text has no words."""
     return plain_words(text) or list(fold(text))
 
 
-def difference(one: Sequence[str], other: Sequence[str]) -> float:
-    """Edits that make one list of words the other, over the longer one's length: 0 to 1."""
-    return Levenshtein.normalized_distance(one, other)
+def difference(left: Sequence[str], right: Sequence[str]) -> float:
+    """Returns the edit distance of two word lists over the length of the longer list: 0 to 1."""
+    return Levenshtein.normalized_distance(left, right)
 
 
-def repeats(found: Sequence[str]) -> bool:
-    """Whether among words a phrase stands twice in a row; one of a word or two, three times."""
-    found = found[:LOOKED_THROUGH]
-    for size in range(1, min(len(found) // 2, LONGEST_PHRASE) + 1):
-        wanted = size * (2 if size <= 2 else 1)  # words that are the same as a phrase before
-        same = 0
-        for word, later in zip(found, found[size:], strict=False):
-            same = same + 1 if word == later else 0
-            if same == wanted:
+def has_loop(words: Sequence[str]) -> bool:
+    """Whether a phrase occurs twice in a row, or a phrase of one or two words three times."""
+    words = words[:MAX_SEARCHED_WORDS]
+    for size in range(1, min(len(words) // 2, MAX_LOOP_WORDS) + 1):
+        required = size * (2 if size <= 2 else 1)  # words equal to the word `size` places before
+        run = 0
+        for word, later in zip(words, words[size:], strict=False):
+            run = run + 1 if word == later else 0
+            if run == required:
                 return True
     return False

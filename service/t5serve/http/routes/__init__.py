@@ -1,1 +1,1 @@
-"""The HTTP surfaces, one module each."""
+"""The handlers of the routes, one module per group of routes."""

@@ -27,30 +27,30 @@ from t5serve.http.schemas.chat import (
     ChatResponse,
 )
 from t5serve.models.registry import ModelRegistry
-from t5serve.reformulation.candidates import original
+from t5serve.reformulation.candidates import original_candidate
 from t5serve.reformulation.instructions import Instruction, read_instruction
 from t5serve.reformulation.options import Options, Strategy
 from t5serve.reformulation.profile import Profile
-from t5serve.reformulation.reformulator import Reformulated, Reformulator
+from t5serve.reformulation.reformulator import QueryResult, Reformulator
 from t5serve.settings import Settings
 
-QUERIES = 3  # in an answer, where nothing says how many
+DEFAULT_QUERIES = 3  # reformulations of a choice, if the request names no number
 
 
 def chat_routes(models: ModelRegistry, settings: Settings) -> list[Route]:
-    """OpenAI's chat, as far as reformulations can be had by it."""
+    """Returns the route of OpenAI's chat; its answers are reformulations."""
 
     async def chat(request: Request) -> Response:
         body = parse(ChatRequest, await read_body(request, settings.timeout_ms / 1000))
         model = models.find(body.model)
-        instruction = read_instruction(body.question, settings.chat_template)
+        instruction = read_instruction(body.last_user_message, settings.chat_template)
         options = _options(body, instruction, model.profile, settings.timeout_ms)
         work = _reformulate(model.reformulator, instruction.query, options)
         result = await while_connected(request, work)
         as_json = instruction.as_json
         if body.response_format is not None:
             as_json = body.response_format.type != "text"
-        contents = list(_contents(result, body.n, as_json=as_json))
+        contents = list(_choice_contents(result, body.n, as_json=as_json))
         head: dict[str, Any] = {
             "id": f"chatcmpl-{uuid.uuid4().hex}",
             "created": int(time.time()),
@@ -63,8 +63,8 @@ def chat_routes(models: ModelRegistry, settings: Settings) -> list[Route]:
             total_tokens=result.prompt_tokens + result.completion_tokens,
         )
         if body.stream:
-            wanted = body.stream_options is not None and body.stream_options.include_usage
-            return await event_response(_events(head, contents, usage if wanted else None))
+            has_usage = body.stream_options is not None and body.stream_options.include_usage
+            return await event_response(_events(head, contents, usage if has_usage else None))
         choices = [
             ChatChoice(index=index, message=ChatMessageBody(content=content))
             for index, content in enumerate(contents)
@@ -77,8 +77,9 @@ def chat_routes(models: ModelRegistry, settings: Settings) -> list[Route]:
 def _options(
     body: ChatRequest, instruction: Instruction, profile: Profile, timeout_ms: int
 ) -> Options:
-    wanted = body.response_format.count if body.response_format is not None else None
-    each = wanted or instruction.count or QUERIES
+    """Builds the options of a chat request."""
+    schema_count = body.response_format.count if body.response_format is not None else None
+    queries = schema_count or instruction.count or DEFAULT_QUERIES
     parameters = {}
     strategy: Strategy = "auto"
     if profile.generation.strategy == "sample":
@@ -87,31 +88,32 @@ def _options(
         parameters = {name: value for name, value in values.items() if value}
         if body.seed is not None:
             parameters["seed"] = body.seed % 2**63
-        if body.temperature == 0:  # no chance wanted, and samples without any would be one
+        if body.temperature == 0:  # without randomness all samples are equal
             strategy, parameters = "diverse_beam", {}
-    most = body.max_completion_tokens or body.max_tokens or profile.generation.max_tokens
+    max_tokens = body.max_completion_tokens or body.max_tokens or profile.generation.max_tokens
     return Options(
         task=body.task,
-        n=min(each * body.n, MAX_N),
+        n=min(queries * body.n, MAX_N),
         strategy=strategy,
         parameters=parameters,
-        max_tokens=min(most, profile.generation.max_tokens),
+        max_tokens=min(max_tokens, profile.generation.max_tokens),
         strict=True,
         timeout_ms=timeout_ms,
     )
 
 
-async def _reformulate(reformulator: Reformulator, query: str, options: Options) -> Reformulated:
+async def _reformulate(reformulator: Reformulator, query: str, options: Options) -> QueryResult:
+    """Reformulates the query; without usable output the result is the query itself."""
     try:
         (result,) = await reformulator.reformulate([query], options, params=["messages"])
     except NoUsableOutput:
-        return Reformulated(query, [original(query)])
+        return QueryResult(query, [original_candidate(query)])
     return result
 
 
-def _contents(result: Reformulated, n: int, *, as_json: bool) -> Iterator[str]:
-    """The content of each choice: its share of the reformulations, one a line or as JSON."""
-    queries = [one.text for one in result.reformulations]
+def _choice_contents(result: QueryResult, n: int, *, as_json: bool) -> Iterator[str]:
+    """Yields the content of each choice: every n-th reformulation, one per line or as JSON."""
+    queries = [candidate.text for candidate in result.reformulations]
     for index in range(n):
         share = queries[index::n] or [queries[index % len(queries)]]
         yield json.dumps({"queries": share}, ensure_ascii=False) if as_json else "\n".join(share)
@@ -120,6 +122,8 @@ def _contents(result: Reformulated, n: int, *, as_json: bool) -> Iterator[str]:
 async def _events(
     head: dict[str, Any], contents: list[str], usage: UsageBody | None
 ) -> AsyncIterator[ServerEvent]:
+    """Yields the events of a stream: the lines of each choice, then the usage if any."""
+
     def chunk(choices: list[ChatChunkChoice], usage: UsageBody | None = None) -> ServerEvent:
         body = ChatChunk(**head, choices=choices, usage=usage)
         return ServerEvent(None, body.model_dump())

@@ -31,7 +31,10 @@ from t5serve.settings import Settings
 
 
 def completion_routes(models: ModelRegistry, settings: Settings) -> list[Route]:
-    """OpenAI's legacy completions; the recipe may name the task whose prefix prompts get."""
+    """Returns the route of OpenAI's legacy completions.
+
+    A recipe can name a task; prompts then get the prefix of the task.
+    """
 
     async def completions(request: Request) -> Response:
         body = parse(CompletionRequest, await read_body(request, settings.timeout_ms / 1000))
@@ -44,21 +47,25 @@ def completion_routes(models: ModelRegistry, settings: Settings) -> list[Route]:
         envelope = Envelope(model.name, await model.fingerprint.text())
         if body.stream:
             return await while_connected(request, event_response(_events(decoder, envelope)))
-        done = await while_connected(request, decoder.all())
+        results = await while_connected(request, decoder.decode_all())
         choices = [
             choice
-            for place, (prompt, generated) in enumerate(done)
-            for choice in _choices(place, prompt, generated, body)
+            for prompt_index, (prompt, generated) in enumerate(results)
+            for choice in _build_choices(prompt_index, prompt, generated, body)
         ]
-        usage = _usage([generated for _, generated in done])
-        return JSONResponse(envelope.around(choices, usage).model_dump())
+        usage = _sum_usage([generated for _, generated in results])
+        return JSONResponse(envelope.wrap(choices, usage).model_dump())
 
     return [endpoints.COMPLETIONS.route(completions)]
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """One prompt as it is decoded, and the parts in which it is echoed."""
+    """A prompt as the engine decodes it: as text or as token ids.
+
+    Attributes:
+        echo: the texts of the prompt's tokens, if the prompt is echoed.
+    """
 
     text: str | None
     ids: list[int] | None
@@ -82,25 +89,29 @@ class Decoder:
         self._deadline = deadline
         self.body = body
 
-    async def all(self) -> list[tuple[Prompt, Generated]]:
-        """Every prompt with what came of it."""
+    async def decode_all(self) -> list[tuple[Prompt, Generated]]:
+        """Decodes every prompt of the request."""
 
-        async def one(given: str | list[int]) -> tuple[Prompt, Generated]:
-            prompt = await self.prompt(given)
+        async def decode(raw_prompt: str | list[int]) -> tuple[Prompt, Generated]:
+            prompt = await self.prepare(raw_prompt)
             return prompt, await self.generate(prompt)
 
-        return await gather(map(one, self.body.prompts))
+        return await gather(map(decode, self.body.prompts))
 
-    async def prompt(self, given: str | list[int]) -> Prompt:
-        """A prompt, taken apart if it is to be echoed."""
-        text, ids = (self._prefix + given, None) if isinstance(given, str) else (None, given)
+    async def prepare(self, raw_prompt: str | list[int]) -> Prompt:
+        """Adds the prefix to a text, and tokenises a prompt that is echoed."""
+        text, ids = None, None
+        if isinstance(raw_prompt, str):
+            text = self._prefix + raw_prompt
+        else:
+            ids = raw_prompt
         if not self.body.echo:
             return Prompt(text, ids, [])
         timeout = self._deadline - time.monotonic()
         tokenized = await self._engine.tokenize(text, ids, timeout=timeout)
         echo = [part for part in tokenized.texts if part]
         if text is not None and "".join(echo) != text:
-            echo = [text] if text else []  # tokens say it otherwise: other blanks, other widths
+            echo = [text] if text else []  # the tokenizer normalises blanks and widths
         return Prompt(None, tokenized.ids, echo)
 
     async def generate(
@@ -119,7 +130,7 @@ class Decoder:
 
 
 class Envelope:
-    """What a response and all parts of a stream have in common."""
+    """The fields that a response, or all events of a stream, have in common."""
 
     def __init__(self, model: str, fingerprint: str) -> None:
         self._model = model
@@ -127,10 +138,10 @@ class Envelope:
         self._id = f"cmpl-{uuid.uuid4().hex}"
         self._created = int(time.time())
 
-    def around(
+    def wrap(
         self, choices: Sequence[CompletionChoice], usage: UsageBody | None = None
     ) -> CompletionResponse:
-        """The response, or part of one, with these choices."""
+        """Builds a response, or an event of a stream, with these choices."""
         return CompletionResponse(
             id=self._id,
             created=self._created,
@@ -142,15 +153,15 @@ class Envelope:
 
 
 class ChoiceBuilder:
-    """One choice as it comes, part by part."""
+    """Builds the parts of one choice, with the offsets of their tokens."""
 
     def __init__(self, index: int, logprobs: int | None) -> None:
         self._index = index
         self._logprobs = logprobs
-        self._offset = 0  # of the next token; tokens can come later than their text
+        self._offset = 0  # of the next token; a token can arrive after its text
 
-    def echo(self, parts: Sequence[str]) -> CompletionChoice:
-        """The prompt, whose tokens have no log-probabilities: the model reads it, no more."""
+    def echo_prompt(self, parts: Sequence[str]) -> CompletionChoice:
+        """Builds the part with the prompt; the encoder reads it, so it has no log-probabilities."""
         tokens = [Token(0, part, 0.0, []) for part in parts]
         body = self._describe(tokens)
         if body is not None:
@@ -158,12 +169,12 @@ class ChoiceBuilder:
             body.top_logprobs = [None] * len(parts)
         return self._part("".join(parts), body)
 
-    def more(self, text: str, details: Sequence[Token] | None) -> CompletionChoice:
-        """More text."""
+    def add_text(self, text: str, details: Sequence[Token] | None) -> CompletionChoice:
+        """Builds the part with the next text and tokens."""
         return self._part(text, self._describe(details or []))
 
-    def end(self, reason: Literal["stop", "length"]) -> CompletionChoice:
-        """The end of it."""
+    def finish(self, reason: Literal["stop", "length"]) -> CompletionChoice:
+        """Builds the last part, with the reason why the choice ended."""
         return CompletionChoice(text="", index=self._index, logprobs=None, finish_reason=reason)
 
     def _part(self, text: str, logprobs: LogprobsBody | None) -> CompletionChoice:
@@ -179,39 +190,40 @@ class ChoiceBuilder:
         return LogprobsBody(
             tokens=[token.text for token in details],
             token_logprobs=[token.logprob for token in details],
-            top_logprobs=[_top(token) for token in details],
+            top_logprobs=[_top_logprobs(token) for token in details],
             text_offset=offsets,
         )
 
 
-def _top(token: Token) -> dict[str, float]:
-    """The most probable texts in a token's place, and its own."""
+def _top_logprobs(token: Token) -> dict[str, float]:
+    """Returns the log-probabilities of the best tokens at a position and of the chosen one."""
     top: dict[str, float] = {}
     for _, text, logprob in token.top:
-        top.setdefault(text, logprob)  # best first; ids can share a text
+        top.setdefault(text, logprob)  # best first; several ids can have one text
     top[token.text] = token.logprob
     return top
 
 
-def _choices(
-    place: int, prompt: Prompt, generated: Generated, body: CompletionRequest
+def _build_choices(
+    prompt_index: int, prompt: Prompt, generated: Generated, body: CompletionRequest
 ) -> Iterator[CompletionChoice]:
-    """The n best of a prompt's sequences."""
+    """Builds the choices of a prompt: its n best sequences."""
     outputs = generated.outputs
     if len(outputs) > body.n:
         outputs = sorted(outputs, key=lambda output: -output.score)[: body.n]
-    for number, output in enumerate(outputs):
-        choice = ChoiceBuilder(place * body.n + number, body.logprobs)
-        parts = [choice.echo(prompt.echo), choice.more(output.text, output.details)]
+    for rank, output in enumerate(outputs):
+        builder = ChoiceBuilder(prompt_index * body.n + rank, body.logprobs)
+        parts = [builder.echo_prompt(prompt.echo), builder.add_text(output.text, output.details)]
         yield CompletionChoice(
             text="".join(part.text for part in parts),
             index=parts[0].index,
-            logprobs=_joined([part.logprobs for part in parts if part.logprobs is not None]),
+            logprobs=_join_logprobs([part.logprobs for part in parts if part.logprobs is not None]),
             finish_reason=output.finish_reason,
         )
 
 
-def _joined(parts: Sequence[LogprobsBody]) -> LogprobsBody | None:
+def _join_logprobs(parts: Sequence[LogprobsBody]) -> LogprobsBody | None:
+    """Concatenates the log-probabilities of the parts of a choice."""
     if not parts:
         return None
     return LogprobsBody(
@@ -223,50 +235,55 @@ def _joined(parts: Sequence[LogprobsBody]) -> LogprobsBody | None:
 
 
 async def _events(decoder: Decoder, envelope: Envelope) -> AsyncIterator[ServerEvent]:
-    """The parts of a stream."""
+    """Yields the events of a stream: parts of choices, then the usage if requested."""
     body = decoder.body
-    done: list[Generated] = []
+    results: list[Generated] = []
 
-    async def work(tell: Callable[[CompletionChoice], None]) -> None:
-        async def one(place: int, given: str | list[int]) -> Generated:
-            return await _stream_one(decoder, place, given, tell)
-
-        done.extend(await gather(one(i, given) for i, given in enumerate(body.prompts)))
+    async def work(emit: Callable[[CompletionChoice], None]) -> None:
+        streams = [
+            _stream_prompt(decoder, index, prompt, emit)
+            for index, prompt in enumerate(body.prompts)
+        ]
+        results.extend(await gather(streams))
 
     async for part in iterate_events(work):
-        yield ServerEvent(None, envelope.around([part]).model_dump())
+        yield ServerEvent(None, envelope.wrap([part]).model_dump())
     if body.stream_options is not None and body.stream_options.include_usage:
-        yield ServerEvent(None, envelope.around([], _usage(done)).model_dump())
+        yield ServerEvent(None, envelope.wrap([], _sum_usage(results)).model_dump())
     yield DONE
 
 
-async def _stream_one(
-    decoder: Decoder, place: int, given: str | list[int], tell: Callable[[CompletionChoice], None]
+async def _stream_prompt(
+    decoder: Decoder,
+    prompt_index: int,
+    raw_prompt: str | list[int],
+    emit: Callable[[CompletionChoice], None],
 ) -> Generated:
-    """Decodes one prompt, and tells the parts of its choices."""
+    """Decodes one prompt, and emits the parts of its choices."""
     body = decoder.body
-    prompt = await decoder.prompt(given)
-    choices = [ChoiceBuilder(place * body.n + i, body.logprobs) for i in range(body.n)]
-    silent = set(range(body.n))
+    prompt = await decoder.prepare(raw_prompt)
+    builders = [ChoiceBuilder(prompt_index * body.n + i, body.logprobs) for i in range(body.n)]
+    unstarted = set(range(body.n))
 
-    def speak(index: int) -> ChoiceBuilder:
-        # Not before the model speaks: until then a refusal has a status of its own.
-        if body.echo and index in silent:
-            tell(choices[index].echo(prompt.echo))
-        silent.discard(index)
-        return choices[index]
+    def start(index: int) -> ChoiceBuilder:
+        # The echo waits for the first token: before it, a refusal can still set the status.
+        if body.echo and index in unstarted:
+            emit(builders[index].echo_prompt(prompt.echo))
+        unstarted.discard(index)
+        return builders[index]
 
-    generated = await decoder.generate(
-        prompt, lambda news: tell(speak(news.index).more(news.text, news.details))
-    )
+    def on_progress(progress: Progress) -> None:
+        emit(start(progress.index).add_text(progress.text, progress.details))
+
+    generated = await decoder.generate(prompt, on_progress)
     for index, output in enumerate(generated.outputs):
-        tell(speak(index).end(output.finish_reason))
+        emit(start(index).finish(output.finish_reason))
     return generated
 
 
-def _usage(done: Sequence[Generated]) -> UsageBody:
-    prompt = sum(generated.prompt_tokens for generated in done)
-    completion = sum(generated.completion_tokens for generated in done)
+def _sum_usage(results: Sequence[Generated]) -> UsageBody:
+    prompt = sum(generated.prompt_tokens for generated in results)
+    completion = sum(generated.completion_tokens for generated in results)
     return UsageBody(
         prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion
     )

@@ -1,4 +1,4 @@
-"""What every route owes a connection: an end to slow bodies, and no work for a client that left."""
+"""Guards of a connection: a deadline for the body, and no work for a client that left."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ from starlette.requests import ClientDisconnect, Request
 
 from t5serve.errors import DeadlineExceeded
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 async def read_body(request: Request, seconds: float) -> bytes:
-    """The whole body.
+    """Reads the whole body.
+
+    Args:
+        request: the request.
+        seconds: the time that the body may take.
 
     Raises:
-        DeadlineExceeded: it did not arrive in time.
+        DeadlineExceeded: the body did not arrive in time.
     """
     try:
         async with asyncio.timeout(seconds):
@@ -26,29 +30,29 @@ async def read_body(request: Request, seconds: float) -> bytes:
         raise DeadlineExceeded("the body did not arrive in time") from None
 
 
-async def while_connected(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer:
-    """Runs some work, and cancels it when the client leaves.
+async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+    """Runs a coroutine, and cancels it when the client leaves.
 
-    The body must have been read: what is received after it is the end of the connection.
+    The body must have been read, so that the next message is the end of the connection.
 
     Raises:
         ClientDisconnect: the client left.
     """
     try:
         async with asyncio.timeout(None) as connected:
-            watching = asyncio.create_task(_end(connected, request))
+            watcher = asyncio.create_task(_expire_on_disconnect(connected, request))
             try:
                 return await work
             finally:
-                watching.cancel()
+                watcher.cancel()
     except TimeoutError:
         if connected.expired():
             raise ClientDisconnect from None
         raise
 
 
-async def _end(connected: asyncio.Timeout, request: Request) -> None:
-    """Lets the time be over when the client leaves: work has no task of its own to be cancelled."""
+async def _expire_on_disconnect(connected: asyncio.Timeout, request: Request) -> None:
+    """Expires a timeout when the client leaves; the work has no task that could be cancelled."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
     connected.reschedule(asyncio.get_running_loop().time())

@@ -1,4 +1,4 @@
-"""GET /healthz, /readyz and /metrics: how the service is."""
+"""GET /healthz, /readyz and /metrics."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from t5serve.models.registry import ModelRegistry
 
 
 def health_routes(models: ModelRegistry, metrics: Metrics) -> list[Route]:
-    """Routes that tell a supervisor how the service is."""
+    """Returns the routes that supervisors and Prometheus call."""
 
     async def healthz(_request: Request) -> Response:
         return JSONResponse({"status": "ok"})
@@ -25,7 +25,7 @@ def health_routes(models: ModelRegistry, metrics: Metrics) -> list[Route]:
         return JSONResponse({"status": "ready", "model": model.name})
 
     async def scrape(_request: Request) -> Response:
-        return Response(metrics.text(), media_type=metrics.content_type)
+        return Response(metrics.render(), media_type=metrics.content_type)
 
     return [
         endpoints.HEALTHZ.route(healthz),

@@ -1,4 +1,4 @@
-"""GET /v1/models and /v1/models/{id}: which model is served."""
+"""GET /v1/models and /v1/models/{id}."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from t5serve.models.served_model import ServedModel
 
 
 def model_routes(models: ModelRegistry) -> list[Route]:
-    """OpenAI's list of models."""
+    """Returns the routes of OpenAI's list of models."""
     created = int(time.time())
 
     def describe(model: ServedModel) -> ModelBody:

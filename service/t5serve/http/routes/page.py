@@ -21,17 +21,17 @@ MEDIA_TYPES = {
 
 
 def page_routes() -> list[Route]:
-    """The page, and what it is made of."""
+    """Returns the routes of the page and its files."""
     assets = read_assets()
 
     async def page(request: Request) -> Response:
-        return assets["index.html"].answer(request)
+        return assets["index.html"].respond(request)
 
     async def asset(request: Request) -> Response:
-        found = assets.get(request.path_params["name"])
-        if found is None:
+        file = assets.get(request.path_params["name"])
+        if file is None:
             raise HTTPException(404)
-        return found.answer(request)
+        return file.respond(request)
 
     return [
         endpoints.PAGE.route(page),
@@ -40,9 +40,9 @@ def page_routes() -> list[Route]:
 
 
 def read_assets() -> dict[str, Asset]:
-    """Every file of the page, by its name."""
+    """Reads the files of the page, by name."""
     folder = resources.files("t5serve") / "page"
     return {
-        file.name: Asset.of(file.read_bytes(), MEDIA_TYPES[file.name.rpartition(".")[2]])
+        file.name: Asset.from_content(file.read_bytes(), MEDIA_TYPES[file.name.rpartition(".")[2]])
         for file in folder.iterdir()
     }

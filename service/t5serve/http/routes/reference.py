@@ -11,27 +11,27 @@ from starlette.routing import Route
 
 from t5serve.http import endpoints
 from t5serve.http.asset import Asset
-from t5serve.http.openapi import document
-from t5serve.http.reference import render
+from t5serve.http.openapi import build_document
+from t5serve.http.reference import render_reference
 
 
 def reference_routes() -> list[Route]:
-    """The description of the service, for programs and for people."""
+    """Returns the routes of the API description, for programs and for people."""
 
     @functools.cache
-    def described() -> Asset:
-        text = json.dumps(document(), separators=(",", ":"))
-        return Asset.of(text.encode(), "application/json")
+    def json_asset() -> Asset:
+        text = json.dumps(build_document(), separators=(",", ":"))
+        return Asset.from_content(text.encode(), "application/json")
 
     @functools.cache
-    def page() -> Asset:
-        return Asset.of(render(document()).encode(), "text/html")
+    def html_asset() -> Asset:
+        return Asset.from_content(render_reference(build_document()).encode(), "text/html")
 
     async def openapi(request: Request) -> Response:
-        return described().answer(request)
+        return json_asset().respond(request)
 
     async def docs(request: Request) -> Response:
-        return page().answer(request)
+        return html_asset().respond(request)
 
     return [
         endpoints.OPENAPI.route(openapi),

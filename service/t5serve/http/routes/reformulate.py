@@ -20,58 +20,64 @@ from t5serve.http.schemas.body import UsageBody, parse
 from t5serve.http.schemas.reformulate import (
     QueryItem,
     ReformulateRequest,
-    ReformulateRest,
+    ReformulateSummary,
     TimingsBody,
     result_json,
 )
 from t5serve.metrics import Metrics
 from t5serve.models.registry import ModelRegistry
-from t5serve.reformulation.reformulator import Event, Finished, Reformulated
+from t5serve.reformulation.reformulator import Event, Finished, QueryResult
 from t5serve.settings import Settings
 
 Json = dict[str, Any]
 
 
 def reformulate_routes(models: ModelRegistry, settings: Settings, metrics: Metrics) -> list[Route]:
-    """The native endpoint."""
+    """Returns the route of /v1/reformulate."""
 
     async def reformulate(request: Request) -> Response:
         started = time.perf_counter()
         body = parse(ReformulateRequest, await read_body(request, settings.timeout_ms / 1000))
         items = body.items()
         if body.timeout_ms is not None and body.timeout_ms > settings.timeout_ms:
-            raise InvalidRequest(f"at most {settings.timeout_ms}", param="timeout_ms")
+            raise InvalidRequest(
+                f"timeout_ms: must be at most {settings.timeout_ms}", param="timeout_ms"
+            )
         model = models.default
         reformulator = model.reformulator
         options = body.options(settings.timeout_ms)
         texts = [item.text for item in items]
-        answer = _Answer(model.name, items, metrics, started)
+        builder = _AnswerBuilder(model.name, items, metrics, started)
         if body.stream:
-            events = _events(reformulator.stream(texts, options), answer)
+            events = _events(reformulator.stream(texts, options), builder)
             return await while_connected(request, event_response(events, error_name="error"))
         results = await while_connected(request, reformulator.reformulate(texts, options))
-        return JSONResponse(answer.whole(results))
+        return JSONResponse(builder.build(results))
 
     return [endpoints.REFORMULATE.route(reformulate)]
 
 
-async def _events(events: AsyncIterator[Event], answer: _Answer) -> AsyncIterator[ServerEvent]:
-    """The events of a stream; results come in the order of the queries."""
-    results: dict[int, Reformulated] = {}
-    sent = 0
+async def _events(
+    events: AsyncIterator[Event], builder: _AnswerBuilder
+) -> AsyncIterator[ServerEvent]:
+    """Yields the events of a stream; results come in the order of the queries."""
+    results: dict[int, QueryResult] = {}
+    next_index = 0  # of the next result to send
     async for event in events:
         if isinstance(event, Finished):
             results[event.query_index] = event.result
         else:
             yield ServerEvent("token", asdict(event))
-        while sent in results:
-            yield ServerEvent("result", answer.result(sent, results[sent]))
-            sent += 1
-    yield ServerEvent("done", answer.rest([results[index] for index in range(sent)]))
+        while next_index in results:
+            result = results[next_index]
+            yield ServerEvent("result", builder.build_result(next_index, result))
+            next_index += 1
+    ordered = [results[index] for index in range(next_index)]
+    yield ServerEvent("done", builder.build_summary(ordered))
 
 
-class _Answer:
-    """The parts of a response, for one that is sent whole and one that is streamed."""
+class _AnswerBuilder:
+    """Builds the parts of an answer, which is sent whole or streamed."""
 
     def __init__(
         self, model: str, items: Sequence[QueryItem], metrics: Metrics, started: float
@@ -81,27 +87,27 @@ class _Answer:
         self._metrics = metrics
         self._started = started
 
-    def result(self, index: int, result: Reformulated) -> Json:
-        """What became of one query."""
+    def build_result(self, index: int, result: QueryResult) -> Json:
+        """Builds the result of one query, and counts it if it is a fallback."""
         if result.fallback_reason is not None:
             self._metrics.fallbacks.labels(result.fallback_reason).inc()
         return result_json(result, self._items[index].id)
 
-    def rest(self, results: Sequence[Reformulated]) -> Json:
-        """What belongs to the whole request."""
+    def build_summary(self, results: Sequence[QueryResult]) -> Json:
+        """Builds the fields that concern the whole request: id, model, timings, usage."""
         prompt = sum(result.prompt_tokens for result in results)
         completion = sum(result.completion_tokens for result in results)
         timings = [result.timings for result in results]
-        return ReformulateRest(
+        return ReformulateSummary(
             id=f"reformulate-{uuid.uuid4().hex}",
             model=self._model,
             created=int(time.time()),
             timings_ms=TimingsBody(
-                queue=_ms(max(result.queue_ms for result in results)),
-                tokenize=_ms(sum(t.tokenize for t in timings)),
-                encode=_ms(sum(t.encode for t in timings)),
-                decode=_ms(sum(t.decode for t in timings)),
-                total=_ms(1000 * (time.perf_counter() - self._started)),
+                queue=_round_ms(max(result.queue_ms for result in results)),
+                tokenize=_round_ms(sum(timing.tokenize for timing in timings)),
+                encode=_round_ms(sum(timing.encode for timing in timings)),
+                decode=_round_ms(sum(timing.decode for timing in timings)),
+                total=_round_ms(1000 * (time.perf_counter() - self._started)),
             ),
             usage=UsageBody(
                 prompt_tokens=prompt,
@@ -110,13 +116,13 @@ class _Answer:
             ),
         ).model_dump()
 
-    def whole(self, results: Sequence[Reformulated]) -> Json:
-        """All of it."""
-        rest = self.rest(results)
-        head = {name: rest.pop(name) for name in ("id", "model", "created")}
-        bodies = [self.result(index, result) for index, result in enumerate(results)]
-        return {**head, "results": bodies, **rest}
+    def build(self, results: Sequence[QueryResult]) -> Json:
+        """Builds the whole builder."""
+        summary = self.build_summary(results)
+        head = {name: summary.pop(name) for name in ("id", "model", "created")}
+        bodies = [self.build_result(index, result) for index, result in enumerate(results)]
+        return {**head, "results": bodies, **summary}
 
 
-def _ms(value: float) -> float:
+def _round_ms(value: float) -> float:
     return round(value, 3)

@@ -16,25 +16,31 @@ logger = logging.getLogger(__name__)
 
 
 class ServerEvent(NamedTuple):
-    """One event: its name, if it has one, and data that is sent as JSON."""
+    """A server-sent event.
+
+    Attributes:
+        name: the event name; None: the event has no name.
+        data: the data, sent as JSON.
+    """
 
     name: str | None
     data: Any
 
 
-DONE = ServerEvent(None, "[DONE]")  # the end of OpenAI's streams; sent as it is, without quotes
+DONE = ServerEvent(None, "[DONE]")  # the end of OpenAI's streams; sent without quotes
 
 
 async def event_response(
     events: AsyncIterator[ServerEvent], *, error_name: str | None = None
 ) -> Response:
-    """A stream of events; an error before the first is raised, a later one is the last event.
+    """Builds a streaming response.
 
-    When the client leaves, Starlette cancels the stream, and that the iterator.
+    An error before the first event is raised. A later error becomes the last event. When the
+    client leaves, Starlette cancels the stream, which cancels the iterator.
 
     Args:
-        events: one at least.
-        error_name: of the event that tells of an error.
+        events: at least one event.
+        error_name: the name of the event that reports an error.
     """
     first = await anext(events)
 
@@ -55,7 +61,7 @@ async def event_response(
     return StreamingResponse(
         frames(),
         media_type="text/event-stream",
-        # Some proxies gather a response before they pass it on, unless they are told not to.
+        # Some proxies buffer a response unless this header disables it.
         headers={"cache-control": "no-cache", "x-accel-buffering": "no"},
     )
 
@@ -65,6 +71,6 @@ def _frame(event: ServerEvent) -> bytes:
     if event is DONE:
         data = DONE.data
     else:
-        # In ASCII: some clients end a line at U+2028 as well.
+        # json.dumps escapes non-ASCII characters: some clients end a line at U+2028.
         data = json.dumps(event.data, separators=(",", ":"))
     return f"{name}data: {data}\n\n".encode()

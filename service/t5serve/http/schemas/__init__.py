@@ -1,1 +1,1 @@
-"""The bodies of requests and responses, one module a surface."""
+"""The bodies of requests and responses, one module per group of routes."""

@@ -1,4 +1,4 @@
-"""Reading a request's body into a model, with the contract's errors."""
+"""The base classes of bodies, the error body, and the parser of request bodies."""
 
 from __future__ import annotations
 
@@ -10,63 +10,63 @@ from pydantic_core import ErrorDetails
 from t5serve.errors import InvalidRequest
 
 Number: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
-MAX_N = 16  # of answers to one input
-MAX_LIST = 1024  # of anything: a setting has the finer bound, this one ends long parsing early
+MAX_N = 16  # answers to one input
+MAX_LIST = 1024  # items of a list; settings bound lists further, this bound ends long parsing early
 
 Body = TypeVar("Body", bound="RequestBody")
 
 
-class Described(BaseModel):
-    """A body whose fields say in the API's description what they are."""
+class DescribedBody(BaseModel):
+    """A body whose attribute docstrings become the descriptions of its fields."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
 
-class RequestBody(Described):
-    """A body whose unknown fields are refused, and whose numbers are no booleans or strings."""
+class RequestBody(DescribedBody):
+    """A body that refuses unknown fields, and booleans or strings in place of numbers."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class UsageBody(Described):
-    """Tokens: of the inputs with their `</s>`, of all decoded sequences without."""
+class UsageBody(DescribedBody):
+    """The number of tokens that a request used."""
 
     prompt_tokens: int
-    """Of all inputs, with their end mark."""
+    """The tokens of all inputs, each with its end token `</s>`."""
     completion_tokens: int
-    """Of all decoded sequences, also of dropped ones."""
+    """The tokens of all decoded sequences without `</s>`, dropped sequences included."""
     total_tokens: int
-    """Both."""
+    """The sum of `prompt_tokens` and `completion_tokens`."""
 
 
-class ErrorBody(Described):
-    """What went wrong, and with which field."""
+class ErrorBody(DescribedBody):
+    """An error, and the request field that caused it."""
 
     message: str
-    """What to do about it, in a sentence."""
+    """What went wrong, in one sentence for people."""
     type: str
-    """The kind of error, by the status."""
+    """The class of the error, which follows from the HTTP status."""
     param: str | None
-    """The field at fault."""
+    """The request field that caused the error; null if no single field did."""
     code: str | None
-    """The error, for programs."""
+    """The error code, for programs; null for an internal error."""
 
 
-class ErrorResponse(Described):
-    """The one shape of every error."""
+class ErrorResponse(DescribedBody):
+    """The body of every error response."""
 
     error: ErrorBody
-    """What went wrong."""
+    """The error."""
 
 
-def parse(kind: type[Body], raw: bytes) -> Body:
-    """Reads JSON.
+def parse(model: type[Body], raw: bytes) -> Body:
+    """Parses the JSON body of a request.
 
     Raises:
-        InvalidRequest: names the first fault and its field.
+        InvalidRequest: the body is invalid; the error names the first fault and its field.
     """
     try:
-        return kind.model_validate_json(raw)
+        return model.model_validate_json(raw)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         raise InvalidRequest(_message(first), param=_path(first)) from None
@@ -83,7 +83,7 @@ def _message(error: ErrorDetails) -> str:
 
 
 def _path(error: ErrorDetails) -> str | None:
-    """`queries[0].text` for ("queries", 0, "text")."""
+    """Formats the location of an error: ("queries", 0, "text") becomes `queries[0].text`."""
     path = ""
     for part in error["loc"]:
         path += f"[{part}]" if isinstance(part, int) else f".{part}"

@@ -1,4 +1,4 @@
-"""POST /v1/chat/completions: as much of OpenAI's chat as query expanders speak."""
+"""POST /v1/chat/completions: the part of OpenAI's chat that query expanders use."""
 
 from __future__ import annotations
 
@@ -6,69 +6,71 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from t5serve.http.schemas.body import MAX_N, Described, Number, UsageBody
+from t5serve.http.schemas.body import MAX_N, DescribedBody, Number, UsageBody
 from t5serve.http.schemas.completions import (
     NullableBody,
     Stop,
     StreamOptions,
-    one_message,
+    single_message,
 )
 from t5serve.http.schemas.reformulate import require_text
 
 
-class ContentPart(Described):
-    """A part of a message; only text is read."""
+class ContentPart(DescribedBody):
+    """A text part of a message."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     type: Literal["text"]
-    """Only text is read."""
+    """The type of the part; only text parts are supported."""
     text: str
-    """The part."""
+    """The text of the part."""
 
 
 Content = Annotated[
-    str | list[ContentPart] | None, one_message('must be a string, or parts of type "text"')
+    str | list[ContentPart] | None,
+    single_message('must be a string, or a list of parts of type "text"'),
 ]
 
 
-class Message(Described):
-    """One message; fields that say nothing here are let through."""
+class Message(DescribedBody):
+    """One message of the conversation; fields not listed here are ignored."""
 
     model_config = ConfigDict(extra="ignore", strict=True)
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    """Who speaks; the last of the user counts."""
+    """The author of the message; the last message with role `user` is the query."""
     content: Content = None
-    """A text, or parts of one."""
+    """The text of the message, as a string or as a list of text parts."""
 
     @property
     def text(self) -> str:
-        """All of its text."""
+        """The whole text of the message; parts are joined by newlines."""
         if isinstance(self.content, str):
             return self.content
         return "\n".join(part.text for part in self.content or ())
 
 
-class ResponseFormat(Described):
-    """Lines of text, or {"queries": [...]}."""
+class ResponseFormat(DescribedBody):
+    """The format of the answer: lines of text, or the JSON object `{"queries": [...]}`."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     type: Literal["text", "json_object", "json_schema"]
-    """text gives a line for each reformulation, the others {"queries": [...]}."""
+    """`text` gives one reformulation per line; the other types give `{"queries": [...]}`."""
     json_schema: dict[str, Any] | None = None
-    """Of the answer; it must have an array `queries`, whose bounds say how many."""
+    """The schema of the answer, for type `json_schema`. It must have an array named `queries`;
+    `maxItems`, else `minItems` of the array sets the number of reformulations."""
 
     @model_validator(mode="after")
-    def _has_queries(self) -> Self:
+    def _require_queries_array(self) -> Self:
         if self.type == "json_schema" and self._queries().get("type") != "array":
-            raise ValueError('only a schema with an array named "queries" can be answered')
+            raise ValueError('the schema must have an array named "queries"')
         return self
 
     @property
     def count(self) -> int | None:
-        """How many queries the schema wants."""
+        """The number of queries that the schema asks for; None if it sets no bound."""
         for bound in ("maxItems", "minItems"):
             value = self._queries().get(bound)
             if isinstance(value, int) and value > 0:
@@ -76,161 +78,165 @@ class ResponseFormat(Described):
         return None
 
     def _queries(self) -> dict[str, Any]:
-        found: Any = self.json_schema or {}
+        schema: Any = self.json_schema or {}
         for name in ("schema", "properties", "queries"):
-            found = found.get(name) if isinstance(found, dict) else None
-        return found if isinstance(found, dict) else {}
+            schema = schema.get(name) if isinstance(schema, dict) else None
+        return schema if isinstance(schema, dict) else {}
 
 
 class ChatRequest(NullableBody):
-    """A conversation whose last message by the user is a query, or an instruction with one in it.
+    """A conversation whose last user message is a query, or an instruction that contains a query.
 
-    Reformulations come as the model's recipe says, by beams unless it says otherwise;
-    temperature, top_p and seed only count for a recipe that samples. Fields that clients send
-    without meaning anything by them here are let through, tools are not.
+    The model's recipe decides how reformulations are decoded; the default is diverse beam
+    search. `temperature`, `top_p` and `seed` have an effect only if the recipe samples. Some
+    fields of OpenAI's API are accepted without effect. Tools are refused.
     """
 
     model: str
-    """Its name, as in /v1/models."""
+    """The name of the model, as listed by /v1/models."""
     messages: Annotated[list[Message], Field(min_length=1)]
-    """The last of the user is the query, or an instruction that has it."""
+    """The conversation. Its last user message is the query, or an instruction that contains
+    the query."""
     n: Annotated[int, Field(ge=1, le=MAX_N)] = 1
-    """Choices."""
+    """The number of choices in the answer; the reformulations are shared among them."""
     task: str | None = None
-    """One of the model's tasks; by default its first."""
+    """The task of the model to use; by default the model's first task."""
     stream: bool = False
-    """Server-sent events instead of one body."""
+    """Whether to answer with server-sent events instead of a single body."""
     stream_options: StreamOptions | None = None
-    """Only with `stream`."""
+    """Options of the stream; allowed only if `stream` is true."""
     response_format: ResponseFormat | None = None
-    """Lines of text, or JSON."""
+    """The format of the answer: lines of text (the default), or JSON."""
     max_tokens: Annotated[int, Field(ge=1)] | None = None
-    """Most tokens of a line; more than the model gives is cut to that."""
+    """The most tokens of one reformulation; values above the model's limit are lowered to it."""
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
-    """Another name for it."""
+    """The most tokens of one reformulation; takes precedence over `max_tokens`."""
     temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
-    """Only for a model that samples by its recipe."""
+    """The sampling temperature. It has an effect only if the model's recipe samples; 0 selects
+    diverse beam search instead."""
     top_p: Annotated[Number, Field(ge=0, le=1)] | None = None
-    """Likewise."""
+    """Samples from the most likely tokens whose probabilities sum to this value. It has an
+    effect only if the model's recipe samples."""
     seed: int | None = None
-    """Likewise."""
+    """The seed of the random generator. It has an effect only if the model's recipe samples."""
     presence_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
-    """Must be 0: /v1/completions has it."""
+    """Must be 0; only /v1/completions supports this penalty."""
     frequency_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
-    """Likewise."""
+    """Must be 0; only /v1/completions supports this penalty."""
     logit_bias: dict[str, Number] | None = None
-    """Must be empty: /v1/completions has it."""
+    """Must be empty; only /v1/completions supports biases."""
     stop: Stop | None = None
-    """Likewise."""
+    """Must be empty; only /v1/completions supports stop strings."""
     user: str | None = None
-    """Taken, without effect."""
+    """Accepted without effect: an id of the end user."""
     metadata: dict[str, Any] | None = None
-    """Likewise."""
+    """Accepted without effect: metadata of the request."""
     store: bool | None = None
-    """Likewise."""
+    """Accepted without effect: nothing is stored."""
     service_tier: str | None = None
-    """Likewise."""
+    """Accepted without effect: there is one service tier."""
     parallel_tool_calls: bool | None = None
-    """Likewise."""
+    """Accepted without effect: tools are not supported."""
     logprobs: Literal[False] | None = None
-    """Must be false: /v1/completions has them."""
+    """Must be false; only /v1/completions returns log-probabilities."""
     tools: Annotated[list[Any], Field(max_length=0)] | None = None
-    """Must be empty: there is nothing that could call one."""
+    """Must be empty; the model can not call tools."""
 
     @field_validator("messages")
     @classmethod
-    def _asks(cls, messages: list[Message]) -> list[Message]:
-        asked = [message.text for message in messages if message.role == "user"]
-        if not asked:
-            raise ValueError("one must be the user's")
-        require_text(asked[-1])
+    def _require_user_message(cls, messages: list[Message]) -> list[Message]:
+        texts = [message.text for message in messages if message.role == "user"]
+        if not texts:
+            raise ValueError('must contain a message with role "user"')
+        require_text(texts[-1])
         return messages
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Self:
+    def _check_combination(self) -> Self:
         if self.stream_options is not None and not self.stream:
-            raise ValueError("stream_options needs stream")
+            raise ValueError("stream_options needs stream to be true")
         for name in ("stop", "presence_penalty", "frequency_penalty", "logit_bias"):
             if getattr(self, name):
-                raise ValueError(f"{name} can't be had here; /v1/completions has it")
+                raise ValueError(f"{name} is not supported here; use /v1/completions")
         return self
 
     @property
-    def question(self) -> str:
-        """The last message by the user."""
-        return next(one.text for one in reversed(self.messages) if one.role == "user")
+    def last_user_message(self) -> str:
+        """The text of the last message with role `user`."""
+        return next(message.text for message in reversed(self.messages) if message.role == "user")
 
 
-class ChatMessageBody(Described):
-    """What the model says."""
+class ChatMessageBody(DescribedBody):
+    """A message that the model wrote."""
 
     role: Literal["assistant"] = "assistant"
-    """Who speaks."""
+    """The author of the message: always the assistant."""
     content: str
-    """Reformulations, a line each or as JSON."""
+    """The reformulations, one per line, or as a JSON object."""
     refusal: None = None
     """Always null."""
 
 
-class ChatChoice(Described):
-    """One answer."""
+class ChatChoice(DescribedBody):
+    """One choice of the answer."""
 
     index: int
-    """From 0."""
+    """The position of the choice, from 0."""
     message: ChatMessageBody
-    """The answer."""
+    """The message of the model."""
     logprobs: None = None
     """Always null."""
     finish_reason: Literal["stop"] = "stop"
-    """Lines always come to their end."""
+    """Always `stop`: a choice is complete."""
 
 
-class ChatResponse(Described):
-    """The answer to one request."""
+class ChatResponse(DescribedBody):
+    """The answer to a chat request."""
 
     id: str
-    """Of this answer."""
+    """The unique id of this response."""
     object: Literal["chat.completion"] = "chat.completion"
-    """What kind of object this is."""
+    """The type of this object."""
     created: int
-    """Unix time in seconds."""
+    """The time of the response, as Unix time in seconds."""
     model: str
-    """Its name."""
+    """The name of the model."""
     choices: list[ChatChoice]
-    """As many as `n`."""
+    """The choices; their number is `n`."""
     system_fingerprint: str
-    """Changes when the model or the version does."""
+    """A fingerprint of the model file and the service version."""
     usage: UsageBody
-    """Tokens."""
+    """The number of tokens that the request used."""
 
 
-class ChatChunkChoice(Described):
-    """More of one answer; the first `delta` says who speaks."""
+class ChatChunkChoice(DescribedBody):
+    """The next part of one choice; the first part names the role."""
 
     index: int
-    """From 0."""
+    """The position of the choice, from 0."""
     delta: dict[Literal["role", "content"], str]
-    """What is new."""
+    """The new part of the message."""
     logprobs: None = None
     """Always null."""
     finish_reason: Literal["stop"] | None = None
-    """Null until the last."""
+    """`stop` in the last part of the choice, else null."""
 
 
-class ChatChunk(Described):
-    """A part of a stream."""
+class ChatChunk(DescribedBody):
+    """One event of a chat stream."""
 
     id: str
-    """Of this answer."""
+    """The unique id of this response."""
     object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
-    """What kind of object this is."""
+    """The type of this object."""
     created: int
-    """Unix time in seconds."""
+    """The time of the response, as Unix time in seconds."""
     model: str
-    """Its name."""
+    """The name of the model."""
     choices: list[ChatChunkChoice]
-    """One that has grown."""
+    """The choice that this event extends; empty in an event that has `usage`."""
     system_fingerprint: str
-    """Changes when the model or the version does."""
+    """A fingerprint of the model file and the service version."""
     usage: UsageBody | None = None
-    """In the last chunk, if it was asked for."""
+    """The number of tokens that the request used; only in the last event, if
+    `stream_options.include_usage` is true."""

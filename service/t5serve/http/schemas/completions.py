@@ -1,4 +1,4 @@
-"""POST /v1/completions: OpenAI's legacy completions, and three of Hugging Face's parameters."""
+"""POST /v1/completions: OpenAI's legacy completions with three parameters of Hugging Face."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from pydantic_core import PydanticCustomError, ValidationError
 
 from t5engine.decoding.parameters import MAX_WIDTH, GenerationConfig
 from t5serve.errors import InvalidRequest
-from t5serve.http.schemas.body import MAX_LIST, MAX_N, Described, Number, RequestBody, UsageBody
+from t5serve.http.schemas.body import MAX_LIST, MAX_N, DescribedBody, Number, RequestBody, UsageBody
 from t5serve.http.schemas.parameters import bounds
 
 TokenId: TypeAlias = Annotated[int, Field(ge=0, lt=2**31)]
-MAX_IDS = 4096  # of a prompt: T5SERVE_MAX_INPUT_TOKENS can't be set higher
+MAX_IDS = 4096  # token ids of a prompt; the upper bound of T5SERVE_MAX_INPUT_TOKENS
 
 
-def one_message(message: str) -> WrapValidator:
-    """Says once what a field may be, instead of once for each type that it is not."""
+def single_message(message: str) -> WrapValidator:
+    """Replaces the errors of a union, one per member, by a single message."""
 
     def check(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:  # noqa: ANN401 - any JSON
         try:
@@ -33,124 +33,140 @@ def one_message(message: str) -> WrapValidator:
     return WrapValidator(check)
 
 
-Ids: TypeAlias = Annotated[list[TokenId], Field(min_length=1, max_length=MAX_IDS, fail_fast=True)]
+TokenIds: TypeAlias = Annotated[
+    list[TokenId], Field(min_length=1, max_length=MAX_IDS, fail_fast=True)
+]
 Prompt = Annotated[
     str
     | Annotated[list[str], Field(min_length=1, max_length=MAX_LIST, fail_fast=True)]
-    | Ids
-    | Annotated[list[Ids], Field(min_length=1, max_length=MAX_LIST, fail_fast=True)],
-    one_message("must be a string, a list of strings, token ids, or a list of lists of them"),
+    | TokenIds
+    | Annotated[list[TokenIds], Field(min_length=1, max_length=MAX_LIST, fail_fast=True)],
+    single_message(
+        "must be a string, a list of strings, a list of token ids, or a list of such lists"
+    ),
 ]
 StopString: TypeAlias = Annotated[str, Field(min_length=1, max_length=256)]
 Stop = Annotated[
     StopString | Annotated[list[StopString], Field(max_length=4)],
-    one_message("must be a string or up to four of them, none empty"),
+    single_message("must be a string or up to four strings, none empty"),
 ]
 Biases = Annotated[
     dict[Annotated[str, Field(pattern=r"^[0-9]{1,9}$")], Annotated[Number, Field(ge=-100, le=100)]],
     Field(max_length=MAX_LIST),
-    one_message("must map up to 1,024 token ids to numbers from -100 to 100"),
+    single_message("must map up to 1,024 token ids to numbers from -100 to 100"),
 ]
 
 
 class StreamOptions(RequestBody):
-    """What a stream has besides text."""
+    """Options of a stream."""
 
     include_usage: bool = False
-    """A last chunk with `usage` and no choices."""
+    """Whether the stream ends with an event that has `usage` and no choices."""
 
 
 class NullableBody(RequestBody):
-    """A body in which null means absent."""
+    """A body in which a null field counts as absent."""
 
     @model_validator(mode="before")
     @classmethod
-    def _without_nulls(cls, value: Any) -> Any:  # noqa: ANN401 - any JSON
+    def _drop_nulls(cls, value: Any) -> Any:  # noqa: ANN401 - any JSON
         if not isinstance(value, dict):
             return value
         return {name: item for name, item in value.items() if item is not None}
 
 
 class CompletionRequest(NullableBody):
-    """Raw text for the encoder, and how to decode it."""
+    """Prompts for the encoder, and the parameters of decoding."""
 
     model: str
-    """Its name, as in /v1/models."""
+    """The name of the model, as listed by /v1/models."""
     prompt: Prompt
-    """The encoder's input: a text, token ids, or a list of either. Nothing is put before it."""
+    """The input of the encoder: a text, a list of token ids, or a list of either. No prefix is
+    added, unless the model's recipe names a task for this route."""
     max_tokens: Annotated[int, Field(ge=1, lt=2**31)] = 16
-    """Most tokens of a completion; more than the model gives is cut to that."""
+    """The most tokens of a completion; values above the model's limit are lowered to it."""
     temperature: Annotated[Number, Field(ge=0, le=2)] = 1.0
-    """Divides the logits before a token is drawn; 0 takes the most likely one."""
+    """The sampling temperature, which divides the logits; 0 selects the most likely token."""
     top_p: Annotated[Number, Field(ge=0, le=1)] = 1.0
-    """Draws from the most likely tokens that have this probability together."""
+    """Samples from the most likely tokens whose probabilities sum to this value."""
     n: Annotated[int, Field(ge=1, le=MAX_N)] = 1
-    """Completions of each prompt."""
+    """The number of completions of each prompt."""
     best_of: Annotated[int, Field(ge=1, le=MAX_WIDTH)] | None = None
-    """Decodes this many and gives the n best; at least n, and not streamed."""
+    """The number of completions to decode, of which the best `n` are returned. It must be at
+    least `n`; a value above `n` can not be streamed."""
     stream: bool = False
-    """Server-sent events instead of one body."""
+    """Whether to answer with server-sent events instead of a single body."""
     stream_options: StreamOptions | None = None
-    """Only with `stream`."""
+    """Options of the stream; allowed only if `stream` is true."""
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
-    """Log-probabilities of the tokens, and of this many others at each place."""
+    """Returns the log-probability of each token, and of this many most likely tokens at its
+    position."""
     stop: Stop | None = None
-    """Where a completion ends; the string itself is left out."""
+    """Up to four strings that end a completion; the string is not part of the completion."""
     seed: int | None = None
-    """The same request with the same seed gets the same answer."""
+    """The seed of the random generator; the same request with the same seed has the same
+    answer."""
     presence_penalty: Annotated[Number, Field(ge=-2, le=2)] = 0.0
-    """Taken from the logits of tokens that were said."""
+    """Subtracted from the logit of each token that the completion already contains."""
     frequency_penalty: Annotated[Number, Field(ge=-2, le=2)] = 0.0
-    """Taken from the logits of tokens, each time that they were said."""
+    """Subtracted from the logit of a token once per occurrence in the completion."""
     logit_bias: Biases | None = None
-    """Added to the logits, by token id."""
+    """Values added to the logits, by token id."""
     echo: bool = False
-    """Puts the prompt before each completion."""
+    """Whether each completion begins with the prompt."""
     user: str | None = None
-    """Taken, without effect."""
+    """Accepted without effect: an id of the end user."""
     top_k: Annotated[int, bounds("top_k")] = 0
-    """Draws from this many of the most likely tokens; 0: from all."""
+    """Samples from this many of the most likely tokens; 0 samples from all tokens."""
     repetition_penalty: Annotated[float, bounds("repetition_penalty")] = 1.0
-    """Above 1: tokens that were said are less likely to come again."""
+    """Values above 1 make tokens less likely that the completion already contains."""
     num_beams: Annotated[int, bounds("num_beams")] = 1
-    """Above 1: beam search instead of drawing; at least n."""
+    """The number of beams. Values above 1 select beam search instead of sampling, and must be
+    at least `n`."""
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Self:
+    def _check_combination(self) -> Self:
         if self.best_of is not None and self.best_of < self.n:
             raise ValueError("best_of must be at least n")
         if self.best_of is not None and self.best_of > self.n and self.stream:
-            raise ValueError("best_of can't be streamed: which is best shows at the end")
+            raise ValueError(
+                "best_of above n can't be streamed: the best completions are known only at the end"
+            )
         if self.stream_options is not None and not self.stream:
-            raise ValueError("stream_options needs stream")
+            raise ValueError("stream_options needs stream to be true")
         if self.num_beams > 1 and self.num_beams < self.n:
             raise ValueError("num_beams must be at least n")
         return self
 
     @property
     def prompts(self) -> list[str | list[int]]:
-        """One or several, as texts or as token ids."""
+        """The prompts of the request, each as a text or as token ids."""
         if isinstance(self.prompt, str):
             return [self.prompt]
         if isinstance(self.prompt[0], int):
             return [[token for token in self.prompt if isinstance(token, int)]]
-        return [one for one in self.prompt if not isinstance(one, int)]
+        return [prompt for prompt in self.prompt if not isinstance(prompt, int)]
 
     @property
     def stops(self) -> list[str]:
-        """The stop strings."""
+        """The stop strings as a list."""
         return [self.stop] if isinstance(self.stop, str) else list(self.stop or ())
 
     def config(self, max_tokens: int) -> GenerationConfig:
-        """How to decode each prompt, `max_tokens` being the most that the model gives.
+        """Builds the decoding parameters of each prompt.
+
+        Args:
+            max_tokens: the most tokens that the model decodes.
 
         Raises:
-            InvalidRequest: parameters that exclude each other.
+            InvalidRequest: parameters exclude each other.
         """
-        beams = self.num_beams > 1
-        if beams and (self.temperature not in (0, 1) or self.top_p != 1 or self.top_k):
-            raise InvalidRequest("beams are not sampled: leave out temperature, top_p and top_k")
-        sampled: dict[str, Any] = {
+        is_beam_search = self.num_beams > 1
+        if is_beam_search and (self.temperature not in (0, 1) or self.top_p != 1 or self.top_k):
+            raise InvalidRequest(
+                "beam search does not sample; leave out temperature, top_p and top_k"
+            )
+        sampling: dict[str, Any] = {
             "do_sample": True,
             "temperature": self.temperature,
             "top_p": self.top_p or 1e-9,
@@ -167,52 +183,55 @@ class CompletionRequest(NullableBody):
                 frequency_penalty=self.frequency_penalty,
                 logit_bias={int(key): bias for key, bias in (self.logit_bias or {}).items()},
                 top_logprobs=self.logprobs,
-                **({} if beams else sampled),
+                **({} if is_beam_search else sampling),
             )
         except ValueError as error:
             raise InvalidRequest(str(error)) from error
 
 
-class LogprobsBody(Described):
-    """Of the tokens of a choice; parallel lists, offsets in characters."""
+class LogprobsBody(DescribedBody):
+    """The tokens of a choice with their log-probabilities, as parallel lists."""
 
     tokens: list[str]
-    """Their texts."""
+    """The text of each token."""
     token_logprobs: list[float | None]
-    """Log-probability of each; null for an echoed prompt."""
+    """The log-probability of each token; null for tokens of an echoed prompt."""
     top_logprobs: list[dict[str, float] | None]
-    """The likeliest tokens at each place."""
+    """The log-probabilities of the most likely tokens at each position, by text; null for tokens
+    of an echoed prompt."""
     text_offset: list[int]
-    """Where each begins in the text, in characters."""
+    """The offset of each token in the text, in characters."""
 
 
-class CompletionChoice(Described):
-    """One completion; `index` counts through all prompts, n for each."""
+class CompletionChoice(DescribedBody):
+    """One completion of a prompt."""
 
     text: str
-    """What was decoded."""
+    """The decoded text; with `echo` it begins with the prompt."""
     index: int
-    """Through all prompts, n for each."""
+    """The position of the choice over all prompts, from 0; each prompt has `n` choices."""
     logprobs: LogprobsBody | None
-    """If they were asked for."""
+    """The log-probabilities of the tokens; null unless the request asks for `logprobs`."""
     finish_reason: Literal["stop", "length"] | None
-    """stop: it came to an end; length: max_tokens ended it."""
+    """`stop`: the completion reached its end or a stop string. `length`: it reached `max_tokens`.
+    Null: more of the choice follows in the stream."""
 
 
-class CompletionResponse(Described):
-    """The answer to one request, and each part of a stream."""
+class CompletionResponse(DescribedBody):
+    """The answer to a completion request, and each event of a stream."""
 
     id: str
-    """Of this answer."""
+    """The unique id of this response."""
     object: Literal["text_completion"] = "text_completion"
-    """What kind of object this is."""
+    """The type of this object."""
     created: int
-    """Unix time in seconds."""
+    """The time of the response, as Unix time in seconds."""
     model: str
-    """Its name."""
+    """The name of the model."""
     choices: list[CompletionChoice]
-    """In the order of their indices."""
+    """The choices in the order of `index`; in a stream, the choice that this event extends."""
     system_fingerprint: str
-    """Changes when the model or the version does."""
+    """A fingerprint of the model file and the service version."""
     usage: UsageBody | None = None
-    """Tokens."""
+    """The number of tokens that the request used. In a stream only the last event has it, if
+    `stream_options.include_usage` is true."""

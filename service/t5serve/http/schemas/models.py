@@ -1,39 +1,39 @@
-"""GET /v1/models: what it gives."""
+"""GET /v1/models: the bodies of its responses."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from t5serve.http.schemas.body import Described
+from t5serve.http.schemas.body import DescribedBody
 
 
-class ModelBody(Described):
-    """A model, as OpenAI describes one, and what else there is to know of it."""
+class ModelBody(DescribedBody):
+    """A model, in OpenAI's format, with its tasks, limits and defaults."""
 
     id: str
-    """Its name: what `model` must be."""
+    """The name of the model; the value of `model` in requests."""
     object: Literal["model"] = "model"
-    """What kind of object this is."""
+    """The type of this object."""
     created: int
-    """When the service started, Unix time in seconds."""
+    """The start time of the service, as Unix time in seconds."""
     owned_by: str = "t5serve"
-    """This service."""
+    """The owner of the model: always this service."""
     description: str
-    """What it is."""
+    """A description of the model: file, backend and kernels."""
     tasks: dict[str, str]
-    """What stands before a query, by the name of the task; the first is the default."""
+    """The tasks of the model: the prefix of a query by task name. The first is the default."""
     max_input_tokens: int
-    """Most tokens of an input."""
+    """The most tokens of an input."""
     max_tokens: int
-    """Most tokens of an output."""
+    """The most tokens of an output."""
     generation: dict[str, int | float | str]
-    """How it wants to be decoded, where that is not the usual."""
+    """The generation defaults of the model, where they differ from the usual defaults."""
 
 
-class ModelList(Described):
-    """All there are: one."""
+class ModelList(DescribedBody):
+    """The list of the models that are served."""
 
     object: Literal["list"] = "list"
-    """What kind of object this is."""
+    """The type of this object."""
     data: list[ModelBody]
-    """The model."""
+    """The models."""

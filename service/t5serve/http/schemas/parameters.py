@@ -1,4 +1,4 @@
-"""Generation parameters as fields of a request, made from the engine's table."""
+"""Generation parameters as request fields, built from the engine's table of parameters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from t5engine.decoding.parameters import PARAMETERS
 
 
 def bounds(name: str) -> FieldInfo:
-    """The bounds of a parameter, for `Annotated`; NaN and infinity are refused."""
+    """Returns the bounds of a parameter, for `Annotated`; they exclude NaN and infinity."""
     row = PARAMETERS[name]
     finite: dict[str, Any] = {"allow_inf_nan": False} if row.value_type is float else {}
     field: FieldInfo = Field(**row.parameter.bounds, **finite)
@@ -19,10 +19,10 @@ def bounds(name: str) -> FieldInfo:
 
 
 def parameter_fields() -> dict[str, Any]:
-    """A field for every parameter, None by default, for `pydantic.create_model`.
+    """Returns an optional field per parameter, for `pydantic.create_model`.
 
-    `x-strategies` and `x-neutral` tell the web page which strategies use the parameter, and at
-    which values it changes nothing.
+    The web page reads two extensions of the schema: `x-strategies` lists the strategies that use
+    the parameter, `x-neutral` the values that have no effect.
     """
     return {
         name: (

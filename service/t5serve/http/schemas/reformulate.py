@@ -1,4 +1,4 @@
-"""POST /v1/reformulate: what it takes and what it gives."""
+"""POST /v1/reformulate: the bodies of its requests and responses."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, create_model, field_validator, model_validator
 
 from t5engine.decoding.parameters import MAX_TOKENS, PARAMETERS
-from t5serve.http.schemas.body import MAX_LIST, MAX_N, Described, Number, RequestBody, UsageBody
+from t5serve.http.schemas.body import MAX_LIST, MAX_N, DescribedBody, Number, RequestBody, UsageBody
 from t5serve.http.schemas.parameters import parameter_fields
 from t5serve.reformulation.options import Options, Strategy
-from t5serve.reformulation.preserve import Kind
-from t5serve.reformulation.reformulator import Reformulated
+from t5serve.reformulation.preserve import ConstraintType
+from t5serve.reformulation.reformulator import QueryResult
 
-MAX_MARKS = 30  # in a row: the stream-safe format of UAX #15; more take quadratic time to order
+MAX_MARKS = 30  # combining marks in a row, as in UAX #15's stream-safe format; sorting is quadratic
 
 
-def _or_plain_text(schema: dict[str, Any]) -> None:
-    """What `_plain_text` lets through, told to the document."""
-    whole = dict(schema)
+def _allow_plain_text(schema: dict[str, Any]) -> None:
+    """Adds plain strings to a schema, because `_parse_plain_text` accepts them."""
+    item_schema = dict(schema)
     schema.clear()
-    schema["anyOf"] = [{"type": "string"}, whole]
+    schema["anyOf"] = [{"type": "string"}, item_schema]
 
 
 class QueryItem(RequestBody):
-    """One of several queries; `id` comes back with its result."""
+    """One query of several, with an optional id."""
 
-    model_config = ConfigDict(json_schema_extra=_or_plain_text)
+    model_config = ConfigDict(json_schema_extra=_allow_plain_text)
 
     id: str | None = None
-    """Comes back with the result."""
+    """An id of the query, which its result repeats."""
     text: str
-    """The query."""
+    """The text of the query."""
 
     @model_validator(mode="before")
     @classmethod
-    def _plain_text(cls, value: Any) -> Any:  # noqa: ANN401 - any JSON
+    def _parse_plain_text(cls, value: Any) -> Any:  # noqa: ANN401 - any JSON
         return {"text": value} if isinstance(value, str) else value
 
     @field_validator("text")
@@ -46,37 +46,43 @@ class QueryItem(RequestBody):
 
 
 class ReformulateFields(RequestBody):
-    """One query or several, and how to reformulate them."""
+    """One query or several, and the options of their reformulation."""
 
     query: str | None = None
-    """One query; this or `queries`."""
+    """A single query. Exactly one of `query` and `queries` is required."""
     queries: Annotated[
         list[QueryItem], Field(min_length=1, max_length=MAX_LIST, fail_fast=True)
     ] | (None) = None
-    """Several queries, as strings or with an id each; at most T5SERVE_MAX_QUERIES."""
+    """Several queries, as strings or as objects with an id; at most T5SERVE_MAX_QUERIES. Exactly
+    one of `query` and `queries` is required."""
     task: str | None = None
-    """One of the model's tasks; by default its first."""
+    """The task of the model to use; by default the model's first task."""
     n: Annotated[int, Field(ge=1, le=MAX_N)] = 1
-    """Reformulations of each query; no two are the same but for case, width or spaces."""
+    """The most reformulations of each query. Any two differ in more than case, width or spaces."""
     strategy: Strategy = "auto"
-    """How to decode. auto: as the other parameters ask for, else as the model wants it, else
-    greedy for one and diverse beams for several."""
+    """The decoding strategy. `auto` selects the strategy that the other parameters imply, else
+    the model's default, else greedy decoding for `n` = 1 and diverse beam search for more."""
     max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
-    """Most tokens of a reformulation; at most the model's own limit counts."""
+    """The most tokens of a reformulation; values above the model's limit are lowered to it."""
     include_original: bool = False
-    """Puts the query itself first."""
-    preserve: Annotated[list[Kind], Field(default_factory=list, max_length=16, fail_fast=True)]
-    """Drops candidates that lose numbers, quoted phrases or capitalised names of the query."""
+    """Whether the query itself comes first, in addition to the reformulations."""
+    preserve: Annotated[
+        list[ConstraintType], Field(default_factory=list, max_length=16, fail_fast=True)
+    ]
+    """The parts of the query that a reformulation must contain: numbers, quoted phrases,
+    capitalised names. Candidates without them are dropped."""
     min_difference: Annotated[Number, Field(ge=0, le=1)] = 0.0
-    """Drops candidates closer than this, in words, to the query or to one another."""
+    """Drops candidates that are too similar to the query or to a better candidate. The
+    difference is the edit distance in words, divided by the words of the longer text."""
     timeout_ms: Annotated[int, Field(ge=1, lt=2**31)] | None = None
-    """Deadline of the whole request in milliseconds; at most T5SERVE_TIMEOUT_MS, the default."""
+    """The deadline of the whole request in milliseconds; by default and at most
+    T5SERVE_TIMEOUT_MS."""
     strict: bool = False
-    """An error instead of the original where there is nothing better."""
+    """Whether a failed query is an error, instead of a fallback to the original query."""
     cache: bool = True
-    """Whether an answer may come from a cache. Without effect: there is none."""
+    """Whether the answer may come from a cache. Accepted without effect: there is no cache."""
     stream: bool = False
-    """Server-sent events instead of one body."""
+    """Whether to answer with server-sent events instead of a single body."""
 
     @field_validator("query")
     @classmethod
@@ -84,19 +90,23 @@ class ReformulateFields(RequestBody):
         return None if query is None else require_text(query)
 
     @model_validator(mode="after")
-    def _query_or_queries(self) -> Self:
+    def _require_query_or_queries(self) -> Self:
         if (self.query is None) == (self.queries is None):
-            raise ValueError("exactly one of query and queries is needed")
+            raise ValueError("exactly one of query and queries is required")
         return self
 
     def items(self) -> list[QueryItem]:
-        """The queries, however they were given."""
+        """The queries of the request, also of a single `query`."""
         if self.queries is not None:
             return self.queries
         return [QueryItem(text=self.query or "")]
 
     def options(self, timeout_ms: int) -> Options:
-        """What is asked of every query; `timeout_ms` where none was given."""
+        """Builds the options of the request.
+
+        Args:
+            timeout_ms: the deadline of a request that sets none.
+        """
         parameters = {name: getattr(self, name) for name in PARAMETERS}
         return Options(
             task=self.task,
@@ -125,58 +135,64 @@ else:
 
 
 def require_text(text: str) -> str:
-    """The text, unless it shows nothing: then a ValueError."""
-    # Categories C (control, format, unassigned) and Z (separators) show nothing.
+    """Returns the text if it is a possible query.
+
+    Raises:
+        ValueError: the text is blank, or has too many combining marks in a row.
+    """
+    # Characters of the categories C (control, format, unassigned) and Z (separators) are invisible.
     if not text.strip() or all(unicodedata.category(c)[0] in "CZ" for c in text.strip()):
         raise ValueError("must not be blank")
-    marks = 0
+    run = 0  # of combining marks
     for c in "" if text.isascii() else text:
-        marks = marks + 1 if unicodedata.combining(c) else 0
-        if marks > MAX_MARKS:
+        run = run + 1 if unicodedata.combining(c) else 0
+        if run > MAX_MARKS:
             raise ValueError(f"must not have more than {MAX_MARKS} combining marks in a row")
     return text
 
 
-class ReformulationBody(Described):
-    """One candidate."""
+class ReformulationBody(DescribedBody):
+    """One reformulation of a query."""
 
     text: str
-    """The reformulation."""
+    """The text of the reformulation."""
     score: float | None
-    """Mean log-probability of its tokens; null for the original."""
+    """The mean log-probability of the tokens; null for the original query."""
     rank: int
-    """From 1, best first."""
+    """The rank of the reformulation, from 1, best first."""
     tokens: int
-    """How many it has."""
+    """The number of tokens; 0 for the original query."""
     source: Literal["model", "original"]
-    """Whether the model wrote it, or it is the query itself."""
+    """The source of the text: `model`, or `original` for the query itself."""
 
 
-class ResultBody(Described):
-    """What became of one query; `queries` is never empty."""
+class ResultBody(DescribedBody):
+    """The result of one query."""
 
     id: str | None = None
-    """As in the request, if there was one."""
+    """The id of the query; present if the request sets an id."""
     original: str
-    """The query."""
+    """The query as it was sent."""
     queries: list[str]
-    """The texts of the reformulations, in order."""
+    """The texts of the reformulations, best first; never empty."""
     reformulations: list[ReformulationBody]
-    """Best first."""
+    """The reformulations with score and rank, best first."""
     fallback: bool
-    """Whether the original stands in."""
+    """Whether the original query is the result because the query could not be reformulated."""
     fallback_reason: str | None
-    """Why: an error code."""
+    """The error code that caused the fallback; null without a fallback."""
     cached: bool
-    """Whether it came from a cache."""
+    """Whether the result came from a cache; always false."""
 
 
-def result_json(result: Reformulated, query_id: str | None) -> dict[str, Any]:
-    """What became of one query, as it is sent; it has an id if the query had."""
+def result_json(result: QueryResult, query_id: str | None) -> dict[str, Any]:
+    """Builds the JSON of one result; the result has an id only if the query has an id."""
     body = ResultBody(
         original=result.original,
-        queries=[one.text for one in result.reformulations],
-        reformulations=[ReformulationBody(**vars(one)) for one in result.reformulations],
+        queries=[candidate.text for candidate in result.reformulations],
+        reformulations=[
+            ReformulationBody(**vars(candidate)) for candidate in result.reformulations
+        ],
         fallback=result.fallback_reason is not None,
         fallback_reason=result.fallback_reason,
         cached=False,
@@ -184,38 +200,38 @@ def result_json(result: Reformulated, query_id: str | None) -> dict[str, Any]:
     return body if query_id is None else {"id": query_id, **body}
 
 
-class TimingsBody(Described):
-    """Milliseconds: the longest wait for a worker, the sums of the worker's phases, wall time."""
+class TimingsBody(DescribedBody):
+    """The durations of the phases of a request, in milliseconds."""
 
     queue: float
-    """Longest wait of a query for a worker."""
+    """The longest time that a query of the request waited for a worker."""
     tokenize: float
-    """Text to tokens, all queries together."""
+    """The time of tokenisation, summed over the queries."""
     encode: float
-    """The encoder, all queries together."""
+    """The time of the encoder, summed over the queries."""
     decode: float
-    """The decoder, all queries together."""
+    """The time of the decoder, summed over the queries."""
     total: float
-    """From the request to the answer."""
+    """The wall time from the request to the answer."""
 
 
-class ReformulateRest(Described):
-    """What an answer has besides its results; the data of a stream's last event."""
+class ReformulateSummary(DescribedBody):
+    """The part of an answer that concerns the whole request; the data of a stream's last event."""
 
     id: str
-    """Of this answer."""
+    """The unique id of this response."""
     model: str
-    """Its name."""
+    """The name of the model."""
     created: int
-    """Unix time in seconds."""
+    """The time of the response, as Unix time in seconds."""
     timings_ms: TimingsBody
-    """Where the time went."""
+    """The durations of the phases of the request."""
     usage: UsageBody
-    """Tokens."""
+    """The number of tokens that the request used."""
 
 
-class ReformulateResponse(ReformulateRest):
-    """The answer to one request."""
+class ReformulateResponse(ReformulateSummary):
+    """The answer to a reformulation request."""
 
     results: list[ResultBody]
-    """One for each query, in order."""
+    """One result per query, in the order of the queries."""

@@ -1,23 +1,23 @@
-"""GET /healthz and /readyz: what they give."""
+"""GET /healthz and /readyz: the bodies of their responses."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from t5serve.http.schemas.body import Described
+from t5serve.http.schemas.body import DescribedBody
 
 
-class Alive(Described):
-    """The process lives."""
+class Alive(DescribedBody):
+    """The process is alive."""
 
     status: Literal["ok"] = "ok"
-    """Other states are errors."""
+    """The state of the process: always `ok`."""
 
 
-class ReadyState(Described):
-    """A model decodes."""
+class ReadyState(DescribedBody):
+    """A worker is ready to decode."""
 
     status: Literal["ready"] = "ready"
-    """Other states are errors."""
+    """The state of the model: always `ready`; other states are answered with status 503."""
     model: str
-    """Its name."""
+    """The name of the model."""
