@@ -91,7 +91,7 @@ class FakeProcess:
         return "was closed by the test"
 
     def ready(self) -> None:
-        self.reply(Ready(MODEL, threads=1, sequences=self.capacity, inputs=self.capacity))
+        self.reply(Ready(MODEL, threads=1, max_sequences=self.capacity, max_inputs=self.capacity))
 
     def reply(self, message: FromWorker) -> None:
         self._outbox.put_nowait(message)

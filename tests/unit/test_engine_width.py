@@ -86,7 +86,7 @@ def test_inputs_bound_the_jobs() -> None:
     class NarrowPool(FakePool):
         async def start(self, _config: WorkerConfig) -> FakeProcess:
             process = FakeProcess(8)
-            process.reply(Ready(MODEL, threads=1, sequences=8, inputs=2))
+            process.reply(Ready(MODEL, threads=1, max_sequences=8, max_inputs=2))
             self.processes.append(process)
             return process
 
