@@ -16,7 +16,7 @@ from hypothesis.extra.numpy import arrays
 from support.decoding import SamplingCase, sampling_cases
 from t5engine.decoding.logprobs import F32
 from t5engine.decoding.parameters import GenerationConfig
-from t5engine.decoding.sampler import Sampler, distribution
+from t5engine.decoding.sampler import Sampler, compute_distribution
 
 Probabilities = npt.NDArray[np.float64]
 
@@ -85,7 +85,7 @@ def shares(weights: Sequence[float]) -> Probabilities:
 
 def spread(scores: F32, options: GenerationConfig) -> Probabilities:
     """The distribution over the whole vocabulary."""
-    ids, weights = distribution(scores, options)
+    ids, weights = compute_distribution(scores, options)
     assert (np.diff(ids) > 0).all()
     whole = np.zeros(scores.size)
     whole[ids] = weights
@@ -183,7 +183,7 @@ def test_temperature_0_takes_the_best(scores: F32, seed: int) -> None:
 @settings(max_examples=40)
 def test_extremes(options: dict[str, Any], scores: F32, seed: int) -> None:
     """Never NaN, a suppressed token or a warning; a warning is an error here."""
-    ids, weights = distribution(scores, config(**options))
+    ids, weights = compute_distribution(scores, config(**options))
     assert weights.sum() == pytest.approx(1)
     assert (weights > 0).all()
     assert np.isfinite(scores[ids]).all()

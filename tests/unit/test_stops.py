@@ -19,7 +19,7 @@ chunks = st.lists(st.text(letters, max_size=5), max_size=12)
 def until_stop(stops: Stops, parts: list[str]) -> list[str]:
     """The text after each part, up to the one that completes a stop string."""
     texts = list(accumulate(parts, initial=""))
-    over = next((n for n, text in enumerate(texts) if stops.found(text)), len(texts))
+    over = next((n for n, text in enumerate(texts) if stops.matches(text)), len(texts))
     return texts[: over + 1]
 
 
@@ -47,7 +47,7 @@ def until_stop(stops: Stops, parts: list[str]) -> list[str]:
 def test_a_few_texts(stop: list[str], text: str, settled: str, *, found: bool) -> None:
     """Worked out by hand."""
     stops = Stops(stop)
-    assert stops.found(text) == found
+    assert stops.matches(text) == found
     assert stops.settled(text) == settled
     assert stops.cut(text) == (settled if found else text)
 
@@ -68,7 +68,7 @@ def test_what_is_settled_stays(stop: list[str], parts: list[str]) -> None:
     settled = [stops.settled(text) for text in texts]
     assert all(after.startswith(before) for before, after in pairwise(settled))
     assert all(final.startswith(one) for one in settled)
-    if stops.found(texts[-1]):
+    if stops.matches(texts[-1]):
         assert settled[-1] == final
 
 
@@ -77,7 +77,7 @@ def test_nothing_is_held_without_need(stop: list[str], text: str) -> None:
     """What is held back of a text begins a stop string."""
     stops = Stops(stop)
     held = text[len(stops.settled(text)) :]
-    if not stops.found(text):
+    if not stops.matches(text):
         assert not held or any(string.startswith(held) for string in stop)
 
 
@@ -86,6 +86,6 @@ def test_the_cut_text_has_no_stop_string(stop: list[str], text: str) -> None:
     """It ends where the first of them begins."""
     cut = Stops(stop).cut(text)
     assert text.startswith(cut)
-    assert not Stops(stop).found(cut)
+    assert not Stops(stop).matches(cut)
     if cut != text:
         assert any(text.startswith(string, len(cut)) for string in stop if string)

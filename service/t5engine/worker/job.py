@@ -61,7 +61,7 @@ class Generation:
             start=model.start_token,
             eos=model.vocabulary.eos,
             suppressed=model.vocabulary.suppressed,
-            ends=self._ends if self._stops else None,
+            should_stop=self._ends if self._stops else None,
         )
         self._sent: dict[int, tuple[int, int]] = {}
         """Of each streamed sequence: characters and tokens that have been sent."""
@@ -136,7 +136,7 @@ class Generation:
         )
 
     def _ends(self, tokens: Sequence[int]) -> bool:
-        return self._stops.found(self._model.vocabulary.decode(tokens, final=False))
+        return self._stops.matches(self._model.vocabulary.decode(tokens, final=False))
 
     def _text(self, one: Hypothesis) -> str:
         """The text that is settled; all of it when the sequence is over."""
