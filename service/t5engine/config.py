@@ -1,4 +1,4 @@
-"""What a worker process is told at its start."""
+"""The configuration of a worker process, passed to it at its start."""
 
 from __future__ import annotations
 
@@ -10,7 +10,22 @@ from t5engine.decoding.parameters import MAX_TOKENS
 
 
 class WorkerConfig(msgspec.Struct, frozen=True):
-    """One worker: file, limits, and the processors that it is pinned to (none: not pinned)."""
+    """Configures one worker process.
+
+    Attributes:
+        model: path of the GGUF file.
+        threads: number of threads per native call.
+        cpus: processors that the worker is pinned to; empty: not pinned.
+        max_input_tokens: maximum length of an encoder input.
+        max_tokens: maximum length of a sequence.
+        logit_scale: factor on the file's logits; None: as the file says.
+        backend: auto: graph, or llama for a file that graph refuses.
+        max_batch: maximum concurrent sequences; a single job may have more.
+        batch_window_ms: time that a first job waits for other jobs to share its steps with.
+        prompt_lookup_num_tokens: number of draft tokens for a single sequence; 0: none.
+        ggml_backends: directory of ggml's CPU backends; None: as libllama finds them.
+        kernels: auto: the project's own kernels where the processor supports them.
+    """
 
     model: str
     threads: int
@@ -26,8 +41,8 @@ class WorkerConfig(msgspec.Struct, frozen=True):
     kernels: Literal["auto", "ggml"] = "auto"
 
     def environment(self) -> dict[str, str]:
-        """OpenMP's variables, which libgomp reads once, when it is loaded."""
-        # numpy's matrix products are not used here: its threads would only be in the way.
+        """Returns OpenMP's environment variables, which libgomp reads once, when it is loaded."""
+        # The worker computes no matrix products with numpy: OpenBLAS's threads would only compete.
         variables = {"OMP_NUM_THREADS": str(self.threads), "OPENBLAS_NUM_THREADS": "1"}
         if len(self.cpus) == self.threads:
             variables["OMP_PROC_BIND"] = "true"

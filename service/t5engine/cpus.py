@@ -1,4 +1,4 @@
-"""Which processors each worker gets: physical cores first, never more than the cgroup's quota."""
+"""Assigns processors to workers: one per physical core, at most as many as the cgroup's quota."""
 
 from __future__ import annotations
 
@@ -14,38 +14,42 @@ MEMBERSHIP = Path("/proc/self/cgroup")
 
 @dataclass(frozen=True)
 class Share:
-    """One worker's threads, and the processors that they are pinned to (empty: not pinned)."""
+    """One worker's share of the machine.
+
+    Attributes:
+        threads: number of threads.
+        cpus: processors that the threads are pinned to; empty: not pinned.
+    """
 
     threads: int
     cpus: tuple[int, ...]
 
 
 def plan(workers: int, threads: int | None) -> list[Share]:
-    """Shares out the machine among workers.
+    """Plans each worker's share of the machine.
 
-    More threads than cores or quota collapse the throughput, since they spin at barriers for a
-    thread that is not running. Linux only; elsewhere nothing is pinned.
+    More threads than cores or quota collapse the throughput: running threads spin at barriers
+    while they wait for a thread that is not running. Workers are pinned on Linux only.
 
     Args:
         workers: number of worker processes.
-        threads: per worker; by default cores over workers, at least one.
+        threads: number of threads per worker; None: cores / workers, at least 1.
     """
     if not hasattr(os, "sched_getaffinity"):
-        each = threads or max(1, (os.cpu_count() or 1) // workers)
-        return [Share(each, ())] * workers
+        threads = threads or max(1, (os.cpu_count() or 1) // workers)
+        return [Share(threads, ())] * workers
     allowed = os.sched_getaffinity(0)
     cores = physical_cores(allowed)
     budget = min(len(cores), quota() or len(cores))
-    each = threads or max(1, budget // workers)
-    if each * workers > len(cores):  # nothing to hand out exclusively: the kernel places them
-        return [Share(each, ())] * workers
-    return [
-        Share(each, tuple(cores[index * each : (index + 1) * each])) for index in range(workers)
-    ]
+    threads = threads or max(1, budget // workers)
+    if threads * workers > len(cores):  # too few cores to pin exclusively: the kernel schedules
+        return [Share(threads, ())] * workers
+    starts = range(0, threads * workers, threads)
+    return [Share(threads, tuple(cores[start : start + threads])) for start in starts]
 
 
 def physical_cores(allowed: Iterable[int], sysfs: Path = SYSFS) -> list[int]:
-    """One processor of each core among the allowed ones, in order."""
+    """Returns the lowest allowed processor of each physical core, ascending."""
     seen: set[str] = set()
     cores = []
     for cpu in sorted(allowed):
@@ -60,9 +64,10 @@ def physical_cores(allowed: Iterable[int], sysfs: Path = SYSFS) -> list[int]:
 
 
 def quota(cgroup: Path = CGROUP, membership: Path = MEMBERSHIP) -> int | None:
-    """Processors that the tightest limit on the way to the root grants; None if unlimited.
+    """Returns the number of processors that the cgroup may use; None if unlimited.
 
-    `cpu.max` of cgroup v2, or v1's `cpu.cfs_quota_us`. Rounded down, at least one.
+    The tightest limit counts, of the process's own group and its ancestors. Reads `cpu.max` of
+    cgroup v2, or `cpu.cfs_quota_us` of v1; rounds down to at least 1.
     """
     limits = [
         _limit(folder)
@@ -74,9 +79,10 @@ def quota(cgroup: Path = CGROUP, membership: Path = MEMBERSHIP) -> int | None:
 
 
 def _groups(cgroup: Path, membership: Path) -> list[tuple[Path, Path]]:
-    """The roots of the hierarchies that may limit this process, and its group in each.
+    """Returns (root, group) of each cgroup hierarchy that may limit this process.
 
-    A container may see the host's path but have its own group at the root, which thus counts.
+    A container may see the host's path although its own group is at the root. Callers therefore
+    include the root.
     """
     try:
         lines = [line.split(":", 2) for line in membership.read_text().splitlines()]
@@ -91,6 +97,7 @@ def _groups(cgroup: Path, membership: Path) -> list[tuple[Path, Path]]:
 
 
 def _limit(folder: Path) -> int | None:
+    """Returns the limit that a group sets, in processors; None if it sets none."""
     try:
         if (folder / "cpu.max").is_file():
             limit, period = (folder / "cpu.max").read_text().split()
@@ -98,5 +105,5 @@ def _limit(folder: Path) -> int | None:
             limit = (folder / "cpu.cfs_quota_us").read_text()
             period = (folder / "cpu.cfs_period_us").read_text()
         return max(1, int(limit) // int(period)) if int(limit) > 0 else None
-    except (OSError, ValueError):  # "max", for one
+    except (OSError, ValueError):  # no such file, or "max"
         return None

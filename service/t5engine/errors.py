@@ -1,22 +1,22 @@
-"""What the engine raises.
+"""The exceptions that the engine raises.
 
 EngineError
-├── ModelLoadError         no worker will ever serve this model; one line for the operator
-└── JobError               one job gets no result; the engine goes on
-    ├── InvalidInput       the model can't take this input or these parameters
-    │   ├── InputTooLong   the input has more tokens than the model takes
+├── ModelLoadError         the model can't be loaded; the message is one line for the operator
+└── JobError               a job has no result; the engine continues
+    ├── InvalidInput       the model can't process this input or these parameters
+    │   ├── InputTooLong   the input has more tokens than the model accepts
     │   └── InputQuarantined   the input ended a worker process twice
-    ├── QueueFull          no room for another job
+    ├── QueueFull          the queue has no room for another job
     ├── EngineNotReady     no worker is ready: loading, restarting or draining
-    ├── DeadlineExceeded   the job's time is over
-    └── JobFailed          a fault of the engine
+    ├── DeadlineExceeded   the job's deadline passed
+    └── JobFailed          the engine failed; the job itself is valid
 """
 
 from __future__ import annotations
 
 
 class EngineError(Exception):
-    """Anything that the engine raises on purpose."""
+    """Base class of the engine's exceptions."""
 
 
 class ModelLoadError(EngineError):
@@ -24,15 +24,15 @@ class ModelLoadError(EngineError):
 
 
 class JobError(EngineError):
-    """A job has no result; the message says why, and what to do."""
+    """A job has no result. The message says why."""
 
 
 class InvalidInput(JobError):
-    """The model can't take this input or these parameters."""
+    """The model can't process this input or these parameters."""
 
 
 class InputTooLong(InvalidInput):
-    """The input has more tokens than the model takes."""
+    """The input has more tokens than the model accepts."""
 
 
 class InputQuarantined(InvalidInput):
@@ -48,8 +48,8 @@ class EngineNotReady(JobError):
 
 
 class DeadlineExceeded(JobError):
-    """The job's time is over."""
+    """The job's deadline passed."""
 
 
 class JobFailed(JobError):
-    """The engine failed at a job that it should have done."""
+    """The engine failed at a valid job."""

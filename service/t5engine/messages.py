@@ -1,4 +1,4 @@
-"""What the service and its worker processes say to each other: MessagePack, length-prefixed."""
+"""Messages between the service and its worker processes: length-prefixed MessagePack."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ import msgspec
 
 from t5engine.decoding.parameters import GenerationConfig
 
-HEADER = struct.Struct("<I")
+HEADER = struct.Struct("<I")  # length of the body, bytes
 
 
 class Generate(msgspec.Struct, tag=True, frozen=True):
-    """Service to worker: decode one input. Exactly one of text and ids is given.
+    """Service to worker: decode one input, either `text` or `ids`.
 
-    `stop` has strings at which a sequence ends, itself left out; with `stream`, text comes in
-    Progress messages as it is settled.
+    Attributes:
+        job: number of the job, which all messages about the job carry.
+        stop: strings at which a sequence ends; the text does not include the string.
+        stream: whether to send settled text in Progress messages.
     """
 
     job: int
@@ -28,7 +30,7 @@ class Generate(msgspec.Struct, tag=True, frozen=True):
 
 
 class Score(msgspec.Struct, tag=True, frozen=True):
-    """Service to worker: the logits after each of the given decoder inputs."""
+    """Service to worker: return the logits after each of the decoder inputs."""
 
     job: int
     encoder_ids: list[int]
@@ -36,7 +38,7 @@ class Score(msgspec.Struct, tag=True, frozen=True):
 
 
 class Tokenize(msgspec.Struct, tag=True, frozen=True):
-    """Service to worker: the token ids of a text, with `</s>`; or the texts of given ids."""
+    """Service to worker: tokenise `text`, with `</s>` at the end, or return the texts of `ids`."""
 
     job: int
     text: str | None = None
@@ -44,13 +46,17 @@ class Tokenize(msgspec.Struct, tag=True, frozen=True):
 
 
 class Cancel(msgspec.Struct, tag=True, frozen=True):
-    """Service to worker: nobody waits for this job any more; answered with Cancelled."""
+    """Service to worker: stop this job. The worker answers with Cancelled."""
 
     job: int
 
 
 class ModelInfo(msgspec.Struct, frozen=True):
-    """What a worker knows of the file it loaded; `metadata` has the file's t5serve.* keys."""
+    """Facts about the loaded model file.
+
+    Attributes:
+        metadata: the file's keys that begin with `t5serve.`, with their values.
+    """
 
     name: str
     description: str
@@ -61,38 +67,47 @@ class ModelInfo(msgspec.Struct, frozen=True):
 
 
 class Ready(msgspec.Struct, tag=True, frozen=True):
-    """Worker to service: the model is loaded and has decoded once."""
+    """Worker to service: the model is loaded, and has decoded once.
+
+    Attributes:
+        max_sequences: maximum concurrent sequences; a single job may have more.
+        max_inputs: maximum concurrent jobs, each with one encoder input.
+        features: processor features that the kernels were compiled for, by ggml's names.
+    """
 
     model: ModelInfo
     threads: int
-    sequences: int
-    """That are to be decoded at once; one job may have more."""
-    inputs: int
-    """That they may be over."""
+    max_sequences: int
+    max_inputs: int
     features: list[str] = []
-    """Of the processor, by ggml's names, that its kernels were compiled for."""
 
 
 class Unloadable(msgspec.Struct, tag=True, frozen=True):
-    """Worker to service: this model will never load; the worker ends."""
+    """Worker to service: the model can't be loaded. The worker exits."""
 
     message: str
 
 
 class Timings(msgspec.Struct, frozen=True):
-    """Milliseconds that a job spent in the worker."""
+    """Milliseconds that a job spent in the worker.
+
+    Attributes:
+        total: from the input to its outcome. Includes choosing tokens, and waiting for the steps
+            of other jobs.
+    """
 
     tokenize: float
     encode: float
     decode: float
     total: float = 0.0
-    """From the input to its outcome: also choosing tokens, and waiting for the steps of others."""
 
 
 class Token(msgspec.Struct, frozen=True, array_like=True):
-    """A decoded token: the texts of a sequence's tokens, joined, are its text.
+    """A decoded token. The texts of a sequence's tokens, joined, are the sequence's text.
 
-    `top` has the most probable tokens in its place, each as id, text, log-probability.
+    Attributes:
+        logprob: natural log of the token's probability.
+        top: the most probable tokens at this position, as (id, text, log-probability).
     """
 
     id: int
@@ -102,15 +117,16 @@ class Token(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Output(msgspec.Struct, frozen=True):
-    """One sequence.
+    """A finished sequence.
 
     Attributes:
-        text: without the stop string that ended it, and what came after that.
+        text: up to the stop string that ended the sequence, which is left out.
         tokens: ids without `</s>`.
-        logprob: sum of the natural logs of the probabilities of all tokens that were decoded,
-            `</s>` included, and `decoded` counts those.
-        score: what the search ranked it by.
-        details: its tokens, if log-probabilities were asked for.
+        logprob: sum of the natural logs of the probabilities of all decoded tokens, including
+            `</s>`.
+        decoded: number of decoded tokens, including `</s>`.
+        score: the search's ranking criterion.
+        details: the tokens, if log-probabilities were requested.
     """
 
     text: str
@@ -123,7 +139,7 @@ class Output(msgspec.Struct, frozen=True):
 
 
 class Progress(msgspec.Struct, tag=True, frozen=True):
-    """Worker to service: more settled text of one of a job's sequences."""
+    """Worker to service: more settled text of the job's sequence `index`."""
 
     job: int
     index: int
@@ -132,38 +148,44 @@ class Progress(msgspec.Struct, tag=True, frozen=True):
 
 
 class Generated(msgspec.Struct, tag=True, frozen=True):
-    """Worker to service: a finished job, its best sequence first."""
+    """Worker to service: the job is finished.
+
+    Attributes:
+        outputs: the sequences, best first.
+        prompt_tokens: number of the encoder's input ids.
+        batch: largest number of sequences, of all jobs, in one of the job's steps.
+        drafted: number of draft tokens that were looked up in the input and verified.
+        drafts_kept: number of draft tokens that the search accepted.
+    """
 
     job: int
     outputs: list[Output]
     prompt_tokens: int
     timings: Timings
     batch: int
-    """Most sequences that were decoded in one step with this job's."""
     drafted: int = 0
-    """Tokens that were looked up in the input and verified; and how many of them were right."""
     drafts_kept: int = 0
 
     @property
     def completion_tokens(self) -> int:
-        """Tokens of all sequences."""
+        """Number of tokens of all sequences, without `</s>`."""
         return sum(len(output.tokens) for output in self.outputs)
 
     @property
     def best(self) -> Output:
-        """The first sequence; there is always one."""
+        """The best sequence; a finished job has at least one."""
         return self.outputs[0]
 
 
 class Scored(msgspec.Struct, tag=True, frozen=True):
-    """Worker to service: little-endian F32 logits, row-major, n_vocab a row."""
+    """Worker to service: little-endian F32 logits, row-major, (decoder inputs, n_vocab)."""
 
     job: int
     logits: bytes
 
 
 class Tokenized(msgspec.Struct, tag=True, frozen=True):
-    """Worker to service: token ids, and the text of each; joined, that of all."""
+    """Worker to service: token ids and the text of each id. The texts, joined, are the text."""
 
     job: int
     ids: list[int]
@@ -171,7 +193,11 @@ class Tokenized(msgspec.Struct, tag=True, frozen=True):
 
 
 class Refused(msgspec.Struct, tag=True, frozen=True):
-    """Worker to service: this job's input can't be decoded; `too_long` says why it can't."""
+    """Worker to service: the job's input can't be decoded.
+
+    Attributes:
+        too_long: whether the reason is that the input has too many tokens.
+    """
 
     job: int
     message: str
@@ -179,14 +205,14 @@ class Refused(msgspec.Struct, tag=True, frozen=True):
 
 
 class Failed(msgspec.Struct, tag=True, frozen=True):
-    """Worker to service: this job failed inside; the worker goes on."""
+    """Worker to service: the job failed with an internal error. The worker continues."""
 
     job: int
     message: str
 
 
 class Cancelled(msgspec.Struct, tag=True, frozen=True):
-    """Worker to service: the job is over, whether it was cut short or had ended already."""
+    """Worker to service: answers Cancel, whether or not the job had already ended."""
 
     job: int
 
@@ -197,21 +223,21 @@ Outcome = Generated | Scored | Tokenized | Refused | Failed
 FromWorker = Ready | Unloadable | Progress | Outcome | Cancelled
 
 _encoder = msgspec.msgpack.Encoder()
-_to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
-_from_worker: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)
+_to_worker_decoder: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
+_from_worker_decoder: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)
 
 
 def pack(message: ToWorker | FromWorker) -> bytes:
-    """A frame: four bytes of length, then the message."""
+    """Encodes a message as a frame: HEADER, then the body."""
     body = _encoder.encode(message)
     return HEADER.pack(len(body)) + body
 
 
 def unpack_to_worker(body: bytes) -> ToWorker:
-    """Reads a frame's body on the worker's side."""
-    return _to_worker.decode(body)
+    """Decodes the body of a frame on the worker's side."""
+    return _to_worker_decoder.decode(body)
 
 
 def unpack_from_worker(body: bytes) -> FromWorker:
-    """Reads a frame's body on the service's side."""
-    return _from_worker.decode(body)
+    """Decodes the body of a frame on the service's side."""
+    return _from_worker_decoder.decode(body)

@@ -17,13 +17,11 @@ from typing import Any, Literal
 
 import pytest
 from msgspec.structs import replace
-from sentencepiece import sentencepiece_model_pb2
 
 from support import tiny
 from support.decoding import (
     EOS,
     QUERIES,
-    Answer,
     ReferenceBackend,
     convert,
     golden_config,
@@ -31,8 +29,8 @@ from support.decoding import (
     run,
     run_one,
 )
+from support.drawing import draw_config, draw_input
 from support.parity import golden
-from support.samples import read_proto
 from t5engine.backend import Backend
 from t5engine.decoding.logprobs import F32
 from t5engine.decoding.parameters import GenerationConfig
@@ -56,7 +54,6 @@ LOGIT_ERROR = {False: 1e-4, True: 5e-3}
 SCORE_ERROR = {False: 1e-4, True: 1e-3}
 EXCEPTED = 0.005  # at most this share of all cases may differ where there is a near tie
 
-FIRST_BYTE = 3  # of the vocabulary that is mostly bytes
 POISON = 77
 
 
@@ -83,24 +80,8 @@ def llama(embedded: Path) -> Model:
 @pytest.fixture(params=BACKENDS)
 def model(request: pytest.FixtureRequest) -> Model:
     """The embedded model, by either backend."""
-    found: Model = request.getfixturevalue(request.param)
-    return found
-
-
-@pytest.fixture(scope="session")
-def byte_model(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    """A restless model whose vocabulary is mostly bytes."""
-    checkpoint = tiny.build("restless", tmp_path_factory.mktemp("bytes"))
-    proto = read_proto(checkpoint / "spiece.model")
-    kind = sentencepiece_model_pb2.ModelProto.SentencePiece
-    pieces = list(proto.pieces)
-    del proto.pieces[:]
-    proto.pieces.extend(pieces[:FIRST_BYTE])
-    proto.pieces.extend(kind(piece=f"<0x{byte:02X}>", type=kind.BYTE) for byte in range(256))
-    proto.pieces.extend(pieces[FIRST_BYTE:63])
-    proto.trainer_spec.byte_fallback = True
-    (checkpoint / "spiece.model").write_bytes(proto.SerializeToString())
-    return open_model(convert(checkpoint, checkpoint / "x.gguf"), "graph")
+    loaded: Model = request.getfixturevalue(request.param)
+    return loaded
 
 
 def request(case: Case, job: int = 0) -> Generate:
@@ -110,7 +91,7 @@ def request(case: Case, job: int = 0) -> Generate:
 def score_error(case: Case, outputs: Sequence[Output]) -> float:
     """Largest relative error of the scores; beams of one have none."""
     pairs = zip(outputs, case["scores"] or [None] * len(outputs), strict=True)
-    return max(abs(one.score / score - 1) if score else 0.0 for one, score in pairs)
+    return max(abs(output.score / score - 1) if score else 0.0 for output, score in pairs)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -176,45 +157,9 @@ def test_both_backends_find_the_same(embedded: Path, llama: Model) -> None:
     for case in BEAMS["embedded"][::8]:
         ours, theirs = (run_one(model, request(case)) for model in (graph, llama))
         assert ours.sequences == theirs.sequences
-        assert [one.score for one in ours.outputs] == pytest.approx(
-            [one.score for one in theirs.outputs], rel=0.01, abs=0.01
+        assert [output.score for output in ours.outputs] == pytest.approx(
+            [output.score for output in theirs.outputs], rel=0.01, abs=0.01
         )
-
-
-def draw_config(chance: random.Random) -> GenerationConfig:
-    """Any strategy, of up to six sequences."""
-    options: dict[str, Any] = {
-        "max_tokens": chance.randint(1, 20),
-        "repetition_penalty": chance.choice([1.0, 1.0, 1.3]),
-        "no_repeat_ngram_size": chance.choice([0, 0, 2]),
-        "top_logprobs": chance.choice([None, None, 0, 3]),
-    }
-    match chance.randrange(4):
-        case 0:
-            options |= {}
-        case 1:
-            options |= {
-                "do_sample": True,
-                "num_return_sequences": chance.randint(1, 6),
-                "seed": chance.randrange(1000),
-                "temperature": chance.choice([0.7, 1.5]),
-                "top_p": chance.choice([0.9, 1.0]),
-                "presence_penalty": chance.choice([0.0, 0.5]),
-            }
-        case 2:
-            count = chance.randint(2, 6)
-            options |= {"num_beams": count, "num_return_sequences": chance.randint(1, count)}
-        case _:
-            options |= {"num_beams": 4, "num_beam_groups": 2, "diversity_penalty": 0.8}
-            options |= {"num_return_sequences": chance.randint(1, 4)}
-    return GenerationConfig(**options)
-
-
-def draw_input(chance: random.Random, model: Model) -> list[int]:
-    """A query for the embedded model, any ids for a tiny one."""
-    if model.info.name == "tiny-t5":
-        return model.vocabulary.encode(chance.choice(QUERIES))
-    return [*(chance.randrange(3, 320) for _ in range(chance.randint(0, 40))), EOS]
 
 
 def draw_mix(chance: random.Random, model: Model) -> tuple[list[Generate], list[int]]:
@@ -235,121 +180,10 @@ def test_company_changes_nothing(name: str, graph: Model, files: dict[str, Path]
         for job, together in zip(jobs, run(model, jobs, joins), strict=True):
             by_itself = run_one(model, replace(job, job=0))
             assert together.sequences == by_itself.sequences, job.config
-            for one, other in zip(together.outputs, by_itself.outputs, strict=True):
-                assert one.text == other.text
-                assert one.finish_reason == other.finish_reason
-                assert one.logprob == pytest.approx(other.logprob, abs=0.01)
-
-
-def draw_stops(chance: random.Random, outputs: Sequence[Output]) -> list[str]:
-    """Up to three strings, most of them from the texts."""
-    stops = ["never there"] if chance.random() < 0.2 else []
-    for _ in range(chance.randint(0, 2)):
-        text = chance.choice(outputs).text
-        if text:
-            first = chance.randrange(len(text))
-            stops.append(text[first : first + chance.randint(1, 4)])
-    return stops
-
-
-def check_texts(answer: Answer, stops: Sequence[str]) -> None:
-    """Texts have no stop string, and are those of the tokens joined."""
-    for output in answer.outputs:
-        assert not any(stop in output.text for stop in stops)
-        if output.details is not None:
-            assert "".join(token.text for token in output.details) == output.text
-            ids = [token.id for token in output.details]
-            assert ids == output.tokens[: len(ids)]
-
-
-def check_stream(model: Model, request: Generate) -> None:
-    """What comes in parts is what comes at once, for every sequence."""
-    whole = run_one(model, request)
-    stream = run_one(model, replace(request, stream=True))
-    assert not whole.progress
-    assert stream.outputs == whole.outputs
-    check_texts(whole, request.stop)
-    for index, output in enumerate(whole.outputs):
-        text, tokens = stream.streamed(index)
-        assert text == output.text
-        assert tokens == (output.details or [])
-
-
-@pytest.mark.parametrize("name", ["embedded", "bytes"])
-def test_a_stream_adds_up(name: str, graph: Model, byte_model: Model) -> None:
-    """Its parts joined are the text and the tokens of the answer, stop strings and all."""
-    model = graph if name == "embedded" else byte_model
-    chance = random.Random(3)
-    for _ in range(40):
-        request = Generate(0, draw_config(chance), ids=draw_input(chance, model))
-        stops = draw_stops(chance, run_one(model, request).outputs)
-        check_stream(model, replace(request, stop=stops))
-
-
-def test_alternatives_have_the_texts_that_they_would_add(graph: Model) -> None:
-    """The chosen token, if it is among them, has its own."""
-    config = GenerationConfig(max_tokens=20, top_logprobs=3)
-    for query in QUERIES[:10]:
-        (output,) = run_one(graph, Generate(0, config, text=query)).outputs
-        for token in output.details or []:
-            assert token.top[0] == (token.id, token.text, token.logprob)
-            assert len(token.top) == 3
-
-
-def spelled(text: bytes, *, end: bool = False) -> dict[int, float]:
-    """Biases that make greedy decoding begin with these bytes, if none may come twice."""
-    tokens = [FIRST_BYTE + byte for byte in text] + [EOS] * end
-    return {token: 95.0 - 10 * place for place, token in enumerate(tokens)}
-
-
-@pytest.mark.parametrize(
-    ("written", "most", "stop", "text"),
-    [
-        ("é🥾", 6, [], "é🥾"),
-        ("aé🥾", 9, ["é"], "a"),
-        ("é🥾z", 9, ["🥾"], "é"),
-        ("é🥾z", 9, ["é🥾!", "z"], "é🥾"),
-        ("é🥾z", 7, ["🥾z!", "zz"], "é🥾z"),  # what may begin a stop string, and does not
-        ("é🥾", 5, [], "é\ufffd"),  # max_tokens cuts a character in two
-        ("é🥾", 5, ["é🥾"], "é\ufffd"),
-    ],
-)
-def test_characters_of_several_tokens(
-    byte_model: Model, written: str, most: int, stop: list[str], text: str
-) -> None:
-    """They are streamed once they are whole, and what never is becomes U+FFFD at the end."""
-    config = GenerationConfig(
-        max_tokens=most,
-        logit_bias=spelled(written.encode()),
-        presence_penalty=100.0,
-        top_logprobs=1,
-    )
-    request = Generate(0, config, ids=[5, EOS], stop=stop)
-    assert run_one(byte_model, request).outputs[0].text == text
-    check_stream(byte_model, request)
-
-
-def test_a_stop_string_at_the_very_beginning(byte_model: Model) -> None:
-    """The first piece is a space that no text shows: the stream has sent it by then, or never."""
-    config = GenerationConfig(
-        max_tokens=9, logit_bias=spelled(b" ab"), presence_penalty=100.0, top_logprobs=0
-    )
-    request = Generate(0, config, ids=[5, EOS], stop=["a"])
-    assert run_one(byte_model, request).outputs[0].text == ""
-    check_stream(byte_model, request)
-
-
-def test_the_end_in_the_middle_of_a_character(byte_model: Model) -> None:
-    """The half before `</s>` is U+FFFD, in the stream's tokens as well."""
-    config = GenerationConfig(
-        max_tokens=9,
-        logit_bias=spelled("é".encode()[:1], end=True),
-        presence_penalty=100.0,
-        top_logprobs=0,
-    )
-    request = Generate(0, config, ids=[5, EOS])
-    assert run_one(byte_model, request).outputs[0].text == "\ufffd"
-    check_stream(byte_model, request)
+            for output, alone in zip(together.outputs, by_itself.outputs, strict=True):
+                assert output.text == alone.text
+                assert output.finish_reason == alone.finish_reason
+                assert output.logprob == pytest.approx(alone.logprob, abs=0.01)
 
 
 class CountingBackend:
@@ -422,7 +256,7 @@ def test_nothing_is_computed_twice(model: Model, options: dict[str, Any]) -> Non
         assert max(counting.steps) == config.num_beams
     else:
         running = [
-            sum(output.decoded > place for output in answer.outputs) for place in range(1, longest)
+            sum(output.decoded > step for output in answer.outputs) for step in range(1, longest)
         ]
         assert counting.steps[1:] == running
 
@@ -475,19 +309,21 @@ def test_a_poisoned_job_fails_alone(poison: Path, backend: Which, fatal: Generat
         Generate(0, GenerationConfig(max_tokens=8, num_beams=beams), ids=HEALTHY)
         for beams in (1, 4)
     ]
-    expected = [run_one(model, one).outputs for one in healthy]
+    expected = [run_one(model, job).outputs for job in healthy]
     failure = run_one(model, fatal).outcome
     assert isinstance(failure, Failed)
     assert "overflow" in failure.message
-    assert [run_one(model, one).outputs for one in healthy] == expected
+    assert [run_one(model, job).outputs for job in healthy] == expected
     mix = [healthy[0], fatal, healthy[1], fatal, healthy[0]]
-    answers = run(model, [replace(one, job=job) for job, one in enumerate(mix)], joins=(0, 0, 1, 2))
+    answers = run(
+        model, [replace(job, job=index) for index, job in enumerate(mix)], joins=(0, 0, 1, 2)
+    )
     assert isinstance(answers[1].outcome, Failed)
     assert isinstance(answers[3].outcome, Failed)
     for answer, outputs in zip(
         (answers[0], answers[2], answers[4]), (*expected, expected[0]), strict=True
     ):
-        assert [one.tokens for one in answer.outputs] == [one.tokens for one in outputs]
+        assert [output.tokens for output in answer.outputs] == [output.tokens for output in outputs]
         assert answer.outputs[0].score == pytest.approx(outputs[0].score, abs=1e-4)
 
 
@@ -495,9 +331,9 @@ def test_a_poisoned_job_fails_alone(poison: Path, backend: Which, fatal: Generat
 def test_every_row_is_free_afterwards(files: dict[str, Path], backend: Which) -> None:
     """Whatever was decoded, nothing stays behind that would take a place from the next."""
     model = open_model(files["restless"], backend)
-    made = model.backend
-    assert isinstance(made, GraphBackend | LlamaBackend)
+    backend_in_use = model.backend
+    assert isinstance(backend_in_use, GraphBackend | LlamaBackend)
     chance = random.Random(1)
     for _ in range(3):
         run(model, *draw_mix(chance, model))
-        assert made._positions == {}
+        assert backend_in_use._positions == {}

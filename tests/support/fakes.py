@@ -1,4 +1,4 @@
-"""Hand-written stand-ins for what is slow or has to fail on purpose."""
+"""Hand-written fakes of worker processes, and of the engine that runs them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CONFIG = WorkerConfig("fake.gguf", threads=1, cpus=[], max_input_tokens=512)
 
 
 def answer(message: JobMessage, *texts: str) -> Generated:
-    """What a worker would send: by default the input in capitals."""
+    """Returns what a worker would send; its text is the input in capitals by default."""
     assert isinstance(message, Generate)
     return Generated(
         job=message.job,
@@ -46,12 +46,12 @@ def answer(message: JobMessage, *texts: str) -> Generated:
             Output(
                 text=text,
                 tokens=[3, 4],
-                logprob=-1.5 - place,
+                logprob=-1.5 - rank,
                 decoded=3,
-                score=-0.5 - place / 3,
+                score=-0.5 - rank / 3,
                 finish_reason="stop",
             )
-            for place, text in enumerate(texts or [(message.text or "").upper()])
+            for rank, text in enumerate(texts or [(message.text or "").upper()])
         ],
         prompt_tokens=5,
         timings=Timings(0.1, 1.0, 2.0),
@@ -60,9 +60,10 @@ def answer(message: JobMessage, *texts: str) -> Generated:
 
 
 class FakeProcess:
-    """A worker process that a test plays: it reads `inbox`, and calls `reply` or `die`.
+    """A worker process whose part the test plays: it reads `inbox`, and calls `reply` or `die`.
 
-    `capacity` is how many sequences it takes, over as many inputs.
+    Args:
+        capacity: maximum concurrent sequences, and maximum concurrent jobs.
     """
 
     pid = 1
@@ -91,7 +92,7 @@ class FakeProcess:
         return "was closed by the test"
 
     def ready(self) -> None:
-        self.reply(Ready(MODEL, threads=1, sequences=self.capacity, inputs=self.capacity))
+        self.reply(Ready(MODEL, threads=1, max_sequences=self.capacity, max_inputs=self.capacity))
 
     def reply(self, message: FromWorker) -> None:
         self._outbox.put_nowait(message)
@@ -101,7 +102,7 @@ class FakeProcess:
 
 
 class FakePool:
-    """Starts fake processes, and remembers them in the order of their start."""
+    """Starts fake processes, and keeps them in the order of their start."""
 
     def __init__(self, capacity: int = 1, unloadable: str | None = None) -> None:
         self.processes: list[FakeProcess] = []
@@ -123,19 +124,19 @@ class FakePool:
 
 
 def submit(engine: Engine, text: str, seconds: float = 5.0) -> asyncio.Task[Result]:
-    """Asks for a greedy answer, which comes once the fake process replies."""
+    """Starts a greedy generation, which ends once the fake process replies."""
     config = GenerationConfig(max_tokens=8)
     return asyncio.create_task(engine.generate(config, text=text, timeout=seconds))
 
 
 def unstarted_models() -> ModelRegistry:
-    """The models of an application that never runs."""
+    """Returns the models of an application that never runs."""
     engine = Engine([CONFIG], max_queue=64, start=FakePool().start)
     return ModelRegistry([ServedModel(engine, Settings(), Path("fake.gguf"))])
 
 
 async def settle() -> None:
-    """Lets every task that can run do so."""
+    """Lets all tasks run until they wait."""
     for _ in range(20):
         await asyncio.sleep(0)
 

@@ -1,4 +1,4 @@
-"""Sharing out processors."""
+"""Planning the processors of workers."""
 
 from __future__ import annotations
 

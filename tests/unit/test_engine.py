@@ -94,11 +94,11 @@ def test_full_queue_refuses_at_once() -> None:
     with_engine(test, max_queue=2)
 
 
-def test_deadline_frees_the_place_once_the_worker_lets_go() -> None:
-    """A cancelled job keeps its place until the worker says so: nothing piles up behind it."""
+def test_deadline_frees_the_slot_once_the_worker_answers() -> None:
+    """A cancelled job keeps its slot until the worker answers: nothing piles up behind it."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
-        late, next_one = submit(engine, "late", seconds=0.01), submit(engine, "next")
+        late, following = submit(engine, "late", seconds=0.01), submit(engine, "next")
         with pytest.raises(DeadlineExceeded):
             await late
         assert pool.newest.cancelled == [1]
@@ -108,13 +108,13 @@ def test_deadline_frees_the_place_once_the_worker_lets_go() -> None:
         pool.newest.reply(Cancelled(1))
         await settle()
         pool.newest.reply(answer(pool.newest.inbox[1]))
-        assert (await next_one).generated.best.text == "NEXT"
+        assert (await following).generated.best.text == "NEXT"
 
     with_engine(test)
 
 
 def test_callers_that_left_are_not_served() -> None:
-    """Of jobs whose callers are gone none reaches a worker."""
+    """Queued jobs whose callers have left never reach a worker."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
         tasks = [submit(engine, text) for text in "abcdef"]
@@ -158,7 +158,7 @@ def test_caller_that_leaves_cancels_its_job() -> None:
 
 
 def test_refusal_and_failure_become_errors() -> None:
-    """What a worker says against a job reaches the caller as the right class of error."""
+    """Refused and Failed reach the caller as the right class of error."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
         outcomes: list[tuple[Outcome, type[JobError]]] = [
@@ -178,7 +178,7 @@ def test_refusal_and_failure_become_errors() -> None:
 
 
 def test_unloadable_model_is_a_startup_error() -> None:
-    """The worker's sentence about the model is the service's."""
+    """The worker's reason is the message of the error."""
 
     async def run() -> None:
         pool = FakePool(unloadable="x.gguf is not a GGUF file")
@@ -194,8 +194,8 @@ def test_unloadable_model_is_a_startup_error() -> None:
     asyncio.run(run())
 
 
-def test_draining_finishes_what_it_has() -> None:
-    """While draining new jobs are refused, and those that run are waited for."""
+def test_draining_finishes_running_and_queued_jobs() -> None:
+    """While the engine drains, new jobs are refused and the others finish."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
         running, waiting = submit(engine, "a"), submit(engine, "b")
@@ -215,7 +215,7 @@ def test_draining_finishes_what_it_has() -> None:
     with_engine(test)
 
 
-def test_close_answers_what_it_can_not_finish() -> None:
+def test_close_fails_unfinished_jobs() -> None:
     """No caller waits for ever on an engine that was closed."""
 
     async def test(engine: Engine, _pool: FakePool) -> None:
@@ -230,53 +230,53 @@ def test_close_answers_what_it_can_not_finish() -> None:
 
 
 def test_progress_reaches_its_caller() -> None:
-    """Each caller hears of its own job only, in order, and before the outcome."""
+    """Every caller gets the progress of its job only, in order, before the outcome."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
-        heard: dict[str, list[str]] = {"a": [], "b": []}
+        received: dict[str, list[str]] = {"a": [], "b": []}
 
-        async def listen(text: str) -> Result:
+        async def generate(text: str) -> Result:
             return await engine.generate(
                 GREEDY,
                 text=text,
                 timeout=5,
-                on_progress=lambda progress: heard[text].append(progress.text),
+                on_progress=lambda progress: received[text].append(progress.text),
             )
 
-        tasks = [asyncio.create_task(listen(text)) for text in heard]
-        unheard = submit(engine, "c")
+        tasks = [asyncio.create_task(generate(text)) for text in received]
+        unobserved = submit(engine, "c")
         await settle()
         first, second, third = pool.newest.inbox
-        streams = [one.stream for one in pool.newest.inbox if isinstance(one, Generate)]
+        streams = [message.stream for message in pool.newest.inbox if isinstance(message, Generate)]
         assert streams == [True, True, False]
         for job, text in ((1, "x"), (2, "y"), (1, "z"), (3, "for nobody"), (99, "of no job")):
             pool.newest.reply(Progress(job, 0, text))
         await settle()
-        assert heard == {"a": ["x", "z"], "b": ["y"]}
+        assert received == {"a": ["x", "z"], "b": ["y"]}
         for message in (first, second, third):
             pool.newest.reply(answer(message))
         assert [(await task).generated.best.text for task in tasks] == ["A", "B"]
-        assert (await unheard).generated.best.text == "C"
+        assert (await unobserved).generated.best.text == "C"
 
     with_engine(test, capacity=3)
 
 
 def test_nobody_hears_of_a_job_that_is_over() -> None:
-    """Progress that crosses a deadline on its way is dropped."""
+    """Progress that arrives after the deadline is dropped."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
-        heard: list[Progress] = []
+        received: list[Progress] = []
         with pytest.raises(DeadlineExceeded):
-            await engine.generate(GREEDY, text="a", timeout=0.01, on_progress=heard.append)
+            await engine.generate(GREEDY, text="a", timeout=0.01, on_progress=received.append)
         pool.newest.reply(Progress(1, 0, "late"))
         await settle()
-        assert not heard
+        assert not received
 
     with_engine(test)
 
 
 def test_a_job_that_can_not_be_sent_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A message that can't be packed is its own caller's loss: its place is free at once."""
+    """A message that can't be packed fails its own job only, and frees the slot at once."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
         worker = pool.newest
@@ -299,7 +299,7 @@ def test_a_job_that_can_not_be_sent_fails_alone(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_caller_that_raises_does_not_end_the_engine() -> None:
-    """What goes wrong while a worker is listened to costs that worker, not all to come."""
+    """An exception in on_progress costs that worker; the next worker serves jobs."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
         def burst(_: Progress) -> None:
@@ -321,7 +321,7 @@ def test_a_caller_that_raises_does_not_end_the_engine() -> None:
 
 
 def test_an_input_of_too_many_characters_is_refused() -> None:
-    """Unknown characters are few tokens however many they are: time would be lost. Not blanks."""
+    """A long run of unknown characters is one token, but takes long to read. Blanks don't count."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
         with pytest.raises(InputTooLong, match="characters"):

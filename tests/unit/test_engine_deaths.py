@@ -1,4 +1,4 @@
-"""What the engine does when workers die, hang or do not start, against fake worker processes."""
+"""The engine when workers exit, hang or do not start, against fake worker processes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ GREEDY = GenerationConfig(max_tokens=8)
 
 @pytest.fixture(autouse=True)
 def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers start anew at once."""
+    """Restarts workers without a delay."""
     monkeypatch.setattr(engine_module, "MAX_BACKOFF_SECONDS", 0.0)
 
 
@@ -47,7 +47,7 @@ def test_hung_worker_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_death_is_blamed_on_the_job_that_the_worker_had() -> None:
-    """A poisonous input whose caller does not wait is still found, and no other one blamed."""
+    """A poisonous input whose caller has left is blamed, and no other input is."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
         for _ in range(2):
@@ -90,7 +90,7 @@ def test_a_worker_that_can_not_be_started_is_tried_again() -> None:
 
 
 def test_death_retries_the_job() -> None:
-    """A job whose worker died is decoded by the next worker, and nobody is told."""
+    """A job whose worker exited is decoded by the next worker, and its caller sees no error."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
         task = submit(engine, "a")
@@ -106,7 +106,7 @@ def test_death_retries_the_job() -> None:
 
 
 def test_two_deaths_alone_quarantine_the_input() -> None:
-    """An input that ended two workers is refused, now and when it is sent again."""
+    """An input that ended two workers is refused, now and when it is submitted again."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
         task = submit(engine, "poison")
@@ -158,7 +158,7 @@ def test_batch_mates_of_a_poisonous_input_are_not_blamed() -> None:
 
 
 def test_retried_job_runs_alone() -> None:
-    """Nothing joins a worker that retries a job, though it has room."""
+    """No job joins a worker that retries one, even below max_sequences."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
         first, second = submit(engine, "a"), submit(engine, "b")
@@ -208,22 +208,22 @@ def test_not_ready_while_every_worker_is_dead() -> None:
     with_engine(test)
 
 
-def test_a_job_that_was_heard_of_is_not_begun_again() -> None:
-    """Its caller would hear the beginning twice; one that was only to be heard of is retried."""
+def test_a_job_with_streamed_text_is_not_retried() -> None:
+    """Its caller would get the beginning twice. A streamed job without text yet is retried."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
-        heard: list[Progress] = []
-        for told in (True, False):
+        received: list[Progress] = []
+        for has_text in (True, False):
             task = asyncio.create_task(
-                engine.generate(GREEDY, text=f"{told}", timeout=5, on_progress=heard.append)
+                engine.generate(GREEDY, text=f"{has_text}", timeout=5, on_progress=received.append)
             )
             await settle()
-            if told:
+            if has_text:
                 pool.newest.reply(Progress(pool.newest.inbox[0].job, 0, "begun"))
                 await settle()
             pool.newest.die()
             await settle()
-            if told:
+            if has_text:
                 with pytest.raises(JobFailed):
                     await task
                 assert not pool.newest.inbox
@@ -235,7 +235,7 @@ def test_a_job_that_was_heard_of_is_not_begun_again() -> None:
 
 
 def test_a_streamed_input_is_quarantined_like_any_other() -> None:
-    """An input that ends its worker twice, each time after some text, is found and refused."""
+    """An input that ends two workers, each time after some text, is refused."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
         for error in (JobFailed, InputQuarantined):

@@ -16,13 +16,13 @@ def submit_wide(engine: Engine, text: str, width: int) -> asyncio.Task[Result]:
     return asyncio.create_task(engine.generate(config, text=text, timeout=5))
 
 
-def sent(process: FakeProcess) -> list[str | None]:
-    """The texts of the jobs that a worker got, in order."""
+def sent_texts(process: FakeProcess) -> list[str | None]:
+    """Returns the texts of the jobs that a worker received, in order."""
     return [message.text for message in process.inbox if isinstance(message, Generate)]
 
 
 def test_wide_jobs_wait_until_they_fit() -> None:
-    """A worker is never given more sequences than it takes, and nobody overtakes."""
+    """A worker never gets more sequences than its maximum, and no job overtakes another."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
         tasks = [
@@ -30,13 +30,13 @@ def test_wide_jobs_wait_until_they_fit() -> None:
             for text, width in (("a", 5), ("b", 2), ("c", 4), ("d", 1))
         ]
         await settle()
-        assert sent(pool.newest) == ["a", "b"]
+        assert sent_texts(pool.newest) == ["a", "b"]
         pool.newest.reply(answer(pool.newest.inbox[1]))  # 5 + 4 do not fit into 8 either
         await settle()
-        assert sent(pool.newest) == ["a", "b"]
+        assert sent_texts(pool.newest) == ["a", "b"]
         pool.newest.reply(answer(pool.newest.inbox[0]))
         await settle()
-        assert sent(pool.newest) == ["a", "b", "c", "d"]
+        assert sent_texts(pool.newest) == ["a", "b", "c", "d"]
         for message in pool.newest.inbox[2:]:
             pool.newest.reply(answer(message))
         await asyncio.gather(*tasks)
@@ -44,8 +44,8 @@ def test_wide_jobs_wait_until_they_fit() -> None:
     with_engine(test, capacity=8)
 
 
-def test_a_job_wider_than_a_worker_has_it_for_itself() -> None:
-    """It runs when the worker is empty, and nothing joins it."""
+def test_a_job_wider_than_a_worker_runs_alone() -> None:
+    """It runs once the worker has no job, and no other job joins it."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
         tasks = [
@@ -55,15 +55,15 @@ def test_a_job_wider_than_a_worker_has_it_for_itself() -> None:
         ]
         for count, names in enumerate((["narrow"], ["narrow", "wide"], ["narrow", "wide", "next"])):
             await settle()
-            assert sent(pool.newest) == names
+            assert sent_texts(pool.newest) == names
             pool.newest.reply(answer(pool.newest.inbox[count]))
         await asyncio.gather(*tasks)
 
     with_engine(test, capacity=4)
 
 
-def test_the_widest_room_is_taken() -> None:
-    """Of two workers the one with fewer sequences gets the next job, however many jobs it has."""
+def test_the_worker_with_the_fewest_sequences_is_chosen() -> None:
+    """The worker with fewer sequences gets the next job, whatever its number of jobs."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
         tasks = [
@@ -71,7 +71,7 @@ def test_the_widest_room_is_taken() -> None:
             for text, width in (("a", 6), ("b", 2), ("c", 3), ("d", 1))
         ]
         await settle()
-        assert [sent(process) for process in pool.processes] == [["a"], ["b", "c", "d"]]
+        assert [sent_texts(process) for process in pool.processes] == [["a"], ["b", "c", "d"]]
         for process in pool.processes:
             for message in process.inbox:
                 process.reply(answer(message))
@@ -81,12 +81,12 @@ def test_the_widest_room_is_taken() -> None:
 
 
 def test_inputs_bound_the_jobs() -> None:
-    """A worker that holds two inputs gets no third, though it has room for its sequence."""
+    """A worker with max_inputs jobs gets no other, even below max_sequences."""
 
     class NarrowPool(FakePool):
         async def start(self, _config: WorkerConfig) -> FakeProcess:
             process = FakeProcess(8)
-            process.reply(Ready(MODEL, threads=1, sequences=8, inputs=2))
+            process.reply(Ready(MODEL, threads=1, max_sequences=8, max_inputs=2))
             self.processes.append(process)
             return process
 
@@ -95,9 +95,9 @@ def test_inputs_bound_the_jobs() -> None:
         async with Engine([CONFIG], max_queue=8, start=pool.start) as engine:
             tasks = [submit(engine, text) for text in "abc"]
             await settle()
-            assert sent(pool.newest) == ["a", "b"]
-            for place in range(3):
-                pool.newest.reply(answer(pool.newest.inbox[place]))
+            assert sent_texts(pool.newest) == ["a", "b"]
+            for index in range(3):
+                pool.newest.reply(answer(pool.newest.inbox[index]))
                 await settle()
             assert [(await task).generated.best.text for task in tasks] == ["A", "B", "C"]
 

@@ -1,4 +1,4 @@
-"""What is done to scores before a token is chosen."""
+"""Processors: what they change in the scores of the next token."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ token_lists = st.lists(st.integers(0, VOCAB - 1), max_size=8)
 sizes = st.integers(1, 4)
 
 
-def made(*, suppressed: Sequence[int] = (), **options: Any) -> Processors:
+def make_processors(*, suppressed: Sequence[int] = (), **options: Any) -> Processors:
     config = GenerationConfig(max_tokens=9, **options)
     return Processors(config, start=START, suppressed=np.array(suppressed, np.intp))
 
@@ -57,7 +57,7 @@ def vector(*values: float) -> F32:
 def test_each_alone(options: dict[str, Any], tokens: list[int], expected: list[float]) -> None:
     """Worked out by hand."""
     scores = vector(1.0, 2.0, -1.0, -2.0, 0.0, 4.0)
-    assert made(**options)(scores, tokens).tolist() == expected
+    assert make_processors(**options)(scores, tokens).tolist() == expected
 
 
 TRUNCATIONS = {"top_k", "top_p", "min_p", "typical_p"}  # the sampler's work
@@ -79,14 +79,14 @@ def test_scores_are_transformers_s(case: SamplingCase) -> None:
 
 def test_diversity_counts_the_beams_of_other_groups() -> None:
     """Each that took a token in this step makes it less likely by the penalty."""
-    processors = made(diversity_penalty=0.5, num_beams=4, num_beam_groups=4)
+    processors = make_processors(diversity_penalty=0.5, num_beams=4, num_beam_groups=4)
     scores = processors(vector(1, 2, 3, 4, 5, 6), [3], {4: 1, 5: 3})
     assert scores.tolist() == [1, 2, 3, 4, 4.5, 4.5]
 
 
 def test_the_order_is_that_of_transformers() -> None:
     """Bias and diversity come before the repetition penalty, which doubles what is below 0 now."""
-    processors = made(
+    processors = make_processors(
         logit_bias={1: -2.0},
         diversity_penalty=1.0,
         num_beams=2,
@@ -98,7 +98,7 @@ def test_the_order_is_that_of_transformers() -> None:
 
 
 @given(score_vectors, token_lists, token_lists)
-def test_neutral_values_change_nothing(scores: F32, tokens: list[int], others: list[int]) -> None:
+def test_neutral_values_change_nothing(scores: F32, tokens: list[int], chosen: list[int]) -> None:
     """Neither do n-grams that are longer than any sequence, or biases of nothing."""
     neutral: list[dict[str, Any]] = [
         {},
@@ -107,7 +107,7 @@ def test_neutral_values_change_nothing(scores: F32, tokens: list[int], others: l
         {"temperature": 0.1, "top_k": 1, "top_p": 0.1, "min_p": 1.0, "length_penalty": 9.0},
     ]
     for options in neutral:
-        processed = made(**options)(scores, tokens, Counter(others))
+        processed = make_processors(**options)(scores, tokens, Counter(chosen))
         assert processed.tolist() == scores.tolist()
 
 
@@ -115,7 +115,7 @@ def test_neutral_values_change_nothing(scores: F32, tokens: list[int], others: l
 def test_the_given_scores_stay(scores: F32, tokens: list[int]) -> None:
     """They are the backend's, or another sequence's as well."""
     before = scores.copy()
-    made(
+    make_processors(
         suppressed=[2],
         logit_bias={3: 2.0},
         repetition_penalty=1.5,
@@ -130,7 +130,7 @@ def test_openai_s_formula(
     scores: F32, tokens: list[int], presence: float, frequency: float
 ) -> None:
     """Logits lose c * frequency_penalty + (c > 0) * presence_penalty, c counting the generated."""
-    processors = made(presence_penalty=presence, frequency_penalty=frequency)
+    processors = make_processors(presence_penalty=presence, frequency_penalty=frequency)
     expected = [
         score - tokens.count(token) * frequency - (tokens.count(token) > 0) * presence
         for token, score in enumerate(scores.tolist())
@@ -141,7 +141,7 @@ def test_openai_s_formula(
 @given(score_vectors, token_lists, sizes)
 def test_no_n_gram_comes_twice(scores: F32, tokens: list[int], size: int) -> None:
     """Exactly those tokens are excluded that would complete one that is there already."""
-    processed = made(no_repeat_ngram_size=size)(scores, tokens)
+    processed = make_processors(no_repeat_ngram_size=size)(scores, tokens)
     path = [START, *tokens]
     grams = {tuple(path[i : i + size]) for i in range(len(path) - size + 1)}
     for token in range(VOCAB):
@@ -152,7 +152,7 @@ def test_no_n_gram_comes_twice(scores: F32, tokens: list[int], size: int) -> Non
 @given(score_vectors, token_lists, st.sampled_from([100.0, -100.0]))
 def test_suppressed_wins_over_a_bias(scores: F32, tokens: list[int], bias: float) -> None:
     """No client gets a token out that is not text."""
-    processed = made(
+    processed = make_processors(
         suppressed=[2, 5],
         logit_bias={2: bias, 5: bias},
         repetition_penalty=0.5,
@@ -166,7 +166,7 @@ def test_suppressed_wins_over_a_bias(scores: F32, tokens: list[int], bias: float
 def test_the_largest_penalties_leave_finite_scores(scores: F32, tokens: list[int]) -> None:
     """No overflow, whatever a client asks within the limits."""
     for factor, penalty in ((100.0, 100.0), (0.01, -100.0)):
-        processors = made(
+        processors = make_processors(
             repetition_penalty=factor, presence_penalty=penalty, frequency_penalty=penalty
         )
         assert np.isfinite(processors(scores, tokens)).all()

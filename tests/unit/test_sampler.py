@@ -1,4 +1,4 @@
-"""Which token is drawn, and how often."""
+"""The distribution that tokens are drawn from, and the draws."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypothesis.extra.numpy import arrays
 from support.decoding import SamplingCase, sampling_cases
 from t5engine.decoding.logprobs import F32
 from t5engine.decoding.parameters import GenerationConfig
-from t5engine.decoding.sampler import Sampler, distribution
+from t5engine.decoding.sampler import Sampler, compute_distribution
 
 Probabilities = npt.NDArray[np.float64]
 
@@ -79,13 +79,13 @@ def config(**options: Any) -> GenerationConfig:
     return GenerationConfig(max_tokens=9, do_sample=True, **options)
 
 
-def shares(weights: Sequence[float]) -> Probabilities:
+def normalised(weights: Sequence[float]) -> Probabilities:
     return np.array(weights, np.float64) / sum(weights)
 
 
-def spread(scores: F32, options: GenerationConfig) -> Probabilities:
-    """The distribution over the whole vocabulary."""
-    ids, weights = distribution(scores, options)
+def distribution_of(scores: F32, options: GenerationConfig) -> Probabilities:
+    """Returns the distribution over the entire vocabulary."""
+    ids, weights = compute_distribution(scores, options)
     assert (np.diff(ids) > 0).all()
     whole = np.zeros(scores.size)
     whole[ids] = weights
@@ -93,7 +93,7 @@ def spread(scores: F32, options: GenerationConfig) -> Probabilities:
 
 
 def first_tokens(scores: F32, options: GenerationConfig) -> npt.NDArray[np.intp]:
-    """How often each token is the first of a sequence, over as many seeds as indices."""
+    """Counts how often each token is the first of a sequence, over seeds and indices."""
     tokens = [
         Sampler(options, seed, index).draw(scores)
         for seed in range(DRAWS // 20)
@@ -103,20 +103,21 @@ def first_tokens(scores: F32, options: GenerationConfig) -> npt.NDArray[np.intp]
 
 
 def deviation(counts: npt.NDArray[np.intp], expected: Probabilities) -> float:
-    """How unlikely the counts are, in standard deviations: chi-square by Wilson and Hilferty.
+    """Returns how unlikely the counts are, in standard deviations.
 
-    Tokens of which fewer than five are expected count as one.
+    Chi-square, made normal by Wilson and Hilferty. Tokens with fewer than five expected draws are
+    counted together.
     """
     assert not counts[expected == 0].any()
-    wanted = expected * counts.sum()
-    rare = wanted < 5
-    pooled = np.append(wanted[~rare], wanted[rare].sum())
-    seen = np.append(counts[~rare], counts[rare].sum())
-    pooled, seen = pooled[pooled > 0], seen[pooled > 0]
+    expected_counts = expected * counts.sum()
+    rare = expected_counts < 5
+    pooled = np.append(expected_counts[~rare], expected_counts[rare].sum())
+    observed = np.append(counts[~rare], counts[rare].sum())
+    pooled, observed = pooled[pooled > 0], observed[pooled > 0]
     freedom = pooled.size - 1
     if not freedom:
         return 0.0
-    chi_square = float(((seen - pooled) ** 2 / pooled).sum())
+    chi_square = float(((observed - pooled) ** 2 / pooled).sum())
     spread_of_cube_root = 2 / (9 * freedom)
     return float(
         ((chi_square / freedom) ** (1 / 3) - (1 - spread_of_cube_root)) / spread_of_cube_root**0.5
@@ -126,7 +127,7 @@ def deviation(counts: npt.NDArray[np.intp], expected: Probabilities) -> float:
 @pytest.mark.parametrize("case", sampling_cases(), ids=lambda case: str(case.options))
 def test_distributions_are_transformers_s(case: SamplingCase) -> None:
     """Every setting of the golden file, after the same processors."""
-    ours = spread(case.processed, case.config)
+    ours = distribution_of(case.processed, case.config)
     assert ours == pytest.approx(case.probabilities, abs=1e-6)
     assert (ours > 0).tolist() == (case.probabilities > 0).tolist()
 
@@ -134,29 +135,31 @@ def test_distributions_are_transformers_s(case: SamplingCase) -> None:
 @pytest.mark.parametrize(("options", "weights"), DRAWN + COMPUTED)
 def test_distributions(options: dict[str, Any], weights: Sequence[float]) -> None:
     """Each option keeps and shapes what it should, in the order temperature, k, p, min-p."""
-    assert spread(SCORES, config(**options)) == pytest.approx(shares(weights), abs=1e-6)
+    assert distribution_of(SCORES, config(**options)) == pytest.approx(
+        normalised(weights), abs=1e-6
+    )
 
 
 @pytest.mark.parametrize(("options", "weights"), DRAWN)
 def test_draws_follow_the_distribution(options: dict[str, Any], weights: Sequence[float]) -> None:
     """First tokens of 20,000 sequences are as frequent as they should be."""
     counts = first_tokens(SCORES, config(**options))
-    assert deviation(counts, shares(weights)) < UNLIKELY
+    assert deviation(counts, normalised(weights)) < UNLIKELY
 
 
 def test_the_bound_tells_distributions_apart() -> None:
     """It would not let another temperature's draws pass, or those of a token too many."""
     counts = first_tokens(SCORES, config(temperature=1.05))
-    assert deviation(counts, shares(WEIGHTS)) > UNLIKELY
+    assert deviation(counts, normalised(WEIGHTS)) > UNLIKELY
     counts = first_tokens(SCORES, config(top_p=0.99))
-    assert deviation(counts, shares(WEIGHTS)) > UNLIKELY
+    assert deviation(counts, normalised(WEIGHTS)) > UNLIKELY
 
 
 def test_draws_of_one_sequence_follow_the_distribution() -> None:
     """Token after token, not only at the start."""
     sampler = Sampler(config(), 0, 0)
     counts = np.bincount([sampler.draw(SCORES) for _ in range(DRAWS)], minlength=SCORES.size)
-    assert deviation(counts, shares(WEIGHTS)) < UNLIKELY
+    assert deviation(counts, normalised(WEIGHTS)) < UNLIKELY
 
 
 def draws(seed: int, index: int) -> list[int]:
@@ -183,7 +186,7 @@ def test_temperature_0_takes_the_best(scores: F32, seed: int) -> None:
 @settings(max_examples=40)
 def test_extremes(options: dict[str, Any], scores: F32, seed: int) -> None:
     """Never NaN, a suppressed token or a warning; a warning is an error here."""
-    ids, weights = distribution(scores, config(**options))
+    ids, weights = compute_distribution(scores, config(**options))
     assert weights.sum() == pytest.approx(1)
     assert (weights > 0).all()
     assert np.isfinite(scores[ids]).all()
@@ -196,14 +199,14 @@ def test_a_single_token(options: dict[str, Any]) -> None:
     """It is drawn, whatever the options."""
     scores = np.full(8, -np.inf, np.float32)
     scores[5] = -3.0
-    assert spread(scores, config(**options)).tolist() == [0, 0, 0, 0, 0, 1, 0, 0]
+    assert distribution_of(scores, config(**options)).tolist() == [0, 0, 0, 0, 0, 1, 0, 0]
     assert Sampler(config(**options), 0, 0).draw(scores) == 5
 
 
 @given(score_vectors, st.integers(1, 8))
 def test_top_k_keeps_all_of_equals(scores: F32, count: int) -> None:
     """What is as likely as the last one kept stays, as in transformers."""
-    kept = spread(scores, config(top_k=count, temperature=100.0)) > 0
+    kept = distribution_of(scores, config(top_k=count, temperature=100.0)) > 0
     threshold = np.sort(scores)[-count]
     assert not kept[scores < threshold].any()
 
@@ -211,7 +214,7 @@ def test_top_k_keeps_all_of_equals(scores: F32, count: int) -> None:
 @given(score_vectors, st.floats(0.01, 0.99))
 def test_top_p_keeps_the_fewest_that_suffice(scores: F32, mass: float) -> None:
     """Their mass is enough, and would not be without the least likely of them."""
-    whole = spread(scores, config())
-    kept = whole[spread(scores, config(top_p=mass)) > 0]
+    whole = distribution_of(scores, config())
+    kept = whole[distribution_of(scores, config(top_p=mass)) > 0]
     assert kept.sum() >= mass - 1e-9
     assert kept.sum() - kept.min() <= mass + 1e-9

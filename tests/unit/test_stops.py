@@ -1,4 +1,4 @@
-"""Stop strings, whole and in the making."""
+"""Stop strings, complete and begun."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ chunks = st.lists(st.text(letters, max_size=5), max_size=12)
 
 
 def until_stop(stops: Stops, parts: list[str]) -> list[str]:
-    """The text after each part, up to the one that completes a stop string."""
+    """Returns the text after each part, up to the part that completes a stop string."""
     texts = list(accumulate(parts, initial=""))
-    over = next((n for n, text in enumerate(texts) if stops.found(text)), len(texts))
-    return texts[: over + 1]
+    last = next((n for n, text in enumerate(texts) if stops.matches(text)), len(texts))
+    return texts[: last + 1]
 
 
 @pytest.mark.parametrize(
-    ("stop", "text", "found", "settled"),
+    ("stop", "text", "matches", "settled"),
     [
         (["aab"], "", False, ""),
         (["aab"], "aaa", False, "a"),  # the last two may begin it
@@ -44,16 +44,16 @@ def until_stop(stops: Stops, parts: list[str]) -> list[str]:
         ([], "a", False, "a"),
     ],
 )
-def test_a_few_texts(stop: list[str], text: str, settled: str, *, found: bool) -> None:
+def test_a_few_texts(stop: list[str], text: str, settled: str, *, matches: bool) -> None:
     """Worked out by hand."""
     stops = Stops(stop)
-    assert stops.found(text) == found
+    assert stops.matches(text) == matches
     assert stops.settled(text) == settled
-    assert stops.cut(text) == (settled if found else text)
+    assert stops.cut(text) == (settled if matches else text)
 
 
 def test_empty_strings_are_none() -> None:
-    """They are in every text, and would end each at once."""
+    """Empty strings are ignored: they are in every text, and would end it at once."""
     assert not Stops([])
     assert not Stops(["", ""])
     assert Stops(["", "a"])
@@ -61,31 +61,31 @@ def test_empty_strings_are_none() -> None:
 
 @given(strings, chunks)
 def test_what_is_settled_stays(stop: list[str], parts: list[str]) -> None:
-    """It only grows, is always a beginning of the final text, and is all of it after a stop."""
+    """Settled text only grows, is a prefix of the final text, and is all of it after a stop."""
     stops = Stops(stop)
     texts = until_stop(stops, parts)
     final = stops.cut(texts[-1])
     settled = [stops.settled(text) for text in texts]
     assert all(after.startswith(before) for before, after in pairwise(settled))
-    assert all(final.startswith(one) for one in settled)
-    if stops.found(texts[-1]):
+    assert all(final.startswith(prefix) for prefix in settled)
+    if stops.matches(texts[-1]):
         assert settled[-1] == final
 
 
 @given(strings, st.text(letters, max_size=20))
 def test_nothing_is_held_without_need(stop: list[str], text: str) -> None:
-    """What is held back of a text begins a stop string."""
+    """Text that is held back begins a stop string."""
     stops = Stops(stop)
     held = text[len(stops.settled(text)) :]
-    if not stops.found(text):
+    if not stops.matches(text):
         assert not held or any(string.startswith(held) for string in stop)
 
 
 @given(strings, st.text(letters, max_size=20))
 def test_the_cut_text_has_no_stop_string(stop: list[str], text: str) -> None:
-    """It ends where the first of them begins."""
+    """The cut text ends where the first stop string begins."""
     cut = Stops(stop).cut(text)
     assert text.startswith(cut)
-    assert not Stops(stop).found(cut)
+    assert not Stops(stop).matches(cut)
     if cut != text:
         assert any(text.startswith(string, len(cut)) for string in stop if string)

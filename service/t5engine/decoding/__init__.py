@@ -1,1 +1,1 @@
-"""Logits in, token ids out: no text, no HTTP, no llama.cpp."""
+"""Turns logits into token ids. No text, no HTTP, no llama.cpp."""

@@ -7,59 +7,67 @@ from typing import NamedTuple
 
 import numpy as np
 
-from t5engine.decoding.logprobs import F32, best, log_softmax
+from t5engine.decoding.logprobs import F32, log_softmax, top_indices
 from t5engine.decoding.parameters import GenerationConfig
-from t5engine.decoding.search import (
-    Branch,
-    Hypothesis,
-    Rules,
-    choose,
-    finish_reason,
-)
+from t5engine.decoding.search import Branch, Hypothesis, Rules, find_finish_reason, make_choice
 
 
 class Candidate(NamedTuple):
-    """One more token on one of the beams; score is the sum of processed log-probabilities."""
+    """A continuation of a beam by one token.
+
+    Attributes:
+        beam: index of the continued beam.
+        token: id of the next token.
+        score: sum of the processed log-probabilities.
+    """
 
     beam: int
     token: int
     score: float
 
 
-def candidates(
+def select_candidates(
     beams: Sequence[Hypothesis], processed: Sequence[F32], count: int
 ) -> list[Candidate]:
-    """The best continuations of all beams, best first."""
+    """Returns the `count` best continuations of all beams, best first."""
     scores = np.stack(
         [row + np.float32(beam.score) for beam, row in zip(beams, processed, strict=True)]
     )
-    places = best(scores.ravel(), count)
-    width = scores.shape[1]
-    return [Candidate(place // width, place % width, float(scores.flat[place])) for place in places]
+    n_vocab = scores.shape[1]
+    return [
+        Candidate(index // n_vocab, index % n_vocab, float(scores.flat[index]))
+        for index in top_indices(scores.ravel(), count)
+    ]
 
 
-def attainable(config: GenerationConfig, score: float, length: int) -> float:
-    """The normalised score that a running beam is thought to reach."""
+def attainable_score(config: GenerationConfig, score: float, length: int) -> float:
+    """Returns the normalised score that a running beam is assumed to reach.
+
+    Args:
+        config: generation parameters.
+        score: sum of the beam's log-probabilities.
+        length: number of the beam's tokens.
+    """
     if config.early_stopping == "never" and config.length_penalty > 0:
         length = config.max_tokens
-    return normalised(config, score, length)
+    return normalised_score(config, score, length)
 
 
-def normalised(config: GenerationConfig, score: float, length: int) -> float:
-    """A sum over so many tokens, `</s>` included, made comparable to those of other lengths."""
+def normalised_score(config: GenerationConfig, score: float, length: int) -> float:
+    """Returns score / length ** length_penalty; the length includes `</s>`."""
     return float(score / float(length) ** config.length_penalty)
 
 
-def dead_end(beam: Hypothesis, log_probs: F32, config: GenerationConfig) -> Hypothesis:
-    """Ends a beam that no token may follow: penalties and bans can exclude all of them."""
-    ended = beam.extended(choose(log_probs, beam.eos, config.top_logprobs), 0.0)
-    ended.score = normalised(config, beam.score, len(ended.choices))
+def end_beam(beam: Hypothesis, log_probs: F32, config: GenerationConfig) -> Hypothesis:
+    """Ends a beam that no token may follow: the processors can exclude every token."""
+    ended = beam.extended(make_choice(log_probs, beam.eos, config.top_logprobs), 0.0)
+    ended.score = normalised_score(config, beam.score, len(ended.choices))
     ended.finish_reason = "stop"
     return ended
 
 
 class BeamSearch:
-    """Keeps the `num_beams` best running sequences, and as many that have ended."""
+    """Keeps the `num_beams` best running sequences and the `num_beams` best ended ones."""
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
@@ -68,11 +76,11 @@ class BeamSearch:
 
     @property
     def settled(self) -> list[Hypothesis]:
-        """None before the search is over."""
+        """The best ended sequences; empty before the search is over."""
         return [] if self._running else self._ended[: self._rules.config.num_return_sequences]
 
     def advance(self, logits: Sequence[F32]) -> list[Branch]:
-        """Takes the logits after each running beam."""
+        """Continues the running beams by one token; see Search."""
         beams, count = self._running, self._rules.config.num_beams
         log_probs = [log_softmax(row) for row in logits]
         processed = [
@@ -81,20 +89,22 @@ class BeamSearch:
         ]
         self._running = []
         branches: list[Branch] = []
-        # At most one continuation of a beam ends, so that of twice as many enough go on.
-        for rank, (place, token, score) in enumerate(candidates(beams, processed, 2 * count)):
-            choice = choose(log_probs[place], token, self._rules.config.top_logprobs)
-            one = beams[place].extended(choice, score)
-            one.finish_reason = finish_reason(one, self._rules)
-            if one.finish_reason is not None and rank < count:
-                self._ended.append(one)
-                one.score = normalised(self._rules.config, score, len(one.choices))
-            elif one.finish_reason is None and len(branches) < count:
-                self._running.append(one)
-                branches.append(Branch(place, token))
-        self._ended = sorted(self._ended, key=lambda one: -one.score)[:count]
+        candidates = select_candidates(beams, processed, 2 * count)
+        # At most one continuation per beam ends, so at least num_beams of 2 * num_beams go on.
+        for rank, (parent, token, score) in enumerate(candidates):
+            choice = make_choice(log_probs[parent], token, self._rules.config.top_logprobs)
+            hypothesis = beams[parent].extended(choice, score)
+            hypothesis.finish_reason = find_finish_reason(hypothesis, self._rules)
+            if hypothesis.finish_reason is not None and rank < count:
+                self._ended.append(hypothesis)
+                length = len(hypothesis.choices)
+                hypothesis.score = normalised_score(self._rules.config, score, length)
+            elif hypothesis.finish_reason is None and len(branches) < count:
+                self._running.append(hypothesis)
+                branches.append(Branch(parent, token))
+        self._ended = sorted(self._ended, key=lambda hypothesis: -hypothesis.score)[:count]
         if not (self._running or self._ended):
-            self._ended = [dead_end(beams[0], log_probs[0], self._rules.config)]
+            self._ended = [end_beam(beams[0], log_probs[0], self._rules.config)]
         if self._is_over():
             self._running = []
         return branches if self._running else []
@@ -106,6 +116,6 @@ class BeamSearch:
             return False
         if self._rules.config.early_stopping is True:
             return True
-        first = self._running[0]
-        reach = attainable(self._rules.config, first.score, len(first.choices))
-        return reach <= self._ended[-1].score
+        best = self._running[0]
+        attainable = attainable_score(self._rules.config, best.score, len(best.choices))
+        return attainable <= self._ended[-1].score

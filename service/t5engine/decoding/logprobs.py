@@ -1,4 +1,4 @@
-"""Log-probabilities, and the best of many scores."""
+"""Log-probabilities, and the indices of the highest scores."""
 
 from __future__ import annotations
 
@@ -9,25 +9,28 @@ F32 = npt.NDArray[np.float32]
 
 
 def log_sum_exp(logits: F32) -> float:
-    """Natural log of the sum of exp over a vector, without overflow.
+    """Returns log(sum(exp(logits))), computed without overflow.
 
-    In F32, in half the time of F64: numpy sums pairwise, and is off by some 1e-7 of the sum.
+    F32 takes half the time of F64. numpy sums pairwise, so the relative error is about 1e-7.
     """
-    top = logits.max()
-    powers = logits - top
-    return float(top + np.log(np.exp(powers, out=powers).sum()))
+    highest = logits.max()
+    shifted = logits - highest
+    return float(highest + np.log(np.exp(shifted, out=shifted).sum()))
 
 
 def log_softmax(logits: F32) -> F32:
-    """Natural logs of the probabilities, (n_vocab,)."""
+    """Returns the natural logs of the probabilities, (n_vocab,)."""
     return logits - np.float32(log_sum_exp(logits))
 
 
-def best(scores: npt.NDArray[np.floating], count: int) -> list[int]:
-    """Places of the highest scores, best first, the first of equals first; none that is -inf."""
+def top_indices(scores: npt.NDArray[np.floating], count: int) -> list[int]:
+    """Returns the indices of the highest finite scores, best first.
+
+    Equal scores are in the order of their indices. Fewer than `count` if fewer are finite.
+    """
     if count < scores.size:
-        places = np.sort(np.argpartition(scores, -count)[-count:])
+        indices = np.sort(np.argpartition(scores, -count)[-count:])
     else:
-        places = np.arange(scores.size)
-    places = places[np.isfinite(scores[places])]
-    return [int(place) for place in places[np.argsort(-scores[places], kind="stable")]]
+        indices = np.arange(scores.size)
+    indices = indices[np.isfinite(scores[indices])]
+    return [int(index) for index in indices[np.argsort(-scores[indices], kind="stable")]]

@@ -1,8 +1,8 @@
-"""What is done to the scores of the next token before one is chosen.
+"""Processors change the scores of the next token: penalties, biases, bans.
 
-In the order of transformers 4.56.2 (generation/utils.py, `_get_logits_processor`): bias,
+The order is that of transformers 4.56.2 (generation/utils.py, `_get_logits_processor`): bias,
 diversity, repetition penalty, n-grams, suppressed tokens. OpenAI's presence and frequency
-penalties stand beside the repetition penalty.
+penalties follow the repetition penalty.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class Processors:
     """The processors of one generation.
 
     Args:
-        config: whose penalties are applied.
+        config: penalties, biases and n-gram size.
         start: the decoder's start token, which counts as generated, as in transformers.
-        suppressed: ids that never come out.
+        suppressed: ids that are never generated.
     """
 
     def __init__(
@@ -36,41 +36,41 @@ class Processors:
         self._bias = np.array(list(config.logit_bias.values()), np.float32)
 
     def __call__(
-        self, scores: F32, tokens: Sequence[int], others: Mapping[int, int] | None = None
+        self, scores: F32, tokens: Sequence[int], chosen_counts: Mapping[int, int] | None = None
     ) -> F32:
-        """Processed scores, (n_vocab,); the given ones stay as they are.
+        """Returns the processed scores, (n_vocab,); leaves `scores` unchanged.
 
         Args:
             scores: logits, or log-probabilities in a beam search, (n_vocab,).
-            tokens: generated so far.
-            others: how many beams of the groups before took each token in this step.
+            tokens: ids generated so far.
+            chosen_counts: for each token, how many beams of earlier groups chose it in this step.
         """
         config = self._config
         scores = scores.copy()
         if self._bias.size:
             scores[self._biased] += self._bias
-        for token, count in (others or {}).items():
+        for token, count in (chosen_counts or {}).items():
             scores[token] -= config.diversity_penalty * count
         if config.repetition_penalty != 1:
-            seen = list({self._start, *tokens})
-            scores[seen] = np.where(
-                scores[seen] < 0,
-                scores[seen] * config.repetition_penalty,
-                scores[seen] / config.repetition_penalty,
+            generated = list({self._start, *tokens})
+            scores[generated] = np.where(
+                scores[generated] < 0,
+                scores[generated] * config.repetition_penalty,
+                scores[generated] / config.repetition_penalty,
             )
         if config.presence_penalty or config.frequency_penalty:
             for token, count in Counter(tokens).items():
                 scores[token] -= config.presence_penalty + count * config.frequency_penalty
         if config.no_repeat_ngram_size:
-            scores[self._repeating([self._start, *tokens])] = -np.inf
+            scores[self._find_repetitions([self._start, *tokens])] = -np.inf
         scores[self._suppressed] = -np.inf
         return scores
 
-    def _repeating(self, tokens: list[int]) -> list[int]:
-        """Tokens that would end an n-gram that is there already."""
+    def _find_repetitions(self, tokens: list[int]) -> list[int]:
+        """Returns the tokens that would complete an n-gram a second time."""
         size = self._config.no_repeat_ngram_size
         if len(tokens) + 1 < size:
             return []
-        head = tokens[len(tokens) + 1 - size :]
-        starts = range(len(tokens) - size + 1)
-        return [tokens[i + size - 1] for i in starts if tokens[i : i + size - 1] == head]
+        prefix = tokens[len(tokens) + 1 - size :]  # of the n-gram that the next token completes
+        ends = range(size - 1, len(tokens))
+        return [tokens[end] for end in ends if tokens[end + 1 - size : end] == prefix]

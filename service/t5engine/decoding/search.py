@@ -1,4 +1,4 @@
-"""What every strategy has in common: logits of the running sequences in, their next tokens out."""
+"""The interface of every search: takes the logits of running sequences, returns next tokens."""
 
 from __future__ import annotations
 
@@ -6,17 +6,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
-from t5engine.decoding.logprobs import F32, best
+from t5engine.decoding.logprobs import F32, top_indices
 from t5engine.decoding.parameters import GenerationConfig
 from t5engine.decoding.processors import Processors
 
 FinishReason = Literal["stop", "length"]
-Ends = Callable[[Sequence[int]], bool]
-"""Whether a sequence is over for a reason that the search does not know: a stop string."""
+StopCondition = Callable[[Sequence[int]], bool]
+"""Says of a sequence's token ids whether the sequence ends there, such as at a stop string."""
 
 
 class Branch(NamedTuple):
-    """How one sequence goes on: which of those just decoded it continues, and its next token."""
+    """The continuation of a sequence.
+
+    Attributes:
+        parent: index of the continued sequence among the rows of logits just taken.
+        token: id of the next token.
+    """
 
     parent: int
     token: int
@@ -24,13 +29,15 @@ class Branch(NamedTuple):
 
 @dataclass(frozen=True)
 class Choice:
-    """One decoded token, `</s>` included, by the model's own distribution.
+    """A decoded token, possibly `</s>`, with log-probabilities of the model's own distribution.
+
+    Log-probabilities are those before any processor, as in transformers'
+    `compute_transition_scores` over raw logits.
 
     Attributes:
-        token: its id.
-        logprob: natural log of its probability, nothing processed, as in transformers'
-            `compute_transition_scores` over raw logits.
-        top: the most probable ids with theirs.
+        token: id of the token.
+        logprob: natural log of the token's probability.
+        top: the most probable tokens, as (id, log-probability).
     """
 
     token: int
@@ -40,12 +47,14 @@ class Choice:
 
 @dataclass
 class Hypothesis:
-    """A sequence, running or over.
+    """A running or finished sequence.
 
     Attributes:
-        choices: every token so far.
-        score: what the search ranks it by.
-        finish_reason: "stop" after `</s>` or a stop string, "length" at max_tokens, None before.
+        choices: all tokens so far.
+        score: the search's ranking criterion.
+        finish_reason: "stop" after `</s>` or a stop string, "length" at max_tokens; None while
+            the sequence is running.
+        eos: id of `</s>`.
     """
 
     choices: list[Choice] = field(default_factory=list)
@@ -55,67 +64,86 @@ class Hypothesis:
 
     @property
     def tokens(self) -> list[int]:
-        """The ids without `</s>`."""
+        """Token ids without `</s>`."""
         return [choice.token for choice in self.choices if choice.token != self.eos]
 
     @property
     def logprob(self) -> float:
-        """Sum over all tokens, `</s>` included."""
+        """Sum of the log-probabilities of all tokens, including `</s>`."""
         return sum(choice.logprob for choice in self.choices)
 
     def extended(self, choice: Choice, score: float) -> Hypothesis:
-        """Another one, longer by a token."""
+        """Returns a copy that is longer by one token."""
         return Hypothesis([*self.choices, choice], score, eos=self.eos)
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What a search goes by: how to choose, what may not come out, and what ends a sequence."""
+    """The parameters of a search.
+
+    Attributes:
+        config: generation parameters.
+        processors: change the scores of the next token.
+        eos: id of `</s>`.
+        should_stop: ends a sequence early; None: no such condition.
+    """
 
     config: GenerationConfig
     processors: Processors
     eos: int
-    ends: Ends | None = None
+    should_stop: StopCondition | None = None
 
 
 class Search(Protocol):
-    """One generation on its way. It starts with one sequence: the decoder's start token."""
+    """A search for the sequences of one generation.
+
+    It starts with a single sequence: the decoder's start token.
+    """
 
     def advance(self, logits: Sequence[F32]) -> list[Branch]:
-        """Takes the logits after each running sequence; how they go on, none when it is over.
+        """Chooses the next tokens.
 
         Args:
-            logits: calibrated, (n_vocab,) each, in the order of the last branches.
+            logits: calibrated logits after each running sequence, (n_vocab,) each, in the order
+                of the branches that the previous call returned.
+
+        Returns:
+            The continuations of running sequences; empty when the search is over.
         """
         ...
 
     @property
     def settled(self) -> list[Hypothesis]:
-        """The sequences that can only grow, best first once it is over."""
+        """The sequences whose tokens are final; running ones may still grow.
+
+        Best first once the search is over.
+        """
         ...
 
 
-def choose(scores: F32, token: int, top: int | None = None, *, log_total: float = 0.0) -> Choice:
-    """A token with its log-probability, and so many of the most probable ones with theirs.
+def make_choice(
+    scores: F32, token: int, top_count: int | None = None, *, log_total: float = 0.0
+) -> Choice:
+    """Makes the Choice of a token: logprob = scores[token] - log_total.
 
     Args:
-        scores: log-probabilities; or logits, (n_vocab,).
-        token: its id.
-        top: how many others.
-        log_total: natural log of the sum of the exponentials of logits.
+        scores: log-probabilities, or logits, (n_vocab,).
+        token: id of the token.
+        top_count: number of most probable tokens to report.
+        log_total: log_sum_exp of the scores if they are logits.
     """
-    alternatives = best(scores, top)[:top] if top else []
+    alternatives = top_indices(scores, top_count)[:top_count] if top_count else []
     return Choice(
         token,
         float(scores[token]) - log_total,
-        tuple((place, float(scores[place]) - log_total) for place in alternatives),
+        tuple((candidate, float(scores[candidate]) - log_total) for candidate in alternatives),
     )
 
 
-def finish_reason(hypothesis: Hypothesis, rules: Rules) -> FinishReason | None:
-    """Why a sequence is over after its last token; None if it isn't."""
+def find_finish_reason(hypothesis: Hypothesis, rules: Rules) -> FinishReason | None:
+    """Returns why the sequence ends with its last token; None if the sequence goes on."""
     if hypothesis.choices[-1].token == hypothesis.eos:
         return "stop"
-    if rules.ends is not None and rules.ends(hypothesis.tokens):
+    if rules.should_stop is not None and rules.should_stop(hypothesis.tokens):
         return "stop"
     return "length" if len(hypothesis.choices) == rules.config.max_tokens else None

@@ -1,4 +1,4 @@
-"""Strings at which a sequence ends, wherever tokens begin and end."""
+"""Strings at which a sequence ends. They need not begin or end where a token does."""
 
 from __future__ import annotations
 
@@ -14,22 +14,26 @@ class Stops:
     def __bool__(self) -> bool:
         return bool(self._strings)
 
-    def found(self, text: str) -> bool:
-        """Whether a stop string is in the text."""
+    def matches(self, text: str) -> bool:
+        """Whether the text contains a stop string."""
         return any(string in text for string in self._strings)
 
     def cut(self, text: str) -> str:
-        """The text up to the first stop string."""
-        return text[: min((text.find(s) for s in self._strings if s in text), default=None)]
+        """Returns the text up to the first stop string."""
+        starts = (text.find(string) for string in self._strings if string in text)
+        return text[: min(starts, default=None)]
 
     def settled(self, text: str) -> str:
-        """What is sure to stay if more text follows: nothing that may begin a stop string."""
-        if self.found(text):
+        """Returns the part of the text that stays whatever follows.
+
+        An end of the text that may begin a stop string is held back.
+        """
+        if self.matches(text):
             return self.cut(text)
-        held = 0
+        held_size = 0
         for string in self._strings:
-            for size in range(min(len(string) - 1, len(text)), held, -1):
+            for size in range(min(len(string) - 1, len(text)), held_size, -1):
                 if text.endswith(string[:size]):
-                    held = size
+                    held_size = size
                     break
-        return text[: len(text) - held]
+        return text[: len(text) - held_size]

@@ -1,4 +1,4 @@
-"""Which search a generation asks for."""
+"""Starts the search that the generation parameters select."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from t5engine.decoding.diverse import DiverseBeamSearch
 from t5engine.decoding.independent import Independent
 from t5engine.decoding.parameters import GenerationConfig
 from t5engine.decoding.processors import Processors
-from t5engine.decoding.search import Ends, Rules, Search
+from t5engine.decoding.search import Rules, Search, StopCondition
 
 
 def start_search(
@@ -19,19 +19,19 @@ def start_search(
     start: int,
     eos: int,
     suppressed: npt.NDArray[np.intp],
-    ends: Ends | None = None,
+    should_stop: StopCondition | None = None,
 ) -> Search:
-    """A search before its first step.
+    """Makes the search of a generation, before its first step.
 
     Args:
-        config: what is asked for.
+        config: generation parameters.
         start: the decoder's start token.
         eos: id of `</s>`.
-        suppressed: ids that never come out.
-        ends: says of a sequence's tokens whether it is over.
+        suppressed: ids that are never generated.
+        should_stop: says of a sequence's token ids whether the sequence ends there.
     """
     processors = Processors(config, start=start, suppressed=suppressed)
-    rules = Rules(config, processors, eos, ends)
+    rules = Rules(config, processors, eos, should_stop)
     if config.num_beam_groups > 1:
         return DiverseBeamSearch(rules)
     if config.num_beams > 1:

@@ -1,5 +1,5 @@
 """The parent's side of the worker processes.
 
-process is one running worker; dispatcher gives jobs to workers; engine is what callers ask, and
-starts anew the workers that die; quarantine refuses inputs that end workers.
+process runs one worker process; dispatcher assigns jobs to workers; engine is the public interface
+and restarts workers that exit; quarantine refuses inputs that end workers.
 """

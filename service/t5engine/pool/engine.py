@@ -1,4 +1,4 @@
-"""The engine: what it can be asked, and the worker processes that it keeps running."""
+"""The engine: generates, scores and tokenises through worker processes, and restarts them."""
 
 from __future__ import annotations
 
@@ -43,13 +43,19 @@ from t5engine.pool.process import Process, WorkerProcess
 
 logger = logging.getLogger(__name__)
 
-HEALTHY_SECONDS = 60.0  # a worker that lived this long starts anew at once
+HEALTHY_SECONDS = 60.0  # a worker that ran for this long is restarted without a delay
 MAX_BACKOFF_SECONDS = 30.0
-CHARACTERS_PER_TOKEN = 8  # twice as many as English has
+CHARACTERS_PER_TOKEN = 8  # twice the average of English
 
 
 class Result(NamedTuple):
-    """A generation, and the milliseconds that it waited for a worker and was on its way."""
+    """A generation and its milliseconds outside the worker.
+
+    Attributes:
+        generated: the worker's message.
+        queue_ms: time in the queue.
+        ipc_ms: time between the processes, both ways.
+    """
 
     generated: Generated
     queue_ms: float
@@ -61,8 +67,15 @@ class Engine:
 
     Args:
         workers: one config per worker process, all of the same model.
-        max_queue: jobs that may wait for a worker.
+        max_queue: maximum number of queued jobs.
         start: starts a worker process.
+
+    Attributes:
+        model: facts about the loaded file; None until a worker is ready.
+        failure: why no worker will ever be ready; None unless loading failed.
+        features: processor features that the workers' kernels were compiled for, by ggml's names.
+        restarts: number of workers restarted so far.
+        on_generated: called with the result of every generation.
     """
 
     def __init__(
@@ -76,18 +89,17 @@ class Engine:
         self._start_process = start
         self._dispatcher = Dispatcher(max_queue)
         # A run of unknown characters is one token however long it is.
-        self._max_characters = CHARACTERS_PER_TOKEN * max(one.max_input_tokens for one in workers)
+        self._max_characters = CHARACTERS_PER_TOKEN * max(
+            config.max_input_tokens for config in workers
+        )
         self._supervisors: list[asyncio.Task[None]] = []
-        self._numbers = itertools.count(1)
-        self._settled = asyncio.Event()
+        self._job_ids = itertools.count(1)
+        self._startup_ended = asyncio.Event()
         self.model: ModelInfo | None = None
         self.failure: str | None = None
-        """Why no worker will ever be ready."""
         self.features: list[str] = []
-        """Of the processor, by ggml's names, that the workers' kernels were compiled for."""
         self.restarts = 0
         self.on_generated: Callable[[Result], None] = lambda _result: None
-        """Told of every generation."""
 
     async def __aenter__(self) -> Self:
         """Starts the workers and waits until the model is loaded.
@@ -107,7 +119,7 @@ class Engine:
         await self.close()
 
     def start(self) -> None:
-        """Starts the workers; `ready` waits for them."""
+        """Starts the workers without waiting for them; see `ready`."""
         self._supervisors = [
             asyncio.create_task(self._supervise(config)) for config in self._configs
         ]
@@ -118,19 +130,19 @@ class Engine:
         Raises:
             ModelLoadError: the model can't be loaded.
         """
-        await self._settled.wait()
+        await self._startup_ended.wait()
         if self.failure is not None or self.model is None:
-            raise ModelLoadError(self.failure or "closed while loading")
+            raise ModelLoadError(self.failure or "the engine was closed while the model loaded")
         return self.model
 
     @property
     def state(self) -> str:
-        """One of failed, draining, loading, restarting, ready."""
+        """One of "failed", "draining", "loading", "restarting" and "ready"."""
         if self.failure is not None:
             return "failed"
         if self._dispatcher.draining:
             return "draining"
-        if not self._settled.is_set():
+        if not self._startup_ended.is_set():
             return "loading"
         return "ready" if self._dispatcher.workers else "restarting"
 
@@ -138,7 +150,7 @@ class Engine:
         self,
         config: GenerationConfig,
         *,
-        timeout: float,  # noqa: ASYNC109 - a budget that the caller shares out
+        timeout: float,  # noqa: ASYNC109 - the caller splits its budget
         text: str | None = None,
         ids: list[int] | None = None,
         stop: Sequence[str] = (),
@@ -147,25 +159,25 @@ class Engine:
         """Decodes one input, given as text or as token ids.
 
         Args:
-            config: how.
-            timeout: seconds, queueing included.
+            config: generation parameters.
+            timeout: seconds, including the time in the queue.
             text: the encoder's input.
-            ids: likewise, tokenised.
+            ids: the encoder's input as token ids, instead of `text`.
             stop: strings at which a sequence ends.
-            on_progress: called with the text of sequences as it is settled.
+            on_progress: called with more text of a sequence as soon as the text is settled.
 
         Raises:
-            JobError: one of its subclasses.
+            JobError: always one of its subclasses.
         """
         stream = on_progress is not None
-        message = Generate(next(self._numbers), config, text, ids, list(stop), stream)
+        message = Generate(next(self._job_ids), config, text, ids, list(stop), stream)
         outcome, job = await self._run(message, timeout, on_progress)
         if not isinstance(outcome, Generated):
-            raise JobFailed("the engine gave an unexpected answer")
+            raise JobFailed("the worker answered with an unexpected message")
         result = Result(
             outcome,
-            queue_ms=1000 * (job.dispatched - job.submitted),
-            ipc_ms=1000 * (time.perf_counter() - job.dispatched) - outcome.timings.total,
+            queue_ms=1000 * (job.dispatched_at - job.submitted_at),
+            ipc_ms=1000 * (time.perf_counter() - job.dispatched_at) - outcome.timings.total,
         )
         self.on_generated(result)
         return result
@@ -177,11 +189,11 @@ class Engine:
         *,
         timeout: float = 60.0,  # noqa: ASYNC109
     ) -> npt.NDArray[np.float32]:
-        """Logits after each decoder input, shape (len(decoder_ids), n_vocab)."""
-        message = Score(next(self._numbers), encoder_ids, decoder_ids)
+        """Returns the logits after each decoder input, (len(decoder_ids), n_vocab)."""
+        message = Score(next(self._job_ids), encoder_ids, decoder_ids)
         outcome, _ = await self._run(message, timeout)
         if not isinstance(outcome, Scored):
-            raise JobFailed("the engine gave an unexpected answer")
+            raise JobFailed("the worker answered with an unexpected message")
         return np.frombuffer(outcome.logits, "<f4").reshape(len(decoder_ids), -1)
 
     async def tokenize(
@@ -191,32 +203,38 @@ class Engine:
         *,
         timeout: float = 60.0,  # noqa: ASYNC109
     ) -> Tokenized:
-        """Token ids of a text, with `</s>`, and the text of each; or the texts of given ids."""
-        outcome, _ = await self._run(Tokenize(next(self._numbers), text, ids), timeout)
+        """Returns token ids and the text of each id.
+
+        Args:
+            text: is tokenised; the ids end with `</s>`.
+            ids: are returned with their texts, instead of `text`.
+            timeout: seconds, including the time in the queue.
+        """
+        outcome, _ = await self._run(Tokenize(next(self._job_ids), text, ids), timeout)
         if not isinstance(outcome, Tokenized):
-            raise JobFailed("the engine gave an unexpected answer")
+            raise JobFailed("the worker answered with an unexpected message")
         return outcome
 
     @property
     def waiting(self) -> int:
-        """Jobs that wait for a worker."""
+        """Number of queued jobs."""
         return self._dispatcher.waiting
 
     @property
     def running(self) -> int:
-        """Jobs that workers have."""
+        """Number of jobs that workers run."""
         return self._dispatcher.running
 
-    def room(self, width: int) -> int:
-        """Inputs of so many sequences each that would be taken now."""
-        return self._dispatcher.room(width)
+    def free_slots(self, width: int) -> int:
+        """Returns how many inputs of `width` sequences each could be submitted now."""
+        return self._dispatcher.free_slots(width)
 
     def drain(self) -> None:
-        """Takes no more jobs."""
+        """Refuses new jobs from now on."""
         self._dispatcher.draining = True
 
     async def close(self, drain_seconds: float = 0.0) -> None:
-        """Lets the jobs it has finish for so long, then ends the workers."""
+        """Refuses new jobs, gives the others `drain_seconds` to finish, then ends the workers."""
         self.drain()
         if drain_seconds:
             try:
@@ -227,7 +245,7 @@ class Engine:
             task.cancel()
         await asyncio.gather(*self._supervisors, return_exceptions=True)
         self._dispatcher.close()
-        self._settled.set()
+        self._startup_ended.set()
 
     async def _run(
         self,
@@ -237,7 +255,7 @@ class Engine:
     ) -> tuple[Outcome, Job]:
         if self.state != "ready":
             raise EngineNotReady(f"the service is {self.state}")
-        # Blanks count once: that is how they are tokenised, and looked through.
+        # A run of blanks counts as one character: the tokeniser collapses it.
         text = getattr(message, "text", None) or ""
         characters = len(" ".join(text.split()))
         if characters > self._max_characters:
@@ -254,7 +272,7 @@ class Engine:
             raise DeadlineExceeded("the deadline passed before the model was done") from None
         finally:
             if not job.future.done() or job.future.cancelled():
-                self._dispatcher.abandon(job)
+                self._dispatcher.cancel(job)
         if isinstance(outcome, Refused):
             error = InputTooLong if outcome.too_long else InvalidInput
             raise error(outcome.message)
@@ -264,54 +282,58 @@ class Engine:
         return outcome, job
 
     async def _supervise(self, config: WorkerConfig) -> None:
-        """Keeps one worker running, until it turns out that none ever will."""
-        deaths = 0
+        """Restarts one worker whenever it exits, unless the model can't be loaded."""
+        exits = 0
         while True:
             started = time.monotonic()
             try:
-                problem = await self._run_worker(config)
-            except Exception as error:  # whatever it is, there must be a worker again
+                reason = await self._run_worker(config)
+            except Exception as error:  # whatever failed, the worker must be restarted
                 logger.exception("a worker could not be run")
-                problem = f"a worker could not be run: {error}"
+                reason = f"a worker could not be run: {error}"
             if self.model is None:
-                self.failure = problem
-                self._settled.set()
+                self.failure = reason
+                self._startup_ended.set()
                 return
-            deaths = 1 if time.monotonic() - started > HEALTHY_SECONDS else deaths + 1
-            delay = min(MAX_BACKOFF_SECONDS, 0.5 * 2.0 ** (deaths - 2)) if deaths > 1 else 0.0
-            logger.error("%s; starting another in %.1f s", problem, delay)
+            exits = 1 if time.monotonic() - started > HEALTHY_SECONDS else exits + 1
+            delay = min(MAX_BACKOFF_SECONDS, 0.5 * 2.0 ** (exits - 2)) if exits > 1 else 0.0
+            logger.error("%s; starting another in %.1f s", reason, delay)
             self.restarts += 1
             await asyncio.sleep(delay)
 
     async def _run_worker(self, config: WorkerConfig) -> str:
-        """One worker from its start to its end; why it ended."""
+        """Runs one worker from its start to its exit; returns why it ended."""
         process = await self._start_process(config)
         failure = None
         try:
-            failure = await self._serve(process)
+            failure = await self._handle_messages(process)
         finally:
-            ending = await asyncio.shield(process.close())
+            exit_reason = await asyncio.shield(process.close())
         if failure is not None:
             return failure
         loading = " while it loaded the model" if self.model is None else ""
-        return f"worker {process.pid} {ending}{loading}"
+        return f"worker {process.pid} {exit_reason}{loading}"
 
-    async def _serve(self, process: Process) -> str | None:
-        """Runs one worker from its start to its death; why it can't load, if it says so."""
-        first = await process.receive()
-        if isinstance(first, Unloadable):
-            return first.message
-        if not isinstance(first, Ready):
+    async def _handle_messages(self, process: Process) -> str | None:
+        """Handles a worker's messages until it exits.
+
+        Returns:
+            Why the model can't be loaded, if the worker said so.
+        """
+        greeting = await process.receive()
+        if isinstance(greeting, Unloadable):
+            return greeting.message
+        if not isinstance(greeting, Ready):
             return None
-        self.model, self.features = first.model, first.features
-        worker = Worker(process, first.sequences, first.inputs)
-        self._dispatcher.join(worker)
+        self.model, self.features = greeting.model, greeting.features
+        worker = Worker(process, greeting.max_sequences, greeting.max_inputs)
+        self._dispatcher.add_worker(worker)
         if len(self._dispatcher.workers) == len(self._configs):
-            self._settled.set()
+            self._startup_ended.set()
         try:
             while (message := await process.receive()) is not None:
                 if not isinstance(message, Ready | Unloadable):
-                    self._dispatcher.take(worker, message)
+                    self._dispatcher.handle_message(worker, message)
         finally:
-            self._dispatcher.bury(worker)
+            self._dispatcher.on_worker_exit(worker)
         return None

@@ -1,4 +1,4 @@
-"""One running worker process and the connection to it."""
+"""A running worker process and the connection to it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from t5engine.messages import HEADER, FromWorker, ToWorker, pack, unpack_from_wo
 
 logger = logging.getLogger(__name__)
 
-GRACE_SECONDS = 5.0  # between closing the connection and killing
+GRACE_SECONDS = 5.0  # between closing the connection and killing the process
 
 
 class Process(Protocol):
@@ -28,24 +28,24 @@ class Process(Protocol):
     def pid(self) -> int: ...
 
     def send(self, message: ToWorker) -> None:
-        """Queues a message; one to a worker that died is lost, and `receive` tells."""
+        """Queues a message. After the worker exited the message is lost: see `receive`."""
         ...
 
     async def receive(self) -> FromWorker | None:
-        """The next message; None when the worker is gone."""
+        """Returns the next message; None after the worker exited."""
         ...
 
     def kill(self) -> None:
-        """Ends the worker at once."""
+        """Kills the worker."""
         ...
 
     async def close(self) -> str:
-        """Ends the worker, gently first; says how it ended."""
+        """Closes the connection, and kills a worker that does not exit; returns how it ended."""
         ...
 
 
 class WorkerProcess:
-    """A real one: `python -m t5engine.worker` at the other end of a socket pair."""
+    """Runs `python -m t5engine.worker` at the other end of a socket pair."""
 
     def __init__(
         self,
@@ -56,27 +56,27 @@ class WorkerProcess:
         self._process = process
         self._reader = reader
         self._writer = writer
-        self._complaints = asyncio.create_task(self._pass_on_complaints())
+        self._stderr_logger = asyncio.create_task(self._log_stderr())
 
     @classmethod
     async def start(cls, config: WorkerConfig) -> Self:
-        """Starts it; it loads the model and then says that it is ready."""
-        ours, theirs = socket.socketpair()
-        with theirs:
+        """Starts a worker, which loads the model and then sends Ready or Unloadable."""
+        parent_socket, child_socket = socket.socketpair()
+        with child_socket:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                "-P",  # the current directory is no place for modules
+                "-P",  # do not import from the current directory
                 "-m",
                 "t5engine.worker",
-                str(theirs.fileno()),
+                str(child_socket.fileno()),
                 msgspec.json.encode(config).decode(),
-                pass_fds=[theirs.fileno()],
+                pass_fds=[child_socket.fileno()],
                 stdin=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
-                # ggml's abort would run a debugger for its backtrace, for seconds.
+                # Without this ggml's abort runs a debugger for its backtrace, which takes seconds.
                 env={**os.environ, **config.environment(), "GGML_NO_BACKTRACE": "1"},
             )
-        reader, writer = await asyncio.open_connection(sock=ours)
+        reader, writer = await asyncio.open_connection(sock=parent_socket)
         return cls(process, reader, writer)
 
     @property
@@ -105,17 +105,17 @@ class WorkerProcess:
         except TimeoutError:
             self.kill()
             code = await self._process.wait()
-        await self._complaints
+        await self._stderr_logger
         if code < 0:
             return f"was ended by {signal.strsignal(-code) or -code} (signal {-code})"
         return f"ended with status {code}"
 
-    async def _pass_on_complaints(self) -> None:
-        """Logs what the worker, or ggml before an abort, writes to standard error."""
+    async def _log_stderr(self) -> None:
+        """Logs every line of standard error, where ggml writes before it aborts."""
         if (stream := self._process.stderr) is None:
             return
         while True:
-            with suppress(ValueError):  # of a line that is longer than the stream's buffer
+            with suppress(ValueError):  # a line longer than the stream's buffer
                 line = await stream.readline()
                 if not line:
                     return

@@ -62,7 +62,7 @@ class Generation:
             start=model.start_token,
             eos=model.vocabulary.eos,
             suppressed=model.vocabulary.suppressed,
-            ends=self._has_stop if self._stops else None,
+            should_stop=self._has_stop if self._stops else None,
         )
         self._sent: dict[int, tuple[int, int]] = {}
         """Characters and tokens sent so far, by index of the streamed sequence."""
@@ -144,7 +144,7 @@ class Generation:
         )
 
     def _has_stop(self, tokens: Sequence[int]) -> bool:
-        return self._stops.found(self._model.vocabulary.decode(tokens, final=False))
+        return self._stops.matches(self._model.vocabulary.decode(tokens, final=False))
 
     def _settled_text(self, hypothesis: Hypothesis) -> str:
         """Returns the text that can no longer change: all of it when the sequence is over."""

@@ -49,5 +49,5 @@ class Admission:
         """
         if self._engine.state != "ready":
             raise NotReady(f"the service is {self._engine.state}")
-        if self._engine.room(config.width) < inputs:
+        if self._engine.free_slots(config.width) < inputs:
             raise QueueFull(f"the queue has no room for {inputs} more inputs; retry later")

@@ -2,7 +2,7 @@
 import { serverEvents } from "./events.js";
 import { load, save } from "./storage.js";
 
-/** The service said no. */
+/** The service answered with an error. */
 export class Refused extends Error {
   constructor(status, error = {}, retryAfter = 1) {
     super(error.message ?? `the service answered ${status}`);
@@ -13,7 +13,7 @@ export class Refused extends Error {
   }
 }
 
-/** The service did not say anything, or stopped in the middle. */
+/** The service did not answer, or its answer broke off. */
 export class Unreachable extends Error {
   constructor() {
     super("The service does not answer.");
@@ -22,11 +22,11 @@ export class Unreachable extends Error {
 
 let key = load("sessionStorage", "t5serve.key", "");
 let askForKey = async () => "";
-let asking = null;
+let keyRequest = null; // promise of the answer while askForKey runs
 
-/** Sets who is asked for a key; an empty answer means that there is none. */
-export function onKeyNeeded(ask) {
-  askForKey = ask;
+/** Sets the function that asks the user for a key; an empty answer means no key. */
+export function onKeyNeeded(callback) {
+  askForKey = callback;
 }
 
 export function hasKey() {
@@ -38,24 +38,24 @@ export function setKey(value) {
   save("sessionStorage", "t5serve.key", key || undefined);
 }
 
-/** JSON from a path. */
+/** Fetches JSON. */
 export async function getJson(path) {
   return (await send(path)).json();
 }
 
-/** Text from a path, without asking for a key. */
-export async function getQuietly(path) {
+/** Fetches text; never asks for a key. */
+export async function getText(path) {
   return (await call(path)).text();
 }
 
-/** What /readyz says: {ready, message}. */
-export async function readiness() {
-  const response = await attempt("readyz", { cache: "no-store" });
+/** Fetches /readyz: {ready, message, model}. */
+export async function getReadiness() {
+  const response = await fetchWithKey("readyz", { cache: "no-store" });
   const body = await response.json().catch(() => ({}));
   return { ready: response.ok, message: body.error?.message ?? "", model: body.model ?? "" };
 }
 
-/** The events of one reformulation, as they come. */
+/** Reformulates a query; yields the events of the stream as they arrive. */
 export async function* reformulate(body, signal) {
   const response = await send("v1/reformulate", {
     method: "POST",
@@ -77,38 +77,40 @@ export async function* reformulate(body, signal) {
   if (!ended) throw new Unreachable();
 }
 
-/** Streams have begun with 200 when they fail; the code tells what it would have been. */
+/** The status that an error's code stands for: a stream that fails has already begun with 200. */
 function statusOf(error) {
   return { queue_full: 429, not_ready: 503, deadline_exceeded: 504 }[error.code] ?? 500;
 }
 
+/** Fetches; asks for another key as long as the service refuses the key. */
 async function send(path, options) {
   for (;;) {
-    const used = key;
+    const usedKey = key;
     try {
       return await call(path, options);
     } catch (error) {
       if (error.status !== 401) throw error;
-      if (key === used) {
-        asking ??= askForKey(used !== "").finally(() => (asking = null));
-        const given = await asking;
-        if (!given) throw error;
-        setKey(given);
+      if (key === usedKey) {
+        keyRequest ??= askForKey(usedKey !== "").finally(() => (keyRequest = null));
+        const newKey = await keyRequest;
+        if (!newKey) throw error;
+        setKey(newKey);
       }
     }
   }
 }
 
+/** Fetches; throws Refused unless the status is 2xx. */
 async function call(path, options) {
-  const response = await attempt(path, options);
+  const response = await fetchWithKey(path, options);
   if (response.ok) return response;
   const body = await response.json().catch(() => ({}));
   throw new Refused(response.status, body.error, Number(response.headers.get("retry-after")) || 1);
 }
 
-async function attempt(path, options = {}) {
+async function fetchWithKey(path, options = {}) {
   const headers = { ...options.headers };
-  // fetch takes one character for one byte; the service compares bytes.
+  // fetch sends each character as one byte; the service compares the key's UTF-8 bytes.
   if (key)
     headers.Authorization = `Bearer ${String.fromCharCode(...new TextEncoder().encode(key))}`;
   try {

@@ -1,6 +1,6 @@
-// Copying, also where the page did not come over HTTPS.
+// Copies text, also where the page was not loaded over HTTPS.
 
-/** Whether it worked. */
+/** Copies a text; returns whether it worked. */
 export async function copy(text) {
   try {
     await navigator.clipboard.writeText(text);
@@ -23,7 +23,7 @@ function copyBySelection(text) {
   return copied;
 }
 
-/** Copies for a button, which says for a moment whether it worked. */
+/** Copies a text; the button says for two seconds whether it worked. */
 export async function copyFor(button, text) {
   const label = button.textContent;
   if (button.dataset.busy) return;

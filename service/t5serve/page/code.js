@@ -1,22 +1,27 @@
-// The request as code, to copy.
+// The request as code, for copying.
 import { hasKey } from "./api.js";
 import { copyFor } from "./clipboard.js";
 import { element } from "./dom.js";
 import { SNIPPETS } from "./snippets.js";
 
-/** A disclosure with a choice of languages; `request` gives {query, settings, model}. */
+/** A disclosure with a choice of clients; `getRequest` returns {query, settings, model}. */
 export class Code {
-  #request;
+  #getRequest;
   #text = element("code");
-  #kinds;
+  #clients;
 
-  constructor(request, name) {
-    this.#request = request;
-    this.#kinds = Object.keys(SNIPPETS).map((kind, index) =>
-      element("input", { type: "radio", name: `${name}-code`, value: kind, checked: index === 0 }),
+  constructor(getRequest, name) {
+    this.#getRequest = getRequest;
+    this.#clients = Object.keys(SNIPPETS).map((client, index) =>
+      element("input", {
+        type: "radio",
+        name: `${name}-code`,
+        value: client,
+        checked: index === 0,
+      }),
     );
-    const choices = this.#kinds.map((kind) =>
-      element("label", { className: "choice" }, kind, element("span", {}, kind.value)),
+    const choices = this.#clients.map((radio) =>
+      element("label", { className: "choice" }, radio, element("span", {}, radio.value)),
     );
     const button = element("button", { type: "button", className: "quiet" }, "Copy");
     button.addEventListener("click", () => copyFor(button, this.#text.textContent));
@@ -43,13 +48,13 @@ export class Code {
     this.root.addEventListener("toggle", () => this.update());
   }
 
-  /** Writes the code anew, if it can be seen. */
+  /** Updates the code while the disclosure is open. */
   update() {
     if (!this.root.open) return;
-    const { query, settings, model } = this.#request();
-    const kind = this.#kinds.find((one) => one.checked).value;
+    const { query, settings, model } = this.#getRequest();
+    const client = this.#clients.find((radio) => radio.checked).value;
     const base = new URL("./", location.href).href;
     const body = { query: query || "your query", ...settings };
-    this.#text.textContent = SNIPPETS[kind]({ base, body, model, withKey: hasKey() });
+    this.#text.textContent = SNIPPETS[client]({ base, body, model, withKey: hasKey() });
   }
 }

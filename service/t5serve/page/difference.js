@@ -1,46 +1,51 @@
-// Which words a reformulation has that its original has not, and the other way round.
+// The words that a reformulation added to its original, and those that it removed.
 
 const segmenter = new Intl.Segmenter(undefined, { granularity: "word" });
 
-/** Words, and what stands between them, as {text, isWord}. */
-export function segments(text) {
-  return Array.from(segmenter.segment(text), (one) => ({
-    text: one.segment,
-    isWord: Boolean(one.isWordLike) || one.segment.trim() !== "",
+/** Splits a text into words and the blanks between them: {text, isWord}. */
+export function splitWords(text) {
+  return Array.from(segmenter.segment(text), ({ segment, isWordLike }) => ({
+    text: segment,
+    isWord: Boolean(isWordLike) || segment.trim() !== "",
   }));
 }
 
-/** The text of a reformulation in parts, {text, added}, and the runs of words that it lost. */
+/**
+ * Compares a reformulation with its original.
+ *
+ * Returns {parts, removed}: the reformulation in parts {text, added}, the removed runs of words.
+ */
 export function difference(original, text) {
-  const before = segments(original)
-    .filter((one) => one.isWord)
-    .map((one) => one.text);
-  const after = segments(text);
-  const words = after.filter((one) => one.isWord).map((one) => one.text);
-  const { keptBefore, keptAfter } = commonWords(before, words);
-  let place = 0;
-  const parts = after.map(({ text, isWord }) => ({
+  const segments = splitWords(text);
+  const before = wordsOf(splitWords(original));
+  const { keptBefore, keptAfter } = commonWords(before, wordsOf(segments));
+  let wordIndex = 0;
+  const parts = segments.map(({ text, isWord }) => ({
     text,
-    added: isWord && !keptAfter.has(place++),
+    added: isWord && !keptAfter.has(wordIndex++),
   }));
   return {
-    parts: join(parts),
-    removed: runs(before, keptBefore),
+    parts: joinParts(parts),
+    removed: removedRuns(before, keptBefore),
   };
 }
 
-/** The words that were not kept, neighbours together. */
-function runs(words, kept) {
-  const found = [];
-  words.forEach((word, index) => {
-    if (kept.has(index)) return;
-    if (index > 0 && !kept.has(index - 1)) found.push(`${found.pop()} ${word}`);
-    else found.push(word);
-  });
-  return found;
+function wordsOf(segments) {
+  return segments.filter(({ isWord }) => isWord).map(({ text }) => text);
 }
 
-/** The places of a longest common subsequence in both lists. */
+/** The words whose indices are not in `kept`; neighbours are joined. */
+function removedRuns(words, kept) {
+  const runs = [];
+  words.forEach((word, index) => {
+    if (kept.has(index)) return;
+    if (index > 0 && !kept.has(index - 1)) runs.push(`${runs.pop()} ${word}`);
+    else runs.push(word);
+  });
+  return runs;
+}
+
+/** The indices of a longest common subsequence, in both lists. */
 function commonWords(before, after) {
   const keptBefore = new Set();
   const keptAfter = new Set();
@@ -77,8 +82,8 @@ function commonWords(before, after) {
   return { keptBefore, keptAfter };
 }
 
-/** Neighbours of one kind as one part; a space between two added words is added, too. */
-function join(parts) {
+/** Joins neighbours that are both added or both kept; a blank between added words is added. */
+function joinParts(parts) {
   const joined = [];
   parts.forEach((part, index) => {
     const last = joined.at(-1);

@@ -1,19 +1,19 @@
-/** Makes an element. Children that are strings become text, never markup. */
+/** Creates an element. Children that are strings become text, never markup. */
 export function element(tag, properties = {}, ...children) {
-  const made = document.createElement(tag);
+  const node = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
-    if (name in made) made[name] = value;
-    else made.setAttribute(name, value);
+    if (name in node) node[name] = value;
+    else node.setAttribute(name, value);
   }
-  made.append(...children);
-  return made;
+  node.append(...children);
+  return node;
 }
 
 export function byId(id) {
   return document.getElementById(id);
 }
 
-/** Waits; rejects when the signal aborts. */
+/** Resolves after a time; rejects when the signal aborts. */
 export function pause(milliseconds, signal) {
   return new Promise((resolve, reject) => {
     const stop = () => {
@@ -29,10 +29,10 @@ export function pause(milliseconds, signal) {
   });
 }
 
-const numbers = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
+const threeDigits = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
 
-/** 0.042, 1.23, 12.3, 123: as many digits as a measurement deserves. */
-export function number(value) {
+/** Formats a measurement with three significant digits: 0.042, 1.23, 12.3, 123. */
+export function formatNumber(value) {
   if (value >= 1000) return Math.round(value).toLocaleString("en");
-  return value !== 0 && Math.abs(value) < 0.01 ? "<0.01" : numbers.format(value);
+  return value !== 0 && Math.abs(value) < 0.01 ? "<0.01" : threeDigits.format(value);
 }

@@ -1,4 +1,4 @@
-/** The server-sent events of a body, as {name, data}, each as soon as it is whole. */
+/** Yields the server-sent events of a body, {name, data}, each as soon as it is complete. */
 export async function* serverEvents(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let buffer = "";
@@ -9,14 +9,14 @@ export async function* serverEvents(body) {
       buffer += value;
       const frames = buffer.split("\n\n");
       buffer = frames.pop();
-      for (const frame of frames) yield parse(frame);
+      for (const frame of frames) yield parseEvent(frame);
     }
   } finally {
-    reader.cancel().catch(() => {}); // the service stops working for a reader that left
+    reader.cancel().catch(() => {}); // lets the service cancel the job
   }
 }
 
-function parse(frame) {
+function parseEvent(frame) {
   const event = { name: "message", data: null };
   for (const line of frame.split("\n")) {
     if (line.startsWith("event: ")) event.name = line.slice(7);

@@ -1,36 +1,37 @@
-// What was asked in this browser.
+// The queries that were asked in this browser.
 import { element } from "./dom.js";
 import { load, save } from "./storage.js";
 
 const KEY = "t5serve.history";
-const MOST = 30;
-const LONGEST = 2000; // characters of a query that is kept
+const MAX_ENTRIES = 30;
+const MAX_CHARACTERS = 2000; // of a query; longer ones are not kept
 
 export class History {
   #root;
-  #restore;
+  #onSelect;
   #entries = load("localStorage", KEY, []);
-  #kept = true;
+  #isStored = true;
 
-  /** `restore` is given an entry that was chosen. */
-  constructor(root, restore) {
+  /** `onSelect` is called with an entry when the user selects it. */
+  constructor(root, onSelect) {
     this.#root = root;
-    this.#restore = restore;
+    this.#onSelect = onSelect;
     this.#entries = Array.isArray(this.#entries) ? this.#entries.filter(isEntry) : [];
     this.#draw();
   }
 
-  /** Puts an entry on top: {query, sides: [values], texts}. */
+  /** Adds an entry, {query, sides: [values], texts}, or moves it to the top. */
   add(entry) {
-    if (entry.query.length > LONGEST) return;
-    const same = (one) =>
-      one.query === entry.query && JSON.stringify(one.sides) === JSON.stringify(entry.sides);
-    this.#entries = [entry, ...this.#entries.filter((one) => !same(one))].slice(0, MOST);
-    this.#keep();
+    if (entry.query.length > MAX_CHARACTERS) return;
+    const isSame = ({ query, sides }) =>
+      query === entry.query && JSON.stringify(sides) === JSON.stringify(entry.sides);
+    const others = this.#entries.filter((other) => !isSame(other));
+    this.#entries = [entry, ...others].slice(0, MAX_ENTRIES);
+    this.#store();
   }
 
-  #keep() {
-    this.#kept = save("localStorage", KEY, this.#entries.length ? this.#entries : undefined);
+  #store() {
+    this.#isStored = save("localStorage", KEY, this.#entries.length ? this.#entries : undefined);
     this.#draw();
   }
 
@@ -41,7 +42,7 @@ export class History {
       );
       return;
     }
-    const note = this.#kept
+    const note = this.#isStored
       ? []
       : [
           element(
@@ -62,13 +63,13 @@ export class History {
   }
 
   #row(entry) {
-    const settings = entry.sides.map(brief).join(" / ");
+    const settings = entry.sides.map(summary).join(" / ");
     return element(
       "li",
       {},
       element(
         "button",
-        { type: "button", className: "entry", onclick: () => this.#restore(entry) },
+        { type: "button", className: "entry", onclick: () => this.#onSelect(entry) },
         element("span", { className: "asked", dir: "auto" }, entry.query),
         element("span", { className: "muted small", dir: "auto" }, entry.texts?.[0] ?? ""),
         element("span", { className: "muted small" }, settings),
@@ -78,22 +79,22 @@ export class History {
 
   #clear() {
     this.#entries = [];
-    this.#keep();
+    this.#store();
     this.#root.closest("section").querySelector("h2").focus();
   }
 }
 
-/** Whether it is one: older pages, or others at the same address, may have left something else. */
-function isEntry(one) {
+/** Whether a stored value is an entry: other pages at the same address may have stored another. */
+function isEntry(value) {
   return (
-    typeof one?.query === "string" &&
-    Array.isArray(one.sides) &&
-    one.sides.every((side) => side instanceof Object)
+    typeof value?.query === "string" &&
+    Array.isArray(value.sides) &&
+    value.sides.every((side) => side instanceof Object)
   );
 }
 
-/** Settings in a few words; nothing for the defaults. */
-function brief(values) {
+/** Describes settings in a few words; empty for the defaults. */
+function summary(values) {
   return Object.entries(values)
     .map(([name, value]) => (name === "task" || name === "strategy" ? value : `${name} ${value}`))
     .join(", ");

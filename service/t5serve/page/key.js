@@ -1,7 +1,7 @@
-// Asks for an API key, which stays with this tab.
+// Asks for an API key, which is kept in this tab only.
 import { byId } from "./dom.js";
 
-/** The key that was typed; empty if none was. */
+/** Resolves with the key that the user typed; empty if the dialog was closed without one. */
 export function askForKey(wasRefused) {
   const dialog = byId("key-dialog");
   const field = byId("key-field");

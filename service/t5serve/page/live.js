@@ -1,9 +1,9 @@
-// How the service does, for whoever watches: looked at gently, while the tab is visible.
-import { getQuietly } from "./api.js";
-import { element, number } from "./dom.js";
-import { between, snapshot } from "./prometheus.js";
+// The service's figures of the last minute, read from /metrics while the tab is visible.
+import { getText } from "./api.js";
+import { element, formatNumber } from "./dom.js";
+import { compareSnapshots, readSnapshot } from "./prometheus.js";
 
-const EVERY_MS = 5000;
+const INTERVAL_MS = 5000;
 const WINDOW_MS = 60_000;
 const SVG = "http://www.w3.org/2000/svg";
 const NAMES = ["Throughput", "p50", "p95", "Queue", "Running"];
@@ -12,10 +12,10 @@ export class Live {
   #figures = Object.fromEntries(NAMES.map((name) => [name, element("dd", {}, "–")]));
   #line = document.createElementNS(SVG, "polyline");
   #note = element("p", { className: "muted small" });
-  #taken = [];
+  #snapshots = [];
   #onRestart;
 
-  /** `onRestart` is called when a worker was started anew between two looks. */
+  /** `onRestart` is called when a worker was restarted between two snapshots. */
   constructor(root, onRestart) {
     this.#onRestart = onRestart;
     const chart = document.createElementNS(SVG, "svg");
@@ -32,15 +32,15 @@ export class Live {
 
   async watch() {
     for (;;) {
-      if (!document.hidden) await this.look();
-      await new Promise((resolve) => setTimeout(resolve, EVERY_MS));
+      if (!document.hidden) await this.refresh();
+      await new Promise((resolve) => setTimeout(resolve, INTERVAL_MS));
     }
   }
 
-  async look() {
+  async refresh() {
     let text;
     try {
-      text = await getQuietly("metrics");
+      text = await getText("metrics");
     } catch (error) {
       this.#note.textContent =
         error.status === 401
@@ -48,50 +48,50 @@ export class Live {
           : "No figures: the service does not answer.";
       return;
     }
-    this.#take(snapshot(text, performance.now()));
+    this.#add(readSnapshot(text, performance.now()));
     this.#draw();
   }
 
-  #take(now) {
-    const last = this.#taken.at(-1);
-    if (last && now.requests < last.requests)
-      this.#taken = []; // another process, from zero
-    else if (last && now.restarts > last.restarts) this.#onRestart();
-    this.#taken.push(now);
-    const recent = this.#taken.findIndex((one) => now.at - one.at <= WINDOW_MS);
-    this.#taken.splice(0, Math.max(0, recent - 1));
+  #add(snapshot) {
+    const previous = this.#snapshots.at(-1);
+    if (previous && snapshot.requests < previous.requests)
+      this.#snapshots = []; // the service was restarted: its counters begin at 0
+    else if (previous && snapshot.restarts > previous.restarts) this.#onRestart();
+    this.#snapshots.push(snapshot);
+    const recent = this.#snapshots.findIndex(({ at }) => snapshot.at - at <= WINDOW_MS);
+    this.#snapshots.splice(0, Math.max(0, recent - 1));
   }
 
   #draw() {
-    const [oldest, newest] = [this.#taken[0], this.#taken.at(-1)];
+    const [oldest, newest] = [this.#snapshots[0], this.#snapshots.at(-1)];
     this.#figures.Queue.textContent = String(newest.waiting);
     this.#figures.Running.textContent = String(newest.running);
     if (oldest === newest) return;
-    const { requests, quantile } = between(oldest, newest);
+    const { requests, quantile } = compareSnapshots(oldest, newest);
     const seconds = (newest.at - oldest.at) / 1000;
-    this.#figures.Throughput.textContent = `${number(requests / seconds)} /s`;
-    this.#figures.p50.textContent = milliseconds(quantile(0.5));
-    this.#figures.p95.textContent = milliseconds(quantile(0.95));
+    this.#figures.Throughput.textContent = `${formatNumber(requests / seconds)} /s`;
+    this.#figures.p50.textContent = formatMilliseconds(quantile(0.5));
+    this.#figures.p95.textContent = formatMilliseconds(quantile(0.95));
     this.#note.textContent = requests ? "" : "No requests in the last minute.";
-    this.#line.setAttribute("points", points(this.#taken));
+    this.#line.setAttribute("points", chartPoints(this.#snapshots));
   }
 }
 
-function milliseconds(found) {
-  if (found === null) return "–";
-  return `${found.isLeast ? "over " : ""}${number(1000 * found.seconds)} ms`;
+function formatMilliseconds(duration) {
+  if (duration === null) return "–";
+  return `${duration.isLowerBound ? "over " : ""}${formatNumber(1000 * duration.seconds)} ms`;
 }
 
-/** Requests a second between neighbours, as a line from the first look to the last. */
-function points(taken) {
-  const rates = taken.slice(1).map((one, index) => ({
-    at: one.at,
-    rate: (1000 * (one.requests - taken[index].requests)) / (one.at - taken[index].at),
+/** The points of the chart: requests per second between neighbouring snapshots. */
+function chartPoints(snapshots) {
+  const rates = snapshots.slice(1).map(({ at, requests }, index) => ({
+    at,
+    rate: (1000 * (requests - snapshots[index].requests)) / (at - snapshots[index].at),
   }));
-  const most = Math.max(...rates.map(({ rate }) => rate), 1);
-  const [begin, end] = [rates[0].at, rates.at(-1).at];
+  const highest = Math.max(...rates.map(({ rate }) => rate), 1);
+  const [start, end] = [rates[0].at, rates.at(-1).at];
   return rates
-    .map(({ at, rate }) => [(120 * (at - begin)) / (end - begin || 1), 26 - (24 * rate) / most])
+    .map(({ at, rate }) => [(120 * (at - start)) / (end - start || 1), 26 - (24 * rate) / highest])
     .map((point) => point.map((value) => value.toFixed(1)).join(","))
     .join(" ");
 }

@@ -1,4 +1,4 @@
-// The page: what is typed goes to one side or two, and what they answer into the history.
+// The page: sends the query to one side or to both, and adds the answers to the history.
 import { getJson, hasKey, onKeyNeeded, setKey } from "./api.js";
 import { copyFor } from "./clipboard.js";
 import { byId, element } from "./dom.js";
@@ -26,14 +26,14 @@ const STATES = {
   down: ["Down", "The service does not answer. The page goes on by itself once it does."],
 };
 const NOTICE_MS = 10_000;
-const TALLEST = 240; // pixels of a long query
+const MAX_QUERY_HEIGHT = 240; // pixels
 
 const query = byId("query");
 const status = new ServiceStatus();
 let sides = [];
-let running = null;
-let troubled = false;
-let hiding = 0;
+let running = null; // aborts the current question
+let hadTrouble = false;
+let noticeTimer = 0;
 
 const prepared = prepare();
 
@@ -47,7 +47,7 @@ async function prepare() {
   wireKeyButton();
   status.addEventListener("change", showState);
   status.watch();
-  const { components } = await persist(() => getJson("openapi.json"));
+  const { components } = await untilAnswered(() => getJson("openapi.json"));
   sides = ["A", "B"].map((name) =>
     makeSide(name, components.schemas.ReformulateRequest.properties),
   );
@@ -59,30 +59,30 @@ async function prepare() {
 async function watchService() {
   const history = new History(byId("history"), restore);
   const live = new Live(byId("live"), () =>
-    notice("A worker process ended and was started anew.", NOTICE_MS),
+    showNotice("A worker process ended and was started anew.", NOTICE_MS),
   );
   live.watch();
   byId("ask").addEventListener("answered", ({ detail }) => {
     history.add(detail);
-    live.look();
+    live.refresh();
   });
-  describe(await persist(() => getJson("v1/models")));
+  describe(await untilAnswered(() => getJson("v1/models")));
 }
 
 function makeSide(name, schema) {
-  return new Side(schema, name, status, { typed: () => query.value.trim(), retry: ask });
+  return new Side(schema, name, status, { getQuery: () => query.value.trim(), retry: ask });
 }
 
-/** Waits for what is missing, the service or a key, as long as it takes. */
-async function persist(get) {
+/** Repeats a request until it succeeds: waits for the service, or for a key. */
+async function untilAnswered(request) {
   for (;;) {
     try {
-      return await get();
+      return await request();
     } catch (error) {
       if (error.status !== 401) await status.whenReady();
       else
         await new Promise((resolve) =>
-          byId("key").addEventListener("given", resolve, { once: true }),
+          byId("key").addEventListener("key-set", resolve, { once: true }),
         );
     }
   }
@@ -96,15 +96,15 @@ function describe({ data: [model] }) {
 }
 
 function wireQuery() {
-  const fit = () => {
-    query.style.overflowY = "hidden"; // a scroll bar would make lines shorter, and more of them
+  const fitHeight = () => {
+    query.style.overflowY = "hidden"; // a scroll bar would narrow the lines, and wrap more of them
     query.style.height = "auto";
     const height = query.scrollHeight;
-    query.style.height = `${Math.min(height, TALLEST)}px`;
-    query.style.overflowY = height > TALLEST ? "auto" : "hidden";
+    query.style.height = `${Math.min(height, MAX_QUERY_HEIGHT)}px`;
+    query.style.overflowY = height > MAX_QUERY_HEIGHT ? "auto" : "hidden";
   };
   query.addEventListener("input", () => {
-    fit();
+    fitHeight();
     for (const side of sides) side.code.update();
   });
   query.addEventListener("keydown", (event) => {
@@ -122,48 +122,48 @@ function wireQuery() {
   });
 }
 
-/** Asks every side that is shown, one after the other so that their times compare. */
+/** Asks all visible sides, one after the other so that their times are comparable. */
 async function ask() {
-  const typed = query.value.trim();
-  await prepared; // who types at once does not wait in vain
-  const shown = sides.filter((side) => !side.root.hidden);
-  if (!typed) return query.focus();
-  if (shown.some((side) => side.settings.refuse())) return;
+  const text = query.value.trim();
+  await prepared; // a question that is asked before the page is ready waits for it
+  const visible = sides.filter((side) => !side.root.hidden);
+  if (!text) return query.focus();
+  if (visible.some((side) => side.settings.reportInvalid())) return;
   running?.abort();
-  const mine = (running = new AbortController());
-  busy(true);
+  const controller = (running = new AbortController());
+  showBusy(true);
   const answered = [];
-  for (const side of shown) {
-    if (mine.signal.aborted) break;
-    if (await side.ask(typed, mine.signal)) answered.push(side);
+  for (const side of visible) {
+    if (controller.signal.aborted) break;
+    if (await side.ask(text, controller.signal)) answered.push(side);
   }
-  if (answered.length) remember(typed, shown);
-  if (running === mine) busy(false);
+  if (answered.length) announce(text, visible);
+  if (running === controller) showBusy(false);
 }
 
-function remember(typed, shown) {
+function announce(text, visible) {
   const detail = {
-    query: typed,
-    sides: shown.map((side) => side.settings.values()),
-    texts: shown.map((side) => side.results.texts()[0] ?? ""),
+    query: text,
+    sides: visible.map((side) => side.settings.values()),
+    texts: visible.map((side) => side.results.texts()[0] ?? ""),
   };
   byId("ask").dispatchEvent(new CustomEvent("answered", { detail }));
 }
 
 function restore(entry) {
-  type(entry.query);
+  setQuery(entry.query);
   byId("compare").checked = entry.sides.length > 1;
   showSides();
   entry.sides.forEach((values, index) => sides[index]?.settings.set(values));
   ask();
 }
 
-function type(text) {
+function setQuery(text) {
   query.value = text;
   query.dispatchEvent(new Event("input"));
 }
 
-function busy(isBusy) {
+function showBusy(isBusy) {
   byId("stop").hidden = !isBusy;
 }
 
@@ -172,7 +172,7 @@ function showExamples() {
     ...EXAMPLES.map((text) =>
       element(
         "button",
-        { type: "button", className: "example", onclick: () => (type(text), ask()) },
+        { type: "button", className: "example", onclick: () => (setQuery(text), ask()) },
         text,
       ),
     ),
@@ -192,10 +192,10 @@ function showSides() {
 
 function wireKeyButton() {
   byId("key").addEventListener("click", async () => {
-    const given = await askForKey(false);
-    if (!given) return;
-    setKey(given);
-    byId("key").dispatchEvent(new Event("given"));
+    const key = await askForKey(false);
+    if (!key) return;
+    setKey(key);
+    byId("key").dispatchEvent(new Event("key-set"));
   });
 }
 
@@ -208,16 +208,16 @@ function showState() {
   state.dataset.state = status.state;
   state.textContent =
     status.state === "ready" && status.model ? `${label}: ${status.model}` : label;
-  if (explanation) notice(explanation);
-  else if (troubled) notice("The service is ready again.", NOTICE_MS);
-  troubled = Boolean(explanation);
+  if (explanation) showNotice(explanation);
+  else if (hadTrouble) showNotice("The service is ready again.", NOTICE_MS);
+  hadTrouble = Boolean(explanation);
 }
 
-/** Says something to everybody; for a while, or until it is taken back. */
-function notice(text, milliseconds = 0) {
-  clearTimeout(hiding);
-  const shown = byId("notice");
-  shown.textContent = text;
-  shown.hidden = !text;
-  if (milliseconds) hiding = setTimeout(() => notice(""), milliseconds);
+/** Shows a notice for a time; without one, until the next notice. */
+function showNotice(text, milliseconds = 0) {
+  clearTimeout(noticeTimer);
+  const notice = byId("notice");
+  notice.textContent = text;
+  notice.hidden = !text;
+  if (milliseconds) noticeTimer = setTimeout(() => showNotice(""), milliseconds);
 }

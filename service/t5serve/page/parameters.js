@@ -1,7 +1,7 @@
-// Which parameters have an effect with which strategy, as the API's description says it. The
-// service refuses the others, so the page does not offer them.
+// The parameters that have an effect with a strategy, by the API's description. The service refuses
+// the others, so the page does not offer them.
 
-/** Not settings: the input, and how it is sent. */
+/** Properties of the request that are not settings: the input and the transport. */
 export const NOT_SETTINGS = new Set(["query", "queries", "stream"]);
 
 /** The generation parameters of a request's schema. */
@@ -13,27 +13,27 @@ export class Parameters {
     this.#schema = schema;
   }
 
-  /** All settings, in the order in which they are shown. */
+  /** Groups all settings into fieldsets, {title, names}, in the order of the page. */
   fieldsets() {
     const names = Object.keys(this.#schema);
-    const parameters = (filter) => names.filter((name) => this.#isParameter(name) && filter(name));
-    const everywhere = parameters((name) => this.#strategies(name).includes("greedy"));
-    const sampling = parameters((name) => this.#isOnlyOf(name, "sample"));
-    const beams = parameters((name) => !everywhere.includes(name) && !sampling.includes(name));
+    const select = (filter) => names.filter((name) => this.#isParameter(name) && filter(name));
+    const repetition = select((name) => this.#strategies(name).includes("greedy"));
+    const sampling = select((name) => this.#isOnlyOf(name, "sample"));
+    const beams = select((name) => !repetition.includes(name) && !sampling.includes(name));
     return [
       { title: "Beams", names: beams },
       { title: "Sampling", names: sampling },
-      { title: "Repetition", names: everywhere },
+      { title: "Repetition", names: repetition },
       { title: "Candidates", names: ["preserve", "min_difference", "include_original"] },
       { title: "Request", names: ["max_tokens", "timeout_ms", "strict", "cache"] },
     ];
   }
 
-  /** What "auto" means for these values; null while they leave it to the model. */
-  strategy(values) {
+  /** Returns the strategy that "auto" selects for these values; null: the model's default. */
+  resolveStrategy(values) {
     if (values.strategy !== "auto") return values.strategy;
     const changed = Object.keys(values).filter(
-      (name) => this.#isParameter(name) && this.#changes(name, values[name]),
+      (name) => this.#isParameter(name) && this.#isSet(name, values[name]),
     );
     if (changed.some((name) => this.#isOnlyOf(name, "sample"))) return "sample";
     if (changed.some((name) => this.#isOnlyOf(name, "diverse_beam"))) return "diverse_beam";
@@ -43,11 +43,15 @@ export class Parameters {
     return null;
   }
 
-  /** Whether a parameter has an effect; where "auto" decides, whether it would join the others. */
-  applies(name, values) {
+  /**
+   * Whether a parameter has an effect with these values.
+   *
+   * With "auto" parameters of diverse beams apply to beams too: setting them changes the strategy.
+   */
+  isApplicable(name, values) {
     if (name === "n") return values.strategy !== "greedy";
     if (!this.#isParameter(name)) return true;
-    const strategy = this.strategy(values);
+    const strategy = this.resolveStrategy(values);
     if (strategy === null) return true;
     const strategies = this.#strategies(name);
     return (
@@ -65,11 +69,11 @@ export class Parameters {
   }
 
   #isOnlyOf(name, strategy) {
-    return this.#strategies(name).every((one) => one === strategy);
+    return this.#strategies(name).every((other) => other === strategy);
   }
 
-  /** A parameter without a neutral value, as the seed, asks for no strategy. */
-  #changes(name, value) {
+  /** Whether a value is not neutral. A parameter without neutral values (seed) is never set. */
+  #isSet(name, value) {
     const neutral = this.#schema[name]["x-neutral"];
     return value !== undefined && neutral.length > 0 && !neutral.includes(value);
   }

@@ -1,11 +1,11 @@
-// Figures from Prometheus's text format.
+// Reads figures from Prometheus's text format.
 
 const LINE = /^(\w+)(?:\{(.*)\})? (\S+)$/;
 const LABEL = /(\w+)="((?:[^"\\]|\\.)*)"/g;
 
-/** What the page shows of /metrics: sums over the routes that generate. */
-export function snapshot(text, at) {
-  const taken = {
+/** Reads the figures that the page shows: sums over the routes that generate. */
+export function readSnapshot(text, at) {
+  const snapshot = {
     at,
     ready: 0,
     restarts: 0,
@@ -17,44 +17,49 @@ export function snapshot(text, at) {
   for (const line of text.split("\n")) {
     const [, name, labelled = "", number] = LINE.exec(line) ?? [];
     const value = Number(number);
-    if (name === "t5serve_ready") taken.ready = value;
-    if (name === "t5serve_worker_restarts") taken.restarts = value;
-    if (name === "t5serve_queue_depth") taken.waiting = value;
-    if (name === "t5serve_running") taken.running = value;
+    if (name === "t5serve_ready") snapshot.ready = value;
+    if (name === "t5serve_worker_restarts") snapshot.restarts = value;
+    if (name === "t5serve_queue_depth") snapshot.waiting = value;
+    if (name === "t5serve_running") snapshot.running = value;
     if (name !== "t5serve_request_seconds_bucket") continue;
     const labels = Object.fromEntries(
-      Array.from(labelled.matchAll(LABEL), ([, key, of]) => [key, of]),
+      Array.from(labelled.matchAll(LABEL), ([, label, value]) => [label, value]),
     );
     if (!GENERATING.has(labels.route)) continue;
     const bound = labels.le === "+Inf" ? Infinity : Number(labels.le);
-    taken.buckets.set(bound, (taken.buckets.get(bound) ?? 0) + value);
-    if (bound === Infinity) taken.requests += value;
+    snapshot.buckets.set(bound, (snapshot.buckets.get(bound) ?? 0) + value);
+    if (bound === Infinity) snapshot.requests += value;
   }
-  return taken;
+  return snapshot;
 }
 
 const GENERATING = new Set(["/v1/reformulate", "/v1/completions", "/v1/chat/completions"]);
 
-/** What happened between two snapshots: requests, and quantiles in seconds. */
-export function between(older, newer) {
+/** Returns {requests, quantile} between two snapshots; quantile(share) is a duration. */
+export function compareSnapshots(older, newer) {
   const counts = [...newer.buckets.entries()]
-    .sort(([one], [other]) => one - other)
+    .sort(([bound], [otherBound]) => bound - otherBound)
     .map(([bound, count]) => [bound, count - (older.buckets.get(bound) ?? 0)]);
   const requests = newer.requests - older.requests;
   return { requests, quantile: (share) => quantile(counts, share) };
 }
 
-/** Within its bucket a quantile is taken to lie in proportion, as Prometheus does. */
+/**
+ * Interpolates a quantile linearly within its bucket, as Prometheus does.
+ *
+ * Returns {seconds, isLowerBound}; the last bucket has only a lower bound.
+ */
 function quantile(counts, share) {
   const total = counts.at(-1)?.[1] ?? 0;
   if (total <= 0) return null;
-  let [low, below] = [0, 0];
+  let [lowerBound, countBelow] = [0, 0];
   for (const [bound, count] of counts) {
     if (count >= share * total) {
-      if (bound === Infinity) return { seconds: low, isLeast: true };
-      return { seconds: low + ((bound - low) * (share * total - below)) / (count - below) };
+      if (bound === Infinity) return { seconds: lowerBound, isLowerBound: true };
+      const fraction = (share * total - countBelow) / (count - countBelow);
+      return { seconds: lowerBound + (bound - lowerBound) * fraction };
     }
-    [low, below] = [bound, count];
+    [lowerBound, countBelow] = [bound, count];
   }
   return null;
 }

@@ -1,6 +1,6 @@
-// What one side shows of an answer, while it comes and when it is whole.
+// The answer of one side, while it arrives and when it is complete.
 import { difference } from "./difference.js";
-import { element, number } from "./dom.js";
+import { element, formatNumber } from "./dom.js";
 
 const REASONS = {
   queue_full: "The service is overloaded. This is the query as it was typed.",
@@ -18,8 +18,8 @@ export class Results {
   #list = element("ol", { className: "reformulations" });
   #fault = element("p", { className: "fault", hidden: true });
   #latency = element("div", { className: "latency", hidden: true });
-  #began = 0;
-  #firstAfter = null;
+  #startedAt = 0;
+  #firstTextMs = null;
   root = element(
     "div",
     { className: "results" },
@@ -35,8 +35,8 @@ export class Results {
 
   begin(query) {
     this.#query = query;
-    this.#began = performance.now();
-    this.#firstAfter = null;
+    this.#startedAt = performance.now();
+    this.#firstTextMs = null;
     this.#items.clear();
     this.#list.replaceChildren();
     this.#fault.hidden = true;
@@ -49,14 +49,14 @@ export class Results {
     if (this.#state.textContent !== text) this.#state.textContent = text;
   }
 
-  /** Takes one event of the stream. */
-  take({ name, data }) {
-    if (name === "token") this.#grow(data);
-    if (name === "result") this.#settle(data);
+  /** Handles one event of the stream. */
+  handle({ name, data }) {
+    if (name === "token") this.#append(data);
+    if (name === "result") this.#showResult(data);
     if (name === "done") this.#finish(data);
   }
 
-  /** Says that it ended otherwise. */
+  /** Shows why there is no answer. */
   fail(message, ...actions) {
     this.#end();
     this.say("");
@@ -69,44 +69,44 @@ export class Results {
     return [...this.#items.values()].map((item) => item.text);
   }
 
-  #grow({ rank, text }) {
-    this.#mark();
+  #append({ rank, text }) {
+    this.#markFirstText();
     const item = this.#item(rank);
     item.text += text;
-    item.body.replaceChildren(...marked(difference(this.#query, item.text).parts));
+    item.body.replaceChildren(...markAdded(difference(this.#query, item.text).parts));
   }
 
-  #settle(result) {
-    this.#mark();
+  #showResult(result) {
+    this.#markFirstText();
     this.#items.clear();
     this.#list.replaceChildren();
-    for (const one of result.reformulations) this.#show(one, result.original);
-    if (result.fallback) this.#fallBack(result.fallback_reason);
+    for (const reformulation of result.reformulations) this.#show(reformulation, result.original);
+    if (result.fallback) this.#showFallback(result.fallback_reason);
   }
 
-  #show(one, original) {
-    const item = this.#item(one.rank);
-    const { parts, removed } = difference(original, one.text);
-    item.text = one.text;
-    item.body.replaceChildren(...marked(parts));
-    item.about.replaceChildren(...about(one, removed));
-    item.root.dataset.source = one.source;
-    item.root.append(copyButton(one));
+  #show(reformulation, original) {
+    const item = this.#item(reformulation.rank);
+    const { parts, removed } = difference(original, reformulation.text);
+    item.text = reformulation.text;
+    item.body.replaceChildren(...markAdded(parts));
+    item.details.replaceChildren(...makeDetails(reformulation, removed));
+    item.root.dataset.source = reformulation.source;
+    item.root.append(makeCopyButton(reformulation));
   }
 
-  #fallBack(reason) {
+  #showFallback(reason) {
     this.#fault.replaceChildren(REASONS[reason] ?? REASONS.server_error);
     this.#fault.hidden = false;
     this.#fault.removeAttribute("role");
   }
 
-  #finish(rest) {
+  #finish(done) {
     this.#end();
     const count = this.#items.size;
     this.say(
-      `${count} ${count === 1 ? "reformulation" : "reformulations"} in ${number(rest.timings_ms.total)} ms`,
+      `${count} ${count === 1 ? "reformulation" : "reformulations"} in ${formatNumber(done.timings_ms.total)} ms`,
     );
-    this.#latency.replaceChildren(...latency(rest, this.#firstAfter));
+    this.#latency.replaceChildren(...makeLatency(done, this.#firstTextMs));
     this.#latency.hidden = false;
   }
 
@@ -119,34 +119,34 @@ export class Results {
       const body = element("p", { className: "text", dir: "auto" });
       const details = element("p", { className: "about" });
       const root = element("li", {}, element("div", { className: "grow" }, body, details));
-      this.#items.set(rank, { root, body, about: details, text: "" });
+      this.#items.set(rank, { root, body, details, text: "" });
       this.#list.append(root);
     }
     return this.#items.get(rank);
   }
 
-  /** When the first text arrived, and when it could be seen: for whoever measures. */
-  #mark() {
-    if (this.#firstAfter !== null) return;
-    this.#firstAfter = performance.now() - this.#began;
+  /** Records when the first text arrived and when it was painted; performance marks for tests. */
+  #markFirstText() {
+    if (this.#firstTextMs !== null) return;
+    this.#firstTextMs = performance.now() - this.#startedAt;
     this.say("Answering");
     performance.mark("answer-arrived");
     requestAnimationFrame(() => setTimeout(() => performance.mark("answer-painted")));
   }
 }
 
-function marked(parts) {
+function markAdded(parts) {
   return parts.map(({ text, added }) => (added ? element("ins", {}, text) : text));
 }
 
-function about({ score, tokens, source }, removed) {
-  const shown = [element("span", { className: `source ${source}` }, source)];
+function makeDetails({ score, tokens, source }, removed) {
+  const details = [element("span", { className: `source ${source}` }, source)];
   if (score !== null) {
-    const likely = Math.exp(score);
+    const probability = Math.exp(score);
     const meter = element("span", { className: "meter", "aria-hidden": "true" }, element("span"));
-    meter.firstChild.style.width = `${Math.round(100 * likely)}%`;
-    const title = `Mean log-probability of its tokens: ${Math.round(100 * likely)} % for each`;
-    shown.push(
+    meter.firstChild.style.width = `${Math.round(100 * probability)}%`;
+    const title = `Mean log-probability of its tokens: ${Math.round(100 * probability)} % for each`;
+    details.push(
       element(
         "span",
         { className: "score", title },
@@ -154,16 +154,16 @@ function about({ score, tokens, source }, removed) {
         `score ${score.toFixed(3).replace("-", "\u2212")}`,
       ),
     );
-    shown.push(element("span", {}, `${tokens} ${tokens === 1 ? "token" : "tokens"}`));
+    details.push(element("span", {}, `${tokens} ${tokens === 1 ? "token" : "tokens"}`));
   }
   if (removed.length) {
     const words = removed.map((run) => element("del", { dir: "auto" }, run));
-    shown.push(element("span", { className: "removed" }, "without ", ...words));
+    details.push(element("span", { className: "removed" }, "without ", ...words));
   }
-  return shown;
+  return details;
 }
 
-function copyButton({ text, rank }) {
+function makeCopyButton({ text, rank }) {
   const button = element(
     "button",
     { type: "button", className: "quiet copy", "aria-label": `Copy reformulation ${rank}` },
@@ -173,23 +173,23 @@ function copyButton({ text, rank }) {
   return button;
 }
 
-/** The phases of an answer as a bar and in figures. */
-function latency({ timings_ms: timings, usage }, firstAfter) {
-  const known = PHASES.reduce((sum, phase) => sum + timings[phase], 0);
-  const all = { ...timings, other: Math.max(0, timings.total - known) };
+/** Makes the phases of an answer, as a bar and in figures. */
+function makeLatency({ timings_ms: timings, usage }, firstTextMs) {
+  const measured = PHASES.reduce((sum, phase) => sum + timings[phase], 0);
+  const durations = { ...timings, other: Math.max(0, timings.total - measured) };
   const bar = element("div", { className: "phases", "aria-hidden": "true" });
   const figures = element("dl", { className: "figures" });
   for (const phase of [...PHASES, "other"]) {
-    const part = element("span", { className: phase });
-    part.style.flexGrow = all[phase];
-    bar.append(part);
-    figures.append(figure(phase, `${number(all[phase])} ms`));
+    const segment = element("span", { className: phase });
+    segment.style.flexGrow = durations[phase];
+    bar.append(segment);
+    figures.append(makeFigure(phase, `${formatNumber(durations[phase])} ms`));
   }
-  figures.append(figure("total", `${number(timings.total)} ms`));
-  const whole = `First text in this browser after ${number(firstAfter ?? 0)} ms; ${usage.prompt_tokens} tokens in, ${usage.completion_tokens} decoded.`;
-  return [bar, figures, element("p", { className: "muted small" }, whole)];
+  figures.append(makeFigure("total", `${formatNumber(timings.total)} ms`));
+  const note = `First text in this browser after ${formatNumber(firstTextMs ?? 0)} ms; ${usage.prompt_tokens} tokens in, ${usage.completion_tokens} decoded.`;
+  return [bar, figures, element("p", { className: "muted small" }, note)];
 }
 
-function figure(name, value) {
+function makeFigure(name, value) {
   return element("div", { className: name }, element("dt", {}, name), element("dd", {}, value));
 }

@@ -1,16 +1,16 @@
-// The panel of parameters, made from the API's own description of them.
+// The panel of parameters, made from the API's description of the request.
 import { element } from "./dom.js";
 import { NOT_SETTINGS, Parameters } from "./parameters.js";
 
-/** One panel; tells of changes with a "change" event on its root. */
+/** A panel of settings; its root dispatches "change" when a setting changes. */
 export class Settings {
   #schema;
   #parameters;
   #fields = new Map();
   #tasks = element("div", { className: "choices" });
-  #means = element("p", { className: "means muted" });
+  #strategyNote = element("p", { className: "means muted" });
   #summary = element("span", { className: "muted" });
-  #more;
+  #details;
   #model = { tasks: {}, generation: {} };
 
   /** `schema` has the properties of the request's body, `name` tells two panels apart. */
@@ -22,12 +22,12 @@ export class Settings {
       if (NOT_SETTINGS.has(field) || field === "task") continue;
       this.#fields.set(field, makeField(field, schema[field], `${name}-${field}`));
     }
-    const first = ["n", "strategy"];
+    const prominent = ["n", "strategy"];
     const fieldsets = this.#parameters.fieldsets();
-    const placed = new Set([...first, ...fieldsets.flatMap(({ names }) => names)]);
+    const placed = new Set([...prominent, ...fieldsets.flatMap(({ names }) => names)]);
     const unplaced = [...this.#fields.keys()].filter((field) => !placed.has(field));
     const sets = [...fieldsets, { title: "Other", names: unplaced }];
-    this.#more = element(
+    this.#details = element(
       "details",
       { className: "more" },
       element("summary", {}, "Parameters", this.#summary),
@@ -54,18 +54,18 @@ export class Settings {
           element("legend", {}, "task"),
           this.#tasks,
         ),
-        ...first.map((field) => this.#fields.get(field).row),
+        ...prominent.map((field) => this.#fields.get(field).row),
       ),
-      this.#means,
-      this.#more,
+      this.#strategyNote,
+      this.#details,
     );
-    this.root.addEventListener("input", () => this.#changed());
-    this.#changed();
+    this.root.addEventListener("input", () => this.#update());
+    this.#update();
   }
 
-  /** Offers the model's tasks, and shows its defaults. */
+  /** Offers the model's tasks, and shows its defaults as placeholders. */
   describe(model) {
-    const chosen = this.task;
+    const selected = this.task;
     this.#model = model;
     this.#tasks.replaceChildren(
       ...Object.keys(model.tasks).map((task, index) =>
@@ -76,7 +76,7 @@ export class Settings {
             type: "radio",
             name: `${this.name}-task`,
             value: task,
-            checked: chosen in model.tasks ? task === chosen : index === 0,
+            checked: selected in model.tasks ? task === selected : index === 0,
           }),
           element("span", {}, task),
         ),
@@ -88,39 +88,39 @@ export class Settings {
         input.placeholder = model.generation[field] ?? this.#schema[field].default ?? "default";
     }
     this.#fields.get("max_tokens").input.max = model.max_tokens;
-    this.#changed();
+    this.#update();
   }
 
   get task() {
     return this.#tasks.querySelector(":checked")?.value;
   }
 
-  /** What differs from the defaults, as the request has it. */
+  /** Returns the settings that differ from the defaults, as properties of the request. */
   values() {
     const values = {};
-    const all = this.#all();
+    const all = this.#readAll();
     for (const [field, value] of Object.entries(all)) {
-      if (value === undefined || !this.#parameters.applies(field, all)) continue;
+      if (value === undefined || !this.#parameters.isApplicable(field, all)) continue;
       if (!isDefault(value, this.#schema[field].default)) values[field] = value;
     }
-    const [first] = Object.keys(this.#model.tasks);
-    if (this.task && this.task !== first) values.task = this.task;
+    const [defaultTask] = Object.keys(this.#model.tasks);
+    if (this.task && this.task !== defaultTask) values.task = this.task;
     return values;
   }
 
-  /** Takes what `values` gave; the rest becomes the default. */
+  /** Sets what `values` returned; other settings become the default. */
   set(values) {
-    for (const [field, one] of this.#fields)
-      one.write(values[field] ?? this.#schema[field].default);
-    const [first] = Object.keys(this.#model.tasks);
+    for (const [name, field] of this.#fields)
+      field.write(values[name] ?? this.#schema[name].default);
+    const [defaultTask] = Object.keys(this.#model.tasks);
     for (const radio of this.#tasks.querySelectorAll("input")) {
-      radio.checked = radio.value === (values.task ?? first);
+      radio.checked = radio.value === (values.task ?? defaultTask);
     }
-    this.#changed();
+    this.#update();
   }
 
-  /** Shows the first field whose content is no value, if there is one. */
-  refuse() {
+  /** Shows the first field with invalid content; returns whether there is one. */
+  reportInvalid() {
     for (const { input, row } of this.#fields.values()) {
       if (row.hidden || input.disabled || !input.checkValidity || input.checkValidity()) continue;
       this.#reveal(input);
@@ -130,18 +130,18 @@ export class Settings {
     return false;
   }
 
-  /** Marks the field that the service refused. */
-  fault(field, message) {
-    const one = this.#fields.get(field);
-    if (!one) return;
-    one.row.classList.add("wrong");
-    one.input.setAttribute("aria-invalid", "true");
-    one.help.textContent = message;
-    this.#reveal(one.input);
+  /** Marks a field as invalid, with the service's message. */
+  markInvalid(name, message) {
+    const field = this.#fields.get(name);
+    if (!field) return;
+    field.row.classList.add("wrong");
+    field.input.setAttribute("aria-invalid", "true");
+    field.help.textContent = message;
+    this.#reveal(field.input);
   }
 
   #reveal(input) {
-    if (this.#more.contains(input)) this.#more.open = true;
+    if (this.#details.contains(input)) this.#details.open = true;
     input.focus();
   }
 
@@ -152,52 +152,54 @@ export class Settings {
     return element("fieldset", { hidden: !rows.length }, element("legend", {}, title), ...rows);
   }
 
-  #all() {
+  #readAll() {
     const all = {};
-    for (const [field, one] of this.#fields) all[field] = one.read();
+    for (const [name, field] of this.#fields) all[name] = field.read();
     return all;
   }
 
-  #changed() {
-    const all = this.#all();
-    for (const [field, one] of this.#fields) {
-      const has = this.#parameters.applies(field, all);
-      one.row.classList.remove("wrong");
-      one.input.removeAttribute("aria-invalid");
-      one.help.textContent = one.about;
-      if (field === "n") one.input.disabled = !has;
-      else one.row.hidden = !has;
+  #update() {
+    const all = this.#readAll();
+    for (const [name, field] of this.#fields) {
+      const isApplicable = this.#parameters.isApplicable(name, all);
+      field.row.classList.remove("wrong");
+      field.input.removeAttribute("aria-invalid");
+      field.help.textContent = field.description;
+      if (name === "n") field.input.disabled = !isApplicable;
+      else field.row.hidden = !isApplicable;
     }
-    for (const set of this.#more.querySelectorAll("fieldset")) {
+    for (const set of this.#details.querySelectorAll("fieldset")) {
       set.hidden = [...set.querySelectorAll(".field")].every((row) => row.hidden);
     }
-    const strategy = all.strategy === "auto" ? this.#parameters.strategy(all) : null;
-    this.#means.textContent = strategy ? `With these parameters auto means ${strategy}.` : "";
-    const given = Object.keys(this.values()).filter(
+    const strategy = all.strategy === "auto" ? this.#parameters.resolveStrategy(all) : null;
+    this.#strategyNote.textContent = strategy
+      ? `With these parameters auto means ${strategy}.`
+      : "";
+    const changed = Object.keys(this.values()).filter(
       (name) => !["n", "strategy", "task"].includes(name),
     );
-    this.#summary.textContent = given.map((name) => ` \u00b7 ${name} ${all[name]}`).join("");
+    this.#summary.textContent = changed.map((name) => ` \u00b7 ${name} ${all[name]}`).join("");
     this.root.dispatchEvent(new Event("change"));
   }
 }
 
-function isDefault(value, preset) {
+function isDefault(value, defaultValue) {
   if (Array.isArray(value)) return value.length === 0;
-  return value === preset;
+  return value === defaultValue;
 }
 
-/** A control for one property: how to read and write it, and its row on the page. */
+/** Makes a property's field: {row, input, help, description, read, write}. */
 function makeField(name, property, id) {
-  const type = property.anyOf?.find((one) => one.type !== "null") ?? property;
-  const about = property.description ?? "";
-  const help = element("p", { id: `${id}-help`, className: "help" }, about);
-  const made = makeControl(type, property.default, id, help.id);
+  const type = property.anyOf?.find((option) => option.type !== "null") ?? property;
+  const description = property.description ?? "";
+  const help = element("p", { id: `${id}-help`, className: "help" }, description);
+  const control = makeControl(type, property.default, id, help.id);
   const row =
     type.type === "boolean"
       ? element(
           "div",
           { className: "field check" },
-          element("label", {}, made.input, ` ${name}`),
+          element("label", {}, control.input, ` ${name}`),
           help,
         )
       : type.type === "array"
@@ -205,21 +207,21 @@ function makeField(name, property, id) {
             "div",
             { className: "field", role: "group", "aria-label": name },
             element("span", { className: "label" }, name),
-            made.input,
+            control.input,
             help,
           )
         : element(
             "div",
             { className: "field" },
             element("label", { htmlFor: id }, name),
-            made.input,
+            control.input,
             help,
           );
   row.dataset.name = name;
-  return { ...made, row, help, about };
+  return { ...control, row, help, description };
 }
 
-function makeControl(type, preset, id, describedBy) {
+function makeControl(type, defaultValue, id, describedBy) {
   if (type.enum) {
     const input = element(
       "select",
@@ -232,7 +234,7 @@ function makeControl(type, preset, id, describedBy) {
     const input = element("input", {
       id,
       type: "checkbox",
-      checked: preset,
+      checked: defaultValue,
       "aria-describedby": describedBy,
     });
     return { input, read: () => input.checked, write: (value) => (input.checked = value) };
@@ -248,25 +250,25 @@ function makeControl(type, preset, id, describedBy) {
       write: (values = []) => boxes.forEach((box) => (box.checked = values.includes(box.value))),
     };
   }
-  return makeNumber(type, preset, id, describedBy);
+  return makeNumber(type, defaultValue, id, describedBy);
 }
 
-function makeNumber(type, preset, id, describedBy) {
-  const most = type.maximum ?? (type.exclusiveMaximum && type.exclusiveMaximum - 1);
+function makeNumber(type, defaultValue, id, describedBy) {
+  const maximum = type.maximum ?? (type.exclusiveMaximum && type.exclusiveMaximum - 1);
   const input = element("input", {
     id,
     type: "number",
     inputMode: type.type === "integer" ? "numeric" : "decimal",
     min: type.minimum ?? type.exclusiveMinimum ?? "",
-    max: most === undefined ? "" : Math.min(most, Number.MAX_SAFE_INTEGER),
+    max: maximum === undefined ? "" : Math.min(maximum, Number.MAX_SAFE_INTEGER),
     step: type.type === "integer" ? 1 : "any",
-    value: preset ?? "",
+    value: defaultValue ?? "",
     "aria-describedby": describedBy,
   });
   return {
     input,
     isNumber: true,
-    read: () => (input.value === "" ? (preset ?? undefined) : input.valueAsNumber),
+    read: () => (input.value === "" ? (defaultValue ?? undefined) : input.valueAsNumber),
     write: (value) => (input.value = value ?? ""),
   };
 }

@@ -1,11 +1,15 @@
-// Whether the service can be asked: looked at while the tab is visible, oftener while it can't.
-import { readiness } from "./api.js";
+// Whether the service is ready: polled while the tab is visible, more often while it is not ready.
+import { getReadiness } from "./api.js";
 import { pause } from "./dom.js";
 
-const CALM_MS = 5000;
-const EAGER_MS = 1000;
+const READY_INTERVAL_MS = 5000;
+const NOT_READY_INTERVAL_MS = 1000;
 
-/** Tells of changes as {state, message}: ready, loading, restarting, draining, failed, down. */
+/**
+ * The state of the service; dispatches "change" when it changes.
+ *
+ * `state` is "connecting" at first, then "ready", "down" or the state that /readyz reports.
+ */
 export class ServiceStatus extends EventTarget {
   state = "connecting";
   message = "";
@@ -15,28 +19,29 @@ export class ServiceStatus extends EventTarget {
   async watch() {
     document.addEventListener("visibilitychange", () => this.check());
     for (;;) {
-      if (!document.hidden) await this.#look();
+      if (!document.hidden) await this.#poll();
       this.#wake = new AbortController();
-      const calm = this.state === "ready" || document.hidden;
-      await pause(calm ? CALM_MS : EAGER_MS, this.#wake.signal).catch(() => {});
+      const isCalm = this.state === "ready" || document.hidden;
+      const interval = isCalm ? READY_INTERVAL_MS : NOT_READY_INTERVAL_MS;
+      await pause(interval, this.#wake.signal).catch(() => {});
     }
   }
 
-  /** Looks now instead of in a while. */
+  /** Polls now instead of after the interval. */
   check() {
     this.#wake.abort();
   }
 
-  /** Resolves once a look has found the service ready. */
+  /** Polls until the service is ready. */
   async whenReady(signal) {
     this.#set("checking", "");
     this.check();
     while (this.state !== "ready") await pause(100, signal);
   }
 
-  async #look() {
+  async #poll() {
     try {
-      const { ready, message, model } = await readiness();
+      const { ready, message, model } = await getReadiness();
       this.model = model || this.model;
       this.#set(ready ? "ready" : message.replace(/^the service is /, "") || "restarting", message);
     } catch (error) {

@@ -1,6 +1,6 @@
-// A browser may refuse storage, or have no room: then things last as long as the page.
+// A browser may refuse storage, or have no space left: values then last as long as the page.
 
-/** A value under a key, as JSON; the fallback where there is none, or none that reads. */
+/** Loads a JSON value; returns the fallback if there is none, or if it can't be parsed. */
 export function load(storage, key, fallback) {
   try {
     return JSON.parse(window[storage].getItem(key)) ?? fallback;
@@ -9,7 +9,7 @@ export function load(storage, key, fallback) {
   }
 }
 
-/** Whether it could be kept; undefined removes it. */
+/** Saves a value as JSON, undefined removes it; returns whether that worked. */
 export function save(storage, key, value) {
   try {
     if (value === undefined) window[storage].removeItem(key);

@@ -53,7 +53,7 @@ FROM_WORKER: list[FromWorker] = [
 
 @pytest.mark.parametrize("message", TO_WORKER, ids=lambda m: type(m).__name__)
 def test_to_worker_round_trip(message: ToWorker) -> None:
-    """What is packed is what is read, and the header has the body's length."""
+    """Unpacking returns the packed message, and the header has the body's length."""
     frame = pack(message)
     assert HEADER.unpack(frame[:4])[0] == len(frame) - 4
     assert unpack_to_worker(frame[4:]) == message
@@ -61,5 +61,5 @@ def test_to_worker_round_trip(message: ToWorker) -> None:
 
 @pytest.mark.parametrize("message", FROM_WORKER, ids=lambda m: type(m).__name__)
 def test_from_worker_round_trip(message: FromWorker) -> None:
-    """Likewise the other way."""
+    """Unpacking returns the packed message."""
     assert unpack_from_worker(pack(message)[4:]) == message
