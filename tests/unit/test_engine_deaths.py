@@ -16,8 +16,7 @@ from t5engine.errors import (
     JobFailed,
 )
 from t5engine.messages import Progress
-from t5engine.pool import dispatcher
-from t5engine.pool import engine as engine_module
+from t5engine.pool import dispatcher, supervisor
 from t5engine.pool.engine import Engine
 
 GREEDY = GenerationConfig(max_tokens=8)
@@ -26,7 +25,7 @@ GREEDY = GenerationConfig(max_tokens=8)
 @pytest.fixture(autouse=True)
 def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     """Restarts workers without a delay."""
-    monkeypatch.setattr(engine_module, "MAX_BACKOFF_SECONDS", 0.0)
+    monkeypatch.setattr(supervisor, "MAX_BACKOFF_SECONDS", 0.0)
 
 
 def test_hung_worker_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from t5engine.backend import F32
 from t5engine.graph import ggml
 from t5engine.graph.ggml import Context, Cpu, Tensor
-from t5engine.graph.weights import ModelShape
+from t5engine.graph.model_shape import ModelShape
 
 
 class Caches:

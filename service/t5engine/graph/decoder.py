@@ -9,7 +9,8 @@ import numpy as np
 from t5engine.graph import ggml
 from t5engine.graph.caches import Caches
 from t5engine.graph.ggml import Cpu
-from t5engine.graph.graph import BYTES, AttentionShape, Graph, StridedRows
+from t5engine.graph.graph import BYTES, StridedRows
+from t5engine.graph.t5_graph import AttentionShape, T5Graph
 from t5engine.graph.weights import Weights
 
 BatchKey = tuple[tuple[int, int, tuple[int, ...]], ...]
@@ -37,7 +38,7 @@ class StepShape:
     group_size: int
 
 
-class DecoderGraph(Graph):
+class DecoderGraph(T5Graph):
     """One step of the decoder.
 
     Attributes:

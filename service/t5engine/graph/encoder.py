@@ -11,11 +11,11 @@ import numpy as np
 from t5engine.graph import ggml
 from t5engine.graph.caches import Caches
 from t5engine.graph.ggml import Cpu
-from t5engine.graph.graph import AttentionShape, Graph
+from t5engine.graph.t5_graph import AttentionShape, T5Graph
 from t5engine.graph.weights import Weights
 
 
-class EncoderGraph(Graph):
+class EncoderGraph(T5Graph):
     """Encodes one input of up to `tokens` tokens, and stores its cross-attention K and V.
 
     Attributes:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import mmap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ import numpy.typing as npt
 
 from t5engine.graph import ggml
 from t5engine.graph.ggml import Context, Cpu, Tensor
+from t5engine.graph.model_shape import read_shape
 from t5engine.kernels import loader
 from t5engine.reader import GGUFFile, ReadError, StoredTensor
 
@@ -24,33 +24,6 @@ MAX_TENSORS = 4096
 # Numbers of enum ggml_type: those that the reader reads as values, and those that ggml multiplies.
 TABLE_TYPES = (0, 1)
 MATRIX_TYPES = (0, 1, 2, 3, 6, 7, 8, 10, 11, 12, 13, 14, *range(16, 24), 29, 30)
-
-
-@dataclass(frozen=True)
-class ModelShape:
-    """The hyperparameters of a T5 that its graph depends on.
-
-    Attributes:
-        vocab_rows: rows of the embedding, padding included.
-        buckets: relative position buckets.
-        max_distance: relative distance from which all share a bucket.
-    """
-
-    d_model: int
-    d_kv: int
-    d_ff: int
-    heads: int
-    encoder_layers: int
-    decoder_layers: int
-    vocab_rows: int
-    epsilon: float
-    buckets: int
-    max_distance: int
-
-    @property
-    def d_inner(self) -> int:
-        """Width of q, k and v over all heads."""
-        return self.heads * self.d_kv
 
 
 class Weights:
@@ -82,7 +55,7 @@ class Weights:
         self._ggml = cpu.ggml
         try:
             self._file = GGUFFile.open(path)
-            self.shape = _read_shape(self._file)
+            self.shape = read_shape(self._file)
         except (ReadError, KeyError) as error:
             raise ggml.GgmlError(f"the header lacks what the graph needs: {error}") from error
         self.is_gated = "enc.blk.0.ffn_gate.weight" in self._file.tensors
@@ -288,25 +261,3 @@ class Weights:
         block_size = self._ggml.ggml_blck_size(int(tensor.tensor_type))
         block_bytes = self._ggml.ggml_type_size(int(tensor.tensor_type))
         return int(np.prod(tensor.shape)) // int(block_size) * int(block_bytes)
-
-
-def _read_shape(file: GGUFFile) -> ModelShape:
-    def number(key: str) -> int:
-        return int(file.metadata[f"t5.{key}"])
-
-    heads = number("attention.head_count")
-    d_model = number("embedding_length")
-    return ModelShape(
-        d_model=d_model,
-        d_kv=int(file.metadata.get("t5.attention.key_length", d_model // heads)),
-        d_ff=number("feed_forward_length"),
-        heads=heads,
-        encoder_layers=number("block_count"),
-        decoder_layers=int(
-            file.metadata.get("t5.decoder_block_count", file.metadata["t5.block_count"])
-        ),
-        vocab_rows=file.tensors["token_embd.weight"].shape[0],
-        epsilon=float(file.metadata["t5.attention.layer_norm_rms_epsilon"]),
-        buckets=number("attention.relative_buckets_count"),
-        max_distance=int(file.metadata.get("t5serve.relative_attention_max_distance", 128)),
-    )

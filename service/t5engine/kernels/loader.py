@@ -1,4 +1,4 @@
-"""Loads our own kernels, product.c and attention.c, and describes their arguments.
+"""Loads our own kernels and describes their arguments, the structs of kernels.h.
 
 The kernels serve processors on which they are faster than ggml's. The library is compiled when the
 package is built. ggml's kernels do the same work where the library is missing or the processor
@@ -19,20 +19,20 @@ import numpy.typing as npt
 
 LIBRARY = Path(__file__).with_name("kernels.so")
 F16, Q4_0, Q8_0 = 1, 2, 8  # enum ggml_type
-GROUP, BLOCK = 16, 32  # rows per group, columns per block, as in product.c
+GROUP, BLOCK = 16, 32  # rows per group, columns per block, as in kernels.h
 CACHE_LINE = 64  # bytes
 
 Bytes = npt.NDArray[np.uint8]
 
 
 class MatrixStruct(ctypes.Structure):
-    """struct matrix of product.c."""
+    """struct matrix of kernels.h."""
 
     _fields_ = (("type", c_int64), ("rows", c_int64), ("columns", c_int64), ("data", c_void_p))
 
 
 class ProductStruct(ctypes.Structure):
-    """struct product of product.c."""
+    """struct product of kernels.h."""
 
     _fields_ = (
         ("matrix", c_void_p),
@@ -47,7 +47,7 @@ class ProductStruct(ctypes.Structure):
 
 
 class AttentionStruct(ctypes.Structure):
-    """struct attention of attention.c."""
+    """struct attention of kernels.h."""
 
     _fields_ = (
         *((name, c_void_p) for name in ("q", "k", "v", "bias", "output")),

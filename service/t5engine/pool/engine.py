@@ -30,21 +30,18 @@ from t5engine.messages import (
     ModelInfo,
     Outcome,
     Progress,
-    Ready,
     Refused,
     Score,
     Scored,
     Tokenize,
     Tokenized,
-    Unloadable,
 )
-from t5engine.pool.dispatcher import Dispatcher, Job, Worker
+from t5engine.pool.dispatcher import Dispatcher, Job
 from t5engine.pool.process import Process, WorkerProcess
+from t5engine.pool.supervisor import PoolStatus, Supervisor
 
 logger = logging.getLogger(__name__)
 
-HEALTHY_SECONDS = 60.0  # a worker that ran for this long is restarted without a delay
-MAX_BACKOFF_SECONDS = 30.0
 CHARACTERS_PER_TOKEN = 8  # twice the average of English
 
 
@@ -71,10 +68,6 @@ class Engine:
         start: starts a worker process.
 
     Attributes:
-        model: facts about the loaded file; None until a worker is ready.
-        failure: why no worker will ever be ready; None unless loading failed.
-        features: processor features that the workers' kernels were compiled for, by ggml's names.
-        restarts: number of workers restarted so far.
         on_generated: called with the result of every generation.
     """
 
@@ -85,20 +78,17 @@ class Engine:
         max_queue: int,
         start: Callable[[WorkerConfig], Awaitable[Process]] = WorkerProcess.start,
     ) -> None:
-        self._configs = workers
-        self._start_process = start
         self._dispatcher = Dispatcher(max_queue)
+        self._status = PoolStatus(workers=len(workers))
+        self._supervisors = [
+            Supervisor(config, start, self._dispatcher, self._status) for config in workers
+        ]
+        self._supervising: list[asyncio.Task[None]] = []
         # A run of unknown characters is one token however long it is.
         self._max_characters = CHARACTERS_PER_TOKEN * max(
             config.max_input_tokens for config in workers
         )
-        self._supervisors: list[asyncio.Task[None]] = []
         self._job_ids = itertools.count(1)
-        self._startup_ended = asyncio.Event()
-        self.model: ModelInfo | None = None
-        self.failure: str | None = None
-        self.features: list[str] = []
-        self.restarts = 0
         self.on_generated: Callable[[Result], None] = lambda _result: None
 
     async def __aenter__(self) -> Self:
@@ -120,8 +110,8 @@ class Engine:
 
     def start(self) -> None:
         """Starts the workers without waiting for them; see `ready`."""
-        self._supervisors = [
-            asyncio.create_task(self._supervise(config)) for config in self._configs
+        self._supervising = [
+            asyncio.create_task(supervisor.run()) for supervisor in self._supervisors
         ]
 
     async def ready(self) -> ModelInfo:
@@ -130,10 +120,30 @@ class Engine:
         Raises:
             ModelLoadError: the model can't be loaded.
         """
-        await self._startup_ended.wait()
+        await self._status.startup_ended.wait()
         if self.failure is not None or self.model is None:
             raise ModelLoadError(self.failure or "the engine was closed while the model loaded")
         return self.model
+
+    @property
+    def model(self) -> ModelInfo | None:
+        """Facts about the loaded file; None until a worker is ready."""
+        return self._status.model
+
+    @property
+    def failure(self) -> str | None:
+        """Why no worker will ever be ready; None unless loading failed."""
+        return self._status.failure
+
+    @property
+    def features(self) -> list[str]:
+        """Processor features that the workers' kernels were compiled for, by ggml's names."""
+        return self._status.features
+
+    @property
+    def restarts(self) -> int:
+        """Number of workers restarted so far."""
+        return self._status.restarts
 
     @property
     def state(self) -> str:
@@ -142,7 +152,7 @@ class Engine:
             return "failed"
         if self._dispatcher.draining:
             return "draining"
-        if not self._startup_ended.is_set():
+        if not self._status.startup_ended.is_set():
             return "loading"
         return "ready" if self._dispatcher.workers else "restarting"
 
@@ -241,11 +251,11 @@ class Engine:
                 await asyncio.wait_for(self._dispatcher.idle.wait(), drain_seconds)
             except TimeoutError:
                 logger.warning("%d jobs did not finish in time", self.waiting + self.running)
-        for task in self._supervisors:
+        for task in self._supervising:
             task.cancel()
-        await asyncio.gather(*self._supervisors, return_exceptions=True)
+        await asyncio.gather(*self._supervising, return_exceptions=True)
         self._dispatcher.close()
-        self._startup_ended.set()
+        self._status.startup_ended.set()
 
     async def _run(
         self,
@@ -280,60 +290,3 @@ class Engine:
             logger.error("job failed in the worker: %s", outcome.message)
             raise JobFailed("the model could not decode this input")
         return outcome, job
-
-    async def _supervise(self, config: WorkerConfig) -> None:
-        """Restarts one worker whenever it exits, unless the model can't be loaded."""
-        exits = 0
-        while True:
-            started = time.monotonic()
-            try:
-                reason = await self._run_worker(config)
-            except Exception as error:  # whatever failed, the worker must be restarted
-                logger.exception("a worker could not be run")
-                reason = f"a worker could not be run: {error}"
-            if self.model is None:
-                self.failure = reason
-                self._startup_ended.set()
-                return
-            exits = 1 if time.monotonic() - started > HEALTHY_SECONDS else exits + 1
-            delay = min(MAX_BACKOFF_SECONDS, 0.5 * 2.0 ** (exits - 2)) if exits > 1 else 0.0
-            logger.error("%s; starting another in %.1f s", reason, delay)
-            self.restarts += 1
-            await asyncio.sleep(delay)
-
-    async def _run_worker(self, config: WorkerConfig) -> str:
-        """Runs one worker from its start to its exit; returns why it ended."""
-        process = await self._start_process(config)
-        failure = None
-        try:
-            failure = await self._handle_messages(process)
-        finally:
-            exit_reason = await asyncio.shield(process.close())
-        if failure is not None:
-            return failure
-        loading = " while it loaded the model" if self.model is None else ""
-        return f"worker {process.pid} {exit_reason}{loading}"
-
-    async def _handle_messages(self, process: Process) -> str | None:
-        """Handles a worker's messages until it exits.
-
-        Returns:
-            Why the model can't be loaded, if the worker said so.
-        """
-        greeting = await process.receive()
-        if isinstance(greeting, Unloadable):
-            return greeting.message
-        if not isinstance(greeting, Ready):
-            return None
-        self.model, self.features = greeting.model, greeting.features
-        worker = Worker(process, greeting.max_sequences, greeting.max_inputs)
-        self._dispatcher.add_worker(worker)
-        if len(self._dispatcher.workers) == len(self._configs):
-            self._startup_ended.set()
-        try:
-            while (message := await process.receive()) is not None:
-                if not isinstance(message, Ready | Unloadable):
-                    self._dispatcher.handle_message(worker, message)
-        finally:
-            self._dispatcher.on_worker_exit(worker)
-        return None

@@ -3,38 +3,20 @@
  * As separate operations (products, softmax, weighted sum) each is so short that the threads spend
  * more time waiting for one another than computing. Here every thread computes whole heads.
  */
-#include <math.h>
-#include <stddef.h>
-#include <stdint.h>
+#if defined(__x86_64__)
+#include "kernels.h"
 
+#include <immintrin.h>
+#include <math.h>
+
+#define AVX512 __attribute__((target("avx512f,avx512dq,avx512vl")))
+#define INLINE static inline __attribute__((always_inline)) AVX512
 /* F32 values of a vector register; keys scored at once; values of d_kv summed at once. */
 enum { LANES = 16, KEY_TILE = 4, VALUE_TILE = 4 * LANES, MAX_KEYS = 4096 };
 
-/* All values are F32; strides count values. The heads of a token are contiguous in q, k, v, output.
- *
- * The bias of a query and a key is
- *   bias[row * bias_row_stride + head * bias_head_stride + query * keys + key];
- * -inf masks the key, whatever its K and V hold. output: (rows, queries, heads, d_kv). */
-struct attention {
-    const float *q, *k, *v, *bias;
-    float *output;
-    int64_t d_kv, heads, queries, keys, rows;
-    int64_t q_stride, kv_stride, kv_row_stride; /* query to query, key to key, row to row */
-    int64_t bias_head_stride, bias_row_stride;
-};
-
-int t5_can_attend(int64_t d_kv, int64_t keys);
-void t5_attend(void *tensor, int thread, int threads, void *attention);
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#define AVX512 __attribute__((target("avx512f,avx512dq,avx512vl")))
-#define INLINE static inline __attribute__((always_inline)) AVX512
-
-int t5_can_attend(int64_t d_kv, int64_t keys) {
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512vl") && d_kv > 0 && d_kv % VALUE_TILE == 0 && keys > 0 &&
-           keys % KEY_TILE == 0 && keys <= MAX_KEYS;
+int x86_avx512_can_attend(int64_t d_kv, int64_t keys) {
+    return d_kv > 0 && d_kv % VALUE_TILE == 0 && keys > 0 && keys % KEY_TILE == 0 &&
+           keys <= MAX_KEYS;
 }
 
 /* (sum(a), sum(b), sum(c), sum(d)) */
@@ -131,7 +113,7 @@ INLINE void weighted_sum(const struct attention *a, const float *weights, float 
 }
 
 /* A ggml_custom_op_t. The heads of all rows are divided among the threads. */
-AVX512 void t5_attend(void *tensor, int thread, int threads, void *attention) {
+AVX512 void x86_avx512_attend(void *tensor, int thread, int threads, void *attention) {
     (void)tensor;
     static __thread float scores[MAX_KEYS];
     const struct attention *a = attention;
@@ -149,14 +131,5 @@ AVX512 void t5_attend(void *tensor, int thread, int threads, void *attention) {
             weighted_sum(a, scores, sum, a->v + kv_offset, output);
         }
     }
-}
-#else
-int t5_can_attend(int64_t d_kv, int64_t keys) {
-    (void)d_kv, (void)keys;
-    return 0;
-}
-
-void t5_attend(void *tensor, int thread, int threads, void *attention) {
-    (void)tensor, (void)thread, (void)threads, (void)attention;
 }
 #endif

@@ -5,94 +5,29 @@
  * weights. These kernels unpack 64 weights per instruction, store the scales apart from the
  * weights, and prefetch.
  *
- * Quantised matrices are repacked: groups of 16 matrix rows, each group with all its blocks of 32
- * columns one after another, then all their scales.
- *   Q4_0: a block is four vectors of 64 bytes: bytes 0 to 3 of each row's 16, then 4 to 7, ...
- *   Q8_0: a block is eight vectors of 64 bytes: values 0 to 3 of each row's 32, then 4 to 7, ...
- *         128 is added to each value: one operand of the instruction is unsigned.
- * F16 matrices are read as they are in the file.
- *
  * Input rows are quantised in blocks of 32 as ggml's Q8_0 are, with scales of F32. The result of
  * an input row does not depend on how many are multiplied at once.
  */
+#if defined(__x86_64__)
+#include "kernels.h"
+
+#include <immintrin.h>
 #include <math.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <string.h>
 
-enum { F16 = 1, Q4_0 = 2, Q8_0 = 8 }; /* enum ggml_type */
-/* Matrix rows per group; columns per block; bytes of a group's scales per block; largest tile of
- * input rows. */
-enum { GROUP = 16, BLOCK = 32, SCALE_BYTES = 2 * GROUP, MAX_TILE = 12, MAX_COLUMNS = 16384 };
-enum { BUFFER_SIZE = 4 * MAX_COLUMNS }; /* values quantised at once: four input rows or more */
-
-/* A matrix of rows x columns weights; row-major F16, or packed. */
-struct matrix {
-    int64_t type, rows, columns;
-    const uint8_t *data;
-};
-
-/* output (count, rows) = input (count, columns) times the transposed matrix, F32 and contiguous.
- *
- * What T5 does before and after a product is part of it, so that threads need not wait for each
- * other in between:
- *   norm:      input = input * rsqrt(mean(input^2) + epsilon) * norm, unless NULL
- *   relu: input = max(input, 0), unless 0
- *   residual:  output = output + residual (count, rows), unless NULL */
-struct product {
-    const struct matrix *matrix;
-    const float *input;
-    float *output;
-    int64_t count;
-    const float *norm, *residual;
-    float epsilon;
-    int32_t relu;
-};
-
-int t5_can_multiply(int64_t type, int64_t rows, int64_t columns);
-size_t t5_block_size(int64_t type);
-void t5_pack(int64_t type, int64_t rows, int64_t columns, const uint8_t *source, uint8_t *target);
-void t5_multiply(void *tensor, int thread, int threads, void *product);
-
-/* Bytes of a group's block without its scales. */
-size_t t5_block_size(int64_t type) {
-    return (size_t)(type == Q4_0 ? GROUP * BLOCK / 2 : GROUP * BLOCK);
-}
-
-/* Packs ggml's row-major blocks; each is an F16 scale followed by the weights. */
-void t5_pack(int64_t type, int64_t rows, int64_t columns, const uint8_t *source, uint8_t *target) {
-    const int64_t blocks = columns / BLOCK;
-    const size_t block_size = t5_block_size(type), weight_bytes = block_size / GROUP;
-    const uint32_t sign_bits = type == Q8_0 ? 0x80808080u : 0; /* flipping adds 128 to each of 4 */
-    for (int64_t row = 0; row < rows; row++) {
-        uint8_t *group = target + row / GROUP * blocks * (block_size + SCALE_BYTES);
-        uint8_t *scales = group + blocks * block_size;
-        const size_t lane = row % GROUP;
-        for (int64_t block = 0; block < blocks; block++) {
-            memcpy(scales + block * SCALE_BYTES + 2 * lane, source, 2);
-            for (size_t i = 0; i < weight_bytes; i += 4) {
-                uint32_t word;
-                memcpy(&word, source + 2 + i, 4);
-                word ^= sign_bits;
-                memcpy(group + block * block_size + GROUP * i + 4 * lane, &word, 4);
-            }
-            source += 2 + weight_bytes;
-        }
-    }
-}
-
-#if defined(__x86_64__)
-#include <immintrin.h>
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
 #define INLINE static inline __attribute__((always_inline)) AVX512
 enum { PREFETCH_DISTANCE = 4096 }; /* bytes; 2048 to 8192 measured equally fast */
+enum { MAX_TILE = 12, MAX_COLUMNS = 16384 }; /* input rows multiplied at once; matrix columns */
+enum { BUFFER_SIZE = 4 * MAX_COLUMNS }; /* values quantised at once: four input rows or more */
 
-int t5_can_multiply(int64_t type, int64_t rows, int64_t columns) {
-    if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
-        !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl") ||
-        !__builtin_cpu_supports("avx512vnni")) {
-        return 0;
-    }
+static int is_supported(void) {
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512vnni");
+}
+
+static int can_multiply(int64_t type, int64_t rows, int64_t columns) {
     return (type == F16 || type == Q4_0 || type == Q8_0) && rows % GROUP == 0 &&
            columns % BLOCK == 0 && columns > 0 && columns <= MAX_COLUMNS;
 }
@@ -291,7 +226,7 @@ AVX512 static void multiply_f16(const struct product *p, int64_t first_group, in
 }
 
 /* A ggml_custom_op_t. The matrix rows are divided among the threads. */
-void t5_multiply(void *tensor, int thread, int threads, void *product) {
+static void multiply(void *tensor, int thread, int threads, void *product) {
     (void)tensor;
     const struct product *p = product;
     const int64_t groups = p->matrix->rows / GROUP;
@@ -307,13 +242,12 @@ void t5_multiply(void *tensor, int thread, int threads, void *product) {
         multiply_f16(p, first, end);
     }
 }
-#else
-int t5_can_multiply(int64_t type, int64_t rows, int64_t columns) {
-    (void)type, (void)rows, (void)columns;
-    return 0;
-}
 
-void t5_multiply(void *tensor, int thread, int threads, void *product) {
-    (void)tensor, (void)thread, (void)threads, (void)product;
-}
+const struct kernels x86_avx512_kernels = {
+    .is_supported = is_supported,
+    .can_multiply = can_multiply,
+    .can_attend = x86_avx512_can_attend,
+    .multiply = multiply,
+    .attend = x86_avx512_attend,
+};
 #endif
