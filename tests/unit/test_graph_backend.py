@@ -126,6 +126,7 @@ def shapes(draw: st.DrawFn) -> dict[str, object]:
     }
 
 
+@pytest.mark.slow
 @given(config=shapes(), file_type=st.sampled_from(["F32", "F16", "Q8_0", "Q4_0"]), data=st.data())
 @settings(max_examples=12, deadline=None, phases=[Phase.generate])  # shrinking takes minutes
 def test_logits_are_llama_cpp_s(
@@ -257,6 +258,7 @@ def test_reorder_continues_from_the_parents(embedded: Model, backend: GraphBacke
         assert relative_error(expected, logits[index]) < 0.05
 
 
+@pytest.mark.slow
 def test_long_inputs_and_outputs(backend: GraphBackend) -> None:
     """The longest input and output of the service have the logits of llama.cpp's graph."""
     llama = open_file(recipe.load("tiny-t5").model_path(), "llama")

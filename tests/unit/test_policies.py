@@ -75,6 +75,7 @@ def test_answers_are_compared_with_the_first_rows() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_measured(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The file in F16 first, against itself; then what was asked for, of other bytes and logits."""
     assert run(source, "Q8_0", "Q8_0,attention=F16") == 0

@@ -190,7 +190,8 @@ def test_extremes(options: dict[str, Any], scores: F32, seed: int) -> None:
     assert weights.sum() == pytest.approx(1)
     assert (weights > 0).all()
     assert np.isfinite(scores[ids]).all()
-    assert scores[ids].max() >= scores.max() - 1e-6
+    if "typical_p" not in options:  # the best token may be the least typical one
+        assert scores[ids].max() >= scores.max() - 1e-6
     assert Sampler(config(**options), seed, 0).draw(scores) in ids
 
 

@@ -36,6 +36,7 @@ def test_every_flavour_is_written_and_verified(
 
 
 # Rows of 64 values are too narrow for the K types: of Q5_K_M and Q4_K_M come Q5_1 and Q5_0.
+@pytest.mark.slow
 @pytest.mark.parametrize("file_type", ["F16", "BF16", "Q5_K_M", "Q4_K_M", "Q4_0"])
 def test_other_types_are_written_and_verified(
     conversions: dict[str, Conversion], tmp_path: Path, file_type: str
@@ -46,6 +47,7 @@ def test_other_types_are_written_and_verified(
     assert written.comparison.rms <= select_logit_bound(written.tensors, gated=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file_type", ["Q5_K_M", "Q4_K_M", "Q4_0"])
 def test_calibration_lowers_the_error_of_other_queries(
     conversions: dict[str, Conversion], tmp_path: Path, file_type: str
@@ -80,6 +82,7 @@ def test_calibration_is_done_once_with_each_task_in_turn(
     assert moments.queries == 3
 
 
+@pytest.mark.slow
 def test_a_coarser_embedding_is_verified_by_its_own_bound(tmp_path: Path, tied: Conversion) -> None:
     """Regression: the file's type once gave the bound, so that this file failed."""
     converter = Converter(tied.directory, PROVENANCE, QUERIES)
@@ -139,6 +142,7 @@ def test_an_untied_head_stays_untied_whichever_transformers_saved_it(
         np.testing.assert_array_equal(tensor.read_rows(), new[name].read_rows(), err_msg=name)
 
 
+@pytest.mark.slow
 def test_a_file_is_made_of_its_source_alone(tmp_path: Path, tied: Conversion) -> None:
     """The bytes depend neither on time, nor on the path, nor on the order of processes."""
     again = tmp_path / "deeper" / "again.gguf"

@@ -249,6 +249,7 @@ def test_activations_too_large_for_f16_are_reported(
     assert "ffn_down stays BF16 in F16 files" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("requested", ["F16", "F32", "Q4_0"])
 def test_the_embeddings_type_can_be_chosen(requested: str, source: Path, tmp_path: Path) -> None:
     """The types are finer than the file's, ggml's type number 0, and coarser than the file's."""
@@ -293,6 +294,7 @@ def count_calibration_queries(source: Path, out: Path, *options: str) -> object:
     return metadata(out).get("t5serve.calibration.queries")
 
 
+@pytest.mark.slow
 def test_types_of_few_bits_are_calibrated_by_default(source: Path, tmp_path: Path) -> None:
     """The queries are the included ones, or those of a file, without empty lines."""
     queries = tmp_path / "calibration.txt"
@@ -308,6 +310,7 @@ def test_types_of_few_bits_are_calibrated_by_default(source: Path, tmp_path: Pat
     assert count_calibration_queries(source, out, "--type", "Q8_0", *embedding, *requested) == 2
 
 
+@pytest.mark.slow
 def test_a_recipe_may_refuse_calibration(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -117,6 +117,7 @@ def test_the_factor_is_of_the_damped_moments_whatever_their_scale(scale: float) 
     np.testing.assert_allclose(factor @ factor.T, expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_bytes_do_not_depend_on_the_number_of_processes(pool: ProcessPoolExecutor) -> None:
     """Rows are split at the same places, since BLAS may round other heights differently."""
     rows, factor = noise(2 * FEEDBACK_ROWS + 3), error_feedback.factorize(moments())
