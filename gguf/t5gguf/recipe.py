@@ -112,15 +112,15 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def model_path(self) -> Path:
         """Where the recipe's default GGUF file is, or would be."""
         # A ready-made file keeps its name, which another repository may use as well.
-        place = Path(self.name, self.file) if self.source.files else Path(self.file)
-        shipped = _root() / "models" / place
-        return shipped if shipped.is_file() else models() / place
+        relative = Path(self.name, self.file) if self.source.files else Path(self.file)
+        shipped = _root() / "models" / relative
+        return shipped if shipped.is_file() else models() / relative
 
     def fetch_command(self) -> str:
         """What to type for the file to be there."""
         program = "t5gguf fetch" if _root() == BUNDLED else ".venv/bin/python scripts/fetch.py"
-        kind = PurePosixPath(self.file).stem.removeprefix(f"{self.name}-")
-        return f"{program} {self.name}" + ("" if self.source.files else f" --convert {kind}")
+        file_type = PurePosixPath(self.file).stem.removeprefix(f"{self.name}-")
+        return f"{program} {self.name}" + ("" if self.source.files else f" --convert {file_type}")
 
 
 class RecipeError(ValueError):
