@@ -8,6 +8,9 @@ T5ServeError
     │   └── InputQuarantined
     ├── Unauthorized
     ├── RequestTooLarge
+    │   └── HeadTooLarge
+    ├── RequestTimeout
+    ├── TooManyConnections
     ├── RouteNotFound
     ├── ModelNotFound
     ├── MethodNotAllowed
@@ -71,6 +74,18 @@ class RequestTooLarge(RequestError):
     """The body has more bytes than the service allows."""
 
 
+class HeadTooLarge(RequestTooLarge):
+    """The head has more bytes than the service allows."""
+
+
+class RequestTimeout(RequestError):
+    """The client sends its request too slowly."""
+
+
+class TooManyConnections(RequestError):
+    """The service has as many connections as it can hold."""
+
+
 class RouteNotFound(RequestError):
     """The path does not exist."""
 
@@ -123,6 +138,9 @@ ERROR_RESPONSES: dict[type[RequestError], ErrorResponse] = {
         401, "authentication_error", "invalid_api_key", {"www-authenticate": "Bearer"}
     ),
     RequestTooLarge: ErrorResponse(413, "invalid_request_error", "request_too_large"),
+    HeadTooLarge: ErrorResponse(431, "invalid_request_error", "request_too_large"),
+    RequestTimeout: ErrorResponse(408, "invalid_request_error", "request_timeout"),
+    TooManyConnections: ErrorResponse(503, "server_error", "not_ready", RETRY),
     RouteNotFound: ErrorResponse(404, "not_found_error", "not_found"),
     ModelNotFound: ErrorResponse(404, "not_found_error", "model_not_found"),
     MethodNotAllowed: ErrorResponse(405, "not_found_error", "method_not_allowed"),

@@ -72,6 +72,16 @@ class Settings(BaseSettings):
     of the query. By default the instructions of known query expanders."""
     timeout_ms: Positive = 10_000
     """The default and the longest deadline of a request, in milliseconds."""
+    keep_alive_seconds: Positive = 75
+    """The time that a connection may be idle between requests, in seconds. Longer than a proxy
+    keeps its connections: a proxy that reuses a connection while the service closes it loses a
+    request."""
+    head_seconds: Positive = 10
+    """The time that the head of a request may take, in seconds, from the connection or from its
+    first byte."""
+    max_connections: Positive = 1000
+    """The most open connections. The limit on file descriptors can lower it: some are kept for
+    workers."""
     drain_seconds: Positive = 30
     """The time that running requests have to finish after SIGTERM, in seconds."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

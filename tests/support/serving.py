@@ -58,16 +58,23 @@ class Server:
         pytest.fail(f"not ready after {READY_SECONDS} s")
 
 
-def start(port: int | str = 0, **settings: str) -> Server:
-    """Starts the service as a user would, at a free port; settings without their prefix."""
+def start(port: int | str = 0, max_files: int | str = "", **settings: str) -> Server:
+    """Starts the service as a user would.
+
+    Args:
+        port: the port; 0: a free one.
+        max_files: the limit on file descriptors; "": as it is.
+        settings: settings without their prefix.
+    """
     if not port:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
     environment = {f"T5SERVE_{name.upper()}": value for name, value in settings.items()}
     log = tempfile.TemporaryFile()  # noqa: SIM115 - a pipe that nobody reads would fill
+    limit = ["prlimit", f"--nofile={max_files}:{max_files}"] if max_files else []
     process = subprocess.Popen(
-        [sys.executable, "-m", "t5serve", "serve", "--port", str(port)],
+        [*limit, sys.executable, "-m", "t5serve", "serve", "--port", str(port)],
         env={**os.environ, **environment},
         stderr=log,
     )

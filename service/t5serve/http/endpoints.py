@@ -23,7 +23,7 @@ from t5serve.http.schemas.state import Alive, ReadyState
 
 Json = dict[str, Any]
 Handler = Callable[[Request], Awaitable[Response]]
-GENERATION_ERRORS = (400, 401, 404, 413, 422, 429, 500, 503, 504)
+GENERATION_ERRORS = (400, 401, 404, 408, 413, 422, 429, 431, 500, 503, 504)
 READING_ERRORS = (401, 404, 500, 503)
 
 

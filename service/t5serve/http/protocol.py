@@ -1,33 +1,286 @@
-"""HTTP/1.1 with httptools, and a limit on the size of a request's head."""
+"""HTTP/1.1 with httptools: strict about bytes, bounded in memory and in time.
+
+uvicorn's protocol parses whatever arrives, waits for ever, and lets an offer to upgrade end a
+request. This protocol parses a request at a time, times out, and ignores such offers.
+"""
 
 from __future__ import annotations
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import asyncio
+import json
+import logging
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from t5serve.errors import (
+    ERROR_RESPONSES,
+    HeadTooLarge,
+    InvalidRequest,
+    MethodNotAllowed,
+    RequestError,
+    RequestTimeout,
+    TooManyConnections,
+    error_body,
+)
 
 MAX_HEAD_BYTES = 1 << 16  # bytes of a request outside its body; h11 has the same limit
+END_OF_HEAD = b"\r\n\r\n"  # llhttp accepts no other line ends
+MIN_CHUNKED_PART = 512
+"""Bytes of a chunked body that are parsed at least, whatever they are."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ConnectionLimits:
+    """The limits of a connection, and of their number.
+
+    Attributes:
+        max_connections: connections beyond this number are refused.
+        head_seconds: the time that a request's head may take, or a body that nobody waits for.
+        write_seconds: the time that a client may leave its answers unread.
+    """
+
+    max_connections: int = 1000
+    head_seconds: float = 10.0
+    write_seconds: float = 30.0
 
 
 class Protocol(HttpToolsProtocol):
     """uvicorn's httptools protocol; the service spends a fifth less time per request than with h11.
 
-    h11 limits the head of a request. httptools does not: a line of any length is kept in memory,
-    and copied with every part that arrives. The limit also counts the frames of a chunked body
-    and its trailers.
+    What httptools lacks is added here:
+
+    - A limit on the head. httptools keeps a line of any length, and copies it with every part
+      that arrives. The limit also counts the frames of a chunked body and its trailers.
+    - An end to parsing. A client that sends requests without reading the answers is not read
+      either: at most one request waits for the answer to another.
+    - Upgrades. httptools ends a request at the head if the client offers to upgrade, and parses
+      the body as another request: smuggling. RFC 9110, 7.8, lets a server ignore the offer, so
+      the head is parsed a second time without the field.
     """
 
-    _head_bytes = 0
-    """Bytes of the current request outside its body."""
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        limits: ConnectionLimits = ConnectionLimits(),
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._limits = limits
+        self._unparsed = bytearray()
+        self._head_bytes = 0
+        """Bytes of the current request outside its body."""
+        self._in_body = False
+        self._content_left: int | None = None
+        """Bytes of the body to come; None: unknown, the body is chunked."""
+        self._is_deaf = False
+        """Whether what arrives is dropped, because the connection ends after this answer."""
+        self._read_timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.flow = _Flow(transport)
+        if len(self.connections) > self._limits.max_connections:
+            self._refuse(TooManyConnections("too many connections are open; retry later"))
+            return
+        self._start_read_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._is_deaf = True
+        self._unparsed.clear()
+        self._stop_read_timer()
+        self.resume_writing()
+        self._unset_keepalive_if_required()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        self._head_bytes += len(data)
-        super().data_received(data)
-        if self._head_bytes > MAX_HEAD_BYTES:
-            self.send_400_response("The head of the request is too long.")
+        if self._is_deaf:
+            return
+        self._unset_keepalive_if_required()
+        self._unparsed += data
+        self._parse()
+
+    def _parse(self) -> None:
+        """Parses what has arrived, up to the first request that must wait for an answer."""
+        while self._unparsed and not self.pipeline and not self._is_deaf:
+            part = bytes(self._unparsed[: self._part_size()])
+            del self._unparsed[: len(part)]
+            self._head_bytes += len(part)
+            try:
+                self.parser.feed_data(part)
+            except httptools.HttpParserUpgrade as upgrade:
+                self._ignore_upgrade(part[upgrade.args[0] :])
+            except httptools.HttpParserError:
+                self._refuse(InvalidRequest("the request is not HTTP/1.1"))
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._refuse(HeadTooLarge(f"the head has more than {MAX_HEAD_BYTES} bytes"))
+        if self._is_deaf:
+            self._unparsed.clear()
+        self._hold_reading(bool(self.pipeline))
+        if not self._is_answering:
+            self._start_timer()
+
+    def _part_size(self) -> int:
+        """Returns how many bytes to parse, so that they complete one request at most."""
+        if self._in_body and self._content_left:
+            return self._content_left
+        skipped = MIN_CHUNKED_PART if self._in_body else 0
+        end = self._unparsed.find(END_OF_HEAD, skipped)
+        return len(self._unparsed) if end < 0 else end + len(END_OF_HEAD)
+
+    def _ignore_upgrade(self, rest: bytes) -> None:
+        """Has the head parsed again, without what made the parser stop after it."""
+        method = self.parser.get_method()
+        if method == b"CONNECT":  # what follows is no HTTP
+            self._refuse(MethodNotAllowed("this server is no proxy"))
+            return
+        version = self.parser.get_http_version().encode()
+        lines = [b"%s %s HTTP/%s" % (method, self.url, version)]
+        lines += [b"%s: %s" % field for field in self.headers if field[0] != b"upgrade"]
+        self._unparsed[:0] = b"\r\n".join(lines) + END_OF_HEAD + rest
+        self._start_request()
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+
+    def _start_request(self) -> None:
+        self._head_bytes, self._in_body, self._content_left = 0, False, None
+
+    # Parser callbacks
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_body:  # a trailer is no header: RFC 9110, 6.5.1
+            return
+        if name.lower() == b"content-length":
+            self._content_left = int(value)
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._in_body = True
+        if not self.parser.should_upgrade():
+            self._stop_read_timer()
+            super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         self._head_bytes -= len(body)
+        if self._content_left is not None:
+            self._content_left -= len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._head_bytes = 0
-        super().on_message_complete()
+        if not self.parser.should_upgrade():
+            self._stop_read_timer()
+            self._start_request()
+            super().on_message_complete()
+
+    # Answers
+
+    @property
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not self.transport.is_closing():
+            self._parse()
+
+    def _refuse(self, error: RequestError) -> None:
+        """Ends the connection: with an error, unless an answer is under way."""
+        self._is_deaf = True
+        if self._is_answering and not self.cycle.more_body:
+            self.cycle.keep_alive = False  # the newest request's answer is the last one
+            return
+        if not (self.pipeline or (self._is_answering and self.cycle.response_started)):
+            self.transport.write(_error_bytes(error))
+        self.transport.close()
+
+    def _hold_reading(self, is_held: bool) -> None:  # noqa: FBT001 - private
+        flow = self.flow
+        if not isinstance(flow, _Flow) or flow.is_held == is_held or self.transport.is_closing():
+            return
+        flow.is_held = is_held
+        if is_held:
+            flow.pause_reading()
+        else:
+            flow.resume_reading()
+
+    # Time
+
+    def _start_timer(self) -> None:
+        """Bounds the time until the next request has arrived, or the rest of an answered one."""
+        if self._head_bytes or self._in_body:
+            self._unset_keepalive_if_required()
+            self._start_read_timer()
+        elif self.timeout_keep_alive_task is None and not self.transport.is_closing():
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def _start_read_timer(self) -> None:
+        if self._read_timer is None and not self.transport.is_closing():
+            self._read_timer = self.loop.call_later(
+                self._limits.head_seconds, self._end_slow_request
+            )
+
+    def _stop_read_timer(self) -> None:
+        if self._read_timer is not None:
+            self._read_timer.cancel()
+            self._read_timer = None
+
+    def _end_slow_request(self) -> None:
+        self._read_timer = None
+        if self._is_answering or self.transport.is_closing():
+            return
+        if self._head_bytes and not self._in_body:
+            self._refuse(RequestTimeout("the head of the request did not arrive in time"))
+        self.transport.close()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._write_timer is None:
+            self._write_timer = self.loop.call_later(
+                self._limits.write_seconds, self.transport.abort
+            )
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
+
+
+class _Flow(FlowControl):
+    """Flow control that the application can't resume while reading is held."""
+
+    is_held = False
+
+    def resume_reading(self) -> None:
+        if not self.is_held:
+            super().resume_reading()
+
+
+def _error_bytes(error: RequestError) -> bytes:
+    """Builds the response to a request that never reaches the application."""
+    response = ERROR_RESPONSES[type(error)]
+    body = json.dumps(error_body(error)).encode()
+    headers = {
+        **response.headers,
+        "content-type": "application/json",
+        "content-length": str(len(body)),
+        "connection": "close",
+        "x-request-id": uuid.uuid4().hex,
+        "x-processing-ms": "0.0",
+    }
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return STATUS_LINE[response.status] + lines.encode() + b"\r\n" + body

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from functools import partial
 from types import FrameType
+from typing import cast
 
 import uvicorn
 
 from t5serve import logs
 from t5serve.errors import StartupError
 from t5serve.http.app import create_app
-from t5serve.http.protocol import Protocol
+from t5serve.http.descriptors import plan_descriptors
+from t5serve.http.protocol import ConnectionLimits, Protocol
 from t5serve.models.registry import ModelRegistry
 from t5serve.models.served_model import ServedModel
 from t5serve.settings import Settings
@@ -24,6 +28,9 @@ def serve(settings: Settings) -> None:
     logs.configure(settings.log_level, settings.log_format)
     models = ModelRegistry([ServedModel.from_settings(settings)])
 
+    descriptors = plan_descriptors(settings.max_connections, settings.workers)
+    limits = ConnectionLimits(descriptors.max_connections, settings.head_seconds)
+
     def give_up() -> None:
         server.should_exit = True
 
@@ -32,7 +39,10 @@ def serve(settings: Settings) -> None:
             create_app(settings, models, on_failure=give_up),
             host=settings.host,
             port=settings.port,
-            http=Protocol,
+            http=cast("type[asyncio.Protocol]", partial(Protocol, limits=limits)),
+            ws="none",
+            backlog=descriptors.backlog,
+            timeout_keep_alive=settings.keep_alive_seconds,
             log_config=None,  # uvicorn logs through the handler of t5serve.logs
             access_log=False,  # RequestContext logs requests, with more fields
             lifespan="on",

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
-from t5serve.errors import DeadlineExceeded
+from t5serve.errors import RequestTimeout
 
 Result = TypeVar("Result")
 
@@ -21,13 +21,13 @@ async def read_body(request: Request, seconds: float) -> bytes:
         seconds: the time that the body may take.
 
     Raises:
-        DeadlineExceeded: the body did not arrive in time.
+        RequestTimeout: the body did not arrive in time.
     """
     try:
         async with asyncio.timeout(seconds):
             return await request.body()
     except TimeoutError:
-        raise DeadlineExceeded("the body did not arrive in time") from None
+        raise RequestTimeout("the body did not arrive in time") from None
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
