@@ -12,14 +12,18 @@ import structlog
 from structlog.typing import EventDict, Processor
 
 from t5engine.messages import Generated
+from t5serve.log_writer import LogWriter
 
 LogFormat = Literal["console", "json"]
 
 
-def configure(level: str, log_format: LogFormat) -> None:
+def configure(level: str, log_format: LogFormat) -> LogWriter:
     """Formats the records of the standard library's loggers with structlog, to standard error.
 
     A line has the fields of the record's `extra` and of the current request.
+
+    Returns:
+        The handler that writes the lines.
     """
     renderers: dict[LogFormat, list[Processor]] = {
         "console": [
@@ -45,9 +49,10 @@ def configure(level: str, log_format: LogFormat) -> None:
             *renderers[log_format],
         ],
     )
-    handler = logging.StreamHandler()
+    handler = LogWriter(sys.stderr.fileno())
     handler.setFormatter(formatter)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    return handler
 
 
 def _drop_coloured_message(_logger: object, _name: str, event: EventDict) -> EventDict:

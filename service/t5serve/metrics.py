@@ -15,6 +15,7 @@ from prometheus_client import (
 
 from t5engine.messages import Generated, ModelInfo
 from t5engine.pool.engine import Engine
+from t5serve.log_writer import LogWriter
 
 SECONDS = tuple(
     ms / 1000 for ms in (1, 2, 5, 10, 15, 20, 30, 40, 50, 60, 80, 100, 150, 200, 300, 500, 1000)
@@ -92,6 +93,14 @@ class Metrics:
         }
         for (name, documentation), value in values.items():
             Gauge(name, documentation, registry=self._registry).set_function(value)
+
+    def watch_log(self, log: LogWriter) -> None:
+        """Adds a gauge of the log lines that were dropped because nobody read them."""
+        Gauge(
+            "t5serve_log_lines_dropped",
+            "Log lines that were dropped because standard error was not read.",
+            registry=self._registry,
+        ).set_function(lambda: log.dropped)
 
     def record_generation(self, generated: Generated, queue_ms: float) -> None:
         """Counts a decoded input: phases, tokens, batch and drafts."""

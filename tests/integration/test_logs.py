@@ -6,12 +6,14 @@ import json
 import os
 import re
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.serving import start, stop
+from support.memory import private_kb
+from support.serving import Server, free_port, launch, start, stop
 
 QUERIES = {"queries": ["how do i learn python", "cheap secret flights"], "n": 2}
 
@@ -106,3 +108,34 @@ def test_console_shows_the_same() -> None:
     assert "route=/v1/reformulate status=200" in line
     assert "\x1b" not in text
     assert "/readyz" not in text
+
+
+@pytest.fixture
+def unread() -> Iterator[tuple[Server, int]]:
+    """A service whose standard error is a pipe that nobody reads, and the pipe's other end."""
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "wb") as log:
+        server = launch(free_port(), log, writer, {"log_level": "debug"})
+    server.wait_until_ready()
+    yield server, reader
+    server.process.kill()
+    server.process.wait()
+    os.close(reader)
+
+
+@pytest.mark.slow
+def test_a_log_that_nobody_reads(unread: tuple[Server, int]) -> None:
+    """The service answers, keeps its memory, counts what it drops, and ends when it is told to."""
+    server, reader = unread
+    with server.client() as client:
+        before = private_kb(server.process.pid)
+        for _ in range(3000):
+            headers = {"x-request-id": "x" * 128}
+            assert client.get("/" + "y" * 2000, headers=headers).status_code == 404
+        for _ in range(12):  # a line has 200 characters of a path
+            response = client.post("/v1/reformulate", json=QUERIES)
+            assert response.status_code == 200
+        assert private_kb(server.process.pid) - before < 20_000
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(timeout=30) == -signal.SIGTERM
+    assert os.read(reader, 100)

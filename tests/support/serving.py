@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -58,6 +59,14 @@ class Server:
         pytest.fail(f"not ready after {READY_SECONDS} s")
 
 
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
 def start(port: int | str = 0, max_files: int | str = "", **settings: str) -> Server:
     """Starts the service as a user would.
 
@@ -66,17 +75,25 @@ def start(port: int | str = 0, max_files: int | str = "", **settings: str) -> Se
         max_files: the limit on file descriptors; "": as it is.
         settings: settings without their prefix.
     """
-    if not port:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-    environment = {f"T5SERVE_{name.upper()}": value for name, value in settings.items()}
+    port = port or free_port()
     log = tempfile.TemporaryFile()  # noqa: SIM115 - a pipe that nobody reads would fill
     limit = ["prlimit", f"--nofile={max_files}:{max_files}"] if max_files else []
+    return launch(int(port), log, log, settings, limit)
+
+
+def launch(
+    port: int,
+    log: IO[bytes],
+    stderr: IO[bytes] | int,
+    settings: Mapping[str, str],
+    prefix: Sequence[str] = (),
+) -> Server:
+    """Starts the service with the settings, which lack their prefix, and a standard error."""
+    environment = {f"T5SERVE_{name.upper()}": value for name, value in settings.items()}
     process = subprocess.Popen(
-        [*limit, sys.executable, "-m", "t5serve", "serve", "--port", str(port)],
+        [*prefix, sys.executable, "-m", "t5serve", "serve", "--port", str(port)],
         env={**os.environ, **environment},
-        stderr=log,
+        stderr=stderr,
     )
     return Server(process, f"http://127.0.0.1:{port}", log)
 

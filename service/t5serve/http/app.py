@@ -37,6 +37,7 @@ from t5serve.http.routes.models import model_routes
 from t5serve.http.routes.page import page_routes
 from t5serve.http.routes.reference import reference_routes
 from t5serve.http.routes.reformulate import reformulate_routes
+from t5serve.log_writer import LogWriter
 from t5serve.metrics import Metrics
 from t5serve.models.registry import ModelRegistry
 from t5serve.models.served_model import ServedModel
@@ -46,19 +47,26 @@ logger = logging.getLogger(__name__)
 
 
 def create_app(
-    settings: Settings, models: ModelRegistry, on_failure: Callable[[], None] = lambda: None
+    settings: Settings,
+    models: ModelRegistry,
+    log: LogWriter | None = None,
+    *,
+    on_failure: Callable[[], None] = lambda: None,
 ) -> ASGIApp:
     """Builds the ASGI application.
 
     Args:
         settings: limits, deadlines and keys.
         models: the models to serve; the lifespan starts and closes them.
+        log: the log, for the metric of dropped lines.
         on_failure: called when a model can't be loaded.
 
     Raises:
         StartupError: a setting is invalid.
     """
     metrics = Metrics()
+    if log is not None:
+        metrics.watch_log(log)
 
     def on_generated(result: Result) -> None:
         metrics.record_generation(result.generated, result.queue_ms)

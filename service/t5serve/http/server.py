@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from functools import partial
 from types import FrameType
 from typing import cast
@@ -14,6 +15,7 @@ from t5serve.errors import StartupError
 from t5serve.http.app import create_app
 from t5serve.http.descriptors import plan_descriptors
 from t5serve.http.protocol import ConnectionLimits, Protocol
+from t5serve.log_writer import LogWriter
 from t5serve.models.registry import ModelRegistry
 from t5serve.models.served_model import ServedModel
 from t5serve.settings import Settings
@@ -25,7 +27,7 @@ def serve(settings: Settings) -> None:
     Raises:
         StartupError: the model can't be served.
     """
-    logs.configure(settings.log_level, settings.log_format)
+    log = logs.configure(settings.log_level, settings.log_format)
     models = ModelRegistry([ServedModel.from_settings(settings)])
 
     descriptors = plan_descriptors(settings.max_connections, settings.workers)
@@ -36,7 +38,7 @@ def serve(settings: Settings) -> None:
 
     server = _Server(
         uvicorn.Config(
-            create_app(settings, models, on_failure=give_up),
+            create_app(settings, models, log, on_failure=give_up),
             host=settings.host,
             port=settings.port,
             http=cast("type[asyncio.Protocol]", partial(Protocol, limits=limits)),
@@ -50,6 +52,7 @@ def serve(settings: Settings) -> None:
             timeout_graceful_shutdown=settings.drain_seconds,
         ),
         models,
+        log,
     )
     server.run()
     for model in models:
@@ -60,9 +63,16 @@ def serve(settings: Settings) -> None:
 class _Server(uvicorn.Server):
     """Drains the engines as soon as a signal arrives, so that open connections notice."""
 
-    def __init__(self, config: uvicorn.Config, models: ModelRegistry) -> None:
+    def __init__(self, config: uvicorn.Config, models: ModelRegistry, log: LogWriter) -> None:
         super().__init__(config)
         self._models = models
+        self._log = log
+
+    async def _serve(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            await super()._serve(sockets)
+        finally:
+            self._log.flush()  # next uvicorn raises the signal again, which ends the process
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         for model in self._models:
