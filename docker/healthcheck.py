@@ -5,6 +5,6 @@ import sys
 from urllib.request import urlopen
 
 try:
-    urlopen(f"http://127.0.0.1:{os.environ.get('T5SERVE_PORT', '8000')}/readyz", timeout=2).close()
+    urlopen(f"http://127.0.0.1:{os.environ.get('T5SERVE_PORT') or 8000}/readyz", timeout=2).close()
 except OSError as error:
     sys.exit(f"not ready: {error}")

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from t5serve import __version__
 from t5serve.commands import doctor, models, reformulate
+from t5serve.environment import check_environment
 from t5serve.errors import RequestError, StartupError
 from t5serve.http.server import serve
 from t5serve.settings import Settings
@@ -48,7 +49,12 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _read_settings(options: argparse.Namespace) -> Settings:
-    """Reads the settings; options of the command line override the environment."""
+    """Reads the settings; options of the command line override the environment.
+
+    Raises:
+        StartupError: a setting is invalid, or a variable is not a setting.
+    """
+    check_environment(os.environ, Settings.model_fields)
     overrides = {name: getattr(options, name, None) for name in ("host", "port", "model")}
     try:
         return Settings(**{name: value for name, value in overrides.items() if value is not None})

@@ -17,15 +17,19 @@ Positive = Annotated[int, Field(ge=1)]
 
 
 class Settings(BaseSettings):
-    """The settings of the service; they are immutable."""
+    """The settings of the service; they are immutable. An empty variable is as good as unset."""
 
-    model_config = SettingsConfigDict(env_prefix="T5SERVE_", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="T5SERVE_",
+        env_ignore_empty=True,  # `T5SERVE_HOST=` would listen on every interface
+        frozen=True,
+    )
 
-    host: str = "127.0.0.1"
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     """The address to listen on."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """The port to listen on; 0: a free port."""
-    model: str = "tiny-t5"
+    model: Annotated[str, Field(min_length=1)] = "tiny-t5"
     """The path of a GGUF file, or the name of a recipe."""
     backend: Literal["auto", "graph", "llama"] = "auto"
     """The inference backend: `graph`, `llama`, or `auto`: graph, and llama for a file that graph
