@@ -66,6 +66,24 @@ class ModelInfo(msgspec.Struct, frozen=True):
     metadata: dict[str, str]
 
 
+class Costs(msgspec.Struct, frozen=True):
+    """What a worker's operations cost, in seconds, as measured lately.
+
+    Attributes:
+        encodes: (tokens of the input, seconds), ordered by tokens.
+        steps: (rows, seconds), ordered by rows; choosing the tokens is included.
+    """
+
+    encodes: list[tuple[int, float]] = []
+    steps: list[tuple[int, float]] = []
+
+
+class Pulse(msgspec.Struct, tag=True, frozen=True):
+    """Worker to service: the worker is alive. Sent every half second, between steps."""
+
+    costs: Costs = Costs()
+
+
 class Ready(msgspec.Struct, tag=True, frozen=True):
     """Worker to service: the model is loaded, and has decoded once.
 
@@ -80,6 +98,7 @@ class Ready(msgspec.Struct, tag=True, frozen=True):
     max_sequences: int
     max_inputs: int
     features: list[str] = []
+    costs: Costs = Costs()
 
 
 class Unloadable(msgspec.Struct, tag=True, frozen=True):
@@ -220,7 +239,7 @@ class Cancelled(msgspec.Struct, tag=True, frozen=True):
 ToWorker = Generate | Score | Tokenize | Cancel
 JobMessage = Generate | Score | Tokenize
 Outcome = Generated | Scored | Tokenized | Refused | Failed
-FromWorker = Ready | Unloadable | Progress | Outcome | Cancelled
+FromWorker = Ready | Unloadable | Pulse | Progress | Outcome | Cancelled
 
 _encoder = msgspec.msgpack.Encoder()
 _to_worker_decoder: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)

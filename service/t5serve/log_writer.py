@@ -10,6 +10,7 @@ from collections import deque
 
 MAX_BYTES = 4 << 20  # of lines that wait; 20,000 requests
 RETRY_SECONDS = 0.05  # between attempts at a descriptor that does not block
+GATHER_SECONDS = 0.02  # lines of this time are written at once: waking a thread takes the GIL
 
 
 class LogWriter(logging.Handler):
@@ -51,7 +52,8 @@ class LogWriter(logging.Handler):
                 return
             self._lines.append(line)
             self._bytes += len(line)
-            self._changed.notify()
+            if len(self._lines) == 1:
+                self._changed.notify_all()
 
     def flush(self, seconds: float = 1.0) -> None:
         """Waits until all lines are written, but not for long."""
@@ -67,10 +69,12 @@ class LogWriter(logging.Handler):
                 self._changed.notify_all()
                 while not self._lines:
                     self._changed.wait()
+                self._is_writing = True
+            time.sleep(GATHER_SECONDS)
+            with self._changed:
                 lines = list(self._lines)
                 self._lines.clear()
                 self._bytes = 0
-                self._is_writing = True
             self._write(b"".join(lines), len(lines))
             if self.dropped > self._reported:
                 self._report_drops()

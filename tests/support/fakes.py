@@ -10,6 +10,7 @@ from t5engine.config import WorkerConfig
 from t5engine.decoding.parameters import GenerationConfig
 from t5engine.messages import (
     Cancel,
+    Costs,
     FromWorker,
     Generate,
     Generated,
@@ -34,6 +35,7 @@ MODEL = ModelInfo(
     max_tokens=128,
     metadata={"t5serve.tasks": "paraphrase,fix", "t5serve.prefix.fix": "fix: "},
 )
+NO_COSTS = Costs()
 CONFIG = WorkerConfig("fake.gguf", threads=1, cpus=[], max_input_tokens=512)
 
 
@@ -64,12 +66,14 @@ class FakeProcess:
 
     Args:
         capacity: maximum concurrent sequences, and maximum concurrent jobs.
+        costs: what the worker says that it measured.
     """
 
     pid = 1
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, costs: Costs = NO_COSTS) -> None:
         self.capacity = capacity
+        self.costs = costs
         self.inbox: list[JobMessage] = []
         self.cancelled: list[int] = []
         self.alive = True
@@ -92,7 +96,15 @@ class FakeProcess:
         return "was closed by the test"
 
     def ready(self) -> None:
-        self.reply(Ready(MODEL, threads=1, max_sequences=self.capacity, max_inputs=self.capacity))
+        self.reply(
+            Ready(
+                MODEL,
+                threads=1,
+                max_sequences=self.capacity,
+                max_inputs=self.capacity,
+                costs=self.costs,
+            )
+        )
 
     def reply(self, message: FromWorker) -> None:
         self._outbox.put_nowait(message)
@@ -104,13 +116,16 @@ class FakeProcess:
 class FakePool:
     """Starts fake processes, and keeps them in the order of their start."""
 
-    def __init__(self, capacity: int = 1, unloadable: str | None = None) -> None:
+    def __init__(
+        self, capacity: int = 1, unloadable: str | None = None, costs: Costs = NO_COSTS
+    ) -> None:
+        self._costs = costs
         self.processes: list[FakeProcess] = []
         self._capacity = capacity
         self._unloadable = unloadable
 
     async def start(self, _config: WorkerConfig) -> FakeProcess:
-        process = FakeProcess(self._capacity)
+        process = FakeProcess(self._capacity, self._costs)
         self.processes.append(process)
         if self._unloadable is None:
             process.ready()
@@ -147,11 +162,12 @@ def with_engine(
     capacity: int = 1,
     workers: int = 1,
     max_queue: int = 8,
+    costs: Costs = NO_COSTS,
 ) -> None:
     """Runs a test's coroutine with an engine of fake processes."""
 
     async def run() -> None:
-        pool = FakePool(capacity)
+        pool = FakePool(capacity, costs=costs)
         async with Engine([CONFIG] * workers, max_queue=max_queue, start=pool.start) as engine:
             await test(engine, pool)
 

@@ -24,7 +24,8 @@ from t5engine.messages import (
     pack,
     unpack_from_worker,
 )
-from t5engine.worker.loop import Connection, Loop
+from t5engine.worker.connection import Connection
+from t5engine.worker.loop import Loop
 from t5engine.worker.model import Model
 
 F32 = npt.NDArray[np.float32]

@@ -4,96 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
 
-from t5engine.errors import EngineNotReady, InputQuarantined, JobFailed, QueueFull
-from t5engine.messages import (
-    Cancel,
-    Cancelled,
-    Generate,
-    Generated,
-    JobMessage,
-    Outcome,
-    Progress,
-    Scored,
+from t5engine.errors import (
+    DeadlineExceeded,
+    EngineNotReady,
+    InputQuarantined,
+    JobFailed,
+    QueueFull,
 )
-from t5engine.pool.process import Process
+from t5engine.messages import Cancel, Cancelled, Costs, Generated, Outcome, Progress, Scored
+from t5engine.pool.costs import CostModel
+from t5engine.pool.job import Job
 from t5engine.pool.quarantine import Quarantine
+from t5engine.pool.turns import TurnQueue
+from t5engine.pool.worker import Worker
 
 logger = logging.getLogger(__name__)
 
+PROBE_SECONDS = 1.0  # without a finished job for so long, estimates refuse nothing
 STALL_SECONDS = 30.0  # a worker that leaves a cancellation unanswered for so long is hung
-
-
-@dataclass(eq=False)
-class Job:
-    """A message to a worker, and the future of its outcome.
-
-    Attributes:
-        submitted_at: seconds by time.perf_counter.
-        dispatched_at: likewise; 0 while the job is queued.
-        is_streamed: its caller already has some of the text, so the job can't be retried.
-        is_exclusive: a retry after a worker exited; shares its worker with no other job.
-        stall_timer: set by a cancellation; kills the worker unless the worker answers.
-    """
-
-    message: JobMessage
-    future: asyncio.Future[Outcome]
-    submitted_at: float = field(default_factory=time.perf_counter)
-    dispatched_at: float = 0.0
-    on_progress: Callable[[Progress], None] | None = None
-    is_streamed: bool = False
-    is_exclusive: bool = False
-    stall_timer: asyncio.TimerHandle | None = None
-
-    @property
-    def id(self) -> int:
-        """The number that the job's messages carry."""
-        return self.message.job
-
-    @property
-    def width(self) -> int:
-        """Number of sequences that the job decodes."""
-        return self.message.config.width if isinstance(self.message, Generate) else 1
-
-
-@dataclass(eq=False)
-class Worker:
-    """A ready worker process and its jobs.
-
-    Attributes:
-        max_sequences: maximum concurrent sequences; a single job may have more.
-        max_inputs: maximum concurrent jobs.
-        jobs: by id.
-    """
-
-    process: Process
-    max_sequences: int
-    max_inputs: int
-    jobs: dict[int, Job] = field(default_factory=dict)
-
-    @property
-    def width(self) -> int:
-        """Number of sequences of all its jobs."""
-        return sum(job.width for job in self.jobs.values())
-
-    def accepts(self, candidate: Job) -> bool:
-        """Whether the worker can run the job now, beside its other jobs."""
-        if not self.jobs:
-            return True
-        if candidate.is_exclusive or any(job.is_exclusive for job in self.jobs.values()):
-            return False
-        has_free_input = len(self.jobs) < self.max_inputs
-        return has_free_input and self.width + candidate.width <= self.max_sequences
-
-    def free_slots(self, width: int) -> int:
-        """Returns how many more jobs of `width` sequences the worker accepts now."""
-        by_sequences = (self.max_sequences - self.width) // width
-        by_inputs = self.max_inputs - len(self.jobs)
-        return max(min(by_sequences, by_inputs), int(not self.jobs))
 
 
 class Dispatcher:
@@ -103,6 +34,7 @@ class Dispatcher:
         max_queue: maximum number of queued jobs.
 
     Attributes:
+        costs: estimates what a job costs.
         workers: the ready workers.
         idle: set while no job is queued or running.
         draining: whether the service is shutting down, so that no job is retried.
@@ -110,8 +42,11 @@ class Dispatcher:
 
     def __init__(self, max_queue: int) -> None:
         self._max_queue = max_queue
-        self._queue: deque[Job] = deque()
+        self._queue = TurnQueue()
         self._quarantine = Quarantine()
+        self._last_done = -math.inf
+        """When a worker last finished a job; seconds by time.perf_counter."""
+        self.costs = CostModel()
         self.workers: list[Worker] = []
         self.idle = asyncio.Event()
         self.idle.set()
@@ -137,25 +72,35 @@ class Dispatcher:
 
         Raises:
             InputQuarantined: the job's input ended a worker process twice.
-            QueueFull: the queue already holds `max_queue` jobs.
+            QueueFull: the queue already holds `max_queue` jobs, or jobs that take too long.
+            DeadlineExceeded: the job would not end in time even alone.
         """
         if self._quarantine.is_refused(job.message):
             raise InputQuarantined("this input ended a worker process twice and is refused")
+        if self._is_hopeless(job):
+            raise DeadlineExceeded("the deadline is shorter than the model needs")
         self._queue.append(job)
         self._dispatch()
-        if job in self._queue and len(self._queue) > self._max_queue:
+        if job.dispatched_at or job.future.done():
+            return
+        if len(self._queue) > self._max_queue:
             self._queue.remove(job)
             raise QueueFull(f"{self._max_queue} jobs are waiting already")
+        if time.perf_counter() + self._seconds_to_end(job) > job.deadline:
+            self._queue.remove(job)
+            raise QueueFull("the jobs that wait leave no time for another before its deadline")
 
     def cancel(self, job: Job) -> None:
         """Removes a queued job, or tells its worker to stop.
 
         A running job keeps its slot until its worker answers with Cancelled.
         """
-        if job in self._queue:
-            self._queue.remove(job)
+        self._queue.remove(job)
         for worker in self.workers:
             if job.id in worker.jobs and job.stall_timer is None:
+                now = time.perf_counter()
+                if now >= job.deadline:  # else its caller left earlier
+                    self.costs.record_forecast(job.forecast, now - job.dispatched_at)
                 worker.process.send(Cancel(job.id))
                 loop = asyncio.get_running_loop()
                 job.stall_timer = loop.call_later(
@@ -177,6 +122,10 @@ class Dispatcher:
         else:
             self._complete(worker, message)
 
+    def record_costs(self, costs: Costs) -> None:
+        """Takes a worker's measurements; the workers' processors are alike."""
+        self.costs.costs = costs
+
     def on_worker_exit(self, worker: Worker) -> None:
         """Removes a worker that exited. Each of its jobs is retried once, without other jobs.
 
@@ -190,41 +139,75 @@ class Dispatcher:
             if job.stall_timer is not None:
                 job.stall_timer.cancel()
             if self.draining:
-                _fail(job, EngineNotReady("the service is shutting down"))
+                job.fail(EngineNotReady("the service is shutting down"))
             elif len(jobs) == 1 and self._quarantine.record_exit(job.message):
-                _fail(job, InputQuarantined("this input ended a worker process twice"))
+                job.fail(InputQuarantined("this input ended a worker process twice"))
             elif job.is_streamed:
-                _fail(job, JobFailed("the worker process ended before this input was decoded"))
+                job.fail(JobFailed("the worker process ended before this input was decoded"))
             elif job.is_exclusive:
-                _fail(job, JobFailed("the worker process ended twice while decoding this input"))
+                job.fail(JobFailed("the worker process ended twice while decoding this input"))
             elif not job.future.done():
                 job.is_exclusive = True
-                self._queue.appendleft(job)
+                job.dispatched_at = 0.0
+                self._queue.append_retry(job)
         self._dispatch()
 
     def close(self) -> None:
         """Fails all queued jobs."""
         for job in self._queue:
-            _fail(job, EngineNotReady("the service is shutting down"))
+            job.fail(EngineNotReady("the service is shutting down"))
         self._queue.clear()
 
     def _dispatch(self) -> None:
-        """Sends queued jobs to workers, first come, first served."""
-        while self._queue:
-            job = self._queue[0]
-            if job.future.done():  # its caller has left
-                self._queue.popleft()
-                continue
-            accepting = (worker for worker in self.workers if worker.accepts(job))
-            worker = min(accepting, key=lambda worker: worker.width, default=None)
-            if worker is None:
-                break
-            self._queue.popleft()
-            self._send(worker, job)
+        """Sends queued jobs to workers, in turn; fails those that can't end in time any more."""
+        while self._dispatch_next():
+            pass
         if self.waiting + self.running:
             self.idle.clear()
         else:
             self.idle.set()
+
+    def _dispatch_next(self) -> bool:
+        """Removes the first job that can leave the queue; returns whether there was one."""
+        for job in self._queue:
+            if job.future.done():  # its caller has left
+                self._queue.remove(job)
+                return True
+            if self._is_hopeless(job):
+                self._queue.remove(job)
+                job.fail(DeadlineExceeded("the deadline left no time to run the model"))
+                return True
+            accepting = [worker for worker in self.workers if worker.accepts(job)]
+            if not accepting:
+                return False
+            in_time = [worker for worker in accepting if worker.is_in_time(job)]
+            if in_time:  # else a later job may be shorter, or have more time
+                self._queue.take(job)
+                self._send(min(in_time, key=lambda worker: worker.width), job)
+                return True
+        return False
+
+    def _is_hopeless(self, job: Job) -> bool:
+        """Whether the job would end late even if a worker had nothing else to do."""
+        now = time.perf_counter()
+        if now - self._last_done > PROBE_SECONDS:  # estimates may be wrong: try again
+            return False
+        return now + self.costs.seconds(job.message, job.width, -2.0) > job.deadline
+
+    def _seconds_to_end(self, job: Job) -> float:
+        """Estimates when a queued job is done, if the workers are busy until then."""
+        if not self.workers:
+            return 0.0
+        capacity = self.workers[0].max_sequences
+        ahead = sum(
+            self.costs.shared_seconds(queued.message, queued.width, capacity)
+            for queued in self._queue
+            if queued is not job
+        )
+        start = min(worker.seconds_to_free_slot for worker in self.workers)
+        own = self.costs.seconds(job.message, max(job.width, capacity))
+        seconds = start + self.costs.correction * (ahead / len(self.workers) + own)
+        return seconds + self.costs.lag
 
     def _send(self, worker: Worker, job: Job) -> None:
         job.dispatched_at = time.perf_counter()
@@ -232,9 +215,9 @@ class Dispatcher:
             worker.process.send(job.message)
         except (TypeError, ValueError, OverflowError):  # request schemas should have refused it
             logger.exception("a job can't be sent to its worker")
-            _fail(job, JobFailed("this request can't be passed on to a worker"))
+            job.fail(JobFailed("this request can't be passed on to a worker"))
         else:
-            worker.jobs[job.id] = job
+            worker.add(job)
 
     def _kill_stalled_worker(self, worker: Worker, job: Job) -> None:
         if job.id in worker.jobs:
@@ -251,7 +234,12 @@ class Dispatcher:
         job = worker.jobs.get(outcome.job)
         if job is None or job.stall_timer is not None:  # cancelled: Cancelled comes next
             return
-        del worker.jobs[outcome.job]
+        worker.remove(outcome.job)
+        if isinstance(outcome, Generated):
+            self._last_done = time.perf_counter()
+            self.costs.record(job.message, outcome)
+            elapsed = self._last_done - job.dispatched_at
+            self.costs.record_forecast(job.forecast, elapsed, outcome.timings.total / 1000)
         if isinstance(outcome, Generated | Scored):  # decoded, not just tokenised
             self._quarantine.clear(job.message)
         if not job.future.done():
@@ -260,12 +248,7 @@ class Dispatcher:
 
     def _release(self, worker: Worker, job_id: int) -> None:
         """Frees the slot of a cancelled job."""
-        job = worker.jobs.pop(job_id, None)
+        job = worker.remove(job_id)
         if job is not None and job.stall_timer is not None:
             job.stall_timer.cancel()
         self._dispatch()
-
-
-def _fail(job: Job, error: Exception) -> None:
-    if not job.future.done():
-        job.future.set_exception(error)

@@ -21,6 +21,7 @@ from t5engine.errors import (
     InvalidInput,
     JobFailed,
     ModelLoadError,
+    QueueFull,
 )
 from t5engine.messages import (
     Failed,
@@ -36,9 +37,12 @@ from t5engine.messages import (
     Tokenize,
     Tokenized,
 )
-from t5engine.pool.dispatcher import Dispatcher, Job
+from t5engine.pool.brake import Brake
+from t5engine.pool.dispatcher import Dispatcher
+from t5engine.pool.job import Job
 from t5engine.pool.process import Process, WorkerProcess
 from t5engine.pool.supervisor import PoolStatus, Supervisor
+from t5engine.pool.turns import current_turn
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +92,7 @@ class Engine:
         self._max_characters = CHARACTERS_PER_TOKEN * max(
             config.max_input_tokens for config in workers
         )
+        self._brake = Brake()
         self._job_ids = itertools.count(1)
         self.on_generated: Callable[[Result], None] = lambda _result: None
 
@@ -273,8 +278,18 @@ class Engine:
                 f"the input has {characters} characters, at most {self._max_characters} are taken"
             )
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        job = Job(message, future, on_progress=on_progress)
-        self._dispatcher.submit(job)
+        job = Job(
+            message,
+            future,
+            deadline=time.perf_counter() + timeout,
+            on_progress=on_progress,
+            turn=current_turn.get(),
+        )
+        try:
+            self._dispatcher.submit(job)
+        except (QueueFull, DeadlineExceeded):
+            await self._brake.slow_down()
+            raise
         try:
             async with asyncio.timeout(timeout):
                 outcome = await job.future

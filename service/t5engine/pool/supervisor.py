@@ -9,9 +9,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from t5engine.config import WorkerConfig
-from t5engine.messages import ModelInfo, Ready, Unloadable
-from t5engine.pool.dispatcher import Dispatcher, Worker
+from t5engine.messages import ModelInfo, Pulse, Ready, Unloadable
+from t5engine.pool.dispatcher import Dispatcher
 from t5engine.pool.process import Process
+from t5engine.pool.worker import Worker
 
 logger = logging.getLogger(__name__)
 
@@ -107,13 +108,18 @@ class Supervisor:
         if not isinstance(greeting, Ready):
             return None
         self._status.model, self._status.features = greeting.model, greeting.features
-        worker = Worker(process, greeting.max_sequences, greeting.max_inputs)
+        worker = Worker(
+            process, greeting.max_sequences, greeting.max_inputs, self._dispatcher.costs
+        )
+        self._dispatcher.record_costs(greeting.costs)
         self._dispatcher.add_worker(worker)
         if len(self._dispatcher.workers) == self._status.workers:
             self._status.startup_ended.set()
         try:
             while (message := await process.receive()) is not None:
-                if not isinstance(message, Ready | Unloadable):
+                if isinstance(message, Pulse):
+                    self._dispatcher.record_costs(message.costs)
+                elif not isinstance(message, Ready | Unloadable):
                     self._dispatcher.handle_message(worker, message)
         finally:
             self._dispatcher.on_worker_exit(worker)

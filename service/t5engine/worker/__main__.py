@@ -28,11 +28,13 @@ def main() -> None:
     from t5engine.backend import BackendError  # noqa: PLC0415
     from t5engine.decoding.parameters import MAX_WIDTH  # noqa: PLC0415
     from t5engine.messages import Ready, Unloadable  # noqa: PLC0415
-    from t5engine.worker.loop import Connection, Loop, warm_up  # noqa: PLC0415
+    from t5engine.worker.connection import Connection  # noqa: PLC0415
+    from t5engine.worker.loop import Loop, warm_up  # noqa: PLC0415
+    from t5engine.worker.meter import CostMeter, calibrate  # noqa: PLC0415
     from t5engine.worker.model import LoadError, list_cpu_features, load_model  # noqa: PLC0415
 
     with socket.socket(fileno=int(sys.argv[1])) as sock:
-        connection = Connection(sock)
+        connection, meter = Connection(sock), CostMeter()
         try:
             model = load_model(
                 Path(config.model),
@@ -48,13 +50,19 @@ def main() -> None:
             # llama.cpp's caches would keep NaN from a rejected draft that overflowed.
             drafts = config.prompt_lookup_num_tokens if model.backend.name == "graph" else 0
             warm_up(model, drafts)
+            calibrate(model, meter)
         except (LoadError, BackendError) as error:
             connection.send(Unloadable(str(error)))
             return
         with suppress(ConnectionError):  # the service has closed the connection
             backend = model.backend
             ready = Ready(
-                model.info, config.threads, config.max_batch, backend.inputs, list_cpu_features()
+                model.info,
+                config.threads,
+                config.max_batch,
+                backend.inputs,
+                list_cpu_features(),
+                meter.costs,
             )
             connection.send(ready)
             Loop(
@@ -62,6 +70,7 @@ def main() -> None:
                 model,
                 window=config.batch_window_ms / 1000,
                 drafts=drafts,
+                meter=meter,
             ).run()
 
 

@@ -73,6 +73,11 @@ class Generation:
         return self.request.config.width
 
     @property
+    def input_length(self) -> int:
+        """Number of the encoder's input ids."""
+        return len(self._ids)
+
+    @property
     def decoded(self) -> int:
         """Number of tokens of the first sequence so far."""
         return len(self._search.settled[0].choices)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import select
-import socket
 import time
 from collections.abc import Sequence
 
@@ -13,55 +11,27 @@ from t5engine.backend import F32, Backend, BackendError, is_poisoned
 from t5engine.decoding.parameters import GenerationConfig
 from t5engine.decoding.search import Branch
 from t5engine.messages import (
-    HEADER,
     Cancel,
     Cancelled,
     Failed,
     FromWorker,
     Generate,
     JobMessage,
+    Pulse,
     Refused,
     Score,
     Scored,
     Tokenize,
     Tokenized,
-    pack,
     unpack_to_worker,
 )
 from t5engine.rows import assign_rows
+from t5engine.worker.connection import Connection
 from t5engine.worker.job import Generation, InputRefused, check_ids, check_input, tokenize
+from t5engine.worker.meter import CostMeter
 from t5engine.worker.model import Model
 
-
-class Connection:
-    """The worker's end of the socket pair."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._socket = sock
-        self._poll = select.poll()  # select() ends at file descriptor 1023
-        self._poll.register(sock, select.POLLIN)
-
-    def has_message(self, timeout: float = 0.0) -> bool:
-        """Whether a message can be read now, or within `timeout` seconds."""
-        return bool(self._poll.poll(1000 * timeout))
-
-    def receive(self) -> bytes | None:
-        """Waits for the next frame. Returns its body, or None when the service has gone."""
-        header = self._read(HEADER.size)
-        return None if header is None else self._read(HEADER.unpack(header)[0])
-
-    def send(self, message: FromWorker) -> None:
-        """Sends a message to the service."""
-        self._socket.sendall(pack(message))
-
-    def _read(self, size: int) -> bytes | None:
-        data = bytearray()
-        while len(data) < size:
-            part = self._socket.recv(size - len(data))
-            if not part:
-                return None
-            data += part
-        return bytes(data)
+PULSE_SECONDS = 0.5  # the service takes a worker for dead that is silent for longer
 
 
 class Loop:
@@ -73,10 +43,17 @@ class Loop:
         window: seconds that an idle worker waits for further jobs before it starts one, if the
             previous jobs were decoded in a batch.
         drafts: tokens to draft for a sequence that is decoded alone.
+        meter: has the costs of this model so far.
     """
 
     def __init__(
-        self, connection: Connection, model: Model, *, window: float = 0.0, drafts: int = 0
+        self,
+        connection: Connection,
+        model: Model,
+        *,
+        window: float = 0.0,
+        drafts: int = 0,
+        meter: CostMeter | None = None,
     ) -> None:
         self._connection = connection
         self._drafts = drafts
@@ -85,6 +62,8 @@ class Loop:
         self._had_batch = False
         self._pending: dict[int, JobMessage] = {}
         self._active: dict[int, Generation] = {}
+        self._meter = meter or CostMeter()
+        self._last_pulse = time.monotonic()
 
     def run(self) -> None:
         """Serves the connection until the service closes it."""
@@ -95,6 +74,8 @@ class Loop:
                 self._start(self._pending.pop(job))
             if self._active:
                 self._run_step()
+            if time.monotonic() - self._last_pulse > PULSE_SECONDS:
+                self._send_pulse()
 
     def _receive_messages(self) -> bool:
         """Receives all messages that have arrived. Waits for one if there is nothing to do.
@@ -104,6 +85,8 @@ class Loop:
         """
         while not (self._active or self._pending) or self._connection.has_message():
             idle = not (self._active or self._pending)
+            while self._connection.is_silent(PULSE_SECONDS):
+                self._send_pulse()
             body = self._connection.receive()
             if body is None:
                 return False
@@ -119,6 +102,10 @@ class Loop:
         if len(self._active) + len(self._pending) > 1:
             self._had_batch = True
         return True
+
+    def _send_pulse(self) -> None:
+        self._connection.send(Pulse(self._meter.costs))
+        self._last_pulse = time.monotonic()
 
     def _cancel(self, job: int) -> None:
         if self._pending.pop(job, None) is None and job in self._active:
@@ -150,7 +137,9 @@ class Loop:
         if isinstance(message, Score):
             self._connection.send(self._score(message, row))
         else:
-            self._active[message.job] = Generation(message, self._model, row)
+            started = time.perf_counter()
+            generation = self._active[message.job] = Generation(message, self._model, row)
+            self._meter.record_encode(generation.input_length, time.perf_counter() - started)
 
     def _tokenize(self, message: Tokenize) -> Tokenized:
         ids = message.ids or []
@@ -171,8 +160,15 @@ class Loop:
         return Scored(message.job, np.stack(logits).astype("<f4").tobytes())
 
     def _run_step(self) -> None:
-        for message in decode_step(self._model, list(self._active.values()), self._drafts):
+        generations = list(self._active.values())
+        rows = sum(len(generation.rows) for generation in generations)
+        decoded = generations[0].decoded
+        started = time.perf_counter()
+        for message in decode_step(self._model, generations, self._drafts):
             self._connection.send(message)
+        # A lone sequence with a draft may decode several tokens at a time.
+        tokens = generations[0].decoded - decoded if rows == 1 else 1
+        self._meter.record_step(rows, (time.perf_counter() - started) / max(1, tokens))
         for job in [job for job, generation in self._active.items() if not generation.rows]:
             del self._active[job]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from t5engine.pool.turns import current_turn
 from t5serve.errors import StartupError, Unauthorized
 from t5serve.http.endpoints import OPEN_ENDPOINTS
 from t5serve.http.responses import error_response
@@ -40,7 +41,10 @@ class ApiKeys:
         # neither the length of a key, nor where keys differ, nor which key matches.
         digest = hashlib.sha256(key.encode("latin-1").strip()).digest()
         matches = [hmac.compare_digest(digest, valid) for valid in self._digests]
-        return scheme.lower() == "bearer" and any(matches)
+        is_allowed = scheme.lower() == "bearer" and any(matches)
+        if is_allowed:  # keys take turns, whatever addresses they come from
+            current_turn.set((digest, object()))
+        return is_allowed
 
 
 def read_keys(path: Path) -> list[bytes]:

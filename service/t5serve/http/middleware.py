@@ -13,6 +13,7 @@ from urllib.parse import quote
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from t5engine.pool.turns import current_turn
 from t5serve import logs
 from t5serve.errors import RequestTooLarge
 from t5serve.http.endpoints import QUIET_PATHS
@@ -52,6 +53,8 @@ class RequestContext:
         client_id = Headers(scope=scope).get("x-request-id", "")
         request_id = client_id if VALID_ID.fullmatch(client_id) else uuid.uuid4().hex
         stats = logs.start_request(request_id)
+        client = scope.get("client") or ("", 0)
+        current_turn.set((client[0], object()))  # clients take turns, and so do their requests
 
         status = 0  # stays 0 if the client leaves before the response starts
 

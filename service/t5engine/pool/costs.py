@@ -1,0 +1,116 @@
+"""Estimates what a job costs, from what the workers measured and earlier jobs needed."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Sequence
+
+from t5engine.messages import Costs, Generate, Generated, JobMessage
+
+WEIGHT = 0.05  # of a job in the averages
+TOKENS_PER_CHARACTER = 0.3  # until the first jobs are done; English has a quarter
+MIN_CORRECTION, MAX_CORRECTION = 0.5, 4.0
+FIRST_STEPS = 1.0  # optimistic, until the first jobs are done
+
+
+class CostModel:
+    """Estimates seconds. Without measurements everything is free, and nothing is refused.
+
+    Attributes:
+        costs: the workers' latest measurements.
+        correction: the seconds that jobs take over those that were forecast: jobs join that were
+            not foreseen.
+        lag: seconds of a job outside of its worker: messages wait for a busy process.
+    """
+
+    def __init__(self) -> None:
+        self.costs = Costs()
+        self.correction = 1.0
+        self.lag = 0.0
+        self._tokens_per_character = TOKENS_PER_CHARACTER
+        self._steps: float | None = None
+        """Average number of steps of a job."""
+        self._deviation = 0.0
+        """Average difference of a job's steps from the average."""
+
+    def record(self, message: JobMessage, outcome: Generated) -> None:
+        """Learns from a job: the tokens of its input, and the steps that it took."""
+        if isinstance(message, Generate) and message.text:
+            ratio = outcome.prompt_tokens / len(message.text)
+            self._tokens_per_character += WEIGHT * (ratio - self._tokens_per_character)
+        steps = max(output.decoded for output in outcome.outputs)
+        if self._steps is None:
+            self._steps = steps
+        self._deviation += WEIGHT * (abs(steps - self._steps) - self._deviation)
+        self._steps += WEIGHT * (steps - self._steps)
+
+    def record_forecast(
+        self, forecast: float, elapsed: float, worker_seconds: float | None = None
+    ) -> None:
+        """Compares a forecast with what happened to the job.
+
+        Args:
+            forecast: the seconds that the job was to take in its worker.
+            elapsed: the seconds since its dispatch.
+            worker_seconds: those that it took in its worker; None: its deadline passed before.
+        """
+        if worker_seconds is None:
+            worker_seconds = max(elapsed - self.lag, 1.5 * self.correction * forecast)
+        else:
+            self.lag += WEIGHT * (max(0.0, elapsed - worker_seconds) - self.lag)
+        if forecast > 0:
+            ratio = min(MAX_CORRECTION, max(MIN_CORRECTION, worker_seconds / forecast))
+            self.correction += WEIGHT * (ratio - self.correction)
+
+    def seconds(self, message: JobMessage, rows: int, deviations: float = 0.0) -> float:
+        """Estimates a job that is decoded in steps of so many rows.
+
+        Args:
+            message: the job.
+            rows: the rows of each step.
+            deviations: how far from the average the number of steps is assumed to be.
+        """
+        steps = self.steps(message, deviations)
+        return self.encode_seconds(message) + steps * self.step_seconds(rows)
+
+    def shared_seconds(self, message: JobMessage, width: int, rows: int) -> float:
+        """Estimates a job's share of a worker that decodes so many rows."""
+        share = min(1.0, width / rows)
+        steps = self.steps(message) * self.step_seconds(max(width, rows))
+        return self.encode_seconds(message) + share * steps
+
+    def encode_seconds(self, message: JobMessage) -> float:
+        """Estimates the encode of a job's input."""
+        return _interpolate(self.costs.encodes, self._input_tokens(message))
+
+    def step_seconds(self, rows: int) -> float:
+        """Estimates a step of so many rows."""
+        return _interpolate(self.costs.steps, rows) if rows else 0.0
+
+    def steps(self, message: JobMessage, deviations: float = 0.0) -> float:
+        """Estimates the number of a job's steps."""
+        if not isinstance(message, Generate) or self._steps is None:
+            return FIRST_STEPS
+        steps = self._steps + deviations * self._deviation
+        return max(FIRST_STEPS, min(steps, message.config.max_tokens))
+
+    def _input_tokens(self, message: JobMessage) -> float:
+        if not isinstance(message, Generate):
+            return 1.0
+        if message.text is None:
+            return max(1, len(message.ids or []))
+        return max(1.0, len(message.text) * self._tokens_per_character)
+
+
+def _interpolate(points: Sequence[tuple[int, float]], x: float) -> float:
+    """Interpolates between points with ascending x; beyond the last, in proportion to x."""
+    if not points:
+        return 0.0
+    index = bisect.bisect_left(points, x, key=lambda point: point[0])
+    if index == 0:
+        return points[0][1]
+    if index == len(points):
+        last, seconds = points[-1]
+        return seconds * x / last
+    (low, low_seconds), (high, high_seconds) = points[index - 1 : index + 1]
+    return low_seconds + (high_seconds - low_seconds) * (x - low) / (high - low)

@@ -1,0 +1,116 @@
+"""A ready worker process, its jobs, and when they will be done."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from t5engine.pool.costs import CostModel
+from t5engine.pool.job import Job
+from t5engine.pool.process import Process
+
+
+@dataclass(eq=False)
+class Worker:
+    """A ready worker process and its jobs.
+
+    All times are seconds by time.perf_counter. The forecast assumes that encodes come before
+    steps, and that a step decodes the sequences of all jobs.
+
+    Attributes:
+        max_sequences: maximum concurrent sequences; a single job may have more.
+        max_inputs: maximum concurrent jobs.
+        costs: estimates what a job costs.
+        jobs: by id.
+    """
+
+    process: Process
+    max_sequences: int
+    max_inputs: int
+    costs: CostModel = field(default_factory=CostModel)
+    jobs: dict[int, Job] = field(default_factory=dict)
+    _encode_seconds: float = 0.0
+    """Estimated seconds of the encodes that are still to be done."""
+    _updated_at: float = 0.0
+
+    @property
+    def width(self) -> int:
+        """Number of sequences of all its jobs."""
+        return sum(job.width for job in self.jobs.values())
+
+    def accepts(self, candidate: Job) -> bool:
+        """Whether the worker can run the job now, beside its other jobs."""
+        if not self.jobs:
+            return True
+        if candidate.is_exclusive or any(job.is_exclusive for job in self.jobs.values()):
+            return False
+        has_free_input = len(self.jobs) < self.max_inputs
+        return has_free_input and self.width + candidate.width <= self.max_sequences
+
+    def free_slots(self, width: int) -> int:
+        """Returns how many more jobs of `width` sequences the worker accepts now."""
+        by_sequences = (self.max_sequences - self.width) // width
+        by_inputs = self.max_inputs - len(self.jobs)
+        return max(min(by_sequences, by_inputs), int(not self.jobs))
+
+    def add(self, job: Job) -> None:
+        """Adds a job that was sent to the process."""
+        self._advance()
+        job.steps_left = self.costs.steps(job.message)
+        self._encode_seconds += self.costs.encode_seconds(job.message)
+        self.jobs[job.id] = job
+        steps_seconds = job.steps_left * self.costs.step_seconds(self.width)
+        job.forecast = self._encode_seconds + steps_seconds
+
+    def remove(self, job_id: int) -> Job | None:
+        """Removes a job that has ended."""
+        self._advance()
+        job = self.jobs.pop(job_id, None)
+        if not self.jobs:
+            self._encode_seconds = 0.0
+        return job
+
+    def is_in_time(self, candidate: Job) -> bool:
+        """Whether the job would end in time, and no running job would end late because of it."""
+        if not self.jobs:
+            return True
+        self._advance()
+        now = self._updated_at + self.costs.lag
+        correction = self.costs.correction
+        encode_seconds = correction * self._encode_seconds
+        added_seconds = correction * self.costs.encode_seconds(candidate.message)
+        step_seconds = correction * self.costs.step_seconds(self.width)
+        next_step_seconds = correction * self.costs.step_seconds(self.width + candidate.width)
+        steps = self.costs.steps(candidate.message, deviations=1.0)
+        ready_at = now + encode_seconds + added_seconds
+        if ready_at + steps * next_step_seconds > candidate.deadline:
+            return False
+        for job in self.jobs.values():
+            end = now + encode_seconds + job.steps_left * step_seconds
+            next_end = ready_at + job.steps_left * next_step_seconds
+            if end <= job.deadline < next_end and not job.future.done():
+                return False
+        return True
+
+    @property
+    def seconds_to_free_slot(self) -> float:
+        """Estimated seconds until one of the jobs ends."""
+        self._advance()
+        steps = min((job.steps_left for job in self.jobs.values()), default=0.0)
+        seconds = self._encode_seconds + steps * self.costs.step_seconds(self.width)
+        return self.costs.correction * seconds
+
+    def _advance(self) -> None:
+        """Brings the forecast up to now."""
+        now = time.perf_counter()
+        elapsed = now - self._updated_at
+        self._updated_at = now
+        if not self.jobs:
+            return
+        encoded = min(elapsed, self._encode_seconds)
+        self._encode_seconds -= encoded
+        step_seconds = self.costs.step_seconds(self.width)
+        if step_seconds:
+            steps = (elapsed - encoded) / step_seconds
+            for job in self.jobs.values():
+                job.steps_left = max(1.0, job.steps_left - steps)

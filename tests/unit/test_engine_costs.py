@@ -1,0 +1,138 @@
+"""Deadlines and the known costs of jobs, against fake worker processes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from support.fakes import FakePool, answer, settle, submit, with_engine
+from t5engine.errors import DeadlineExceeded, QueueFull
+from t5engine.messages import Costs, Pulse
+from t5engine.pool import dispatcher
+from t5engine.pool.engine import Engine
+from t5engine.pool.turns import current_turn
+
+SLOW = Costs(encodes=[(8, 0.5)], steps=[(1, 0.5), (16, 1.0)])  # 0.5 s, then 3 steps
+Test = Callable[[Engine, FakePool], Awaitable[None]]
+
+
+def with_known_costs(test: Test, capacity: int = 1) -> None:
+    """Runs a test with an engine whose worker has measured `SLOW`, and finished a first job."""
+
+    async def warmed(engine: Engine, pool: FakePool) -> None:
+        task = submit(engine, "first", seconds=60)
+        await settle()
+        pool.newest.reply(answer(pool.newest.inbox.pop()))
+        await task
+        engine._dispatcher.costs.correction = 1.0
+        await test(engine, pool)
+
+    with_engine(warmed, capacity=capacity, costs=SLOW)
+
+
+@pytest.fixture(autouse=True)
+def trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Estimates are never taken for old."""
+    monkeypatch.setattr(dispatcher, "PROBE_SECONDS", 1e9)
+
+
+def test_a_job_that_can_not_end_in_time_is_refused_at_once() -> None:
+    """An idle worker does not begin what it can't finish."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        with pytest.raises(DeadlineExceeded, match="shorter than the model needs"):
+            await submit(engine, "short", seconds=0.4)
+        assert not pool.newest.inbox
+        task = submit(engine, "long", seconds=60)
+        await settle()
+        pool.newest.reply(answer(pool.newest.inbox[0]))
+        await task
+
+    with_known_costs(test)
+
+
+def test_a_queue_that_takes_too_long_is_full() -> None:
+    """A job whose turn would come too late is refused now; one with more time waits."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        running, waiting = (submit(engine, text, seconds=60) for text in "ab")
+        await settle()
+        with pytest.raises(QueueFull, match="no time"):
+            await submit(engine, "c", seconds=3)
+        for _ in range(2):
+            pool.newest.reply(answer(pool.newest.inbox.pop()))
+            await settle()
+        assert (await running).generated.best.text == "A"
+        assert (await waiting).generated.best.text == "B"
+
+    with_known_costs(test)
+
+
+def test_a_job_does_not_make_others_late() -> None:
+    """A job joins a batch only if the jobs in it still end in time."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        tight = submit(engine, "tight", seconds=2.3)  # needs 2.0 s alone, 2.6 s beside another
+        patient = submit(engine, "patient", seconds=60)
+        await settle()
+        assert [getattr(message, "text", "") for message in pool.newest.inbox] == ["tight"]
+        pool.newest.reply(answer(pool.newest.inbox.pop()))
+        await settle()
+        assert [getattr(message, "text", "") for message in pool.newest.inbox] == ["patient"]
+        pool.newest.reply(answer(pool.newest.inbox.pop()))
+        await asyncio.gather(tight, patient)
+
+    with_known_costs(test, capacity=4)
+
+
+def test_what_waited_too_long_is_not_begun() -> None:
+    """A queued job that can't end in time any more never reaches the worker."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        running, waiting = submit(engine, "a", seconds=60), submit(engine, "b", seconds=60)
+        await settle()
+        slower = Costs(encodes=[(8, 100.0)], steps=[(1, 100.0)])
+        pool.newest.reply(Pulse(slower))
+        pool.newest.reply(answer(pool.newest.inbox.pop()))
+        await running
+        with pytest.raises(DeadlineExceeded, match="left no time"):
+            await waiting
+        assert not pool.newest.inbox
+
+    with_known_costs(test)
+
+
+def test_old_estimates_are_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Estimates that refuse everything can't last: without results they are not trusted."""
+    monkeypatch.setattr(dispatcher, "PROBE_SECONDS", -1.0)
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        task = submit(engine, "short", seconds=0.4)
+        await settle()
+        pool.newest.reply(answer(pool.newest.inbox.pop()))
+        assert (await task).generated.best.text == "SHORT"
+
+    with_known_costs(test)
+
+
+def test_clients_take_turns() -> None:
+    """A lone query waits for one job of a client with many, not for all of them."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        current_turn.set(("busy", 1))
+        many = [submit(engine, text, seconds=600) for text in "abcd"]
+        current_turn.set(("other", 2))
+        lone = submit(engine, "lone", seconds=600)
+        await settle()
+        order = []
+        while pool.newest.inbox:
+            message = pool.newest.inbox.pop()
+            order.append(getattr(message, "text", ""))
+            pool.newest.reply(answer(message))
+            await settle()
+        assert order.index("lone") <= 2
+        await asyncio.gather(lone, *many)
+
+    with_engine(test)
