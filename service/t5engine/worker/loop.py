@@ -162,12 +162,13 @@ class Loop:
     def _run_step(self) -> None:
         generations = list(self._active.values())
         rows = sum(len(generation.rows) for generation in generations)
-        decoded = generations[0].decoded
+        lone = generations[0] if len(generations) == 1 and generations[0].width == 1 else None
+        decoded = lone.decoded if lone else 0
         started = time.perf_counter()
         for message in decode_step(self._model, generations, self._drafts):
             self._connection.send(message)
         # A lone sequence with a draft may decode several tokens at a time.
-        tokens = generations[0].decoded - decoded if rows == 1 else 1
+        tokens = lone.decoded - decoded if lone else 1
         self._meter.record_step(rows, (time.perf_counter() - started) / max(1, tokens))
         for job in [job for job, generation in self._active.items() if not generation.rows]:
             del self._active[job]
