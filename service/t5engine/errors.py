@@ -24,7 +24,16 @@ class ModelLoadError(EngineError):
 
 
 class JobError(EngineError):
-    """A job has no result. The message says why."""
+    """A job has no result. The message says why.
+
+    Args:
+        message: why, in one sentence.
+        retry_after: seconds after which another attempt can succeed; 0: unknown.
+    """
+
+    def __init__(self, message: str, *, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class InvalidInput(JobError):

@@ -9,6 +9,7 @@ import msgspec
 
 from t5engine.decoding.parameters import GenerationConfig
 
+PULSE_SECONDS = 0.5  # a worker sends a message at least as often, unless it computes
 HEADER = struct.Struct("<I")  # length of the body, bytes
 
 
@@ -79,7 +80,7 @@ class Costs(msgspec.Struct, frozen=True):
 
 
 class Pulse(msgspec.Struct, tag=True, frozen=True):
-    """Worker to service: the worker is alive. Sent every half second, between steps."""
+    """Worker to service: the worker is alive. Sent every PULSE_SECONDS, between steps."""
 
     costs: Costs = Costs()
 

@@ -25,6 +25,7 @@ The engine raises errors of its own (`t5engine.errors`); `request_error` transla
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
@@ -46,12 +47,14 @@ class RequestError(T5ServeError):
     Args:
         message: what went wrong, in one sentence.
         param: the request field at fault.
+        retry_after: seconds after which another attempt can succeed; 0: unknown.
     """
 
-    def __init__(self, message: str, *, param: str | None = None) -> None:
+    def __init__(self, message: str, *, param: str | None = None, retry_after: float = 0.0) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
+        self.retry_after = retry_after
 
 
 class InvalidRequest(RequestError):
@@ -173,7 +176,17 @@ def request_error(error: engine.JobError, *, param: str | None = None) -> Reques
         param: the request field that holds the input; used only if the input is refused.
     """
     is_refusal = isinstance(error, engine.InvalidInput)
-    return REQUEST_ERRORS[type(error)](str(error), param=param if is_refusal else None)
+    return REQUEST_ERRORS[type(error)](
+        str(error), param=param if is_refusal else None, retry_after=error.retry_after
+    )
+
+
+def error_headers(error: RequestError) -> dict[str, str]:
+    """Builds the headers of an error response; a retry is advised after one second at least."""
+    headers = dict(ERROR_RESPONSES[type(error)].headers)
+    if "retry-after" in headers and error.retry_after > 1:
+        headers["retry-after"] = f"{math.ceil(error.retry_after)}"
+    return headers
 
 
 def error_body(error: RequestError) -> dict[str, dict[str, str | None]]:

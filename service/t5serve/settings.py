@@ -76,6 +76,9 @@ class Settings(BaseSettings):
     of the query. By default the instructions of known query expanders."""
     timeout_ms: Positive = 10_000
     """The default and the longest deadline of a request, in milliseconds."""
+    stall_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    """The silence after which a worker is taken for hung and replaced, in seconds, beyond the
+    half second between its signs of life and the time that its current step should take."""
     keep_alive_seconds: Positive = 75
     """The time that a connection may be idle between requests, in seconds. Longer than a proxy
     keeps its connections: a proxy that reuses a connection while the service closes it loses a

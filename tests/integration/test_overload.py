@@ -42,6 +42,7 @@ def running() -> Iterator[Server]:
         max_request_tokens="2500",
         threads="1",
         timeout_ms="60000",
+        stall_seconds="60",
     )
     yield server
     assert "Traceback" not in stop(server)
@@ -187,7 +188,7 @@ def test_a_client_that_leaves_ends_decoding(small: Server, *, streamed: bool) ->
 @pytest.fixture
 def loading() -> Iterator[Server]:
     """A service of 1 s a request that has only just begun to load its model."""
-    server = start(timeout_ms="1000")
+    server = start(timeout_ms="1000", stall_seconds="60")
     wait_for(lambda: bool(server.workers()))
     yield server
     stop(server)

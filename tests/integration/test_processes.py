@@ -23,7 +23,7 @@ BUSY = {"queries": [f"how do i learn python in {i} days" for i in range(30)], "s
 @pytest.fixture
 def victim() -> Iterator[Server]:
     """A service of its own for a test that breaks it."""
-    running = start()
+    running = start(stall_seconds="60")
     running.wait_until_ready()
     yield running
     if running.process.poll() is None:
@@ -202,3 +202,39 @@ def test_a_wrong_setting_is_one_line() -> None:
     assert stderr.strip().splitlines() == [
         "t5serve: T5SERVE_WORKERS: Input should be greater than or equal to 1"
     ]
+
+
+@pytest.mark.parametrize("is_busy", [True, False])
+def test_a_hung_worker_is_replaced(*, is_busy: bool) -> None:
+    """A worker that is stopped, idle or not, is replaced within seconds; its job is answered."""
+    server = start()
+    server.wait_until_ready()
+    if is_busy:
+        worker, thread, results = stopped_with_a_request(server)
+        thread.join()
+        assert results[0].status_code == 200
+    else:
+        (worker,) = server.workers()
+        os.kill(worker, signal.SIGSTOP)
+        deadline = time.monotonic() + 30
+        while server.workers() in ([worker], []) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        server.wait_until_ready()
+    assert server.workers() != [worker]
+    assert "has said nothing for" in stop(server)
+
+
+def test_many_deaths() -> None:
+    """A service whose worker dies again and again answers in between."""
+    server = start()
+    with server.client() as client:
+        for _ in range(5):
+            server.wait_until_ready()
+            answer = client.post("/v1/reformulate", json={"query": "learn python", "strict": True})
+            assert answer.status_code == 200
+            (worker,) = server.workers()
+            os.kill(worker, signal.SIGKILL)
+            while server.workers() == [worker]:
+                time.sleep(0.01)
+        server.wait_until_ready()
+    stop(server)

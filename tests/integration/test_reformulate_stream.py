@@ -49,7 +49,7 @@ def rounded(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def breakable() -> Iterator[Server]:
     """A service that decodes two sequences at once, for tests that break it."""
-    running = start(max_batch="2", threads="1", timeout_ms="60000")
+    running = start(max_batch="2", threads="1", timeout_ms="60000", stall_seconds="60")
     running.wait_until_ready()
     yield running
     stop(running)

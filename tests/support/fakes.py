@@ -88,6 +88,9 @@ class FakeProcess:
     async def receive(self) -> FromWorker | None:
         return await self._outbox.get()
 
+    def is_runnable(self) -> bool:
+        return False
+
     def kill(self) -> None:
         self.die()
 

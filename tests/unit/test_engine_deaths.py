@@ -25,7 +25,8 @@ GREEDY = GenerationConfig(max_tokens=8)
 @pytest.fixture(autouse=True)
 def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     """Restarts workers without a delay."""
-    monkeypatch.setattr(supervisor, "MAX_BACKOFF_SECONDS", 0.0)
+    monkeypatch.setattr(supervisor, "READY_BACKOFF_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr(supervisor, "LOAD_BACKOFF_SECONDS", (0.0, 0.0))
 
 
 def test_hung_worker_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 import time
+from collections.abc import Callable
 
 from t5engine.errors import (
     DeadlineExceeded,
@@ -37,6 +38,7 @@ class Dispatcher:
         costs: estimates what a job costs.
         workers: the ready workers.
         idle: set while no job is queued or running.
+        seconds_to_worker: estimates the seconds until a worker is ready.
         draining: whether the service is shutting down, so that no job is retried.
     """
 
@@ -48,6 +50,7 @@ class Dispatcher:
         """When a worker last finished a job; seconds by time.perf_counter."""
         self.costs = CostModel()
         self.workers: list[Worker] = []
+        self.seconds_to_worker: Callable[[], float] = lambda: 0.0
         self.idle = asyncio.Event()
         self.idle.set()
         self.draining = False
@@ -56,6 +59,11 @@ class Dispatcher:
     def waiting(self) -> int:
         """Number of queued jobs."""
         return len(self._queue)
+
+    @property
+    def has_worker(self) -> bool:
+        """Whether a worker is ready and answers."""
+        return any(not worker.is_suspect for worker in self.workers)
 
     @property
     def running(self) -> int:
@@ -83,12 +91,14 @@ class Dispatcher:
         self._dispatch()
         if job.dispatched_at or job.future.done():
             return
+        seconds = self._seconds_to_end(job)
         if len(self._queue) > self._max_queue:
             self._queue.remove(job)
-            raise QueueFull(f"{self._max_queue} jobs are waiting already")
-        if time.perf_counter() + self._seconds_to_end(job) > job.deadline:
+            raise QueueFull(f"{self._max_queue} jobs are waiting already", retry_after=seconds)
+        if time.perf_counter() + seconds > job.deadline:
             self._queue.remove(job)
-            raise QueueFull("the jobs that wait leave no time for another before its deadline")
+            message = "the jobs that wait leave no time for another before its deadline"
+            raise QueueFull(message, retry_after=seconds)
 
     def cancel(self, job: Job) -> None:
         """Removes a queued job, or tells its worker to stop.
@@ -121,6 +131,10 @@ class Dispatcher:
             self._forward_progress(worker, message)
         else:
             self._complete(worker, message)
+
+    def fail_hopeless_jobs(self) -> None:
+        """Fails queued jobs that no worker can finish in time, after a worker exited."""
+        self._dispatch()
 
     def record_costs(self, costs: Costs) -> None:
         """Takes a worker's measurements; the workers' processors are alike."""
@@ -189,7 +203,9 @@ class Dispatcher:
 
     def _is_hopeless(self, job: Job) -> bool:
         """Whether the job would end late even if a worker had nothing else to do."""
-        now = time.perf_counter()
+        now = time.perf_counter() + self.seconds_to_worker()
+        if now > job.deadline:
+            return True
         if now - self._last_done > PROBE_SECONDS:  # estimates may be wrong: try again
             return False
         return now + self.costs.seconds(job.message, job.width, -2.0) > job.deadline

@@ -46,6 +46,7 @@ from t5engine.pool.turns import current_turn
 
 logger = logging.getLogger(__name__)
 
+STALL_SECONDS = 1.0
 CHARACTERS_PER_TOKEN = 8  # twice the average of English
 
 
@@ -69,6 +70,7 @@ class Engine:
     Args:
         workers: one config per worker process, all of the same model.
         max_queue: maximum number of queued jobs.
+        stall_seconds: the silence after which a worker is taken for hung and ended.
         start: starts a worker process.
 
     Attributes:
@@ -80,12 +82,15 @@ class Engine:
         workers: Sequence[WorkerConfig],
         *,
         max_queue: int,
+        stall_seconds: float = STALL_SECONDS,
         start: Callable[[WorkerConfig], Awaitable[Process]] = WorkerProcess.start,
     ) -> None:
         self._dispatcher = Dispatcher(max_queue)
-        self._status = PoolStatus(workers=len(workers))
+        self._dispatcher.seconds_to_worker = self._seconds_to_worker
+        self._status = PoolStatus()
         self._supervisors = [
-            Supervisor(config, start, self._dispatcher, self._status) for config in workers
+            Supervisor(config, start, self._dispatcher, self._status, stall_seconds)
+            for config in workers
         ]
         self._supervising: list[asyncio.Task[None]] = []
         # A run of unknown characters is one token however long it is.
@@ -120,7 +125,7 @@ class Engine:
         ]
 
     async def ready(self) -> ModelInfo:
-        """Waits until every worker is ready.
+        """Waits until a worker is ready.
 
         Raises:
             ModelLoadError: the model can't be loaded.
@@ -159,7 +164,18 @@ class Engine:
             return "draining"
         if not self._status.startup_ended.is_set():
             return "loading"
-        return "ready" if self._dispatcher.workers else "restarting"
+        return "ready" if self._dispatcher.has_worker else "restarting"
+
+    def _seconds_to_worker(self) -> float:
+        """Estimates the seconds until a worker is ready; 0 if one is."""
+        if self._dispatcher.has_worker:
+            return 0.0
+        times = [
+            supervisor.ready_at
+            for supervisor in self._supervisors
+            if supervisor.ready_at is not None
+        ]
+        return max(0.0, min(times, default=0.0) - time.perf_counter())
 
     async def generate(
         self,
@@ -230,6 +246,10 @@ class Engine:
             raise JobFailed("the worker answered with an unexpected message")
         return outcome
 
+    def not_ready(self) -> EngineNotReady:
+        """Builds the error that says why no worker is ready, and when one should be."""
+        return EngineNotReady(f"the service is {self.state}", retry_after=self._seconds_to_worker())
+
     @property
     def waiting(self) -> int:
         """Number of queued jobs."""
@@ -269,7 +289,7 @@ class Engine:
         on_progress: Callable[[Progress], None] | None = None,
     ) -> tuple[Outcome, Job]:
         if self.state != "ready":
-            raise EngineNotReady(f"the service is {self.state}")
+            raise self.not_ready()
         # A run of blanks counts as one character: the tokeniser collapses it.
         text = getattr(message, "text", None) or ""
         characters = len(" ".join(text.split()))

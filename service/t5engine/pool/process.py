@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Protocol, Self
 
 import msgspec
@@ -33,6 +34,10 @@ class Process(Protocol):
 
     async def receive(self) -> FromWorker | None:
         """Returns the next message; None after the worker exited."""
+        ...
+
+    def is_runnable(self) -> bool:
+        """Whether the worker computes or waits for a processor: not hung, but slow."""
         ...
 
     def kill(self) -> None:
@@ -93,6 +98,13 @@ class WorkerProcess:
             return unpack_from_worker(await self._reader.readexactly(HEADER.unpack(header)[0]))
         except (asyncio.IncompleteReadError, ConnectionError):
             return None
+
+    def is_runnable(self) -> bool:
+        try:
+            stat = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii", errors="replace")
+        except OSError:
+            return False
+        return stat.rpartition(")")[2].split()[:1] == ["R"]  # the command may have parentheses
 
     def kill(self) -> None:
         with suppress(ProcessLookupError):

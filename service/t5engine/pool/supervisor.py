@@ -12,12 +12,15 @@ from t5engine.config import WorkerConfig
 from t5engine.messages import ModelInfo, Pulse, Ready, Unloadable
 from t5engine.pool.dispatcher import Dispatcher
 from t5engine.pool.process import Process
+from t5engine.pool.watchdog import watch_worker
 from t5engine.pool.worker import Worker
 
 logger = logging.getLogger(__name__)
 
-HEALTHY_SECONDS = 60.0  # a worker that lived this long is restarted without delay
-MAX_BACKOFF_SECONDS = 30.0
+HEALTHY_SECONDS = 5.0  # a worker that was ready for so long is restarted without delay
+READY_BACKOFF_SECONDS = (0.1, 1.0)  # first and longest pause after a worker that had been ready
+LOAD_BACKOFF_SECONDS = (0.5, 30.0)  # likewise, after a worker that could not load the model
+START_SECONDS = 1.0  # until the first start has been measured
 
 
 @dataclass
@@ -25,15 +28,13 @@ class PoolStatus:
     """What the supervisors of one pool know together.
 
     Attributes:
-        workers: number of workers that the pool should have.
         model: facts about the loaded file; None until a worker is ready.
         failure: why no worker will ever be ready; None unless loading failed.
         features: processor features that the workers' kernels were compiled for, by ggml's names.
         restarts: number of workers restarted so far.
-        startup_ended: set once every worker is ready, or loading failed.
+        startup_ended: set once a worker is ready, or loading failed.
     """
 
-    workers: int
     model: ModelInfo | None = None
     failure: str | None = None
     features: list[str] = field(default_factory=list)
@@ -49,6 +50,11 @@ class Supervisor:
         start: starts a worker process.
         dispatcher: gives jobs to the worker.
         status: the pool's, shared with the other supervisors.
+        stall_seconds: the silence after which a worker is taken for hung.
+
+    Attributes:
+        ready_at: when the next worker should be ready, in seconds by time.perf_counter; None
+            while a worker is ready.
     """
 
     def __init__(
@@ -57,17 +63,22 @@ class Supervisor:
         start: Callable[[WorkerConfig], Awaitable[Process]],
         dispatcher: Dispatcher,
         status: PoolStatus,
+        stall_seconds: float,
     ) -> None:
         self._config = config
         self._start_process = start
         self._dispatcher = dispatcher
         self._status = status
+        self._stall_seconds = stall_seconds
+        self._start_seconds = START_SECONDS
+        self._ready_seconds = 0.0
+        """How long the latest worker was ready; 0 if it never was."""
+        self.ready_at: float | None = None
 
     async def run(self) -> None:
         """Runs workers one after another; returns if the model can't be loaded."""
         exits = 0
         while True:
-            started = time.monotonic()
             try:
                 reason = await self._run_worker()
             except Exception as error:  # whatever failed, the worker must be restarted
@@ -77,18 +88,27 @@ class Supervisor:
                 self._status.failure = reason
                 self._status.startup_ended.set()
                 return
-            exits = 1 if time.monotonic() - started > HEALTHY_SECONDS else exits + 1
-            delay = min(MAX_BACKOFF_SECONDS, 0.5 * 2.0 ** (exits - 2)) if exits > 1 else 0.0
+            exits = 1 if self._ready_seconds > HEALTHY_SECONDS else exits + 1
+            first, longest = READY_BACKOFF_SECONDS if self._ready_seconds else LOAD_BACKOFF_SECONDS
+            delay = min(longest, first * 2.0 ** (exits - 2)) if exits > 1 else 0.0
             logger.error("%s; starting another in %.1f s", reason, delay)
             self._status.restarts += 1
+            self._expect_worker(delay)
             await asyncio.sleep(delay)
+
+    def _expect_worker(self, delay: float) -> None:
+        self.ready_at = time.perf_counter() + delay + self._start_seconds
+        self._dispatcher.fail_hopeless_jobs()
 
     async def _run_worker(self) -> str:
         """Runs one worker from its start to its exit; returns why it ended."""
+        self._ready_seconds = 0.0
+        started = time.perf_counter()
+        self.ready_at = started + self._start_seconds
         process = await self._start_process(self._config)
         failure = None
         try:
-            failure = await self._handle_messages(process)
+            failure = await self._handle_messages(process, started)
         finally:
             exit_reason = await asyncio.shield(process.close())
         if failure is not None:
@@ -96,7 +116,7 @@ class Supervisor:
         loading = " while it loaded the model" if self._status.model is None else ""
         return f"worker {process.pid} {exit_reason}{loading}"
 
-    async def _handle_messages(self, process: Process) -> str | None:
+    async def _handle_messages(self, process: Process, started: float) -> str | None:
         """Handles a worker's messages until it exits.
 
         Returns:
@@ -107,20 +127,26 @@ class Supervisor:
             return greeting.message
         if not isinstance(greeting, Ready):
             return None
+        ready = time.perf_counter()
+        self._start_seconds, self.ready_at = ready - started, None
         self._status.model, self._status.features = greeting.model, greeting.features
         worker = Worker(
             process, greeting.max_sequences, greeting.max_inputs, self._dispatcher.costs
         )
         self._dispatcher.record_costs(greeting.costs)
         self._dispatcher.add_worker(worker)
-        if len(self._dispatcher.workers) == self._status.workers:
-            self._status.startup_ended.set()
+        self._status.startup_ended.set()
+        watch = asyncio.create_task(watch_worker(worker, self._stall_seconds))
         try:
             while (message := await process.receive()) is not None:
+                worker.heard_at = time.perf_counter()
                 if isinstance(message, Pulse):
                     self._dispatcher.record_costs(message.costs)
                 elif not isinstance(message, Ready | Unloadable):
                     self._dispatcher.handle_message(worker, message)
         finally:
+            watch.cancel()
+            self._ready_seconds = time.perf_counter() - ready
+            self.ready_at = time.perf_counter() + self._start_seconds
             self._dispatcher.on_worker_exit(worker)
         return None

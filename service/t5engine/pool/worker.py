@@ -22,6 +22,8 @@ class Worker:
         max_inputs: maximum concurrent jobs.
         costs: estimates what a job costs.
         jobs: by id.
+        heard_at: when its latest message arrived.
+        is_suspect: whether it seems to hang, and is being ended.
     """
 
     process: Process
@@ -29,6 +31,8 @@ class Worker:
     max_inputs: int
     costs: CostModel = field(default_factory=CostModel)
     jobs: dict[int, Job] = field(default_factory=dict)
+    heard_at: float = field(default_factory=time.perf_counter)
+    is_suspect: bool = False
     _encode_seconds: float = 0.0
     """Estimated seconds of the encodes that are still to be done."""
     _updated_at: float = 0.0
@@ -40,6 +44,8 @@ class Worker:
 
     def accepts(self, candidate: Job) -> bool:
         """Whether the worker can run the job now, beside its other jobs."""
+        if self.is_suspect:
+            return False
         if not self.jobs:
             return True
         if candidate.is_exclusive or any(job.is_exclusive for job in self.jobs.values()):
@@ -91,6 +97,12 @@ class Worker:
             if end <= job.deadline < next_end and not job.future.done():
                 return False
         return True
+
+    @property
+    def longest_call_seconds(self) -> float:
+        """Estimated seconds of its longest native call, which no message interrupts."""
+        encodes = (self.costs.encode_seconds(job.message) for job in self.jobs.values())
+        return max(self.costs.step_seconds(self.width), *encodes, 0.0)
 
     @property
     def seconds_to_free_slot(self) -> float:

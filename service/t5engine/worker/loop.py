@@ -11,6 +11,7 @@ from t5engine.backend import F32, Backend, BackendError, is_poisoned
 from t5engine.decoding.parameters import GenerationConfig
 from t5engine.decoding.search import Branch
 from t5engine.messages import (
+    PULSE_SECONDS,
     Cancel,
     Cancelled,
     Failed,
@@ -30,8 +31,6 @@ from t5engine.worker.connection import Connection
 from t5engine.worker.job import Generation, InputRefused, check_ids, check_input, tokenize
 from t5engine.worker.meter import CostMeter
 from t5engine.worker.model import Model
-
-PULSE_SECONDS = 0.5  # the service takes a worker for dead that is silent for longer
 
 
 class Loop:

@@ -28,6 +28,7 @@ from t5serve.errors import (
     RequestTimeout,
     TooManyConnections,
     error_body,
+    error_headers,
 )
 
 MAX_HEAD_BYTES = 1 << 16  # bytes of a request outside its body; h11 has the same limit
@@ -275,7 +276,7 @@ def _error_bytes(error: RequestError) -> bytes:
     response = ERROR_RESPONSES[type(error)]
     body = json.dumps(error_body(error)).encode()
     headers = {
-        **response.headers,
+        **error_headers(error),
         "content-type": "application/json",
         "content-length": str(len(body)),
         "connection": "close",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from starlette.responses import JSONResponse, Response
 
-from t5serve.errors import ERROR_RESPONSES, RequestError, error_body
+from t5serve.errors import ERROR_RESPONSES, RequestError, error_body, error_headers
 
 
 def error_response(error: RequestError, headers: Mapping[str, str] | None = None) -> Response:
@@ -15,5 +15,5 @@ def error_response(error: RequestError, headers: Mapping[str, str] | None = None
     return JSONResponse(
         error_body(error),
         status_code=response.status,
-        headers={**response.headers, **(headers or {})},
+        headers={**error_headers(error), **(headers or {})},
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from t5engine.decoding.parameters import GenerationConfig
 from t5engine.pool.engine import Engine
-from t5serve.errors import InvalidRequest, NotReady, QueueFull
+from t5serve.errors import InvalidRequest, QueueFull, request_error
 from t5serve.settings import Settings
 
 
@@ -48,6 +48,6 @@ class Admission:
             QueueFull: there is no room for all inputs.
         """
         if self._engine.state != "ready":
-            raise NotReady(f"the service is {self._engine.state}")
+            raise request_error(self._engine.not_ready())
         if self._engine.free_slots(config.width) < inputs:
             raise QueueFull(f"the queue has no room for {inputs} more inputs; retry later")

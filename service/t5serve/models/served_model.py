@@ -13,7 +13,7 @@ from t5engine.errors import ModelLoadError
 from t5engine.messages import ModelInfo
 from t5engine.pool.engine import Engine
 from t5gguf.recipe import Recipe
-from t5serve.errors import NotReady, StartupError
+from t5serve.errors import StartupError, request_error
 from t5serve.models.admission import Admission
 from t5serve.models.fingerprint import Fingerprint
 from t5serve.reformulation.options import Options
@@ -66,7 +66,8 @@ class ServedModel:
             )
             for share in plan(settings.workers, settings.threads)
         ]
-        return cls(Engine(workers, max_queue=settings.max_queue), settings, path, recipe)
+        engine = Engine(workers, max_queue=settings.max_queue, stall_seconds=settings.stall_seconds)
+        return cls(engine, settings, path, recipe)
 
     async def __aenter__(self) -> Self:
         """Starts the engine and waits until the model is loaded.
@@ -113,7 +114,7 @@ class ServedModel:
             NotReady: the model is not loaded yet.
         """
         if self.engine.model is None:
-            raise NotReady(f"the service is {self.engine.state}")
+            raise request_error(self.engine.not_ready())
         return self.engine.model
 
     @property

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from t5serve.errors import NotReady
+from t5serve.errors import request_error
 from t5serve.http import endpoints
 from t5serve.metrics import Metrics
 from t5serve.models.registry import ModelRegistry
@@ -21,7 +21,7 @@ def health_routes(models: ModelRegistry, metrics: Metrics) -> list[Route]:
     async def readyz(_request: Request) -> Response:
         model = models.default
         if model.engine.state != "ready":
-            raise NotReady(f"the service is {model.engine.state}")
+            raise request_error(model.engine.not_ready())
         return JSONResponse({"status": "ready", "model": model.name})
 
     async def scrape(_request: Request) -> Response:
