@@ -167,8 +167,9 @@ class Dispatcher:
         self._dispatch()
 
     def close(self) -> None:
-        """Fails all queued jobs."""
-        for job in self._queue:
+        """Fails all jobs, queued and running."""
+        running = [job for worker in self.workers for job in worker.jobs.values()]
+        for job in [*self._queue, *running]:
             job.fail(EngineNotReady("the service is shutting down"))
         self._queue.clear()
 

@@ -264,9 +264,11 @@ class Engine:
         """Returns how many inputs of `width` sequences each could be submitted now."""
         return self._dispatcher.free_slots(width)
 
-    def drain(self) -> None:
-        """Refuses new jobs from now on."""
+    def drain(self, seconds: float | None = None) -> None:
+        """Refuses new jobs from now on, and fails those that are not done after `seconds`."""
         self._dispatcher.draining = True
+        if seconds is not None:
+            asyncio.get_running_loop().call_later(seconds, self._dispatcher.close)
 
     async def close(self, drain_seconds: float = 0.0) -> None:
         """Refuses new jobs, gives the others `drain_seconds` to finish, then ends the workers."""

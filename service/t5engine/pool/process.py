@@ -19,7 +19,7 @@ from t5engine.messages import HEADER, FromWorker, ToWorker, pack, unpack_from_wo
 
 logger = logging.getLogger(__name__)
 
-GRACE_SECONDS = 5.0  # between closing the connection and killing the process
+GRACE_SECONDS = 1.0  # between closing the connection and killing: a worker ends between steps
 
 
 class Process(Protocol):

@@ -86,7 +86,7 @@ def create_app(
         try:
             yield
         finally:
-            await asyncio.gather(*(model.close(settings.drain_seconds) for model in models))
+            await asyncio.gather(*(model.close() for model in models))  # drained already
             await asyncio.gather(*announcements)
 
     routes = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
@@ -15,8 +16,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from t5engine.pool.turns import current_turn
 from t5serve import logs
-from t5serve.errors import RequestTooLarge
+from t5serve.errors import NotReady, RequestTooLarge
 from t5serve.http.endpoints import QUIET_PATHS
+from t5serve.http.responses import error_response
 from t5serve.metrics import Metrics
 
 logger = logging.getLogger("t5serve.requests")
@@ -69,6 +71,10 @@ class RequestContext:
 
         try:
             await self._app(scope, receive, send_with_context)
+        except asyncio.CancelledError:  # uvicorn, after the drain
+            if not status:
+                refusal = error_response(NotReady("the service is shutting down"))
+                await refusal(scope, receive, send_with_context)
         finally:
             route = self._paths.get(scope.get("endpoint", None), OTHER_ROUTE)
             seconds = time.perf_counter() - started

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
+import time
 from functools import partial
 from types import FrameType
-from typing import cast
+from typing import Any, cast
 
 import uvicorn
 
@@ -19,6 +21,10 @@ from t5serve.log_writer import LogWriter
 from t5serve.models.registry import ModelRegistry
 from t5serve.models.served_model import ServedModel
 from t5serve.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+ANSWER_SECONDS = 1  # after the drain, to send the answers to what it cut off
 
 
 def serve(settings: Settings) -> None:
@@ -49,10 +55,11 @@ def serve(settings: Settings) -> None:
             access_log=False,  # RequestContext logs requests, with more fields
             lifespan="on",
             server_header=False,
-            timeout_graceful_shutdown=settings.drain_seconds,
+            timeout_graceful_shutdown=settings.drain_seconds + ANSWER_SECONDS,
         ),
         models,
         log,
+        settings.drain_seconds,
     )
     server.run()
     for model in models:
@@ -63,18 +70,53 @@ def serve(settings: Settings) -> None:
 class _Server(uvicorn.Server):
     """Drains the engines as soon as a signal arrives, so that open connections notice."""
 
-    def __init__(self, config: uvicorn.Config, models: ModelRegistry, log: LogWriter) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        models: ModelRegistry,
+        log: LogWriter,
+        drain_seconds: float,
+    ) -> None:
         super().__init__(config)
         self._models = models
         self._log = log
+        self._drain_seconds = drain_seconds
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def _serve(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(_LoopErrors())
         try:
             await super()._serve(sockets)
         finally:
             self._log.flush()  # next uvicorn raises the signal again, which ends the process
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        for model in self._models:
-            model.engine.drain()
+        if not self.should_exit and self._loop is not None:
+            # A signal handler interrupts whatever runs: the loop calls it in between.
+            self._loop.call_soon_threadsafe(self._drain)
         super().handle_exit(sig, frame)
+
+    def _drain(self) -> None:
+        for model in self._models:
+            model.engine.drain(self._drain_seconds)
+
+
+class _LoopErrors:
+    """Logs errors of the event loop, one line a second for each message.
+
+    Without descriptors asyncio reports every failed accept, thousands a second.
+    """
+
+    def __init__(self) -> None:
+        self._logged: dict[str, float] = {}
+
+    def __call__(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        message = str(context.get("message", "the event loop has an error"))
+        now = time.monotonic()
+        if now - self._logged.get(message, -1.0) < 1.0:
+            return
+        self._logged[message] = now
+        error = context.get("exception")
+        is_expected = isinstance(error, OSError)
+        logger.error("%s: %s", message, error, exc_info=None if is_expected else error)
