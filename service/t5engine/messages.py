@@ -20,6 +20,7 @@ class Generate(msgspec.Struct, tag=True, frozen=True):
         job: number of the job, which all messages about the job carry.
         stop: strings at which a sequence ends; the text does not include the string.
         stream: whether to send settled text in Progress messages.
+        turn: number of the request that the job belongs to; requests take turns.
     """
 
     job: int
@@ -28,6 +29,7 @@ class Generate(msgspec.Struct, tag=True, frozen=True):
     ids: list[int] | None = None
     stop: list[str] = []
     stream: bool = False
+    turn: int = 0
 
 
 class Score(msgspec.Struct, tag=True, frozen=True):
@@ -92,6 +94,7 @@ class Ready(msgspec.Struct, tag=True, frozen=True):
         max_sequences: maximum concurrent sequences; a single job may have more.
         max_inputs: maximum concurrent jobs, each with one encoder input.
         features: processor features that the kernels were compiled for, by ggml's names.
+        rows: sequences that the backend takes in all; 0: `max_sequences`.
     """
 
     model: ModelInfo
@@ -100,6 +103,7 @@ class Ready(msgspec.Struct, tag=True, frozen=True):
     max_inputs: int
     features: list[str] = []
     costs: Costs = Costs()
+    rows: int = 0
 
 
 class Unloadable(msgspec.Struct, tag=True, frozen=True):

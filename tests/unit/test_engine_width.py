@@ -9,6 +9,7 @@ from t5engine.config import WorkerConfig
 from t5engine.decoding.parameters import GenerationConfig
 from t5engine.messages import Generate, Ready
 from t5engine.pool.engine import Engine, Result
+from t5engine.pool.turns import current_turn
 
 
 def submit_wide(engine: Engine, text: str, width: int) -> asyncio.Task[Result]:
@@ -100,5 +101,42 @@ def test_inputs_bound_the_jobs() -> None:
                 pool.newest.reply(answer(pool.newest.inbox[index]))
                 await settle()
             assert [(await task).generated.best.text for task in tasks] == ["A", "B", "C"]
+
+    asyncio.run(run())
+
+
+def test_a_narrow_job_does_not_wait_for_wide_ones() -> None:
+    """Rows are kept free for a narrow job of another request, whatever fills the batch."""
+
+    async def run() -> None:
+        pool = FakePool()
+
+        async def start(config: WorkerConfig) -> FakeProcess:
+            process = await pool.start(config)
+            while not process._outbox.empty():
+                process._outbox.get_nowait()
+            process.reply(Ready(MODEL, threads=1, max_sequences=8, max_inputs=12, rows=12))
+            return process
+
+        async with Engine([CONFIG], max_queue=64, start=start) as engine:
+            current_turn.set(("busy", 1))
+            wide = [submit_wide(engine, text, 8) for text in ("w1", "w2", "w3")]
+            narrow = [submit_wide(engine, text, 1) for text in ("n1", "n2")]
+            current_turn.set(("other", 2))
+            lone = submit_wide(engine, "lone", 2)
+            current_turn.set(("third", 3))
+            second, too_wide = submit_wide(engine, "s", 2), submit_wide(engine, "t", 3)
+            await settle()
+            # Its own narrow jobs wait behind its wide ones; what others need fits beside them.
+            assert sent_texts(pool.newest) == ["w1", "lone", "s"]
+            tasks = [*wide, *narrow, lone, second, too_wide]
+            sent = 0
+            while not all(task.done() for task in tasks):
+                pool.newest.reply(answer(pool.newest.inbox[sent]))
+                sent += 1
+                await settle()
+            assert sorted(filter(None, sent_texts(pool.newest))) == sorted(
+                ["w1", "w2", "w3", "n1", "n2", "lone", "s", "t"]
+            )
 
     asyncio.run(run())

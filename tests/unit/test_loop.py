@@ -255,3 +255,14 @@ def test_the_window_does_not_delay_single_jobs(backend: FakeBackend) -> None:
     service_socket.close()
     thread.join(10)
     worker_socket.close()
+
+
+def test_requests_take_turns(service: Service, backend: FakeBackend) -> None:
+    """A job does not wait for all encodes of another request."""
+    backend.go_on.clear()
+    jobs = [(0, 1), (1, 1), (2, 1), (3, 2), (4, 1)]
+    service.send(*(Generate(number, LONG, ids=[3], turn=turn) for number, turn in jobs))
+    backend.go_on.set()
+    outcomes = [service.receive() for _ in jobs]
+    order = [outcome.job for outcome in outcomes if isinstance(outcome, Generated)]
+    assert order.index(3) < order.index(2)

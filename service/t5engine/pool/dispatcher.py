@@ -183,7 +183,11 @@ class Dispatcher:
             self.idle.set()
 
     def _dispatch_next(self) -> bool:
-        """Removes the first job that can leave the queue; returns whether there was one."""
+        """Removes the first job that can leave the queue; returns whether there was one.
+
+        Once a job finds no room, later ones only get rows that are kept free for narrow jobs.
+        """
+        is_blocked = False
         for job in self._queue:
             if job.future.done():  # its caller has left
                 self._queue.remove(job)
@@ -192,9 +196,14 @@ class Dispatcher:
                 self._queue.remove(job)
                 job.fail(DeadlineExceeded("the deadline left no time to run the model"))
                 return True
-            accepting = [worker for worker in self.workers if worker.accepts(job)]
+            accepting = [] if is_blocked else [w for w in self.workers if w.accepts(job)]
+            job.is_spare = not accepting
             if not accepting:
-                return False
+                accepting = [w for w in self.workers if w.accepts_in_spare_rows(job)]
+            if not accepting:
+                if any(job.width > worker.max_sequences for worker in self.workers):
+                    return False  # it needs all rows
+                is_blocked = True
             in_time = [worker for worker in accepting if worker.is_in_time(job)]
             if in_time:  # else a later job may be shorter, or have more time
                 self._queue.take(job)

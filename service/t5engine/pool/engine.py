@@ -201,7 +201,8 @@ class Engine:
             JobError: always one of its subclasses.
         """
         stream = on_progress is not None
-        message = Generate(next(self._job_ids), config, text, ids, list(stop), stream)
+        turn = hash(current_turn.get())
+        message = Generate(next(self._job_ids), config, text, ids, list(stop), stream, turn)
         outcome, job = await self._run(message, timeout, on_progress)
         if not isinstance(outcome, Generated):
             raise JobFailed("the worker answered with an unexpected message")

@@ -22,6 +22,7 @@ class Job:
         is_streamed: its caller already has some of the text, so the job can't be retried.
         is_exclusive: a retry after a worker exited; shares its worker with no other job.
         forecast: seconds that the job was to take when it was dispatched.
+        is_spare: runs in a row that is kept free for narrow jobs of others.
         steps_left: estimated number of steps until a running job is done.
         stall_timer: set by a cancellation; kills the worker unless the worker answers.
     """
@@ -35,6 +36,7 @@ class Job:
     turn: tuple[Hashable, ...] = ()
     is_streamed: bool = False
     is_exclusive: bool = False
+    is_spare: bool = False
     forecast: float = 0.0
     steps_left: float = 0.0
     stall_timer: asyncio.TimerHandle | None = None

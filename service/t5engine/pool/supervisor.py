@@ -131,7 +131,11 @@ class Supervisor:
         self._start_seconds, self.ready_at = ready - started, None
         self._status.model, self._status.features = greeting.model, greeting.features
         worker = Worker(
-            process, greeting.max_sequences, greeting.max_inputs, self._dispatcher.costs
+            process,
+            greeting.max_sequences,
+            greeting.max_inputs,
+            greeting.rows,
+            self._dispatcher.costs,
         )
         self._dispatcher.record_costs(greeting.costs)
         self._dispatcher.add_worker(worker)

@@ -20,6 +20,8 @@ class Worker:
     Attributes:
         max_sequences: maximum concurrent sequences; a single job may have more.
         max_inputs: maximum concurrent jobs.
+        rows: rows of the worker's backend; those beyond `max_sequences` are kept free for narrow
+            jobs.
         costs: estimates what a job costs.
         jobs: by id.
         heard_at: when its latest message arrived.
@@ -29,6 +31,7 @@ class Worker:
     process: Process
     max_sequences: int
     max_inputs: int
+    rows: int = 0
     costs: CostModel = field(default_factory=CostModel)
     jobs: dict[int, Job] = field(default_factory=dict)
     heard_at: float = field(default_factory=time.perf_counter)
@@ -42,16 +45,43 @@ class Worker:
         """Number of sequences of all its jobs."""
         return sum(job.width for job in self.jobs.values())
 
+    @property
+    def spare_width(self) -> int:
+        """Number of sequences in the rows that are kept free for narrow jobs."""
+        return sum(job.width for job in self.jobs.values() if job.is_spare)
+
     def accepts(self, candidate: Job) -> bool:
         """Whether the worker can run the job now, beside its other jobs."""
-        if self.is_suspect:
-            return False
         if not self.jobs:
-            return True
-        if candidate.is_exclusive or any(job.is_exclusive for job in self.jobs.values()):
+            return not self.is_suspect
+        if not self._can_share(candidate):
             return False
-        has_free_input = len(self.jobs) < self.max_inputs
-        return has_free_input and self.width + candidate.width <= self.max_sequences
+        spare = self.spare_width
+        batch = self.width - spare
+        fits_batch = not batch or batch + candidate.width <= self.max_sequences
+        return fits_batch and spare + batch + candidate.width <= self.total_rows
+
+    def accepts_in_spare_rows(self, candidate: Job) -> bool:
+        """Whether a narrow job can join though the batch is full.
+
+        Only a request without other jobs there can: others can't fill the spare rows.
+        """
+        if not self._can_share(candidate):
+            return False
+        if any(job.turn == candidate.turn for job in self.jobs.values()):
+            return False
+        fits_spare = self.spare_width + candidate.width <= self.total_rows - self.max_sequences
+        return fits_spare and self.width + candidate.width <= self.total_rows
+
+    def _can_share(self, candidate: Job) -> bool:
+        if self.is_suspect or candidate.is_exclusive or len(self.jobs) >= self.max_inputs:
+            return False
+        return not any(job.is_exclusive for job in self.jobs.values())
+
+    @property
+    def total_rows(self) -> int:
+        """The most sequences of all jobs, those in spare rows included."""
+        return max(self.rows, self.max_sequences)
 
     def free_slots(self, width: int) -> int:
         """Returns how many more jobs of `width` sequences the worker accepts now."""

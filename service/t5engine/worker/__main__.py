@@ -13,6 +13,8 @@ import msgspec
 
 from t5engine.config import WorkerConfig
 
+SPARE_ROWS = 4  # a narrow job of another request gets one while the batch is full
+
 
 def main() -> None:
     """Pins the process, loads the model, and serves the connection until the service closes it."""
@@ -43,7 +45,7 @@ def main() -> None:
                 max_tokens=config.max_tokens,
                 logit_scale=config.logit_scale,
                 backend=config.backend,
-                rows=max(config.max_batch, MAX_WIDTH),
+                rows=max(config.max_batch + SPARE_ROWS, MAX_WIDTH),
                 ggml_backends=Path(config.ggml_backends) if config.ggml_backends else None,
                 own_kernels=config.kernels == "auto",
             )
@@ -63,6 +65,7 @@ def main() -> None:
                 backend.inputs,
                 list_cpu_features(),
                 meter.costs,
+                backend.rows,
             )
             connection.send(ready)
             Loop(

@@ -61,6 +61,9 @@ class Loop:
         self._had_batch = False
         self._pending: dict[int, JobMessage] = {}
         self._active: dict[int, Generation] = {}
+        self._starts = 0
+        self._started: dict[int, int] = {}
+        """Number of the latest start of a job, by the turns of the pending jobs."""
         self._meter = meter or CostMeter()
         self._last_pulse = time.monotonic()
 
@@ -69,12 +72,22 @@ class Loop:
         while self._receive_messages():
             # At most one encode between two steps, so that running jobs wait no longer than that.
             if self._pending:
-                job = next(iter(self._pending))
-                self._start(self._pending.pop(job))
+                self._start(self._pop_pending())
             if self._active:
                 self._run_step()
             if time.monotonic() - self._last_pulse > PULSE_SECONDS:
                 self._send_pulse()
+
+    def _pop_pending(self) -> JobMessage:
+        """Removes the next job to start: of the request that has waited longest since its last."""
+        turns = {job: getattr(message, "turn", 0) for job, message in self._pending.items()}
+        job = min(turns, key=lambda job: self._started.get(turns[job], 0))
+        self._started = {
+            turn: number for turn, number in self._started.items() if turn in turns.values()
+        }
+        self._starts += 1
+        self._started[turns[job]] = self._starts
+        return self._pending.pop(job)
 
     def _receive_messages(self) -> bool:
         """Receives all messages that have arrived. Waits for one if there is nothing to do.
