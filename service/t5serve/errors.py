@@ -11,6 +11,8 @@ T5ServeError
     │   └── HeadTooLarge
     ├── RequestTimeout
     ├── TooManyConnections
+    ├── HostNotAllowed
+    ├── RateLimited
     ├── RouteNotFound
     ├── ModelNotFound
     ├── MethodNotAllowed
@@ -89,6 +91,14 @@ class TooManyConnections(RequestError):
     """The service has as many connections as it can hold."""
 
 
+class HostNotAllowed(RequestError):
+    """The Host of the request is not a name of this service."""
+
+
+class RateLimited(RequestError):
+    """A client sends more requests than it may."""
+
+
 class RouteNotFound(RequestError):
     """The path does not exist."""
 
@@ -144,6 +154,8 @@ ERROR_RESPONSES: dict[type[RequestError], ErrorResponse] = {
     HeadTooLarge: ErrorResponse(431, "invalid_request_error", "request_too_large"),
     RequestTimeout: ErrorResponse(408, "invalid_request_error", "request_timeout"),
     TooManyConnections: ErrorResponse(503, "server_error", "not_ready", RETRY),
+    HostNotAllowed: ErrorResponse(421, "invalid_request_error", "host_not_allowed"),
+    RateLimited: ErrorResponse(429, "rate_limit_error", "rate_limited", RETRY),
     RouteNotFound: ErrorResponse(404, "not_found_error", "not_found"),
     ModelNotFound: ErrorResponse(404, "not_found_error", "model_not_found"),
     MethodNotAllowed: ErrorResponse(405, "not_found_error", "method_not_allowed"),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from limits import RateLimitItem, parse
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from t5gguf import recipe as recipes
@@ -16,6 +17,20 @@ from t5serve.logs import LogFormat
 Positive = Annotated[int, Field(ge=1)]
 
 
+def parse_rate(value: object) -> object:
+    """Parses a rate in the notation of the library `limits`.
+
+    Raises:
+        ValueError: the text is no rate.
+    """
+    if not isinstance(value, str):
+        return value
+    try:
+        return parse(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is no rate; write one like 60/minute") from None
+
+
 class Settings(BaseSettings):
     """The settings of the service; they are immutable. An empty variable is as good as unset."""
 
@@ -23,6 +38,7 @@ class Settings(BaseSettings):
         env_prefix="T5SERVE_",
         env_ignore_empty=True,  # `T5SERVE_HOST=` would listen on every interface
         frozen=True,
+        arbitrary_types_allowed=True,
     )
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
@@ -69,6 +85,12 @@ class Settings(BaseSettings):
     """The most tokens that a request may decode: inputs x sequences x tokens."""
     api_keys_file: Path | None = None
     """A file of API keys, one per line. Without this file every route is open."""
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """The names that the Host of a request may have, without ports, separated by commas; `.name`
+    allows subdomains, `*` any name. By default loopback's names if the service listens there and
+    has no keys, else any name."""
+    rate_limit: Annotated[RateLimitItem | None, BeforeValidator(parse_rate)] = None
+    """The most requests of each key, or of each address without keys, such as `60/minute`."""
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """The origins whose web pages may call the service, separated by commas."""
     chat_template: str = ""
@@ -96,11 +118,11 @@ class Settings(BaseSettings):
     log_format: LogFormat = "console"
     """The format of log lines: `console` for people, `json` for machines."""
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("cors_origins", "allowed_hosts", mode="before")
     @classmethod
-    def _split_origins(cls, value: object) -> object:
+    def _split_list(cls, value: object) -> object:
         if isinstance(value, str):
-            return tuple(origin.strip() for origin in value.split(",") if origin.strip())
+            return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
     @field_validator("chat_template")

@@ -83,7 +83,8 @@ async def post(
 ) -> dict[str, list[dict[str, bool]]]:
     """Sends a request; returns the JSON of its answer, whose status must be 200."""
     content = json.dumps(body).encode()
-    head = f"POST /v1/reformulate HTTP/1.1\r\nhost: a\r\ncontent-length: {len(content)}\r\n\r\n"
+    head = "POST /v1/reformulate HTTP/1.1\r\nhost: localhost\r\n"
+    head += f"content-length: {len(content)}\r\n\r\n"
     writer.write(head.encode() + content)
     answer = await reader.readuntil(b"\r\n\r\n")
     if not answer.startswith(b"HTTP/1.1 200 "):

@@ -17,8 +17,8 @@ from support.memory import private_kb
 from support.raw import RawConnection
 from support.serving import READY_SECONDS, Server, start, stop
 
-HEALTH = b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n"
-POST = b"POST /v1/reformulate HTTP/1.1\r\nhost: a\r\n"
+HEALTH = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"
+POST = b"POST /v1/reformulate HTTP/1.1\r\nhost: localhost\r\n"
 GROWTH_KB = 20_000
 
 
@@ -66,7 +66,7 @@ def test_pipelined_requests_are_all_answered(brisk: Server) -> None:
     """A thousand requests at once are answered in order, once the client reads."""
     count = 1000
     requests = b"".join(
-        b"GET /nothing HTTP/1.1\r\nhost: a\r\nx-request-id: %d\r\n\r\n" % index
+        b"GET /nothing HTTP/1.1\r\nhost: localhost\r\nx-request-id: %d\r\n\r\n" % index
         for index in range(count)
     )
     with RawConnection(brisk) as connection:
@@ -92,13 +92,13 @@ def test_garbage_behind_a_request(brisk: Server) -> None:
     [
         (b"", None),
         (b"GET /hea", 408),
-        (b"GET /healthz HTTP/1.1\r\nhost: a\r\n", 408),
+        (b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n", 408),
         (b"\r\n", 408),
         (HEALTH + b"GET /", 408),
         (POST + b"content-length: 9\r\n\r\n{", 408),
         (POST + b"transfer-encoding: chunked\r\n\r\n1\r\n{\r\n", 408),
         (HEALTH, None),
-        (b"POST /nothing HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n{", None),
+        (b"POST /nothing HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{", None),
     ],
     ids=["nothing", "line", "head", "blank", "second", "body", "chunks", "idle", "answered"],
 )

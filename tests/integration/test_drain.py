@@ -50,7 +50,7 @@ def test_what_the_drain_cuts_off_is_answered(hung: Server) -> None:
 
     prompt = {"model": "tiny-t5", "prompt": QUERY}
     with ThreadPoolExecutor(5) as pool, RawConnection(hung) as slow:
-        slow.send(b"POST /v1/reformulate HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n{")
+        slow.send(b"POST /v1/reformulate HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{")
         plain = pool.submit(post, "/v1/reformulate", query=QUERY)
         strict = pool.submit(post, "/v1/reformulate", query=QUERY, strict=True)
         stream = pool.submit(post, "/v1/reformulate", query=QUERY, n=1, stream=True)

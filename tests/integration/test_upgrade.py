@@ -13,8 +13,8 @@ from support.raw import RawConnection
 from support.serving import Server
 
 BODY = b'{"query": "how do i learn python"}'
-SMUGGLED = b"GET /v1/models HTTP/1.1\r\nhost: a\r\n\r\n"
-PROBE = b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n"
+SMUGGLED = b"GET /v1/models HTTP/1.1\r\nhost: localhost\r\n\r\n"
+PROBE = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"
 OFFERS = {
     "jdk": b"Connection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAEAAEAA\r\nUpgrade: h2c\r\n",
     "apache": b"Upgrade: TLS/1.2\r\nConnection: Upgrade\r\n",
@@ -29,7 +29,10 @@ OFFERS = {
 
 
 def request(offer: bytes, body: bytes, *, chunked: bool = False) -> bytes:
-    head = b"POST /v1/reformulate HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n" + offer
+    head = (
+        b"POST /v1/reformulate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        + offer
+    )
     if not chunked:
         return head + b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
     half = len(body) // 2
@@ -75,7 +78,7 @@ def test_a_body_is_no_request(server: Server, offer: bytes, cut: str, *, chunked
         answer = connection.receive()
         assert answer.status == 400
         assert b"JSON" in answer.body
-        connection.send(b"GET /healthz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+        connection.send(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
         assert connection.receive().body == b'{"status":"ok"}'
         assert connection.rest() == b""
 
@@ -113,7 +116,9 @@ def test_folded_fields_are_refused(server: Server) -> None:
 def test_connect_ends_the_connection(server: Server) -> None:
     """The service is no proxy, and what follows a CONNECT is not read."""
     with RawConnection(server) as connection:
-        connection.send(b"CONNECT a:1 HTTP/1.1\r\nhost: a\r\ncontent-length: 36\r\n\r\n" + SMUGGLED)
+        connection.send(
+            b"CONNECT a:1 HTTP/1.1\r\nhost: localhost\r\ncontent-length: 36\r\n\r\n" + SMUGGLED
+        )
         answer = connection.receive()
         assert (answer.status, answer.headers["connection"]) == (405, "close")
         assert json.loads(answer.body)["error"]["code"] == "method_not_allowed"

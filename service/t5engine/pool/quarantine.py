@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections import OrderedDict
+from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
 
@@ -11,17 +14,36 @@ from t5engine.messages import JobMessage
 
 MAX_EXITS = 2
 MAX_INPUTS = 1024  # inputs remembered; the oldest are forgotten first
+EXPIRY_SECONDS = 600.0  # then an input is tried once more
+
+
+class _Blame(NamedTuple):
+    """Worker exits counted against an input, and when the latest was."""
+
+    exits: int
+    at: float
 
 
 class Quarantine:
-    """Counts worker exits per input, across jobs; after `MAX_EXITS` the input is refused."""
+    """Counts worker exits per input, across jobs; after `MAX_EXITS` the input is refused.
 
-    def __init__(self) -> None:
-        self._exits: OrderedDict[bytes, int] = OrderedDict()
+    An input can be innocent: the kernel kills a process when memory is short, and people kill
+    processes. So a quarantine ends, and the next exit alone begins it again.
+
+    Args:
+        clock: returns seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._blames: OrderedDict[bytes, _Blame] = OrderedDict()
 
     def is_refused(self, message: JobMessage) -> bool:
         """Whether the message's input is refused."""
-        return bool(self._exits) and self._exits.get(_input_key(message), 0) >= MAX_EXITS
+        blame = self._blames.get(_input_key(message)) if self._blames else None
+        if blame is None or blame.exits < MAX_EXITS:
+            return False
+        return self._clock() - blame.at < EXPIRY_SECONDS
 
     def record_exit(self, message: JobMessage) -> bool:
         """Counts a worker exit against the input.
@@ -30,15 +52,16 @@ class Quarantine:
             Whether the input is refused from now on.
         """
         key = _input_key(message)
-        self._exits[key] = self._exits.pop(key, 0) + 1
-        while len(self._exits) > MAX_INPUTS:
-            self._exits.popitem(last=False)
-        return self._exits[key] >= MAX_EXITS
+        exits = self._blames.pop(key, _Blame(0, 0.0)).exits + 1
+        self._blames[key] = _Blame(exits, self._clock())
+        while len(self._blames) > MAX_INPUTS:
+            self._blames.popitem(last=False)
+        return exits >= MAX_EXITS
 
     def clear(self, message: JobMessage) -> None:
         """Forgets the exits of an input that was decoded after all."""
-        if self._exits:
-            self._exits.pop(_input_key(message), None)
+        if self._blames:
+            self._blames.pop(_input_key(message), None)
 
 
 def _input_key(message: JobMessage) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
@@ -28,7 +28,9 @@ from t5serve.errors import (
     request_error,
 )
 from t5serve.http.auth import ApiKeys, read_keys
+from t5serve.http.hosts import LOOPBACK_ADDRESSES, LOOPBACK_NAMES, AllowedHosts
 from t5serve.http.middleware import BodyLimit, RequestContext
+from t5serve.http.rates import RateLimit
 from t5serve.http.responses import error_response
 from t5serve.http.routes.chat import chat_routes
 from t5serve.http.routes.completions import completion_routes
@@ -120,6 +122,9 @@ def _middleware(settings: Settings) -> list[Middleware]:
     middleware = [Middleware(BodyLimit, max_bytes=settings.max_body_bytes)]
     if settings.api_keys_file is not None:
         middleware.insert(0, Middleware(ApiKeys, keys=read_keys(settings.api_keys_file)))
+    if settings.rate_limit is not None:
+        position = 0 if settings.api_keys_file is None else 1  # inside ApiKeys: each key counts
+        middleware.insert(position, Middleware(RateLimit, rate=settings.rate_limit))
     if settings.cors_origins:
         cors = Middleware(
             CORSMiddleware,
@@ -129,7 +134,17 @@ def _middleware(settings: Settings) -> list[Middleware]:
             expose_headers=["x-request-id", "x-processing-ms", "retry-after"],
         )
         middleware.insert(0, cors)  # outside ApiKeys: a preflight request carries no key
+    if hosts := _allowed_hosts(settings):
+        middleware.insert(0, Middleware(AllowedHosts, hosts=hosts))
     return middleware
+
+
+def _allowed_hosts(settings: Settings) -> Collection[str]:
+    """Returns the names that a Host may have; none: any."""
+    if settings.allowed_hosts:
+        return () if "*" in settings.allowed_hosts else settings.allowed_hosts
+    is_loopback = settings.host.lower() in LOOPBACK_ADDRESSES
+    return LOOPBACK_NAMES if is_loopback and settings.api_keys_file is None else ()
 
 
 async def _announce(model: ServedModel, metrics: Metrics, on_failure: Callable[[], None]) -> None:

@@ -23,8 +23,8 @@ from t5serve.http.schemas.state import Alive, ReadyState
 
 Json = dict[str, Any]
 Handler = Callable[[Request], Awaitable[Response]]
-GENERATION_ERRORS = (400, 401, 404, 408, 413, 422, 429, 431, 500, 503, 504)
-READING_ERRORS = (401, 404, 500, 503)
+GENERATION_ERRORS = (400, 401, 404, 408, 413, 421, 422, 429, 431, 500, 503, 504)
+READING_ERRORS = (401, 404, 421, 429, 500, 503)
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ METRICS = Endpoint(
     "GET",
     "/metrics",
     "Get the metrics in the format of Prometheus.",
-    (401, 500),
+    (401, 421, 429, 500),
     media_type="text/plain",
     is_quiet=True,
 )
@@ -138,5 +138,6 @@ OPENAPI = Endpoint("GET", "/openapi.json", needs_key=False)
 
 ENDPOINTS = tuple(value for value in list(globals().values()) if isinstance(value, Endpoint))
 OPEN_ENDPOINTS = tuple(endpoint for endpoint in ENDPOINTS if not endpoint.needs_key)
+PROBES = (HEALTHZ, READYZ)
 DESCRIBED_ENDPOINTS = tuple(endpoint for endpoint in ENDPOINTS if endpoint.summary)
 QUIET_PATHS = frozenset(endpoint.path for endpoint in ENDPOINTS if endpoint.is_quiet)
