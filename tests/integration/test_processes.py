@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import threading
 import time
@@ -238,3 +239,31 @@ def test_many_deaths() -> None:
                 time.sleep(0.01)
         server.wait_until_ready()
     stop(server)
+
+
+def test_a_model_file_that_changes(tmp_path: Path, embedded: Path) -> None:
+    """A worker is not restarted on another file; a copy of the first one will do."""
+    file = tmp_path / "model.gguf"
+    shutil.copyfile(embedded, file)
+    server = start(model=str(file))
+    server.wait_until_ready()
+
+    def replace(content: bytes) -> None:
+        other = tmp_path / "other.gguf"
+        other.write_bytes(content)
+        other.replace(file)
+        os.kill(server.workers()[0], signal.SIGKILL)
+
+    original = embedded.read_bytes()
+    replace(original)
+    while server.is_ready():
+        time.sleep(0.01)
+    server.wait_until_ready()
+    replace(original + b"changed")
+    while server.is_ready():
+        time.sleep(0.01)
+    time.sleep(3)
+    assert not server.is_ready()
+    file.write_bytes(original)
+    server.wait_until_ready()
+    assert f"{file} is another file now" in stop(server)

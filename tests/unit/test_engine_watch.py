@@ -8,9 +8,9 @@ import pytest
 
 from support.fakes import CONFIG, FakePool, FakeProcess, answer, settle, submit, with_engine
 from t5engine.config import WorkerConfig
-from t5engine.errors import DeadlineExceeded, EngineNotReady
-from t5engine.messages import Pulse
-from t5engine.pool import watchdog
+from t5engine.errors import DeadlineExceeded, EngineNotReady, JobFailed
+from t5engine.messages import Failed, Pulse
+from t5engine.pool import dispatcher, watchdog
 from t5engine.pool.engine import Engine
 
 
@@ -153,3 +153,29 @@ def test_queued_jobs_are_answered_when_no_worker_can_come_in_time() -> None:
             long.cancel()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("is_broken", [True, False])
+def test_a_worker_whose_jobs_all_fail_is_probed(*, is_broken: bool) -> None:
+    """A worker that fails at a harmless input too is replaced; bad inputs do not end a worker."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        worker = pool.newest
+        for number in range(dispatcher.MAX_FAILURES):
+            task = submit(engine, f"bad {number}")
+            await settle()
+            worker.reply(Failed(worker.inbox[-1].job, "the model's numbers overflow"))
+            with pytest.raises(JobFailed):
+                await task
+        await settle()
+        probe = worker.inbox[-1]
+        assert probe == dispatcher.PROBE
+        worker.reply(Failed(probe.job, "overflow") if is_broken else answer(probe))
+        await settle()
+        assert (pool.newest is worker) != is_broken
+        task = submit(engine, "good")
+        await settle()
+        pool.newest.reply(answer(pool.newest.inbox[-1]))
+        assert (await task).generated.best.text == "GOOD"
+
+    with_engine(test)

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable
 
+from t5engine.decoding.parameters import GenerationConfig
 from t5engine.errors import (
     DeadlineExceeded,
     EngineNotReady,
@@ -15,7 +16,17 @@ from t5engine.errors import (
     JobFailed,
     QueueFull,
 )
-from t5engine.messages import Cancel, Cancelled, Costs, Generated, Outcome, Progress, Scored
+from t5engine.messages import (
+    Cancel,
+    Cancelled,
+    Costs,
+    Failed,
+    Generate,
+    Generated,
+    Outcome,
+    Progress,
+    Scored,
+)
 from t5engine.pool.costs import CostModel
 from t5engine.pool.job import Job
 from t5engine.pool.quarantine import Quarantine
@@ -25,6 +36,8 @@ from t5engine.pool.worker import Worker
 logger = logging.getLogger(__name__)
 
 PROBE_SECONDS = 1.0  # without a finished job for so long, estimates refuse nothing
+MAX_FAILURES = 5  # in a row, before a worker is probed
+PROBE = Generate(0, GenerationConfig(max_tokens=2), text="how do i learn python")
 STALL_SECONDS = 30.0  # a worker that leaves a cancellation unanswered for so long is hung
 
 
@@ -261,6 +274,7 @@ class Dispatcher:
         if job is None or job.stall_timer is not None:  # cancelled: Cancelled comes next
             return
         worker.remove(outcome.job)
+        self._judge(worker, job, outcome)
         if isinstance(outcome, Generated):
             self._last_done = time.perf_counter()
             self.costs.record(job.message, outcome)
@@ -271,6 +285,27 @@ class Dispatcher:
         if not job.future.done():
             job.future.set_result(outcome)
         self._dispatch()
+
+    def _judge(self, worker: Worker, job: Job, outcome: Outcome) -> None:
+        """Probes a worker whose jobs all fail, and ends it if the probe fails as well.
+
+        Inputs can fail by themselves. If a harmless one fails too, the weights are broken, such as
+        those of a file that was overwritten.
+        """
+        if not isinstance(outcome, Failed):
+            worker.failures = 0
+            return
+        worker.failures += 1
+        if job.message == PROBE:
+            logger.error("worker %d fails at everything; ending it", worker.process.pid)
+            worker.is_suspect = True
+            worker.process.kill()
+            return
+        if worker.failures >= MAX_FAILURES and PROBE.job not in worker.jobs:
+            probe = Job(PROBE, asyncio.get_running_loop().create_future())
+            probe.future.cancel()  # nobody waits for it, and no other worker has to try it
+            if worker.accepts(probe):
+                self._send(worker, probe)
 
     def _release(self, worker: Worker, job_id: int) -> None:
         """Frees the slot of a cancelled job."""

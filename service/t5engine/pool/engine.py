@@ -50,6 +50,10 @@ STALL_SECONDS = 1.0
 CHARACTERS_PER_TOKEN = 8  # twice the average of English
 
 
+async def _is_unchanged() -> bool:
+    return True
+
+
 class Result(NamedTuple):
     """A generation and its milliseconds outside the worker.
 
@@ -71,6 +75,8 @@ class Engine:
         workers: one config per worker process, all of the same model.
         max_queue: maximum number of queued jobs.
         stall_seconds: the silence after which a worker is taken for hung and ended.
+        is_model_unchanged: whether the file is the one that the first worker loaded; another file
+            needs another engine.
         start: starts a worker process.
 
     Attributes:
@@ -83,13 +89,21 @@ class Engine:
         *,
         max_queue: int,
         stall_seconds: float = STALL_SECONDS,
+        is_model_unchanged: Callable[[], Awaitable[bool]] = _is_unchanged,
         start: Callable[[WorkerConfig], Awaitable[Process]] = WorkerProcess.start,
     ) -> None:
         self._dispatcher = Dispatcher(max_queue)
         self._dispatcher.seconds_to_worker = self._seconds_to_worker
         self._status = PoolStatus()
         self._supervisors = [
-            Supervisor(config, start, self._dispatcher, self._status, stall_seconds)
+            Supervisor(
+                config,
+                start,
+                self._dispatcher,
+                self._status,
+                stall_seconds=stall_seconds,
+                is_model_unchanged=is_model_unchanged,
+            )
             for config in workers
         ]
         self._supervising: list[asyncio.Task[None]] = []

@@ -51,6 +51,7 @@ class Supervisor:
         dispatcher: gives jobs to the worker.
         status: the pool's, shared with the other supervisors.
         stall_seconds: the silence after which a worker is taken for hung.
+        is_model_unchanged: whether the model file is the one that the first worker loaded.
 
     Attributes:
         ready_at: when the next worker should be ready, in seconds by time.perf_counter; None
@@ -63,13 +64,16 @@ class Supervisor:
         start: Callable[[WorkerConfig], Awaitable[Process]],
         dispatcher: Dispatcher,
         status: PoolStatus,
+        *,
         stall_seconds: float,
+        is_model_unchanged: Callable[[], Awaitable[bool]],
     ) -> None:
         self._config = config
         self._start_process = start
         self._dispatcher = dispatcher
         self._status = status
         self._stall_seconds = stall_seconds
+        self._is_model_unchanged = is_model_unchanged
         self._start_seconds = START_SECONDS
         self._ready_seconds = 0.0
         """How long the latest worker was ready; 0 if it never was."""
@@ -103,6 +107,8 @@ class Supervisor:
     async def _run_worker(self) -> str:
         """Runs one worker from its start to its exit; returns why it ended."""
         self._ready_seconds = 0.0
+        if self._status.model is not None and not await self._is_model_unchanged():
+            return f"{self._config.model} is another file now; restart the service to serve it"
         started = time.perf_counter()
         self.ready_at = started + self._start_seconds
         process = await self._start_process(self._config)

@@ -25,7 +25,8 @@ class Worker:
         costs: estimates what a job costs.
         jobs: by id.
         heard_at: when its latest message arrived.
-        is_suspect: whether it seems to hang, and is being ended.
+        is_suspect: whether it seems to hang or to be broken, and is being ended.
+        failures: number of jobs that failed since one succeeded.
     """
 
     process: Process
@@ -36,6 +37,7 @@ class Worker:
     jobs: dict[int, Job] = field(default_factory=dict)
     heard_at: float = field(default_factory=time.perf_counter)
     is_suspect: bool = False
+    failures: int = 0
     _encode_seconds: float = 0.0
     """Estimated seconds of the encodes that are still to be done."""
     _updated_at: float = 0.0

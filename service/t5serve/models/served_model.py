@@ -34,13 +34,18 @@ class ServedModel:
     """
 
     def __init__(
-        self, engine: Engine, settings: Settings, path: Path, recipe: Recipe | None = None
+        self,
+        engine: Engine,
+        settings: Settings,
+        path: Path,
+        recipe: Recipe | None = None,
+        fingerprint: Fingerprint | None = None,
     ) -> None:
         self.path = path
         self.recipe = recipe
         self.engine = engine
         self.admission = Admission(engine, settings)
-        self.fingerprint = Fingerprint(path)
+        self.fingerprint = fingerprint or Fingerprint(path)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -66,8 +71,14 @@ class ServedModel:
             )
             for share in plan(settings.workers, settings.threads)
         ]
-        engine = Engine(workers, max_queue=settings.max_queue, stall_seconds=settings.stall_seconds)
-        return cls(engine, settings, path, recipe)
+        fingerprint = Fingerprint(path)
+        engine = Engine(
+            workers,
+            max_queue=settings.max_queue,
+            stall_seconds=settings.stall_seconds,
+            is_model_unchanged=fingerprint.is_unchanged,
+        )
+        return cls(engine, settings, path, recipe, fingerprint)
 
     async def __aenter__(self) -> Self:
         """Starts the engine and waits until the model is loaded.
@@ -88,8 +99,8 @@ class ServedModel:
 
     def start(self) -> None:
         """Starts the workers and the computation of the fingerprint."""
-        self.engine.start()
         self.fingerprint.start()
+        self.engine.start()
 
     async def ready(self) -> ModelInfo:
         """Waits until the model is loaded.
