@@ -1,0 +1,29 @@
+"""Short forms of the commands in tests/chaos."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from chaos import deaths, overload
+
+
+@pytest.mark.slow
+def test_workers_that_die_lose_nothing() -> None:
+    """Under deaths and hangs each request has an answer, and each answer is the right one."""
+    outcome = deaths.run(
+        seconds=8, clients=4, pause=2.5, signals=(signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV)
+    )
+    assert not outcome.lost
+    assert not outcome.wrong
+    assert outcome.right
+    assert outcome.deaths
+
+
+@pytest.mark.slow
+def test_overload_is_answered() -> None:
+    """Far too many clients with short deadlines are all answered, in time or with a refusal."""
+    peak, overloaded = overload.measure(2.0, [(4, 10_000), (40, 100)], threads="1")
+    assert peak.good
+    assert overloaded.good or overloaded.refused
