@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol, Self
@@ -37,7 +38,7 @@ class Process(Protocol):
         ...
 
     def is_runnable(self) -> bool:
-        """Whether the worker computes or waits for a processor: not hung, but slow."""
+        """Whether a thread computes, or waits for a processor or a disk: not hung, but slow."""
         ...
 
     def kill(self) -> None:
@@ -100,11 +101,7 @@ class WorkerProcess:
             return None
 
     def is_runnable(self) -> bool:
-        try:
-            stat = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii", errors="replace")
-        except OSError:
-            return False
-        return stat.rpartition(")")[2].split()[:1] == ["R"]  # the command may have parentheses
+        return any(state in "RD" for state in _thread_states(self.pid))
 
     def kill(self) -> None:
         with suppress(ProcessLookupError):
@@ -133,3 +130,11 @@ class WorkerProcess:
                     return
                 text = line.decode(errors="replace").rstrip()
                 logger.warning("%s", text, extra={"worker": self.pid})
+
+
+def _thread_states(pid: int) -> Iterator[str]:
+    """Yields the state of each thread, as proc(5) names them: R runs, D waits for a disk."""
+    for file in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with suppress(OSError):  # the thread has ended
+            text = file.read_text(encoding="ascii", errors="replace")
+            yield text.rpartition(")")[2].split()[0]  # the command may have parentheses
