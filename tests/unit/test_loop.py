@@ -19,11 +19,15 @@ from t5engine.messages import (
     FromWorker,
     Generate,
     Generated,
+    Pulse,
     Refused,
+    Score,
+    Scored,
     ToWorker,
     pack,
     unpack_from_worker,
 )
+from t5engine.worker import loop
 from t5engine.worker.connection import Connection
 from t5engine.worker.loop import Loop
 from t5engine.worker.model import Model
@@ -266,3 +270,15 @@ def test_requests_take_turns(service: Service, backend: FakeBackend) -> None:
     outcomes = [service.receive() for _ in jobs]
     order = [outcome.job for outcome in outcomes if isinstance(outcome, Generated)]
     assert order.index(3) < order.index(2)
+
+
+def test_a_worker_says_that_it_is_alive(monkeypatch: pytest.MonkeyPatch, service: Service) -> None:
+    """A worker that is busy sends pulses between its steps, with what they cost."""
+    monkeypatch.setattr(loop, "PULSE_SECONDS", -1.0)  # always due; an idle worker waits for ever
+    service.send(Score(1, [3], [0, 4, 5]), job(2, 2))
+    messages = [service.receive() for _ in range(8)]
+    assert [type(message) for message in messages[:4]] == [Pulse, Pulse, Pulse, Scored]
+    pulse = messages[-1]
+    assert isinstance(pulse, Pulse)
+    assert pulse.costs.encodes
+    assert pulse.costs.steps

@@ -75,8 +75,7 @@ class Loop:
                 self._start(self._pop_pending())
             if self._active:
                 self._run_step()
-            if time.monotonic() - self._last_pulse > PULSE_SECONDS:
-                self._send_pulse()
+            self._send_pulse_if_due()
 
     def _pop_pending(self) -> JobMessage:
         """Removes the next job to start: of the request that has waited longest since its last."""
@@ -114,6 +113,10 @@ class Loop:
         if len(self._active) + len(self._pending) > 1:
             self._had_batch = True
         return True
+
+    def _send_pulse_if_due(self) -> None:
+        if time.monotonic() - self._last_pulse > PULSE_SECONDS:
+            self._send_pulse()
 
     def _send_pulse(self) -> None:
         self._connection.send(Pulse(self._meter.costs))
@@ -167,7 +170,10 @@ class Loop:
         if not 1 <= len(message.decoder_ids) <= backend.max_tokens:
             raise InputRefused(f"expected 1 to {backend.max_tokens} decoder inputs")
         backend.encode(row, message.encoder_ids)
-        logits = [backend.step([row], [token])[0].copy() for token in message.decoder_ids]
+        logits = []
+        for token in message.decoder_ids:
+            logits.append(backend.step([row], [token])[0].copy())
+            self._send_pulse_if_due()
         backend.release(row)
         return Scored(message.job, np.stack(logits).astype("<f4").tobytes())
 
