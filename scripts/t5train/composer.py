@@ -1,0 +1,161 @@
+"""Composes rows of the task `search`: from templates without end, and from sets of questions.
+
+Held-out groups (a group of wordings, a template, a question) go to a file of their own and are in
+no training row.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from t5train import comparisons, forms, grammar, sources, traits
+from t5train.concise import concise
+from t5train.forms import Misspellings
+from t5train.grammar import GrammarError, Template
+from t5train.searches import Row
+from t5train.splitting import is_held
+from t5train.wordnet import WordNet
+from t5train.words import normal
+
+TASK = "search"
+TEMPLATES = Path(__file__).parent / "templates"
+# How many of the endless rows come from each source of templates.
+SHARES = {
+    "alexdong-templates": 0.22,
+    "comparisons": 0.24,
+    "attributes": 0.2,
+    "requests": 0.24,
+    "chains": 0.05,
+    "wordnet": 0.05,
+}
+KEYWORDS = 0.3  # of the searches, those that are a row of their own: keywords stay as they are
+LONGEST = 220  # letters of a request
+MIN_RATING = 0.6  # of a question's well-formedness
+
+
+@dataclass
+class Rows:
+    """Training rows and held-out ones, each request once."""
+
+    train: list[Row] = field(default_factory=list)
+    held: list[Row] = field(default_factory=list)
+    _seen: set[tuple[str, ...]] = field(default_factory=set)
+
+    def add(self, row: Row, *, held: bool) -> None:
+        """Takes a row, unless its request is known or has no searches of its own."""
+        key = (row.source, *row.targets)
+        if key not in self._seen and row.targets and len(row.source) <= LONGEST:
+            self._seen.add(key)
+            (self.held if held else self.train).append(row)
+
+
+def template_sets(data: Path, wordnet: WordNet) -> dict[str, list[tuple[str, Template]]]:
+    """All templates by origin, each with the group that decides whether it is held out."""
+    found: dict[str, list[tuple[str, Template]]] = {"alexdong-templates": []}
+    for group in comparisons.read(data / "alexdong" / "full.jsonl"):
+        key = "|".join(group.searches)
+        found["alexdong-templates"] += [(key, one) for one in comparisons.templates(group)]
+    for path in sorted(TEMPLATES.glob("*.tsv")):
+        found[path.stem] = [(one.source, one) for one in grammar.read(path)]
+    found["wordnet"] = [(one.source, one) for one in traits.templates(wordnet)]
+    return found
+
+
+def filled(
+    sets: Mapping[str, Sequence[tuple[str, Template]]],
+    pools: Mapping[str, Sequence[str]],
+    count: int,
+    rng: random.Random,
+) -> Iterator[tuple[Row, bool]]:
+    """Rows of templates by SHARES, and whether each is held out.
+
+    Raises:
+        GrammarError: a template asks for names that no pool has.
+    """
+    for origin, templates in sets.items():
+        missing = {kind for _, one in templates for kind in one.kinds()} - pools.keys()
+        if missing:
+            raise GrammarError(f"the templates of {origin} need names of {sorted(missing)}")
+        for _ in range(round(count * SHARES[origin])):
+            key, template = rng.choice(templates)
+            request = grammar.fill(template, pools, rng)
+            if request.targets:
+                yield Row(TASK, request.source, request.targets, origin), is_held(key)
+
+
+def questions(data: Path) -> Iterator[tuple[str, str, str]]:
+    """Origin, group and question of the sets that may be trained on.
+
+    MQR and the development and test questions of the well-formedness set are left for measuring.
+    """
+    for line in (data / "nq-open" / "NQ-open.dev.jsonl").read_text("utf-8").splitlines():
+        question = json.loads(line)["question"]
+        yield "nq-open", question, question
+    for question, rating in sources.rated(data / "wellformedness" / "train.tsv"):
+        if rating >= MIN_RATING:
+            yield "wellformedness", question, question
+    for _, question in sources.disfluent(data / "disfl-qa"):
+        if "\\u" not in question:
+            yield "disfl-qa", question, question
+    for row in json.loads((data / "canard" / "dev.json").read_text("utf-8")):
+        yield "canard", row["QuAC_dialog_id"], row["Rewrite"]
+    for name in ("2020_manual", "2021_manual"):
+        path = data / "trec-cast" / f"{name}_evaluation_topics_v1.0.json"
+        for topic in json.loads(path.read_text("utf-8")):
+            for turn in topic["turn"]:
+                yield "trec-cast", f"{name} {topic['number']}", turn["manual_rewritten_utterance"]
+
+
+def shortened(data: Path) -> Iterator[tuple[Row, bool]]:
+    """Questions with their concise search; keywords as people type them stay as they are."""
+    for origin, group, question in questions(data):
+        text = " ".join(question.split())
+        search = concise(text)
+        if search:
+            yield Row(TASK, text, (search,), origin), is_held(group)
+
+
+def disfluent(data: Path) -> Iterator[tuple[Row, bool]]:
+    """Questions with a false start, and the search for what was meant."""
+    for faulty, question in sources.disfluent(data / "disfl-qa"):
+        search = concise(question)
+        if search and "\\u" not in faulty:
+            yield Row(TASK, faulty, (search,), "disfl-qa/disfluent"), is_held(question)
+
+
+def grounded(data: Path) -> Iterator[tuple[Row, bool]]:
+    """The wordings of alexdong with their own searches."""
+    for group in comparisons.read(data / "alexdong" / "full.jsonl"):
+        for wording, searches in comparisons.grounded(group):
+            yield Row(TASK, wording, searches, "alexdong"), is_held("|".join(group.searches))
+
+
+def compose(
+    made: Rows,
+    finite: Iterable[tuple[Row, bool]],
+    endless: Iterable[tuple[Row, bool]],
+    misspellings: Misspellings,
+    rng: random.Random,
+) -> None:
+    """Adds rows in the forms that people type, and some of their searches as keywords."""
+    for row, held in finite:
+        for form in forms.all_forms(row, misspellings, rng):
+            made.add(form, held=held)
+        _add_keywords(made, row, misspellings, rng, held=held)
+    for row, held in endless:
+        made.add(forms.varied(row, misspellings, rng), held=held)
+        _add_keywords(made, row, misspellings, rng, held=held)
+
+
+def _add_keywords(
+    made: Rows, row: Row, misspellings: Misspellings, rng: random.Random, *, held: bool
+) -> None:
+    if rng.random() < KEYWORDS:
+        search = rng.choice(row.targets)
+        if len(normal(search).split()) > 1:
+            keywords = Row(row.task, search, (search,), f"{row.origin}/keywords")
+            made.add(forms.varied(keywords, misspellings, rng), held=held)
