@@ -24,6 +24,7 @@ POOL = 32  # batches that are drawn and sorted by length at once
 OPTIMISER = "optimiser.pt"
 IGNORED = -100
 LONGEST = 160  # tokens of a prompt with its answer
+WIDTHS, PLACES = 8, 64  # to which a batch's sizes are rounded up
 
 
 @dataclass(frozen=True)
@@ -86,20 +87,31 @@ def example(teacher: Teacher, row: Row) -> Example:
 
 
 def loss(teacher: Teacher, batch: Sequence[Example]) -> torch.Tensor:
-    """Mean cross-entropy of the answers' tokens; the head sees those positions only."""
-    width = max(len(one.tokens) for one in batch)
+    """Mean cross-entropy of the answers' tokens; the head sees those positions only.
+
+    Sizes are rounded up: the CPU's kernels are made anew for each size that is new.
+    """
+    width = _rounded(max(len(one.tokens) for one in batch), WIDTHS)
     ids = torch.full((len(batch), width), teacher.end)
-    wanted = torch.full((len(batch), width), IGNORED)
+    places, wanted = [], []
     for row, one in enumerate(batch):
         size = len(one.tokens)
         ids[row, :size] = torch.tensor(one.tokens)
         # The position before a token predicts it.
-        wanted[row, size - one.answer - 1 : size - 1] = ids[row, size - one.answer : size]
-    ids, wanted = ids.to(teacher.device), wanted.to(teacher.device)
+        places += range(row * width + size - one.answer - 1, row * width + size - 1)
+        wanted += one.tokens[size - one.answer :]
+    missing = _rounded(len(wanted), PLACES) - len(wanted)
+    chosen = torch.tensor(places + [0] * missing, device=teacher.device)
+    target = torch.tensor(wanted + [IGNORED] * missing, device=teacher.device)
     with torch.autocast(teacher.device.type, dtype=torch.bfloat16):
-        hidden = teacher.model.model(ids).last_hidden_state[wanted != IGNORED]
+        hidden = teacher.model.model(ids.to(teacher.device), use_cache=False).last_hidden_state
+        hidden = hidden.flatten(0, 1)[chosen]
         logits = functional.linear(hidden, teacher.model.get_output_embeddings().weight)
-    return functional.cross_entropy(logits.float(), wanted[wanted != IGNORED])
+    return functional.cross_entropy(logits.float(), target, ignore_index=IGNORED)
+
+
+def _rounded(size: int, step: int) -> int:
+    return -(-size // step) * step
 
 
 class Tuning:
@@ -158,7 +170,7 @@ class Tuning:
         torch.nn.utils.clip_grad_norm_(self._teacher.trainable(), 1.0)
         self._optimiser.step()
         self._optimiser.zero_grad(set_to_none=True)
-        return float(value)
+        return float(value.detach())
 
     def _scale(self) -> float:
         """The rate's share: up over the warmup, then a cosine down to a tenth."""
