@@ -13,7 +13,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from t5train import composer, entities, forms, lexicon, reworder, searches
+from t5train import asking, composer, entities, forms, lexicon, reworder, searches
 from t5train.composer import Rows
 from t5train.wordnet import WordNet
 
@@ -30,11 +30,17 @@ def main(arguments: list[str] | None = None) -> int:
     pairs = commands.add_parser("pairs", help="requests and their searches")
     pairs.add_argument("data", type=Path, help="the folder with alexdong/, nq-open/ and so on")
     pairs.add_argument("--out", type=Path, required=True)
-    pairs.add_argument("--wordnet", type=Path, default=Path("/usr/share/wordnet"))
-    pairs.add_argument("--lists", type=Path, nargs="*", default=[], help="folders of `lists`")
     pairs.add_argument("--count", type=int, default=COUNT, help="rows of templates")
-    pairs.add_argument("--seed", type=int, default=0)
     pairs.set_defaults(run=compose)
+    requests = commands.add_parser("requests", help="requests for a teacher to answer")
+    requests.add_argument("data", type=Path)
+    requests.add_argument("--out", type=Path, required=True)
+    requests.add_argument("--count", type=int, default=30_000)
+    for command in (pairs, requests):
+        command.add_argument("--wordnet", type=Path, default=Path("/usr/share/wordnet"))
+        command.add_argument("--lists", type=Path, nargs="*", default=[], help="of `lists`")
+        command.add_argument("--seed", type=int, default=0)
+    requests.set_defaults(run=write_requests)
     lists = commands.add_parser("lists", help="names by kind, of data packages")
     lists.add_argument("--out", type=Path, required=True)
     lists.add_argument("--brands", type=Path, help="nsi.min.json of name-suggestion-index")
@@ -76,6 +82,18 @@ def compose(options: argparse.Namespace) -> None:
         searches.write(options.out / f"{name}.jsonl", rows)
         for origin, count in sorted(Counter(f"{row.task} {row.origin}" for row in rows).items()):
             log.info("%-9s %-40s %7d", name, origin, count)
+
+
+def write_requests(options: argparse.Namespace) -> None:
+    """Writes requests of all tasks, in the order in which they are to be answered."""
+    rng = random.Random(options.seed + 1)  # noqa: S311 - repeatable, and not those of `pairs`
+    wordnet = WordNet(options.wordnet)
+    pools = entities.pools(wordnet, options.lists, rng)
+    sets = composer.template_sets(options.data, wordnet)
+    found = asking.requests(options.data, sets, pools, options.count, rng)
+    asking.write(options.out, found)
+    for name, count in sorted(Counter(f"{one.task} {one.origin}" for one in found).items()):
+        log.info("%-40s %7d", name, count)
 
 
 def write_lists(options: argparse.Namespace) -> None:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import torch
 
-from t5train import mixture, pausing, searches, tuning
+from t5train import asking, mixture, pausing, searches, tuning, writing
+from t5train.shards import Shards
 from t5train.teacher import Teacher
 
 log = logging.getLogger("distil")
@@ -43,6 +44,15 @@ def parser() -> argparse.ArgumentParser:
     tune.add_argument("--rate", type=float, default=1e-4)
     tune.add_argument("--shares", default=SHARES, help="of the origins, and of other tasks")
     tune.set_defaults(run=run_tune)
+    generate = commands.add_parser("generate", help="write rows for requests")
+    generate.add_argument("model", type=Path, help="the file or directory that `tune` began with")
+    generate.add_argument("--weights", type=Path, help="the directory that `tune` wrote")
+    generate.add_argument("--requests", type=Path, required=True, help="of compose.py requests")
+    generate.add_argument("--out", type=Path, required=True, help="a directory for the rows")
+    generate.add_argument("--batch", type=int, default=64)
+    generate.add_argument("--samples", type=int, default=1, help="a request; the first is greedy")
+    generate.add_argument("--temperature", type=float, default=0.7, help="of the other samples")
+    generate.set_defaults(run=run_generate)
     return made
 
 
@@ -66,6 +76,22 @@ def run_tune(options: argparse.Namespace) -> None:
     loop = tuning.Tuning(teacher, plan, options.out, pausing.pause(options.pause_file))
     rows = [row for path in options.rows for row in searches.read(path)]
     loop.run(rows, mixture.parse(options.shares))
+
+
+def run_generate(options: argparse.Namespace) -> None:
+    """Writes a row for each request that has none yet."""
+    requests = [
+        request._replace(sample=sample)
+        for sample in range(options.samples)
+        for request in asking.read(options.requests)
+    ]
+    teacher = Teacher(options.model, options.device)
+    if options.weights and teacher.load_weights(options.weights) is None:
+        raise ValueError(f"{options.weights} has no weights: run `tune` first")
+    teacher.for_writing()
+    wait = pausing.pause(options.pause_file)
+    shards = Shards(options.out)
+    writing.write(teacher, requests, shards, options.batch, options.temperature, wait)
 
 
 if __name__ == "__main__":

@@ -25,16 +25,19 @@ TASK = "search"
 TEMPLATES = Path(__file__).parent / "templates"
 # How many of the endless rows come from each source of templates.
 SHARES = {
-    "alexdong-templates": 0.22,
-    "comparisons": 0.24,
-    "attributes": 0.2,
-    "requests": 0.24,
+    "alexdong-templates": 0.2,
+    "comparisons": 0.22,
+    "attributes": 0.18,
+    "requests": 0.22,
     "chains": 0.05,
-    "wordnet": 0.05,
+    "wordnet": 0.04,
+    "keywords": 0.09,
 }
-KEYWORDS = 0.3  # of the searches, those that are a row of their own: keywords stay as they are
+KEYWORDS, ASKS = TEMPLATES / "keywords.txt", TEMPLATES / "asks.txt"
+AS_KEYWORDS = 0.3  # of the searches, those that are a row of their own: keywords stay as they are
 LONGEST = 220  # letters of a request
 MIN_RATING = 0.6  # of a question's well-formedness
+UNSUITABLE = frozenset("sex sexual sexy porn penis vagina nude naked orgasm suicide".split())  # noqa: SIM905
 
 
 @dataclass
@@ -62,6 +65,7 @@ def template_sets(data: Path, wordnet: WordNet) -> dict[str, list[tuple[str, Tem
     for path in sorted(TEMPLATES.glob("*.tsv")):
         found[path.stem] = [(one.source, one) for one in grammar.read(path)]
     found["wordnet"] = [(one.source, one) for one in traits.templates(wordnet)]
+    found["keywords"] = [(one.source, one) for one in grammar.read_sources(KEYWORDS)]
     return found
 
 
@@ -83,8 +87,11 @@ def filled(
         for _ in range(round(count * SHARES[origin])):
             key, template = rng.choice(templates)
             request = grammar.fill(template, pools, rng)
-            if request.targets:
-                yield Row(TASK, request.source, request.targets, origin), is_held(key)
+            # Keywords are their own search.
+            yield (
+                Row(TASK, request.source, request.targets or (request.source,), origin),
+                is_held(key),
+            )
 
 
 def questions(data: Path) -> Iterator[tuple[str, str, str]]:
@@ -115,8 +122,13 @@ def shortened(data: Path) -> Iterator[tuple[Row, bool]]:
     for origin, group, question in questions(data):
         text = " ".join(question.split())
         search = concise(text)
-        if search:
+        if search and is_suitable(text):
             yield Row(TASK, text, (search,), origin), is_held(group)
+
+
+def is_suitable(text: str) -> bool:
+    """Whether a question is one to show to anybody."""
+    return UNSUITABLE.isdisjoint(normal(text).split())
 
 
 def disfluent(data: Path) -> Iterator[tuple[Row, bool]]:
@@ -154,7 +166,7 @@ def compose(
 def _add_keywords(
     made: Rows, row: Row, misspellings: Misspellings, rng: random.Random, *, held: bool
 ) -> None:
-    if rng.random() < KEYWORDS:
+    if rng.random() < AS_KEYWORDS:
         search = rng.choice(row.targets)
         if len(normal(search).split()) > 1:
             keywords = Row(row.task, search, (search,), f"{row.origin}/keywords")

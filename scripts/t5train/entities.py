@@ -221,6 +221,7 @@ def _drugs(path: Path) -> Iterator[str]:
 
 
 def _packages(path: Path) -> Iterator[str]:
+    """Names with a hyphen or a digit: the others are mostly words, such as `child`."""
     for line in path.read_text(encoding="utf-8").splitlines():
-        if re.fullmatch(r"[a-z][a-z0-9-]{2,20}", line.strip()):
+        if re.fullmatch(r"[a-z]+[-0-9][a-z0-9-]{1,20}", line.strip()):
             yield line.strip()

@@ -73,6 +73,13 @@ def read(path: Path) -> Iterator[Template]:
             yield parse(line)
 
 
+def read_sources(path: Path) -> Iterator[Template]:
+    """The templates of a file of sources alone."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.strip() and not line.startswith("#"):
+            yield Template(line.strip(), ())
+
+
 def fill(template: Template, pools: Mapping[str, Sequence[str]], rng: random.Random) -> Request:
     """A request with alternatives and names drawn."""
     return rewordings(template, pools, rng, 1)[0]

@@ -13,6 +13,15 @@ from t5train.pairs import PairsError
 LINES = 5000  # of a file
 
 
+class Request(NamedTuple):
+    """What to ask a teacher; sample 0 is greedy."""
+
+    task: str
+    source: str
+    origin: str
+    sample: int = 0
+
+
 class Written(NamedTuple):
     """A row of a teacher, unfiltered.
 

@@ -11,7 +11,7 @@ import torch
 from transformers import DynamicCache
 
 from t5train import prompts
-from t5train.shards import Shards, Written
+from t5train.shards import Request, Shards, Written
 from t5train.teacher import Teacher
 
 log = logging.getLogger("distil")
@@ -19,15 +19,6 @@ log = logging.getLogger("distil")
 POOL = 40  # batches that are sorted by length at once
 FULL = 0.75  # a batch shrinks when less of its rows are still written
 MAX_TOKENS = 96  # of an answer
-
-
-class Request(NamedTuple):
-    """What to ask a teacher; sample 0 is greedy."""
-
-    task: str
-    source: str
-    origin: str
-    sample: int = 0
 
 
 class Answer(NamedTuple):
