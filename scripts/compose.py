@@ -1,7 +1,8 @@
 """Composes requests and their searches: `python scripts/compose.py pairs DATA --out DIR`.
 
-Writes composed.jsonl and reworded.jsonl for training and heldout.jsonl for measuring. `lists` makes the lists of names
-that `pairs` puts into templates, of data packages that are installed.
+`pairs` writes composed.jsonl (the task `search`) and reworded.jsonl (`paraphrase`, `question`) for
+training, and heldout.jsonl for measuring. `requests` writes what a teacher is to answer. `lists`
+makes the lists of names that templates are filled with, of data packages that are installed.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import logging
 import random
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from t5train import asking, composer, entities, forms, lexicon, reworder, searches
@@ -76,12 +78,12 @@ def compose(options: argparse.Namespace) -> None:
         *reworder.asked(options.data, sets, pools, options.count // 8, rng),
     ):
         other.add(row, held=held)
-    held = [*made.held, *other.held]
-    for name, rows in (("composed", made.train), ("reworded", other.train), ("heldout", held)):
+    measuring = [*made.held, *other.held]
+    files = {"composed": made.train, "reworded": other.train, "heldout": measuring}
+    for name, rows in files.items():
         rng.shuffle(rows)
         searches.write(options.out / f"{name}.jsonl", rows)
-        for origin, count in sorted(Counter(f"{row.task} {row.origin}" for row in rows).items()):
-            log.info("%-9s %-40s %7d", name, origin, count)
+        _log_counts(name, (f"{row.task} {row.origin}" for row in rows))
 
 
 def write_requests(options: argparse.Namespace) -> None:
@@ -92,8 +94,12 @@ def write_requests(options: argparse.Namespace) -> None:
     sets = composer.template_sets(options.data, wordnet)
     found = asking.requests(options.data, sets, pools, options.count, rng)
     asking.write(options.out, found)
-    for name, count in sorted(Counter(f"{one.task} {one.origin}" for one in found).items()):
-        log.info("%-40s %7d", name, count)
+    _log_counts("requests", (f"{one.task} {one.origin}" for one in found))
+
+
+def _log_counts(name: str, origins: Iterable[str]) -> None:
+    for origin, count in sorted(Counter(origins).items()):
+        log.info("%-9s %-40s %7d", name, origin, count)
 
 
 def write_lists(options: argparse.Namespace) -> None:

@@ -49,16 +49,18 @@ def requests(
     """
     found = [(origin, text) for origin, group, text in texts(data) if _is_wanted(group, text)]
     asks = list(grammar.read_sources(composer.ASKS))
-    for _ in range(count):
-        found.append(("asks", grammar.fill(rng.choice(asks), pools, rng).source))
+    drawn = {"asks": (asks, count)}
     for origin in ANSWERED:
-        kept = [one for key, one in sets[origin] if not is_held(key)]
-        for _ in range(count // 6):
-            found.append((origin, grammar.fill(rng.choice(kept), pools, rng).source))
+        drawn[origin] = ([one for key, one in sets[origin] if not is_held(key)], count // 6)
+    for origin, (templates, size) in drawn.items():
+        fills = (grammar.fill(rng.choice(templates), pools, rng) for _ in range(size))
+        found += [(origin, request.source) for request in fills]
     rng.shuffle(found)
     searching = [Request(SEARCH, _form(text, rng), origin) for origin, text in found]
     rewording = [one._replace(task=PARAPHRASE) for one in searching if rng.random() < REWORDED]
-    asking = [Request(QUESTION, text, origin) for origin, text in _keywords(sets, pools, count, rng)]
+    asking = [
+        Request(QUESTION, text, origin) for origin, text in _keywords(sets, pools, count, rng)
+    ]
     return _unique([*searching, *rewording, *asking])
 
 

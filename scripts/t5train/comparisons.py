@@ -9,6 +9,7 @@ through an ontology and is left out.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections import defaultdict
@@ -68,31 +69,43 @@ ATTRIBUTES = {
 }
 # Words by which a wording says what it compares, and the kind that they mean.
 KIND_WORDS = {
-    **{word: "person" for word in ("person", "people", "who", "whose", "individual", "artist")},
-    **{word: "city" for word in ("city", "cities", "town", "location", "place", "locations")},
-    **{word: "country" for word in ("country", "countries", "nation", "nations")},
-    **{word: "university" for word in ("university", "universities", "institution", "college")},
-    **{word: "company" for word in ("company", "companies", "organization", "firm")},
-    **{word: "team" for word in ("team", "club", "clubs", "teams")},
-    **{word: "bird" for word in ("bird", "birds", "species")},
-    **{word: "mammal" for word in ("animal", "animals", "mammal")},
-    **{word: "film" for word in ("film", "movie", "films", "movies")},
-    **{word: "book" for word in ("book", "novel", "books")},
-    **{word: "mountain" for word in ("mountain", "peak", "mountains")},
-    **{word: "structure" for word in ("structure", "building", "tower", "buildings")},
-    **{word: "war" for word in ("war", "conflict", "wars")},
+    **dict.fromkeys(("person", "people", "who", "whose", "individual", "artist"), "person"),
+    **dict.fromkeys(("city", "cities", "town", "location", "place", "locations"), "city"),
+    **dict.fromkeys(("country", "countries", "nation", "nations"), "country"),
+    **dict.fromkeys(("university", "universities", "institution", "college"), "university"),
+    **dict.fromkeys(("company", "companies", "organization", "firm"), "company"),
+    **dict.fromkeys(("team", "club", "clubs", "teams"), "team"),
+    **dict.fromkeys(("bird", "birds", "species"), "bird"),
+    **dict.fromkeys(("animal", "animals", "mammal"), "mammal"),
+    **dict.fromkeys(("film", "movie", "films", "movies"), "film"),
+    **dict.fromkeys(("book", "novel", "books"), "book"),
+    **dict.fromkeys(("mountain", "peak", "mountains"), "mountain"),
+    **dict.fromkeys(("structure", "building", "tower", "buildings"), "structure"),
+    **dict.fromkeys(("war", "conflict", "wars"), "war"),
     **{
         kind: kind
-        for kind in ("river", "lake", "island", "sea", "desert", "bridge", "band", "game", "element")
+        for kind in (
+            "river",
+            "lake",
+            "island",
+            "sea",
+            "desert",
+            "bridge",
+            "band",
+            "game",
+            "element",
+        )
     },
     **{f"{kind}s": kind for kind in ("river", "lake", "island", "bridge", "band", "element")},
     **dict.fromkeys(
-        "district districts park parks plate plates currency airline airport museum station harbour "
-        "harbor era period region regions language languages lagoon glacier beach canal gallery "
-        "ocean current mine revolution empire church party parties political earthquake runway "
-        "program degree fabric material tectonic coin dollar religion agency sound fjord peninsula "
-        "volcano crop gas planet tribe group groups subject field science discipline road highway "
-        "railway train airlines seafood sheep breed tribe act law treaty festival".split(),
+        """
+        district districts park parks plate plates currency airline airport museum station
+        harbour harbor era period region regions language languages lagoon glacier beach canal
+        gallery ocean current mine revolution empire church party parties political earthquake
+        runway program degree fabric material tectonic coin dollar religion agency sound fjord
+        peninsula volcano crop gas planet tribe group groups subject field science discipline
+        road highway railway train airlines seafood sheep breed act law treaty festival
+        """.split(),  # noqa: SIM905 - a list would be a screen long
         "",
     ),
 }
@@ -124,7 +137,7 @@ def read(path: Path) -> list[Group]:
 
 def is_chain(searches: Sequence[str]) -> bool:
     """Whether a search ends with the words that the next one begins with."""
-    pairs = zip(searches, searches[1:], strict=False)
+    pairs = itertools.pairwise(searches)
     return any(_overlap(left.lower().split(), right.lower().split()) for left, right in pairs)
 
 
@@ -158,7 +171,7 @@ def _contains(wording: str, names: Sequence[str]) -> bool:
 
 
 def _pattern(name: str) -> re.Pattern[str]:
-    return re.compile(rf"(?<!\w){re.escape(name)}(?![\w'’])", re.IGNORECASE)
+    return re.compile(rf"(?<!\w){re.escape(name)}(?![\w'\u2019])", re.IGNORECASE)
 
 
 def templates(group: Group) -> Iterator[Template]:

@@ -29,7 +29,10 @@ AUX = rf"(?:{BE}|{DO}|has|have|had|can|could|should|would|will)"
 RULES = tuple(
     (re.compile(rf"{pattern}$", re.IGNORECASE), result)
     for pattern, result in (
-        (rf"what {BE} the (?:difference|differences) between (.+) and (.+)", r"\1 vs \2 difference"),
+        (
+            rf"what {BE} the (?:difference|differences) between (.+) and (.+)",
+            r"\1 vs \2 difference",
+        ),
         (rf"what(?: exactly)? {DO} (.+?) (?:mean|stand for)(?: exactly)?", r"\1 meaning"),
         (rf"what {BE} (?:the )?meaning of (.+)", r"\1 meaning"),
         (rf"what {BE} another (?:word|name|term) for (.+)", r"\1 synonym"),
@@ -39,7 +42,10 @@ RULES = tuple(
         (rf"how (tall|high) {BE} ((?:\S+ ){{0,5}}\S+)", r"\2 height"),
         (rf"how deep {BE} ((?:\S+ ){{0,5}}\S+)", r"\1 depth"),
         (rf"how far {BE} (?:it from )?(.+)", r"\1 distance"),
-        (rf"how long {BE} ((?:the )?(?:\S+ ){{0,3}}(?:river|bridge|road|canal|tunnel|wall))", r"\1 length"),
+        (
+            rf"how long {BE} ((?:the )?(?:\S+ ){{0,3}}(?:river|bridge|road|canal|tunnel|wall))",
+            r"\1 length",
+        ),
         (r"how long (?:does|did|will) (.+?) (?:last|take)", r"\1 duration"),
         (rf"how much {DO} ((?:\S+ ){{0,5}}\S+) (?:cost|costs)", r"\1 cost"),
         (rf"how much {DO} ((?:\S+ ){{0,5}}\S+) weigh", r"\1 weight"),
@@ -68,7 +74,10 @@ RULES = tuple(
         (rf"where {BE} (.+?)(?: located| found| at)?", r"\1 location"),
         (rf"where {DO} (.+?) (?:come|came|originate) from", r"\1 origin"),
         (r"where (?:can|could|do|should) (?:i|you|we|one) (?:buy|order) (.+)", r"buy \1"),
-        (r"where (?:can|could|do|should) (?:i|you|we|one) (find|get|see|watch) (.+)", r"where to \1 \2"),
+        (
+            r"where (?:can|could|do|should) (?:i|you|we|one) (find|get|see|watch) (.+)",
+            r"where to \1 \2",
+        ),
         (r"what (?:causes|caused) (.+)", r"\1 causes"),
         (r"(what (?:happens|happened|comes|came) .+)", r"\1"),
         (r"who (?:wrote|has written|is the author of|was the author of) (.+)", r"\1 author"),
@@ -88,7 +97,7 @@ RULES = tuple(
         (rf"(?:who|what|which){BE} (?:the )?(?:name|names) of (.+)", r"\1 name"),
         (rf"(?:who|what|which) {BE} (.+?)(?: called| known as)?", r"\1"),
         (r"(?:who|what|which)'s (.+)", r"\1"),
-        (rf"(?:is|are|was|were) there (?:any |some )?(.+)", r"\1"),
+        (r"(?:is|are|was|were) there (?:any |some )?(.+)", r"\1"),
         (rf"why {AUX} (.+)", r"why \1"),
         (rf"(?:which|what) (.+?) {BE} (.+)", r"\1 \2"),
         (r"(?:which|what) (?:type|kind|sort)s? of (.+)", r"types of \1"),
@@ -100,12 +109,14 @@ RULES = tuple(
 ARTICLE = re.compile(r"\b(?:a|an|(?-i:the)) (?=\S)", re.IGNORECASE)
 FILLER = re.compile(
     rf"\b(?:{DO}|is|are|was|were|i|you|we|my|your|our|me|they|really|actually|exactly|just|please"
-    r"|currently|usually|generally|some|any|there|been|am|also)\b(?!['’.-])",
+    r"|currently|usually|generally|some|any|there|been|am|also)\b(?!['\u2019.-])",
     re.IGNORECASE,
 )
 QUESTION = re.compile(rf"(?:who|what|which|when|where|why|how|whose|{AUX})\b", re.IGNORECASE)
 UNSURE = re.compile(r"(?:who|what|which|when|where|why|how)\b", re.IGNORECASE)
-DANGLING = re.compile(r"(?: (?:for|of|to|in|on|at|with|from|by|about|and|or|that|which|who))+$", re.I)
+DANGLING = re.compile(
+    r"(?: (?:for|of|to|in|on|at|with|from|by|about|and|or|that|which|who))+$", re.IGNORECASE
+)
 NEGATION = frozenset("no not never none nor neither without cannot".split())  # noqa: SIM905
 MAX_WORDS = 14
 
@@ -145,5 +156,5 @@ def _is_safe(text: str, question: str) -> bool:
     """
     kept, given = normal(text).split(), normal(question).split()
     least = 3 if re.match(rf"{AUX}\b", question, re.IGNORECASE) else 2
-    negated = [word for word in given if word in NEGATION or word.endswith(("n't", "n’t"))]
+    negated = [word for word in given if word in NEGATION or word.endswith(("n't", "n\u2019t"))]
     return least <= len(kept) <= MAX_WORDS and all(word in kept for word in negated)

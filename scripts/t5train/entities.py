@@ -106,7 +106,7 @@ def _of_wordnet(wordnet: WordNet) -> Iterator[tuple[str, list[str]]]:
     from wordfreq import zipf_frequency  # noqa: PLC0415 - in the extra `train`; 55 MB
 
     def is_common(name: str) -> bool:
-        return min(zipf_frequency(word, "en") for word in name.split()) >= MIN_ZIPF
+        return all(zipf_frequency(word, "en") >= MIN_ZIPF for word in name.split())
 
     for kind, (noun, sense, article) in NAMED.items():
         instances = wordnet.names(noun, sense)

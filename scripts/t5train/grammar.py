@@ -1,10 +1,10 @@
 """Templates for requests and their searches: alternatives and slots for names.
 
-`(Which|What) river is (1:longer|deeper), {the river} or {the river2}?` draws an alternative of each
-parenthesis and two different rivers. Its target `{river} (1:length|depth)` repeats names by slot and
-the choice of a parenthesis by number. `the` writes the article of names that need one; targets have
-none. Parentheses may be nested, and `(a|)` may be empty. In a target, alternatives with a slot that
-the drawn source does not have are left out, and those with the most slots are preferred.
+`(Which|What) river is (1:longer|deeper), {the river} or {the river2}?` draws an alternative of
+each parenthesis and two different rivers. Its target `{river} (1:length|depth)` repeats names by
+slot and the choice of a parenthesis by number. `the` writes the article of names that need one;
+targets have none. Parentheses may be nested, and `(a|)` may be empty. In a target, alternatives
+with a slot that the drawn source does not have are left out; those with the most slots are taken.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def fill(template: Template, pools: Mapping[str, Sequence[str]], rng: random.Ran
 def rewordings(
     template: Template, pools: Mapping[str, Sequence[str]], rng: random.Random, count: int
 ) -> list[Request]:
-    """Requests that differ in their free alternatives only: names and numbered ones are drawn once."""
+    """Requests with the same names and numbered choices, whose other alternatives may differ."""
     chosen: dict[str, int] = {}
     names: dict[str, str] = {}
     return [_fill(template, pools, rng, chosen, names) for _ in range(count)]
@@ -149,7 +149,8 @@ def choose(
     """
 
     def alternative(match: re.Match[str]) -> str:
-        number, options = match[1], match[2].split("|")
+        number: str | None = match[1]
+        options: list[str] = match[2].split("|")
         if number:
             return options[chosen.setdefault(number, rng.randrange(len(options))) % len(options)]
         return rng.choice(options if names is None else _richest(options, names))

@@ -93,7 +93,8 @@ def loss(teacher: Teacher, batch: Sequence[Example]) -> torch.Tensor:
     """
     width = _rounded(max(len(one.tokens) for one in batch), WIDTHS)
     ids = torch.full((len(batch), width), teacher.end)
-    places, wanted = [], []
+    places: list[int] = []
+    wanted: list[int] = []
     for row, one in enumerate(batch):
         size = len(one.tokens)
         ids[row, :size] = torch.tensor(one.tokens)

@@ -102,7 +102,7 @@ def parse(line: str) -> tuple[int, Synset]:
     found = []
     for at in range(0, 4 * int(fields[2 * size]), 4):
         symbol, target, part, numbers = pointers[at : at + 4]
-        source_word, target_word = int(numbers[:2], 16), int(numbers[2:], 16)
+        source_word, target_word = divmod(int(numbers, 16), 256)
         found.append(Pointer(symbol, int(target), part, source_word, target_word))
     return int(offset), Synset(words, tuple(found))
 
