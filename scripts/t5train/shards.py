@@ -66,13 +66,18 @@ class Shards:
 
     def append(self, rows: Iterable[Written]) -> None:
         """Writes rows that are not there yet, and has the disk take them."""
-        fresh = [row for row in rows if (row.task, row.source, row.sample) not in self.done]
-        for row in fresh:
-            with self._last().open("a", encoding="utf-8") as file:
+        touched: dict[Path, None] = {}
+        for row in rows:
+            key = (row.task, row.source, row.sample)
+            if key in self.done:
+                continue
+            path = self._last()
+            with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row._asdict(), ensure_ascii=False) + "\n")
-            self.done.add((row.task, row.source, row.sample))
-        if fresh:
-            _sync(self.paths()[-1])
+            self.done.add(key)
+            touched[path] = None
+        for path in touched:
+            _sync(path)
 
     def _last(self) -> Path:
         number = len(self.done) // self._lines
