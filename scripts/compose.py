@@ -70,16 +70,16 @@ def compose(options: argparse.Namespace) -> None:
         *composer.disfluent(options.data),
     ]
     endless = composer.filled(sets, pools, options.count, rng)
-    made, other = Rows(), Rows()
-    composer.compose(made, finite, endless, misspellings, rng)
+    composed, reworded = Rows(), Rows()
+    composer.compose(composed, finite, endless, misspellings, rng)
     for row, held in (
         *reworder.wordings(options.data, rng),
         *reworder.reworded(sets, pools, options.count // 8, rng),
         *reworder.asked(options.data, sets, pools, options.count // 8, rng),
     ):
-        other.add(row, held=held)
-    measuring = [*made.held, *other.held]
-    files = {"composed": made.train, "reworded": other.train, "heldout": measuring}
+        reworded.add(row, held=held)
+    measuring = [*composed.held, *reworded.held]
+    files = {"composed": composed.train, "reworded": reworded.train, "heldout": measuring}
     for name, rows in files.items():
         rng.shuffle(rows)
         searches.write(options.out / f"{name}.jsonl", rows)
@@ -92,9 +92,9 @@ def write_requests(options: argparse.Namespace) -> None:
     wordnet = WordNet(options.wordnet)
     pools = entities.pools(wordnet, options.lists, rng)
     sets = composer.template_sets(options.data, wordnet)
-    found = asking.requests(options.data, sets, pools, options.count, rng)
-    asking.write(options.out, found)
-    _log_counts("requests", (f"{one.task} {one.origin}" for one in found))
+    requests = asking.requests(options.data, sets, pools, options.count, rng)
+    asking.write(options.out, requests)
+    _log_counts("requests", (f"{request.task} {request.origin}" for request in requests))
 
 
 def _log_counts(name: str, origins: Iterable[str]) -> None:

@@ -30,11 +30,11 @@ SHARES = (
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    made = argparse.ArgumentParser(description=(__doc__ or "").split(":", maxsplit=1)[0])
-    made.add_argument("--threads", type=int, default=0, help="0: torch's own choice")
-    made.add_argument("--device", default="auto", help="auto: a GPU if torch sees one")
-    made.add_argument("--pause-file", type=Path, help="the work waits while this file is there")
-    commands = made.add_subparsers(required=True)
+    root = argparse.ArgumentParser(description=(__doc__ or "").split(":", maxsplit=1)[0])
+    root.add_argument("--threads", type=int, default=0, help="0: torch's own choice")
+    root.add_argument("--device", default="auto", help="auto: a GPU if torch sees one")
+    root.add_argument("--pause-file", type=Path, help="the work waits while this file is there")
+    commands = root.add_subparsers(required=True)
     tune = commands.add_parser("tune", help="learn from rows")
     tune.add_argument("model", type=Path, help="a GGUF file or a checkpoint's directory")
     tune.add_argument("--rows", type=Path, nargs="+", required=True)
@@ -53,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
     generate.add_argument("--samples", type=int, default=1, help="a request; the first is greedy")
     generate.add_argument("--temperature", type=float, default=0.7, help="of the other samples")
     generate.set_defaults(run=run_generate)
-    return made
+    return root
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -47,17 +47,20 @@ def requests(
         count: requests of `asks.txt`; the others go by it.
         rng: draws.
     """
-    found = [(origin, text) for origin, group, text in texts(data) if _is_wanted(group, text)]
+    asked = [(origin, text) for origin, group, text in texts(data) if _is_wanted(group, text)]
     asks = list(grammar.read_sources(composer.ASKS))
     drawn = {"asks": (asks, count)}
     for origin in ANSWERED:
-        drawn[origin] = ([one for key, one in sets[origin] if not is_held(key)], count // 6)
+        templates = [template for key, template in sets[origin] if not is_held(key)]
+        drawn[origin] = (templates, count // 6)
     for origin, (templates, size) in drawn.items():
         fills = (grammar.fill(rng.choice(templates), pools, rng) for _ in range(size))
-        found += [(origin, request.source) for request in fills]
-    rng.shuffle(found)
-    searching = [Request(SEARCH, _form(text, rng), origin) for origin, text in found]
-    rewording = [one._replace(task=PARAPHRASE) for one in searching if rng.random() < REWORDED]
+        asked += [(origin, request.source) for request in fills]
+    rng.shuffle(asked)
+    searching = [Request(SEARCH, _form(text, rng), origin) for origin, text in asked]
+    rewording = [
+        request._replace(task=PARAPHRASE) for request in searching if rng.random() < REWORDED
+    ]
     asking = [
         Request(QUESTION, text, origin) for origin, text in _keywords(sets, pools, count, rng)
     ]
@@ -80,9 +83,9 @@ def _keywords(
     rng: random.Random,
 ) -> Iterator[tuple[str, str]]:
     for origin in KEYWORD_ORIGINS:
-        kept = [one for key, one in sets[origin] if not is_held(key)]
+        templates = [template for key, template in sets[origin] if not is_held(key)]
         for _ in range(count // len(KEYWORD_ORIGINS)):
-            request = grammar.fill(rng.choice(kept), pools, rng)
+            request = grammar.fill(rng.choice(templates), pools, rng)
             yield origin, _form(rng.choice(request.targets or (request.source,)), rng)
 
 
@@ -92,7 +95,7 @@ def _unique(requests: Iterable[Request]) -> list[Request]:
 
 def write(path: Path, requests: Iterable[Request]) -> int:
     """Writes requests as JSON lines; returns how many."""
-    lines = [json.dumps(one._asdict(), ensure_ascii=False) for one in requests]
+    lines = [json.dumps(request._asdict(), ensure_ascii=False) for request in requests]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return len(lines)

@@ -176,15 +176,15 @@ def _pattern(name: str) -> re.Pattern[str]:
 
 def templates(group: Group) -> Iterator[Template]:
     """A template for each wording and each kind of name that can take its names' place."""
-    found = comparison(group)
-    if found is None or found.attribute not in ATTRIBUTES:
+    compared = comparison(group)
+    if compared is None or compared.attribute not in ATTRIBUTES:
         return
-    attribute, kinds = ATTRIBUTES[found.attribute]
+    attribute, kinds = ATTRIBUTES[compared.attribute]
     for wording in group.wordings:
         for kind in kinds:
-            source = cut(wording, found.names, kind)
+            source = cut(wording, compared.names, kind)
             if source and _suits(source, kind):
-                slots = range(1, len(found.names) + 1)
+                slots = range(1, len(compared.names) + 1)
                 yield Template(source, tuple(f"{{{kind}{slot}}} {attribute}" for slot in slots))
 
 
@@ -219,12 +219,12 @@ def grounded(group: Group) -> Iterator[tuple[str, tuple[str, ...]]]:
     unusable = any(LOST_MARK in search or "(" in search for search in group.searches)
     if not 2 <= len(group.searches) <= MOST or unusable or is_chain(group.searches):
         return
-    found = comparison(group)
+    compared = comparison(group)
     for wording in group.wordings:
         searches = tuple(cased(search, wording) for search in group.searches)
-        if found and found.attribute in ATTRIBUTES and _contains(wording, found.names):
-            attribute = ATTRIBUTES[found.attribute][0]
-            yield wording, tuple(f"{cased(name, wording)} {attribute}" for name in found.names)
+        if compared and compared.attribute in ATTRIBUTES and _contains(wording, compared.names):
+            attribute = ATTRIBUTES[compared.attribute][0]
+            yield wording, tuple(f"{cased(name, wording)} {attribute}" for name in compared.names)
         elif all(_is_grounded(search, wording) for search in searches):
             yield wording, searches
 

@@ -57,16 +57,16 @@ class Rows:
 
 
 def template_sets(data: Path, wordnet: WordNet) -> dict[str, list[tuple[str, Template]]]:
-    """All templates by origin, each with the group that decides whether it is held out."""
-    found: dict[str, list[tuple[str, Template]]] = {"alexdong-templates": []}
+    """Returns all templates by origin, each with the group that decides whether it is held out."""
+    sets: dict[str, list[tuple[str, Template]]] = {"alexdong-templates": []}
     for group in comparisons.read(data / "alexdong" / "full.jsonl"):
         key = "|".join(group.searches)
-        found["alexdong-templates"] += [(key, one) for one in comparisons.templates(group)]
+        sets["alexdong-templates"] += [(key, template) for template in comparisons.templates(group)]
     for path in sorted(TEMPLATES.glob("*.tsv")):
-        found[path.stem] = [(one.source, one) for one in grammar.read(path)]
-    found["wordnet"] = [(one.source, one) for one in traits.templates(wordnet)]
-    found["keywords"] = [(one.source, one) for one in grammar.read_sources(KEYWORDS)]
-    return found
+        sets[path.stem] = [(template.source, template) for template in grammar.read(path)]
+    sets["wordnet"] = [(template.source, template) for template in traits.templates(wordnet)]
+    sets["keywords"] = [(template.source, template) for template in grammar.read_sources(KEYWORDS)]
+    return sets
 
 
 def filled(
@@ -81,7 +81,8 @@ def filled(
         GrammarError: a template asks for names that no pool has.
     """
     for origin, templates in sets.items():
-        missing = {kind for _, one in templates for kind in one.kinds()} - pools.keys()
+        needed = {kind for _, template in templates for kind in template.kinds()}
+        missing = needed - pools.keys()
         if missing:
             raise GrammarError(f"the templates of {origin} need names of {sorted(missing)}")
         for _ in range(round(count * SHARES[origin])):
@@ -147,7 +148,7 @@ def grounded(data: Path) -> Iterator[tuple[Row, bool]]:
 
 
 def compose(
-    made: Rows,
+    rows: Rows,
     finite: Iterable[tuple[Row, bool]],
     endless: Iterable[tuple[Row, bool]],
     misspellings: Misspellings,
@@ -156,18 +157,18 @@ def compose(
     """Adds rows in the forms that people type, and some of their searches as keywords."""
     for row, held in finite:
         for form in forms.all_forms(row, misspellings, rng):
-            made.add(form, held=held)
-        _add_keywords(made, row, misspellings, rng, held=held)
+            rows.add(form, held=held)
+        _add_keywords(rows, row, misspellings, rng, held=held)
     for row, held in endless:
-        made.add(forms.varied(row, misspellings, rng), held=held)
-        _add_keywords(made, row, misspellings, rng, held=held)
+        rows.add(forms.varied(row, misspellings, rng), held=held)
+        _add_keywords(rows, row, misspellings, rng, held=held)
 
 
 def _add_keywords(
-    made: Rows, row: Row, misspellings: Misspellings, rng: random.Random, *, held: bool
+    rows: Rows, row: Row, misspellings: Misspellings, rng: random.Random, *, held: bool
 ) -> None:
     if rng.random() < AS_KEYWORDS:
         search = rng.choice(row.targets)
         if len(normal(search).split()) > 1:
             keywords = Row(row.task, search, (search,), f"{row.origin}/keywords")
-            made.add(forms.varied(keywords, misspellings, rng), held=held)
+            rows.add(forms.varied(keywords, misspellings, rng), held=held)

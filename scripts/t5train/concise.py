@@ -154,7 +154,9 @@ def _is_safe(text: str, question: str) -> bool:
 
     Of a question for yes or no, two words say too little: `astrology work`.
     """
-    kept, given = normal(text).split(), normal(question).split()
+    search_words, question_words = normal(text).split(), normal(question).split()
     least = 3 if re.match(rf"{AUX}\b", question, re.IGNORECASE) else 2
-    negated = [word for word in given if word in NEGATION or word.endswith(("n't", "n\u2019t"))]
-    return least <= len(kept) <= MAX_WORDS and all(word in kept for word in negated)
+    negated = [
+        word for word in question_words if word in NEGATION or word.endswith(("n't", "n\u2019t"))
+    ]
+    return least <= len(search_words) <= MAX_WORDS and all(word in search_words for word in negated)

@@ -89,11 +89,11 @@ def pools(wordnet: WordNet, lists: Iterable[Path], rng: random.Random) -> dict[s
         lists: folders of `kind.txt` files, beside the project's own.
         rng: for numbers, years, prices and part codes.
     """
-    found: dict[str, dict[str, None]] = {}
+    merged: dict[str, dict[str, None]] = {}
     for kind, names in (*_of_wordnet(wordnet), *_of_lists([LISTS, *lists])):
-        found.setdefault(kind, {}).update(dict.fromkeys(names))
-    found |= {kind: dict.fromkeys(names) for kind, names in _numbers(rng)}
-    return {kind: list(names) for kind, names in found.items()}
+        merged.setdefault(kind, {}).update(dict.fromkeys(names))
+    merged |= {kind: dict.fromkeys(names) for kind, names in _numbers(rng)}
+    return {kind: list(names) for kind, names in merged.items()}
 
 
 def full_name(words: tuple[str, ...]) -> str | None:
@@ -173,16 +173,16 @@ def write_lists(
             pickle: pass only a file of that package.
         packages: a text file with a package name a line, such as the npm package @cspell/dict-npm.
     """
-    found: dict[str, Iterable[str]] = {"city": _cities()}
+    lists: dict[str, Iterable[str]] = {"city": _cities()}
     if brands:
-        found["brand"] = _brands(brands)
+        lists["brand"] = _brands(brands)
     if drugs:
-        found["drug"] = _drugs(drugs)
+        lists["drug"] = _drugs(drugs)
     if packages:
-        found["package"] = _packages(packages)
+        lists["package"] = _packages(packages)
     directory.mkdir(parents=True, exist_ok=True)
     counts = {}
-    for kind, names in found.items():
+    for kind, names in lists.items():
         lines = sorted(set(names))
         (directory / f"{kind}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
         counts[kind] = len(lines)

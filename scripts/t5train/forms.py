@@ -53,18 +53,18 @@ def mistyped(row: Row, misspellings: Misspellings, rng: random.Random) -> Row | 
 
     Names and rare words are never mistyped: what is copied from a request must be what it says.
     """
-    kept = {word.lower() for word in words(row.source) if word != word.lower()}
-    found = row.source.split()
-    places = [at for at, word in enumerate(found) if _can_mistype(word, kept, misspellings.common)]
+    names = {word.lower() for word in words(row.source) if word != word.lower()}
+    parts = row.source.split()
+    places = [at for at, word in enumerate(parts) if _can_mistype(word, names, misspellings.common)]
     if not places:
         return None
     at = rng.choice(places)
-    found[at] = misspellings(found[at], rng)
-    return row._replace(source=" ".join(found))
+    parts[at] = misspellings(parts[at], rng)
+    return row._replace(source=" ".join(parts))
 
 
-def _can_mistype(word: str, kept: set[str], common: frozenset[str]) -> bool:
-    return len(word) >= LEAST_LETTERS and word.islower() and word in common and word not in kept
+def _can_mistype(word: str, names: set[str], common: frozenset[str]) -> bool:
+    return len(word) >= LEAST_LETTERS and word.islower() and word in common and word not in names
 
 
 def varied(row: Row, misspellings: Misspellings, rng: random.Random) -> Row:

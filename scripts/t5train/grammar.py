@@ -49,7 +49,7 @@ def parse(line: str) -> Template:
     """A template from a line: the source, then the targets, tabs between.
 
     Raises:
-        GrammarError: no target, a parenthesis without its other one, or a target's slot that the
+        GrammarError: no target, an unbalanced parenthesis, or a target's slot that the
             source does not have.
     """
     source, *targets = (part.strip() for part in line.split(MARK))
@@ -58,7 +58,7 @@ def parse(line: str) -> Template:
         raise GrammarError(f"{line!r} needs a source and a target, with a tab between them")
     for text in (source, *template.targets):
         if text.count("(") != text.count(")"):
-            raise GrammarError(f"{text!r} has a parenthesis without its other one")
+            raise GrammarError(f"{text!r} has an unbalanced parenthesis")
     known = {match[2] for match in SLOT.finditer(source)}
     unknown = {match[2] for text in template.targets for match in SLOT.finditer(text)} - known
     if unknown:
@@ -163,9 +163,9 @@ def choose(
 def _richest(options: Sequence[str], names: Mapping[str, str]) -> list[str]:
     """The options with the most slots, of those that have names for all of their slots."""
     slots = {option: {match[2] for match in SLOT.finditer(option)} for option in options}
-    filled = {option: found for option, found in slots.items() if found <= names.keys()}
+    filled = {option: needed for option, needed in slots.items() if needed <= names.keys()}
     most = max(map(len, filled.values()), default=0)
-    return [option for option, found in filled.items() if len(found) == most] or [""]
+    return [option for option, needed in filled.items() if len(needed) == most] or [""]
 
 
 def capitalised(text: str) -> str:

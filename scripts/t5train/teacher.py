@@ -40,21 +40,21 @@ class Teacher:
         self.tokenizer = AutoTokenizer.from_pretrained(directory, **place)
         model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, **place)
         self.model: Any = model.to(self.device)
-        (self.end, *more) = self.tokens(prompts.END)
-        if more:
+        (self.end, *surplus) = self.tokens(prompts.END)
+        if surplus:
             raise ValueError(f"{path}: the tokenizer does not know {prompts.END}")
 
     def tokens(self, text: str) -> list[int]:
         """A text as token ids, without marks of the tokenizer's own."""
-        found: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
-        return found
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
+        return ids
 
     def text(self, tokens: Sequence[int]) -> str:
         """Token ids as text, without the end mark and what follows."""
-        kept = list(tokens)
-        if self.end in kept:
-            kept = kept[: kept.index(self.end)]
-        decoded: str = self.tokenizer.decode(kept, clean_up_tokenization_spaces=False)
+        ids = list(tokens)
+        if self.end in ids:
+            ids = ids[: ids.index(self.end)]
+        decoded: str = self.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
         return decoded
 
     def trainable(self) -> list[torch.nn.Parameter]:

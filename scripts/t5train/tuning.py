@@ -47,7 +47,7 @@ class Example(NamedTuple):
 
 
 def share_name(row: Row) -> str:
-    """What a row's share goes by: its origin, but all keywords are one, and other tasks too."""
+    """What a row's share goes by: its origin, but all keywords are item, and other tasks too."""
     if row.task != "search":
         return row.task
     return "keywords" if row.origin.endswith("/keywords") else row.origin
@@ -71,10 +71,10 @@ def batches(
     while True:
         pool: list[Example] = []
         while len(pool) < size * POOL:
-            found = example(teacher, next(rows))
-            if len(found.tokens) <= LONGEST:
-                pool.append(found)
-        pool.sort(key=lambda one: len(one.tokens))
+            candidate = example(teacher, next(rows))
+            if len(candidate.tokens) <= LONGEST:
+                pool.append(candidate)
+        pool.sort(key=lambda item: len(item.tokens))
         parts = [pool[start : start + size] for start in range(0, len(pool), size)]
         rng.shuffle(parts)
         yield from parts
@@ -91,19 +91,19 @@ def loss(teacher: Teacher, batch: Sequence[Example]) -> torch.Tensor:
 
     Sizes are rounded up: the CPU's kernels are made anew for each size that is new.
     """
-    width = _rounded(max(len(one.tokens) for one in batch), WIDTHS)
+    width = _rounded(max(len(item.tokens) for item in batch), WIDTHS)
     ids = torch.full((len(batch), width), teacher.end)
-    places: list[int] = []
-    wanted: list[int] = []
-    for row, one in enumerate(batch):
-        size = len(one.tokens)
-        ids[row, :size] = torch.tensor(one.tokens)
+    positions: list[int] = []
+    labels: list[int] = []
+    for row, item in enumerate(batch):
+        size = len(item.tokens)
+        ids[row, :size] = torch.tensor(item.tokens)
         # The position before a token predicts it.
-        places += range(row * width + size - one.answer - 1, row * width + size - 1)
-        wanted += one.tokens[size - one.answer :]
-    missing = _rounded(len(wanted), PLACES) - len(wanted)
-    chosen = torch.tensor(places + [0] * missing, device=teacher.device)
-    target = torch.tensor(wanted + [IGNORED] * missing, device=teacher.device)
+        positions += range(row * width + size - item.answer - 1, row * width + size - 1)
+        labels += item.tokens[size - item.answer :]
+    missing = _rounded(len(labels), PLACES) - len(labels)
+    chosen = torch.tensor(positions + [0] * missing, device=teacher.device)
+    target = torch.tensor(labels + [IGNORED] * missing, device=teacher.device)
     with torch.autocast(teacher.device.type, dtype=torch.bfloat16):
         hidden = teacher.model.model(ids.to(teacher.device), use_cache=False).last_hidden_state
         hidden = hidden.flatten(0, 1)[chosen]

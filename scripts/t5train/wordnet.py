@@ -62,14 +62,14 @@ class WordNet:
 
     def attributes(self) -> dict[str, list[str]]:
         """Adjectives and the attributes that they are values of: tall, height."""
-        found: defaultdict[str, list[str]] = defaultdict(list)
+        nouns: defaultdict[str, list[str]] = defaultdict(list)
         for synset in self._synsets["a"].values():
             for pointer in synset.pointers:
                 if pointer.symbol == ATTRIBUTE:
                     noun = self._synsets["n"][pointer.offset].words[0]
                     for word in synset.words:
-                        found[word].append(noun)
-        return dict(found)
+                        nouns[word].append(noun)
+        return dict(nouns)
 
     def _start(self, noun: str, sense: int) -> int:
         return self._senses[noun.replace(" ", "_")][sense - 1]
@@ -98,13 +98,13 @@ def parse(line: str) -> tuple[int, Synset]:
     offset, _, _, count, *fields = line.partition("|")[0].split()
     size = int(count, 16)
     words = tuple(word.partition("(")[0].replace("_", " ") for word in fields[: 2 * size : 2])
-    pointers = fields[2 * size + 1 :]
-    found = []
-    for at in range(0, 4 * int(fields[2 * size]), 4):
-        symbol, target, part, numbers = pointers[at : at + 4]
+    fields = fields[2 * size :]
+    pointers = []
+    for at in range(1, 1 + 4 * int(fields[0]), 4):
+        symbol, target, part, numbers = fields[at : at + 4]
         source_word, target_word = divmod(int(numbers, 16), 256)
-        found.append(Pointer(symbol, int(target), part, source_word, target_word))
-    return int(offset), Synset(words, tuple(found))
+        pointers.append(Pointer(symbol, int(target), part, source_word, target_word))
+    return int(offset), Synset(words, tuple(pointers))
 
 
 def _read_index(path: Path) -> Iterator[tuple[str, tuple[int, ...]]]:

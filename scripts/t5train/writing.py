@@ -39,7 +39,7 @@ def answers(
         questions: token ids, (rows, length).
         temperature: 0 takes the likeliest token; the log-probability is without it.
     """
-    made = [Answer([], 0.0) for _ in questions]
+    results = [Answer([], 0.0) for _ in questions]
     cache = DynamicCache()
     ids = torch.tensor(list(map(list, questions)), device=teacher.device)
     alive = list(range(len(questions)))
@@ -48,22 +48,24 @@ def answers(
         logprobs = torch.log_softmax(output.logits[:, -1].float(), -1)
         chosen = _choose(logprobs, temperature)
         values = logprobs.gather(1, chosen)
-        kept = []
+        active = []
         for at, (token, value) in enumerate(zip(chosen[:, 0].tolist(), values, strict=True)):
             row = alive[at]
             if row >= 0:
-                made[row] = Answer([*made[row].tokens, token], made[row].logprob + float(value))
+                results[row] = Answer(
+                    [*results[row].tokens, token], results[row].logprob + float(value)
+                )
                 alive[at] = -1 if token == teacher.end else row
             if alive[at] >= 0:
-                kept.append(at)
-        if not kept:
+                active.append(at)
+        if not active:
             break
         ids = chosen
-        if len(kept) < FULL * len(alive):
-            index = torch.tensor(kept, device=teacher.device)
+        if len(active) < FULL * len(alive):
+            index = torch.tensor(active, device=teacher.device)
             cache.batch_select_indices(index)
-            ids, alive = chosen[index], [alive[at] for at in kept]
-    return made
+            ids, alive = chosen[index], [alive[at] for at in active]
+    return results
 
 
 def _choose(logprobs: torch.Tensor, temperature: float) -> torch.Tensor:
@@ -83,9 +85,9 @@ def groups(
         for request in pool:
             tokens = teacher.tokens(prompts.prompt(request.task, request.source))
             by_length.setdefault((len(tokens), request.sample > 0), []).append((request, tokens))
-        for found in by_length.values():
-            for at in range(0, len(found), size):
-                part = found[at : at + size]
+        for members in by_length.values():
+            for at in range(0, len(members), size):
+                part = members[at : at + size]
                 yield [request for request, _ in part], [tokens for _, tokens in part]
 
 
@@ -107,14 +109,18 @@ def write(
         temperature: of the samples but the first.
         wait: called before each batch; returns for how many seconds it waited.
     """
-    waiting = [one for one in requests if (one.task, one.source, one.sample) not in shards.done]
+    waiting = [
+        request
+        for request in requests
+        if (request.task, request.source, request.sample) not in shards.done
+    ]
     log.info("%d of %d requests are left", len(waiting), len(requests))
     started, count = time.monotonic(), 0
     for number, (part, tokens) in enumerate(groups(teacher, waiting, size)):
         started += wait()
         drawn = temperature if part[0].sample else 0.0
-        found = answers(teacher, tokens, drawn)
-        shards.append(_row(teacher, *pair) for pair in zip(part, found, strict=True))
+        written = answers(teacher, tokens, drawn)
+        shards.append(_row(teacher, *pair) for pair in zip(part, written, strict=True))
         count += len(part)
         if number % 20 == 0:
             rate = 3600 * count / max(1e-9, time.monotonic() - started)

@@ -87,7 +87,7 @@ def test_rewordings_share_names_and_numbered_choices() -> None:
 
 @pytest.mark.parametrize(
     ("line", "message"),
-    [("no target", "a tab"), ("a (b\tc", "parenthesis"), ("a {city}\t{river}", "no slot")],
+    [("no target", "a tab"), ("a (b\tc", "unbalanced"), ("a {city}\t{river}", "no slot")],
 )
 def test_a_faulty_template_is_named(line: str, message: str) -> None:
     with pytest.raises(GrammarError, match=message):
