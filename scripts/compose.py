@@ -79,7 +79,11 @@ def compose(options: argparse.Namespace) -> None:
     ):
         reworded.add(row, held=held)
     measuring = [*composed.held, *reworded.held]
-    files = {"composed": composed.train, "reworded": reworded.train, "heldout": measuring}
+    files = {
+        "composed": composer.without_held(composed.train, measuring),
+        "reworded": composer.without_held(reworded.train, measuring),
+        "heldout": measuring,
+    }
     for name, rows in files.items():
         rng.shuffle(rows)
         searches.write(options.out / f"{name}.jsonl", rows)

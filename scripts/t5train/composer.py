@@ -56,6 +56,12 @@ class Rows:
             (self.held if held else self.train).append(row)
 
 
+def without_held(rows: Iterable[Row], held: Iterable[Row]) -> list[Row]:
+    """The rows whose request is none of the held-out ones but for case and punctuation."""
+    requests = {normal(row.source) for row in held}
+    return [row for row in rows if normal(row.source) not in requests]
+
+
 def template_sets(data: Path, wordnet: WordNet) -> dict[str, list[tuple[str, Template]]]:
     """Returns all templates by origin, each with the group that decides whether it is held out."""
     sets: dict[str, list[tuple[str, Template]]] = {"alexdong-templates": []}

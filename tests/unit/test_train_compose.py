@@ -205,6 +205,8 @@ def test_held_out_templates_make_no_training_row() -> None:
     assert made.train
     assert made.held
     assert not set.intersection(*numbers)
+    shouted = [row._replace(source=f"{row.source.upper()}!") for row in made.held]
+    assert composer.without_held([*made.train, *shouted], made.held) == made.train
 
 
 def test_rows_are_read_as_they_were_written(tmp_path: Path) -> None:
