@@ -137,6 +137,7 @@ def _numbers(rng: random.Random) -> Iterator[tuple[str, list[str]]]:
     yield "small", [str(number) for number in range(2, 31)]
     yield "number", some(lambda: str(rng.choice((rng.randrange(2, 100), rng.randrange(10, 5000)))))
     yield "year", [str(year) for year in range(1900, 2027)]
+    yield "recent", [str(year) for year in range(2005, 2027)]
     yield "price", [str(price) for price in (5, 10, 15, 20, 25, 30, 40, 50, 75, *_hundreds())]
     yield "ordinal", [f"{number}{_ending(number)}" for number in range(1, 121)]
     yield "code", some(lambda: part_code(rng))
