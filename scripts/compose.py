@@ -66,7 +66,7 @@ def compose(options: argparse.Namespace) -> None:
     sets = composer.template_sets(options.data, wordnet)
     finite = [
         *composer.grounded(options.data),
-        *composer.shortened(options.data),
+        *composer.shortened(options.data, misspellings),
         *composer.disfluent(options.data),
     ]
     endless = composer.filled(sets, pools, options.count, rng)

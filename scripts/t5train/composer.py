@@ -124,13 +124,13 @@ def questions(data: Path) -> Iterator[tuple[str, str, str]]:
                 yield "trec-cast", f"{name} {topic['number']}", turn["manual_rewritten_utterance"]
 
 
-def shortened(data: Path) -> Iterator[tuple[Row, bool]]:
-    """Questions with their concise search; keywords as people type them stay as they are."""
+def shortened(data: Path, misspellings: Misspellings) -> Iterator[tuple[Row, bool]]:
+    """Questions with their concise search, in which known misspellings are mended."""
     for origin, group, question in questions(data):
         text = " ".join(question.split())
         search = concise(text)
         if search and is_suitable(text):
-            yield Row(TASK, text, (search,), origin), is_held(group)
+            yield Row(TASK, text, (misspellings.mended(search),), origin), is_held(group)
 
 
 def is_suitable(text: str) -> bool:

@@ -24,14 +24,20 @@ class Misspellings:
         """Takes pairs of a misspelt and a right word, and the words that everybody knows."""
         self.common = frozenset(common)
         self._known: defaultdict[str, list[str]] = defaultdict(list)
+        self._right: dict[str, str] = {}
         for wrong, right in pairs:
-            if right in self.common:
+            if right in self.common and wrong not in self.common:
                 self._known[right].append(wrong)
+                self._right[wrong] = right
 
     def __call__(self, word: str, rng: random.Random) -> str:
         """A misspelling of a word; often one that people made."""
         known = self._known.get(word)
         return rng.choice(known) if known and rng.random() < REAL else noise.typo(word, rng)
+
+    def mended(self, text: str) -> str:
+        """The text with the right spelling of words in small letters that have one."""
+        return " ".join(self._right.get(word, word) for word in text.split())
 
 
 def read_misspellings(path: Path) -> Iterator[tuple[str, str]]:

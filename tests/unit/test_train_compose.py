@@ -95,9 +95,9 @@ def test_a_faulty_template_is_named(line: str, message: str) -> None:
 
 
 def test_every_template_of_the_project_can_be_filled() -> None:
-    """A slot that no pool has stops a run; WordNet and the packages bring the other pools."""
+    """A slot that no pool has stops a run; WordNet brings the pools that have no list."""
     known = {path.stem for path in entities.LISTS.glob("*.txt")} | {*entities.NAMED}
-    known |= {*entities.CLASSES, "brand", "drug", "package"}
+    known |= {*entities.CLASSES}
     known |= {kind for kind, _ in entities._numbers(rng())}
     pools = {kind: [f"{kind} {number}" for number in range(9)] for kind in known}
     files = [*composer.TEMPLATES.glob("*.tsv")]
@@ -186,6 +186,7 @@ def test_what_is_typed_has_small_letters_and_a_typo_is_mended() -> None:
     mistyped = {forms.mistyped(small, misspellings, random.Random(s)) for s in range(9)}
     assert "where does the rhine strat" in {one.source for one in mistyped if one}
     assert {one.targets for one in mistyped if one} == {("rhine source",)}
+    assert misspellings.mended("strat of the Strat race") == "start of the Strat race"
 
 
 def test_a_group_is_held_out_by_its_text_alone() -> None:
