@@ -26,7 +26,7 @@ COMMON_WORDS = 20_000
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs a subcommand."""
+    """Runs a subcommand; 2 if something can't be used."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split(":", maxsplit=1)[0])
     commands = parser.add_subparsers(required=True)
     pairs = commands.add_parser("pairs", help="requests and their searches")
@@ -50,7 +50,11 @@ def main(arguments: list[str] | None = None) -> int:
     lists.add_argument("--packages", type=Path, help="npm.txt of @cspell/dict-npm")
     lists.set_defaults(run=write_lists)
     options = parser.parse_args(arguments)
-    options.run(options)
+    try:
+        options.run(options)
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"compose: {error}\n")
+        return 2
     return 0
 
 
