@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,14 +92,25 @@ def filled(
         missing = needed - pools.keys()
         if missing:
             raise GrammarError(f"the templates of {origin} need names of {sorted(missing)}")
+        buckets = _by_targets(templates)
         for _ in range(round(count * SHARES[origin])):
-            key, template = rng.choice(templates)
+            key, template = rng.choice(rng.choice(buckets))
             request = grammar.fill(template, pools, rng)
             # Keywords are their own search.
             yield (
                 Row(TASK, request.source, request.targets or (request.source,), origin),
                 is_held(key),
             )
+
+
+def _by_targets(
+    templates: Iterable[tuple[str, Template]],
+) -> list[list[tuple[str, Template]]]:
+    """Templates of the same targets together: two in five of a set's groups ask for an area."""
+    buckets: defaultdict[tuple[str, ...], list[tuple[str, Template]]] = defaultdict(list)
+    for key, template in templates:
+        buckets[template.targets or (template.source,)].append((key, template))
+    return list(buckets.values())
 
 
 def questions(data: Path) -> Iterator[tuple[str, str, str]]:

@@ -137,7 +137,7 @@ def concise(question: str) -> str | None:
         how_to = "how to " if text.startswith("how to ") else ""
         text = how_to + " ".join(FILLER.sub(" ", text.removeprefix(how_to)).split())
         if not UNSURE.match(text) or how_to:
-            text = DANGLING.sub("", text)
+            text = DANGLING.sub("", text).removeprefix("of ")
     text = _uncapitalised(" ".join(text.split()), question)
     return text if _is_safe(text, question) else None
 

@@ -14,7 +14,7 @@ TRAITS = {
     **dict.fromkeys(("honest", "loyal", "modest", "popular", "successful"), PERSON),
     **dict.fromkeys(("powerful", "original", "productive", "conservative"), PERSON),
     **dict.fromkeys(("accurate", "complex", "effective", "flexible", "modern"), PROGRAM),
-    **dict.fromkeys(("practical", "secure", "stable", "useful", "functional"), PROGRAM),
+    **dict.fromkeys(("practical", "secure", "stable", "useful"), PROGRAM),
     **dict.fromkeys(("comfortable", "elastic", "soft", "thick", "natural"), MATERIAL),
     **dict.fromkeys(("attractive", "beautiful", "clean", "friendly", "safe"), PLACE),
     **dict.fromkeys(("fertile", "prosperous", "humid", "dry"), ("country",)),
