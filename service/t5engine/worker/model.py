@@ -18,6 +18,7 @@ from t5engine.graph.ggml import GgmlError
 from t5engine.graph.graph_backend import GraphBackend
 from t5engine.graph.variants import load_variant
 from t5engine.messages import ModelInfo
+from t5engine.reader import GGUFFile
 from t5engine.worker.llama_backend import LlamaBackend
 from t5engine.worker.tied import head_is_tied
 from t5engine.worker.vocabulary import Vocabulary
@@ -163,7 +164,12 @@ class _LoadedFile:
             metadata=metadata,
         )
         start = int(self.metadata.get("t5.decoder_start_token_id", 0))
-        return Model(backend, Vocabulary(self.native, self.n_vocab), start, info)
+        try:
+            header = GGUFFile.open(self._path).metadata
+            vocabulary = Vocabulary(self.native, self.n_vocab, header)
+        except ValueError as error:
+            raise LoadError(f"{self._path}: {error}") from error
+        return Model(backend, vocabulary, start, info)
 
 
 def _check_magic(path: Path) -> None:

@@ -18,6 +18,7 @@ from t5gguf.verify import (
     ROW_BOUNDS,
     compare_logits,
     find_row_faults,
+    list_probes,
     select_logit_bound,
     verify_file,
 )
@@ -186,9 +187,11 @@ def test_verification_finds_tokens_that_differ(tied: Conversion) -> None:
     path, planned = tied.written.path, tied.written.tensors
     with pytest.raises(VerificationError) as error:
         verify_file(path, converter.checkpoint, changed, planned, converter._samples)
-    assert str(error.value).splitlines() == [
-        f"{path}: 2 fault(s)",
-        *(f"  tokens differ from SentencePiece's for 'rewrite: {query}'" for query in QUERIES),
+    faults = str(error.value).splitlines()[1:]
+    probes = list_probes(converter.vocabulary)
+    assert faults == [
+        f"  tokens differ from SentencePiece's for {text!r}"
+        for text in [*(f"rewrite: {query}" for query in QUERIES), *probes]
     ]
 
 
