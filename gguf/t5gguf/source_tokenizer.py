@@ -65,7 +65,7 @@ class SentencePieceTokenizer:
                 ids.append(added[part])
                 continue
             is_first = self._pipeline.prepend_scheme == "always" or index == 0
-            has_prefix = is_first or part[:1].isspace()
+            has_prefix = is_first or (part[:1].isspace() and self._pipeline.merges_spaces)
             processor = self._with_prefix if has_prefix else self._without_prefix
             ids += processor.encode(part)
         return [*ids, self._eos_token_id]

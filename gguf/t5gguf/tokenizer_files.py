@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -137,18 +138,12 @@ def read_pipeline(
         pipeline = tokenizer_json.read_pipeline(path, document, next(iter(control_ids)))
     added = read_added_tokens(directory, pieces, vocab_size)
     unused = AddedFlag.NORMALIZED if document is None else AddedFlag(0)
-    return Pipeline(
-        prepend_scheme=pipeline.prepend_scheme,
-        keeps_space=pipeline.keeps_space,
-        joins_added=pipeline.joins_added,
-        merges_spaces=pipeline.merges_spaces,
-        strips_end=pipeline.strips_end,
-        added=tuple(
-            AddedToken(token.id, token.text, token.flags & ~unused)
-            for token in added
-            if token.id not in control_ids
-        ),
+    tokens = tuple(
+        AddedToken(token.id, token.text, token.flags & ~unused)
+        for token in added
+        if token.id not in control_ids
     )
+    return replace(pipeline, added=tokens)
 
 
 def read_added_tokens(

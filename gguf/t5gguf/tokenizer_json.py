@@ -98,13 +98,14 @@ def _read_steps(path: Path, document: Json) -> Pipeline:
     if metaspace["replacement"] != SPACE:
         raise UnsupportedStepError(path, "pre_tokenizer", f"Metaspace {metaspace['replacement']!r}")
     if scheme != "always" and (splits_words or strips_start):
-        step = "WhitespaceSplit" if splits_words else "Strip"
-        raise UnsupportedStepError(path, "combination", f"of {step} with Metaspace {scheme!r}")
+        other = "WhitespaceSplit" if splits_words else "Strip"
+        raise UnsupportedStepError(path, "combination", f"of {other} with Metaspace {scheme!r}")
     return Pipeline(
         prepend_scheme=scheme,
         keeps_space=not splits_words,
         merges_spaces=merges or splits_words,
         strips_end=strips_end or splits_words,
+        splits_words=splits_words,
     )
 
 
@@ -144,7 +145,9 @@ def build_proto(path: Path, document: Json) -> Any:  # noqa: ANN401 - made at ru
     proto = sentencepiece_model_pb2.ModelProto()
     try:
         model = document["model"]
-        special = {token["content"] for token in document.get("added_tokens", []) if token["special"]}
+        special = {
+            token["content"] for token in document.get("added_tokens", []) if token["special"]
+        }
         has_bytes = bool(model.get("byte_fallback"))
         if not isinstance(model["unk_id"], int):
             raise TypeError(f"unk_id is {model['unk_id']!r}")  # noqa: TRY301 - caught below

@@ -28,6 +28,7 @@ MAX_INPUT_TOKENS = 512
 SAMPLE_TOKENS = 12  # decoder steps per sample
 MAX_NAMED_PROBES = 200  # added tokens with texts of their own; further ones share texts
 NAMES_PER_PROBE = 20
+MAX_LISTED = 10  # texts with other tokens that a message names
 # Cases, spaces, digits, punctuation, wide and accented characters, characters of no vocabulary.
 PROBES = (
     "What IS the price of 1,234.50 Dollars (USD)?",
@@ -227,17 +228,23 @@ async def _run_engine(
     """Compares the engine's tokens and logits with those of the samples."""
     share = plan(1, None)[0]
     config = WorkerConfig(str(path), share.threads, list(share.cpus), MAX_INPUT_TOKENS, MAX_TOKENS)
-    faults = []
+    different = []
     comparisons = []
     async with Engine([config], max_queue=1) as engine:
         for text in [*(sample.text for sample in samples), *list_probes(vocabulary)]:
             ids = (await engine.tokenize(text)).ids
             if ids != vocabulary.encode(text):
-                faults.append(f"tokens differ from {vocabulary.tokenizer_name}'s for {text!r}")
+                different.append(text)
         for sample in samples:
             logits = await engine.score(sample.encoder_ids, sample.decoder_ids)
             vocab_size = sample.logits.shape[1]  # the engine's logits also have the padded rows
             comparisons.append(compare_logits(sample.logits, logits[:, :vocab_size]))
+    faults = [
+        f"tokens differ from {vocabulary.tokenizer_name}'s for {text!r}"
+        for text in different[:MAX_LISTED]
+    ]
+    if len(different) > MAX_LISTED:
+        faults.append(f"tokens differ for {len(different) - MAX_LISTED} more texts")
     return (
         LogitComparison(
             rms=float(np.sqrt(np.mean([comparison.rms**2 for comparison in comparisons]))),

@@ -90,7 +90,7 @@ class Vocabulary:
         """The name of what `encode` is, for messages."""
         if self.trimming:
             return "the engine's own tokenizer"
-        return "tokenizers" if self.is_tokenizers else "SentencePiece"
+        return "the tokenizers library" if self.is_tokenizers else "SentencePiece"
 
     def select_suppressed_ids(self, rows: int) -> list[int]:
         """Returns the ids below `rows` that generation must not emit.

@@ -27,13 +27,16 @@ class AddedFlag(IntFlag):
     SINGLE_WORD = 16
 
 
+NO_FLAGS = AddedFlag(0)
+
+
 @dataclass(frozen=True)
 class AddedToken:
     """A token that texts are split at before they are segmented into pieces."""
 
     id: int
     text: str
-    flags: AddedFlag = AddedFlag(0)
+    flags: AddedFlag = NO_FLAGS
 
 
 class Splitter:

@@ -11,7 +11,7 @@ from t5engine.tokenization.tokenizer import Pipeline
 PREFIX = "t5serve.tokenizer"
 ADDED_IDS, ADDED_FLAGS = f"{PREFIX}.added_ids", f"{PREFIX}.added_flags"
 SCHEMES = ("always", "first", "never")
-SWITCHES = ("keeps_space", "joins_added", "merges_spaces", "strips_end")
+SWITCHES = ("keeps_space", "joins_added", "merges_spaces", "strips_end", "splits_words")
 
 
 def format_pipeline(pipeline: Pipeline) -> dict[str, str | bool | list[int]]:

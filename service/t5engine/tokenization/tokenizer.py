@@ -20,10 +20,11 @@ class Pipeline:
     Attributes:
         prepend_scheme: Hugging Face's name for what gets a space before it: "always" each text
             between added tokens, "first" the one that begins the input, "never" none.
-        keeps_space: whether a text before an added token keeps its last space.
+        keeps_space: whether a text beside an added token keeps the space there.
         joins_added: whether generated added tokens are set off by spaces, as Hugging Face's slow
             tokenizers do.
         merges_spaces: whether several spaces become one.
+        splits_words: whether all whitespace is a space; else only what the character map says.
         strips_end: whether spaces at the end of a text are left out.
         added: the added tokens.
     """
@@ -33,6 +34,7 @@ class Pipeline:
     joins_added: bool = False
     merges_spaces: bool = True
     strips_end: bool = True
+    splits_words: bool = False
     added: tuple[AddedToken, ...] = ()
 
 
@@ -97,19 +99,22 @@ class Tokenizer:
     def _prepend_space(self, text: str, *, begins_text: bool) -> str:
         """Returns a normalised text with U+2581 for spaces, the one before it included."""
         pipeline = self._pipeline
-        if not pipeline.keeps_space:
-            text = text.rstrip(" ")
-        if not text:
-            return ""
         scheme = pipeline.prepend_scheme
         has_prefix = scheme == "always" or (scheme == "first" and begins_text)
-        if has_prefix and not text.startswith(" "):
-            text = f" {text}"
-        return text.replace(" ", SPACE)
+        if pipeline.keeps_space:
+            has_prefix &= not text.startswith(" ")
+        elif pipeline.merges_spaces:
+            has_prefix |= scheme == "first" and text.startswith(" ")
+            text = text.strip(" ")
+        if not text:
+            return ""
+        return (" " * has_prefix + text).replace(" ", SPACE)
 
     def _normalize(self, text: str) -> str:
         """Returns a text with its characters mapped, and its spaces merged."""
         normalized = "".join(self._map_characters(text))
+        if self._pipeline.splits_words:
+            normalized = re.sub(r"\s", " ", normalized)
         if self._pipeline.strips_end:
             normalized = normalized.rstrip(" ")
         return re.sub(" {2,}", " ", normalized) if self._pipeline.merges_spaces else normalized

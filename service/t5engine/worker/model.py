@@ -133,6 +133,7 @@ class _LoadedFile:
         if not self.native:
             reason = _error_log.last_error or "no reason given"
             raise LoadError(f"{path}: llama.cpp can't load it: {reason}")
+        self.header = GGUFFile.open(path).metadata
         self.metadata = _read_metadata(self.native)
         architecture = self.metadata.get("general.architecture", "")
         if architecture != "t5":
@@ -165,8 +166,7 @@ class _LoadedFile:
         )
         start = int(self.metadata.get("t5.decoder_start_token_id", 0))
         try:
-            header = GGUFFile.open(self._path).metadata
-            vocabulary = Vocabulary(self.native, self.n_vocab, header)
+            vocabulary = Vocabulary(self.native, self.n_vocab, self.header)
         except ValueError as error:
             raise LoadError(f"{self._path}: {error}") from error
         return Model(backend, vocabulary, start, info)

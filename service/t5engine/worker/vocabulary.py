@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import ctypes
+import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -18,6 +19,7 @@ from t5engine.tokenization.tokenizer import SPACE, Pipeline, Tokenizer
 from t5engine.tokenization.unigram import Piece
 
 SENTINEL = "<extra_id_"
+OTHER_WHITESPACE = re.compile(r"[^\S ]")
 CHARSMAP = "tokenizer.ggml.precompiled_charsmap"
 
 
@@ -71,12 +73,19 @@ class Vocabulary:
         `</s>`, `<pad>` and `<unk>` in the text are encoded as text, so that a client can't create
         control tokens. Sentinels (`<extra_id_0>`) become sentinel tokens if the model has them.
         """
-        is_exact = text.isascii() or not self._has_normalized
-        if self._is_plain and is_exact and not self._splitter.is_in(text):
+        if self._is_plain and not self._needs_own_tokenizer(text):
             ids = self._encode_by_llama(text)
             if not self._has_bytes or self._unknown not in ids:
                 return ids
         return [*self._tokenizer.encode(text), self.eos]
+
+    def _needs_own_tokenizer(self, text: str) -> bool:
+        """Whether a text has what llama.cpp's tokenizer treats otherwise."""
+        return (
+            self._splitter.is_in(text)
+            or (self._has_normalized and not text.isascii())
+            or (self._pipeline.splits_words and OTHER_WHITESPACE.search(text) is not None)
+        )
 
     def _encode_by_llama(self, text: str) -> list[int]:
         raw = text.encode()
@@ -208,7 +217,7 @@ class Vocabulary:
         return frozenset(
             token
             for token, attribute in enumerate(attributes)
-            if token == self.eos
+            if token in (self.eos, self._unknown)
             or (token in special and SENTINEL.encode() not in self._stored_text(token))
             or (attribute & control and SENTINEL.encode() not in self._stored_text(token))
         )

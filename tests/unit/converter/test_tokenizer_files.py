@@ -123,7 +123,7 @@ def test_spiece_model_is_preferred_to_tokenizer_json(directory: Path, spiece: Pa
 
 
 def test_a_tokenizer_json_of_another_vocabulary_is_refused(directory: Path, spiece: Path) -> None:
-    """transformers uses tokenizer.json, SentencePiece spiece.model: one of the two is wrong."""
+    """One of the two files is wrong: transformers uses tokenizer.json, SentencePiece the other."""
     document = tokenizer_json(spiece)
     document["model"]["vocab"][7][0] = "other"
     write_json(directory / "tokenizer.json", document)
@@ -206,9 +206,7 @@ def test_a_malformed_tokenizer_json_is_refused(
 
 
 @pytest.mark.parametrize("model_type", ["BPE", "WordPiece", "WordLevel"])
-def test_another_kind_of_tokenizer_is_named(
-    spiece: Path, tmp_path: Path, model_type: str
-) -> None:
+def test_another_kind_of_tokenizer_is_named(spiece: Path, tmp_path: Path, model_type: str) -> None:
     document = tokenizer_json(spiece) | {"model": {"type": model_type, "vocab": {}}}
     write_json(tmp_path / "tokenizer.json", document)
     with pytest.raises(ConversionError, match=f"its model is {model_type}, but the engine takes"):
