@@ -15,6 +15,7 @@ ARCHITECTURES = (T5, "T5WithLMHeadModel", MT5, UMT5)
 ARCHITECTURES_BY_TYPE = {"t5": T5, "mt5": MT5, "umt5": UMT5}
 BARE_ARCHITECTURES = {"T5Model": T5, "MT5Model": MT5, "UMT5Model": UMT5}
 ACTIVATIONS = ("relu", "gated-gelu")
+SPECIAL_IDS = ("decoder_start_token_id", "pad_token_id", "eos_token_id")
 PREFIXES = "t5serve_prefixes"
 """The field of config.json with the prefix of each task, the default task first.
 
@@ -77,7 +78,12 @@ class Config:
                 lists every fault.
         """
         path = directory / "config.json"
-        fields = _Fields(read_json_object(path))
+        raw = read_json_object(path)
+        generation = directory / "generation_config.json"
+        if generation.is_file():  # transformers generates with the ids of this file
+            ids = read_json_object(generation)
+            raw |= {name: ids[name] for name in SPECIAL_IDS if ids.get(name) is not None}
+        fields = _Fields(raw)
         config = cls(**fields.read_all())
         if not fields.faults:
             fields.faults += _find_special_id_faults(config)
@@ -105,7 +111,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
 def _find_special_id_faults(config: Config) -> list[str]:
     return [
         f"{name} is {getattr(config, name)}, but vocab_size is {config.vocab_size}"
-        for name in ("decoder_start_token_id", "pad_token_id", "eos_token_id")
+        for name in SPECIAL_IDS
         if getattr(config, name) >= config.vocab_size
     ]
 

@@ -149,7 +149,8 @@ def _open_torch(file: Path) -> Iterator[LazyTensor]:
         raise ConversionError(f"{file} does not map names to tensors")
     if not any(isinstance(tensor, torch.Tensor) for tensor in state.values()):
         raise ConversionError(
-            f"{file} has no tensors, but {', '.join(map(str, state))}: save model.state_dict() alone"
+            f"{file} has no tensors, but {', '.join(map(str, state))}: "
+            "save model.state_dict() alone"
         )
     for name, tensor in state.items():
         if isinstance(tensor, torch.Tensor):

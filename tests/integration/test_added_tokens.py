@@ -14,6 +14,7 @@ from support import taught
 from support.parity import golden, with_model
 from support.serving import start, stop
 from t5engine.decoding.parameters import GenerationConfig
+from t5engine.header import open_checked
 from t5engine.pool.engine import Engine, Result
 from t5engine.worker.model import _LoadedFile
 from t5engine.worker.vocabulary import Vocabulary
@@ -65,8 +66,9 @@ def test_texts_of_ids_are_those_of_transformers(files: dict[str, Path], kind: st
 
     Sentinels are never generated, so their text does not matter.
     """
-    file = _LoadedFile(files[kind], vocab_only=True)
-    vocabulary = Vocabulary(file.native, file.n_vocab, file.header)
+    header = open_checked(files[kind])
+    file = _LoadedFile(files[kind], header, vocab_only=True)
+    vocabulary = Vocabulary(file.native, file.n_vocab, header.metadata)
     for case in GOLDEN["tokenizers"][kind]:
         if "<extra_id_" not in case["text"] and not case["text"].startswith(" "):
             assert vocabulary.decode(case["ids"]) == case["decoded"]
