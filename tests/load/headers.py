@@ -93,6 +93,7 @@ def load(path: Path, messages: Path) -> int:
     process = os.fork()
     if process:
         return os.waitpid(process, 0)[1]
+    os.environ["GGML_NO_BACKTRACE"] = "1"  # a debugger takes seconds
     signal.setitimer(signal.ITIMER_REAL, SECONDS)
     with messages.open("wb") as file:
         os.dup2(file.fileno(), 2)
