@@ -164,8 +164,8 @@ def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="t5gguf",
         description="Convert a Hugging Face T5 checkpoint to a verified GGUF file.",
-        epilog="`t5gguf convert DIR` is the same as `t5gguf DIR`. `t5gguf inspect PATH` says what a "
-        "file or a checkpoint is. `t5gguf fetch --help` says how to download a checkpoint.",
+        epilog="`t5gguf convert DIR` is the same as `t5gguf DIR`; `t5gguf inspect PATH` says what "
+        "a file or a checkpoint is; `t5gguf fetch --help` says how to download a checkpoint.",
     )
     parser.add_argument("source", type=Path, help="directory with config.json and the weights")
     parser.add_argument("--out", type=Path, required=True, help="the file to write")

@@ -25,7 +25,7 @@ UNNAMED = {
     "max_new_tokens",
     "do_sample",
 }
-NEUTRAL = (None, False, 0, 1, [], {})
+NEUTRAL: tuple[Any, ...] = (None, False, 0, 1, [], {})
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def read_defaults(directory: Path) -> GenerationDefaults:
                 ignored.append(f"{name} {value}")
             elif value != PARAMETERS[name].default:
                 values[name] = PARAMETERS[name].value_type(value)
-        elif value not in NEUTRAL:
+        elif value is True or value not in NEUTRAL:
             ignored.append(f"{name} {value!r}")
     values |= _read_strategy(raw, values)
     for length, note in _read_length(raw):

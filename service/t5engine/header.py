@@ -8,6 +8,7 @@ its type. The worker, the converter's verification and `t5gguf inspect` use this
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,6 +49,8 @@ BLOCKS = {
 }
 MAX_PADDING = 64  # rows that the converter may add
 TOKENS = "tokenizer.ggml.tokens"
+BYTE = 6  # the last of llama.cpp's token types
+BYTE_TEXT = re.compile("<0x[0-9A-Fa-f]{2}>")
 CHARSMAP = "tokenizer.ggml.precompiled_charsmap"
 
 
@@ -127,9 +130,12 @@ RULES = {
     "t5serve.tokenizer.added_ids": Rule(_is_vector("iu"), "an array of numbers"),
     "t5serve.tokenizer.added_flags": Rule(_is_vector("iu"), "an array of numbers"),
 }
-TOKEN_IDS = ("t5.decoder_start_token_id",) + tuple(
-    f"tokenizer.ggml.{name}_token_id"
-    for name in ("bos", "eos", "unknown", "padding", "seperator", "mask", "eot", "eom")
+TOKEN_IDS = (
+    "t5.decoder_start_token_id",
+    *(
+        f"tokenizer.ggml.{name}_token_id"
+        for name in ("bos", "eos", "unknown", "padding", "seperator", "mask", "eot", "eom")
+    ),
 )
 RULES |= dict.fromkeys(TOKEN_IDS, TOKEN_ID)
 
@@ -207,38 +213,54 @@ def _find_vocabulary_fault(metadata: Mapping[str, Any]) -> str | None:
     tokens = metadata.get(TOKENS)
     if not isinstance(tokens, list) or not tokens or not isinstance(tokens[0], str):
         return f"{TOKENS} is {_shorten(tokens)}, expected an array of texts"
-    count = len(tokens)
+    return (
+        _find_column_fault(metadata, tokens)
+        or _find_text_fault(metadata, tokens)
+        or _find_id_fault(metadata, len(tokens))
+        or _find_tokenizer_fault(metadata)
+    )
+
+
+def _find_column_fault(metadata: Mapping[str, Any], tokens: Sequence[str]) -> str | None:
     scores, types = metadata["tokenizer.ggml.scores"], metadata["tokenizer.ggml.token_type"]
-    if len(scores) != count or len(types) != count:
-        return f"{count} tokens have {len(scores)} scores and {len(types)} types"
+    if len(scores) != len(tokens) or len(types) != len(tokens):
+        return f"{len(tokens)} tokens have {len(scores)} scores and {len(types)} types"
     if not np.isfinite(scores).all():
         return "a token's score is not finite"
-    if types.min() < 0 or types.max() > 6:
+    if types.min() < 0 or types.max() > BYTE:
         return f"a token's type is {types.min() if types.min() < 0 else types.max()}, not 0 to 6"
+    return None
+
+
+def _find_text_fault(metadata: Mapping[str, Any], tokens: Sequence[str]) -> str | None:
     # llama.cpp ends the process on a text with two ids; its texts end at a zero byte.
     texts = [token.partition("\0")[0] for token in tokens if "\ufffd" not in token]
     repeated = [text for text, number in Counter(filter(None, texts)).items() if number > 1]
     if repeated:
         return f"two tokens have the text {_shorten(repeated[0])}"
-    for token in np.flatnonzero(types == 6):
-        if not _is_byte(tokens[token]):
+    for token in np.flatnonzero(metadata["tokenizer.ggml.token_type"] == BYTE).tolist():
+        if not BYTE_TEXT.fullmatch(tokens[token]):
             return f"token {token} is of bytes, but {_shorten(tokens[token])} names none"
-    if not count - MAX_PADDING < metadata.get("t5serve.vocab_size", count) <= count:
-        return f"t5serve.vocab_size is {metadata['t5serve.vocab_size']} for {count} tokens"
+    return None
+
+
+def _find_id_fault(metadata: Mapping[str, Any], count: int) -> str | None:
+    vocab_size = metadata.get("t5serve.vocab_size", count)
+    if not count - MAX_PADDING < vocab_size <= count:
+        return f"t5serve.vocab_size is {vocab_size} for {count} tokens"
     for key in TOKEN_IDS:
-        if metadata.get(key, 0) >= metadata.get("t5serve.vocab_size", count):
-            return f"{key} is {metadata[key]}, which is beyond the {count} tokens"
+        if metadata.get(key, 0) >= vocab_size:
+            return f"{key} is {metadata[key]}, which is beyond the {vocab_size} tokens"
+    return None
+
+
+def _find_tokenizer_fault(metadata: Mapping[str, Any]) -> str | None:
     try:
         Charsmap(bytes(metadata.get(CHARSMAP, b"")))
         read_pipeline(metadata)
     except ValueError as error:
         return f"its tokenizer is malformed: {error}"
     return None
-
-
-def _is_byte(token: str) -> bool:
-    digits = token.removeprefix("<0x").removesuffix(">")
-    return len(token) == 6 and len(digits) == 2 and all(d in "0123456789ABCDEFabcdef" for d in digits)
 
 
 def _find_tensor_fault(file: GGUFFile, size: int) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import struct
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 from gguf import GGUFWriter
 
+from load import headers
 from support import tiny
 from t5engine.config import WorkerConfig
 from t5engine.errors import EngineError
@@ -21,11 +21,6 @@ from t5engine.reader import GGUFFile
 from t5gguf import inspect
 from t5gguf.convert import Converter
 from t5gguf.writer import Provenance
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "load"))
-
-import headers
-
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +48,11 @@ def rewrite(file: Path, out: Path, changes: dict[str, Any], rows: int | None = N
             items = value.tobytes() if value.dtype.itemsize == 1 else value.tolist()
             writer.add_array(key, items)
         else:
-            add = {bool: writer.add_bool, int: writer.add_uint32, float: writer.add_float32}
+            add: dict[type, Any] = {
+                bool: writer.add_bool,
+                int: writer.add_uint32,
+                float: writer.add_float32,
+            }
             add |= {str: writer.add_string, list: writer.add_array}
             add[type(value)](key, value)
     for name, tensor in source.tensors.items():
@@ -139,9 +138,7 @@ def test_inspect_says_what_a_file_is(file: Path, capsys: pytest.CaptureFixture[s
     assert out[-2:] == ["vocabulary: 320 tokens; written by t5gguf", "taken"]
 
 
-def test_inspect_says_what_a_checkpoint_is(
-    file: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_inspect_says_what_a_checkpoint_is(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Without converting, and with the reason if it would be refused."""
     source = file.parent / "source"
     assert inspect.main([str(source)]) == 0

@@ -1,8 +1,8 @@
-"""Loads files whose headers were changed at random: each is refused in one line, or serves.
+"""Loads files whose headers were changed at random: each is refused in a line, or served.
 
-`python tests/load/headers.py --count 2000`: no hang, no traceback, no abort. Each file is loaded, as
-a worker loads it, and decodes a few tokens in a process of its own. A short form is among the
-integration tests.
+`python tests/load/headers.py FILE.gguf --count 2000`: no hang, no traceback, no abort. Each file is
+loaded, as a worker loads it, and decodes a few tokens, in a process of its own. A short form is
+among the integration tests.
 """
 
 from __future__ import annotations

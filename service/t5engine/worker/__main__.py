@@ -16,7 +16,6 @@ import msgspec
 from t5engine.config import WorkerConfig
 
 if TYPE_CHECKING:
-    from t5engine.worker.job import InputRefused  # noqa: PLC0415
     from t5engine.worker.loop import Connection
 
 LOAD_SECONDS = 600  # far more than any T5 takes from any disk

@@ -162,7 +162,7 @@ def test_weights_in_no_known_format_are_refused(
 def test_integer_weights_are_refused(tmp_path: Path) -> None:
     """A checkpoint that is quantised already can't be converted; it is one sentence."""
     tiny.build("tied_relu", tmp_path)
-    stored = {
+    stored: dict[str, tuple[str, NDArray[np.generic]]] = {
         name: ("I8" if value.ndim == 2 else "F32", value.astype("i1" if value.ndim == 2 else "<f4"))
         for name, value in tiny.tensors("tied_relu").items()
     }
@@ -187,7 +187,9 @@ def test_a_buffer_of_integers_is_ignored(tmp_path: Path) -> None:
 def test_a_prefix_that_all_tensors_share_is_left_out(tmp_path: Path, prefix: str) -> None:
     tiny.build("gated_untied", tmp_path)
     drawn = tiny.tensors("gated_untied")
-    stored = {prefix + name: ("F32", value) for name, value in drawn.items()}
+    stored: dict[str, tuple[str, NDArray[np.generic]]] = {
+        prefix + name: ("F32", value) for name, value in drawn.items()
+    }
     write_safetensors(tmp_path / "model.safetensors", stored)
     assert Checkpoint.open(tmp_path).tensors.keys() == drawn.keys()
 
