@@ -66,6 +66,8 @@ class Vocabulary:
         self._has_bytes = any(a & llama_cpp.LLAMA_TOKEN_ATTR_BYTE for a in attributes)
         self._is_plain = self._check_plain(attributes)
         self._pieces: dict[int, bytes] = {}
+        if not self._is_plain or any(SENTINEL not in token.text for token in self._pipeline.added):
+            _ = self._tokenizer  # built now, since queries will need it
 
     def encode(self, text: str) -> list[int]:
         """Returns the token ids of a text, `</s>` last.
