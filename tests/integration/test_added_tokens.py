@@ -12,10 +12,12 @@ import pytest
 
 from support import taught
 from support.parity import golden, with_model
+from support.rewriting import rewrite
 from support.serving import start, stop
 from t5engine.decoding.parameters import GenerationConfig
 from t5engine.header import open_checked
 from t5engine.pool.engine import Engine, Result
+from t5engine.reader import GGUFFile
 from t5engine.worker.model import _LoadedFile
 from t5engine.worker.vocabulary import Vocabulary
 from t5gguf.convert import ConvertedFile, Converter
@@ -101,6 +103,25 @@ def test_answers_over_http_are_those_that_were_taught(
         chunks = [line[6:] for line in response.iter_lines() if line.startswith("data: {")]
     texts = [httpx.Response(200, text=chunk).json()["choices"][0]["text"] for chunk in chunks]
     assert "".join(texts) == case["text"]
+
+
+def test_a_file_without_our_keys_splits_and_shows_added_tokens(
+    files: dict[str, Path], tmp_path: Path
+) -> None:
+    """Files by older and other converters work: their user-defined tokens are text."""
+    keys = GGUFFile.open(files["legacy"]).metadata
+    changes = {key: None for key in keys if key.startswith("t5serve.tokenizer.")}
+    assert changes
+    path = rewrite(files["legacy"], tmp_path / "x.gguf", changes)
+
+    async def use(engine: Engine) -> tuple[list[int], str]:
+        ids = (await engine.tokenize("a<b <extra_id_0>red")).ids
+        result = await engine.generate(CONFIG, text="names of cheap cars", timeout=60)
+        return ids, result.generated.best.text
+
+    ids, text = with_model(path, use)
+    assert ids == [28, 29, 77, 28, 30, 74, 24, 1]
+    assert text == "select name from cars where price < 10"
 
 
 async def answer_all(engine: Engine) -> list[Result]:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import struct
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import msgspec
 import pytest
-from gguf import GGUFWriter
 
 from load import headers
 from support import tiny
+from support.rewriting import rewrite
 from t5engine.config import WorkerConfig
 from t5engine.errors import EngineError
 from t5engine.header import HeaderError, open_checked
+from t5engine.messages import HEADER, Unloadable, unpack_from_worker
 from t5engine.pool.engine import Engine
-from t5engine.reader import GGUFFile
 from t5gguf import inspect
 from t5gguf.convert import Converter
 from t5gguf.writer import Provenance
@@ -35,34 +38,6 @@ def test_files_with_changed_headers_are_refused_or_served(file: Path) -> None:
     outcomes = headers.run(file, 150, seed=0)
     assert outcomes.keys() <= set(headers.FINE), outcomes
     assert len(outcomes["refused"]) > 75
-
-
-def rewrite(file: Path, out: Path, changes: dict[str, Any], rows: int | None = None) -> Path:
-    """Copies a file with other metadata; None leaves a key out."""
-    source = GGUFFile.open(file)
-    writer = GGUFWriter(out, "t5")
-    for key, value in (source.metadata | changes).items():
-        if key == "general.architecture" or value is None:
-            continue
-        if isinstance(value, np.ndarray):
-            items = value.tobytes() if value.dtype.itemsize == 1 else value.tolist()
-            writer.add_array(key, items)
-        else:
-            add: dict[type, Any] = {
-                bool: writer.add_bool,
-                int: writer.add_uint32,
-                float: writer.add_float32,
-            }
-            add |= {str: writer.add_string, list: writer.add_array}
-            add[type(value)](key, value)
-    for name, tensor in source.tensors.items():
-        values = tensor.read_rows().reshape(tensor.shape)
-        writer.add_tensor(name, values[:rows] if name == "token_embd.weight" else values)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return out
 
 
 FAULTS: dict[str, tuple[dict[str, Any], str]] = {
@@ -116,6 +91,28 @@ def test_a_worker_refuses_fewer_rows_than_tokens(file: Path, tmp_path: Path) -> 
 def test_a_name_reaches_no_console_with_control_characters(file: Path, tmp_path: Path) -> None:
     path = rewrite(file, tmp_path / "x.gguf", {"general.name": "\x1b[31mred\nline"})
     assert asyncio.run(load(path)) == "\ufffd[31mred\ufffdline"
+
+
+def test_loading_has_a_time_limit(file: Path) -> None:
+    """A worker that is still loading then says so and ends; here the limit is no time at all."""
+    config = msgspec.json.encode(WorkerConfig(str(file), 1, [], 64)).decode()
+    program = (
+        "import sys, t5engine.worker.__main__ as worker; "
+        "worker.LOAD_SECONDS = 0; sys.exit(worker.main())"
+    )
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        descriptor = theirs.fileno()
+        process = subprocess.run(
+            [sys.executable, "-c", program, str(descriptor), config],
+            pass_fds=[descriptor],
+            check=False,
+        )
+        (size,) = HEADER.unpack(ours.recv(HEADER.size, socket.MSG_WAITALL))
+        message = unpack_from_worker(ours.recv(size, socket.MSG_WAITALL))
+    assert process.returncode == 1
+    assert isinstance(message, Unloadable)
+    assert "loading took more than 0 s" in message.message
 
 
 def test_a_file_without_metadata_is_named(tmp_path: Path) -> None:
