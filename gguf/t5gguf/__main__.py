@@ -74,7 +74,7 @@ def _convert(options: argparse.Namespace) -> None:
         types=_select_role_types(options, recipe),
         progress=not options.quiet,
     )
-    _print(describe_file(converter, converted, options.type))
+    _print(describe_file(converter, converted))
 
 
 def _print(lines: Iterable[str]) -> None:

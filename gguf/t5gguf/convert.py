@@ -38,12 +38,14 @@ class ConvertedFile:
         size: the file's bytes.
         comparison: the distance of the file's logits to the reference's.
         tensors: type and shape of each tensor.
+        file_type: the type that was asked for, a key of `POLICIES`.
     """
 
     path: Path
     size: int
     comparison: LogitComparison
     tensors: Sequence[PlannedTensor]
+    file_type: str
 
 
 class Converter:
@@ -162,7 +164,7 @@ class Converter:
             part.replace(out)
         finally:
             part.unlink(missing_ok=True)
-        return ConvertedFile(out, out.stat().st_size, comparison, planned)
+        return ConvertedFile(out, out.stat().st_size, comparison, planned, file_type)
 
     def measure_moments(self, *, progress: bool = True) -> SecondMoments:
         """Returns the second moments of each matrix's inputs, which the first call measures.

@@ -39,9 +39,9 @@ def describe_source(converter: Converter) -> Iterator[str]:
         yield "this input is too large for F16: ffn_down stays BF16 in F16 files"
 
 
-def describe_file(converter: Converter, converted: ConvertedFile, file_type: str) -> Iterator[str]:
+def describe_file(converter: Converter, converted: ConvertedFile) -> Iterator[str]:
     """Yields what is known once a file is verified."""
-    yield from _describe_narrow_rows(converted, file_type)
+    yield from describe_narrow_rows(converted)
     comparison = converted.comparison
     yield (
         f"{converted.path}: {converted.size / 1e6:.1f} MB, verified; logit error "
@@ -58,8 +58,9 @@ def describe_file(converter: Converter, converted: ConvertedFile, file_type: str
         )
 
 
-def _describe_narrow_rows(converted: ConvertedFile, file_type: str) -> Iterator[str]:
+def describe_narrow_rows(converted: ConvertedFile) -> Iterator[str]:
     """Yields a line if the rows of matrices do not fit the type that was asked for."""
+    file_type = converted.file_type
     block = GGML_QUANT_SIZES[POLICIES[file_type].base_type][0]
     matrices = [tensor for tensor in converted.tensors if tensor.entry.role in MATRICES]
     narrow = [tensor for tensor in matrices if tensor.shape[-1] % block]
