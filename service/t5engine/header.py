@@ -234,8 +234,9 @@ def _find_column_fault(metadata: Mapping[str, Any], tokens: Sequence[str]) -> st
 
 def _find_text_fault(metadata: Mapping[str, Any], tokens: Sequence[str]) -> str | None:
     # llama.cpp ends the process on a text with two ids; its texts end at a zero byte.
-    texts = [token.partition("\0")[0] for token in tokens if "\ufffd" not in token]
-    repeated = [text for text, number in Counter(filter(None, texts)).items() if number > 1]
+    # Texts that are not UTF-8 were read alike, though they may differ.
+    texts = Counter(token.partition("\0")[0] for token in tokens)
+    repeated = [t for t, number in texts.items() if number > 1 and t and "\ufffd" not in t]
     if repeated:
         return f"two tokens have the text {_shorten(repeated[0])}"
     for token in np.flatnonzero(metadata["tokenizer.ggml.token_type"] == BYTE).tolist():
