@@ -1,8 +1,7 @@
 """Checks the header of a GGUF file before anything is built from it.
 
 llama.cpp and ggml end the process on values that they do not expect. So every count is held to what
-the file can have, and every key to its type. The worker, the converter's verification and `t5gguf
-inspect` use this one check.
+the file can have, and every key to its type; by the worker, verification and `t5gguf inspect`.
 """
 
 from __future__ import annotations
