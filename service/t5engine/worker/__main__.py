@@ -6,13 +6,19 @@ import os
 import signal
 import socket
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from t5engine.config import WorkerConfig
 
+if TYPE_CHECKING:
+    from t5engine.worker.connection import Connection
+
+LOAD_SECONDS = 600  # far more than any T5 takes from any disk
 SPARE_ROWS = 4  # a narrow job of another request gets one while the batch is full
 
 
@@ -29,14 +35,19 @@ def main() -> None:
     # Imported late: llama_cpp loads libgomp, which reads the affinity.
     from t5engine.backend import BackendError  # noqa: PLC0415
     from t5engine.decoding.parameters import MAX_WIDTH  # noqa: PLC0415
+    from t5engine.header import printable  # noqa: PLC0415
     from t5engine.messages import Ready, Unloadable  # noqa: PLC0415
     from t5engine.worker.connection import Connection  # noqa: PLC0415
+    from t5engine.worker.job import InputRefused  # noqa: PLC0415
     from t5engine.worker.loop import Loop, warm_up  # noqa: PLC0415
     from t5engine.worker.meter import CostMeter, calibrate  # noqa: PLC0415
     from t5engine.worker.model import LoadError, list_cpu_features, load_model  # noqa: PLC0415
 
     with socket.socket(fileno=int(sys.argv[1])) as sock:
         connection, meter = Connection(sock), CostMeter()
+        deadline = threading.Timer(LOAD_SECONDS, give_up, (connection, config.model))
+        deadline.daemon = True
+        deadline.start()
         try:
             model = load_model(
                 Path(config.model),
@@ -53,8 +64,9 @@ def main() -> None:
             drafts = config.prompt_lookup_num_tokens if model.backend.name == "graph" else 0
             warm_up(model, drafts)
             calibrate(model, meter)
-        except (LoadError, BackendError) as error:
-            connection.send(Unloadable(str(error)))
+            deadline.cancel()
+        except (LoadError, BackendError, InputRefused) as error:
+            connection.send(Unloadable(printable(str(error))))
             return
         with suppress(ConnectionError):  # the service has closed the connection
             backend = model.backend
@@ -75,6 +87,15 @@ def main() -> None:
                 drafts=drafts,
                 meter=meter,
             ).run()
+
+
+def give_up(connection: Connection, model: str) -> None:
+    """Ends the process; a native call can't be stopped otherwise."""
+    from t5engine.messages import Unloadable  # noqa: PLC0415 - see above
+
+    message = f"{model}: loading took more than {LOAD_SECONDS} s; is its disk too slow?"
+    connection.send(Unloadable(message))
+    os._exit(1)
 
 
 if __name__ == "__main__":
