@@ -120,7 +120,7 @@ class Tokenizer:
         return re.sub(" {2,}", " ", normalized) if self._pipeline.merges_spaces else normalized
 
     def _map_characters(self, text: str) -> Iterator[str]:
-        """Yields the text with its characters mapped, but for those of user-defined pieces."""
+        """Yields the text with its characters mapped; user-defined pieces stay as they are."""
         start = 0
         for match in self._symbols.finditer(text) if self._symbols else ():
             yield from self._charsmap.apply(text[start : match.start()])
