@@ -2,17 +2,19 @@
 
 `python tests/chaos/overload.py --seconds 10` measures the peak with clients that wait for long,
 then the same and more clients with short deadlines. The clients run on the same machine, and take
-a part of its processors.
+a part of its processors, which is shown.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
+import selectors
+import socket
 import statistics
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,10 +23,12 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # for a run as a command
 
+from support.memory import cpu_seconds
 from support.serving import Server, start, stop
 
 QUERIES = (Path(__file__).parents[2] / "gguf/t5gguf/calibration.txt").read_text().splitlines()
 LATE_MS = 1.25  # an answer later than this times its deadline is not a good one
+END_OF_HEAD = b"\r\n\r\n"
 
 
 @dataclass
@@ -35,11 +39,13 @@ class Load:
         seconds: duration of the run.
         good: milliseconds of answers by the model.
         refused: milliseconds of other answers.
+        processors: processor seconds a second, of the service, its workers and the clients.
     """
 
     seconds: float
     good: list[float] = field(default_factory=list)
     refused: list[float] = field(default_factory=list)
+    processors: dict[str, float] = field(default_factory=dict)
 
     @property
     def good_rate(self) -> float:
@@ -52,46 +58,93 @@ class Load:
             if len(times) > 1:
                 p50, p99 = (statistics.quantiles(times, n=100)[index] for index in (49, 98))
                 parts.append(f"{len(times)} {name}, p50 {p50:.0f} ms, p99 {p99:.0f} ms")
-        return "; ".join(parts)
+        shares = ", ".join(f"{name} {share:.2f}" for name, share in self.processors.items())
+        return "; ".join([*parts, f"processors: {shares}"])
 
 
-async def run(server: Server, clients: int, timeout_ms: int, seconds: float) -> Load:
+class Client:
+    """A client that asks again as soon as it is answered. It is written for little work.
+
+    Attributes:
+        socket: the connection.
+        asked_at: when it last asked, in seconds by time.perf_counter.
+    """
+
+    def __init__(self, server: Server, requests: Iterator[bytes]) -> None:
+        url = httpx.URL(server.url)
+        self.socket = socket.create_connection((url.host, url.port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._requests = requests
+        self._received = b""
+        self.asked_at = 0.0
+
+    def ask(self) -> None:
+        """Sends the next request."""
+        self.asked_at = time.perf_counter()
+        self.socket.sendall(next(self._requests))
+
+    def receive(self) -> bytes | None:
+        """Reads what has arrived; returns the body of the answer once it is complete."""
+        self._received += self.socket.recv(1 << 16)
+        head, end, body = self._received.partition(END_OF_HEAD)
+        if not end:
+            return None
+        if not head.startswith(b"HTTP/1.1 200 "):
+            raise RuntimeError(self._received.decode())
+        length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
+        if len(body) < length:
+            return None
+        self._received = b""
+        return body
+
+
+def run(server: Server, clients: int, timeout_ms: int, seconds: float) -> Load:
     """Asks in closed loops, without a pause after a refusal."""
     load = Load(seconds)
-    url = httpx.URL(server.url)
-    ended = time.perf_counter() + seconds
-
-    async def ask(client: int) -> None:
-        reader, writer = await asyncio.open_connection(url.host, url.port)
-        number = client
-        while (started := time.perf_counter()) < ended:
-            body = {"query": QUERIES[number % len(QUERIES)], "timeout_ms": timeout_ms}
-            number += clients
-            answer = await post(reader, writer, body)
-            milliseconds = 1000 * (time.perf_counter() - started)
-            is_good = not answer["results"][0]["fallback"]
-            is_good &= milliseconds < LATE_MS * timeout_ms
-            (load.good if is_good else load.refused).append(milliseconds)
-        writer.close()
-
-    await asyncio.gather(*map(ask, range(clients)))
+    selector = selectors.DefaultSelector()
+    for number in range(clients):
+        client = Client(server, requests(number, clients, timeout_ms))
+        selector.register(client.socket, selectors.EVENT_READ, client)
+        client.ask()
+    before = processor_seconds(server)
+    started = now = time.perf_counter()
+    while now < started + seconds:
+        for key, _ in selector.select(0.1):
+            client = key.data
+            body = client.receive()
+            now = time.perf_counter()
+            if body is not None:
+                milliseconds = 1000 * (now - client.asked_at)
+                is_good = b'"fallback":false' in body and milliseconds < LATE_MS * timeout_ms
+                (load.good if is_good else load.refused).append(milliseconds)
+                client.ask()
+        now = time.perf_counter()
+    after = processor_seconds(server)
+    load.seconds = now - started
+    load.processors = {name: (after[name] - before[name]) / load.seconds for name in after}
+    for key in list(selector.get_map().values()):
+        key.data.socket.close()
+    selector.close()
     return load
 
 
-async def post(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: dict[str, object]
-) -> dict[str, list[dict[str, bool]]]:
-    """Sends a request; returns the JSON of its answer, whose status must be 200."""
-    content = json.dumps(body).encode()
-    head = "POST /v1/reformulate HTTP/1.1\r\nhost: localhost\r\n"
-    head += f"content-length: {len(content)}\r\n\r\n"
-    writer.write(head.encode() + content)
-    answer = await reader.readuntil(b"\r\n\r\n")
-    if not answer.startswith(b"HTTP/1.1 200 "):
-        raise RuntimeError(answer.decode())
-    length = int(answer.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
-    result: dict[str, list[dict[str, bool]]] = json.loads(await reader.readexactly(length))
-    return result
+def requests(number: int, clients: int, timeout_ms: int) -> Iterator[bytes]:
+    """Yields the requests of a client, for ever."""
+    while True:
+        body = {"query": QUERIES[number % len(QUERIES)], "timeout_ms": timeout_ms}
+        number += clients
+        content = json.dumps(body).encode()
+        head = "POST /v1/reformulate HTTP/1.1\r\nhost: localhost\r\n"
+        yield f"{head}content-length: {len(content)}\r\n\r\n".encode() + content
+
+
+def processor_seconds(server: Server) -> dict[str, float]:
+    """Returns the processor seconds that the service, its workers and this process have used."""
+    return {
+        "service": cpu_seconds(server.process.pid),
+        "workers": sum(map(cpu_seconds, server.workers())),
+        "clients": time.process_time(),
+    }
 
 
 def measure(seconds: float, loads: list[tuple[int, int]], **settings: str) -> list[Load]:
@@ -99,7 +152,7 @@ def measure(seconds: float, loads: list[tuple[int, int]], **settings: str) -> li
     server = start(**settings)
     try:
         server.wait_until_ready()
-        return [asyncio.run(run(server, *load, seconds)) for load in loads]
+        return [run(server, *load, seconds) for load in loads]
     finally:
         stop(server)
 
