@@ -146,7 +146,7 @@ def _compare_n_best(loaded: Any, options: argparse.Namespace) -> None:  # noqa: 
     from t5engine.decoding.parameters import GenerationConfig  # noqa: PLC0415
     from t5engine.messages import Generate  # noqa: PLC0415
     from t5engine.worker.job import Generation  # noqa: PLC0415
-    from t5engine.worker.loop import decode_step  # noqa: PLC0415
+    from t5engine.worker.step import decode_step  # noqa: PLC0415
 
     plain = GenerationConfig(
         max_tokens=options.tokens_out,

@@ -36,7 +36,7 @@ def main() -> None:
         os.sched_setaffinity(0, share.cpus)
     from t5engine.worker import model
     from t5engine.worker.job import Generation
-    from t5engine.worker.loop import decode_step
+    from t5engine.worker.step import decode_step
 
     loaded = model.load_model(
         options.model,

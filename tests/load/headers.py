@@ -88,7 +88,7 @@ def load(path: Path, messages: Path) -> int:
     from t5engine.backend import BackendError
     from t5engine.worker import model
     from t5engine.worker.job import InputRefused
-    from t5engine.worker.loop import warm_up
+    from t5engine.worker.step import warm_up
 
     process = os.fork()
     if process:

@@ -21,8 +21,8 @@ from t5engine.decoding.parameters import GenerationConfig
 from t5engine.decoding.processors import Processors
 from t5engine.messages import Failed, Generate, Generated, Output, Progress, Token
 from t5engine.worker.job import Generation
-from t5engine.worker.loop import decode_step
 from t5engine.worker.model import Model, load_model
+from t5engine.worker.step import decode_step
 from t5gguf.checkpoint import Checkpoint
 from t5gguf.convert import Converter
 from t5gguf.reference import DecoderState, Reference

@@ -10,7 +10,7 @@ import pytest
 from support.fakes import FakePool, answer, settle, submit, with_engine
 from t5engine.errors import DeadlineExceeded, QueueFull
 from t5engine.messages import Costs, Pulse
-from t5engine.pool import dispatcher
+from t5engine.pool import forecast
 from t5engine.pool.engine import Engine
 from t5engine.pool.turns import current_turn
 
@@ -26,7 +26,7 @@ def with_known_costs(test: Test, capacity: int = 1) -> None:
         await settle()
         pool.newest.reply(answer(pool.newest.inbox.pop()))
         await task
-        engine._dispatcher.costs.correction = 1.0
+        engine._pool.dispatcher.forecast.costs.correction = 1.0
         await test(engine, pool)
 
     with_engine(warmed, capacity=capacity, costs=SLOW)
@@ -35,7 +35,7 @@ def with_known_costs(test: Test, capacity: int = 1) -> None:
 @pytest.fixture(autouse=True)
 def trusted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Estimates are never taken for old."""
-    monkeypatch.setattr(dispatcher, "PROBE_SECONDS", 1e9)
+    monkeypatch.setattr(forecast, "PROBE_SECONDS", 1e9)
 
 
 def test_a_job_that_can_not_end_in_time_is_refused_at_once() -> None:
@@ -106,7 +106,7 @@ def test_what_waited_too_long_is_not_begun() -> None:
 
 def test_old_estimates_are_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Estimates that refuse everything can't last: without results they are not trusted."""
-    monkeypatch.setattr(dispatcher, "PROBE_SECONDS", -1.0)
+    monkeypatch.setattr(forecast, "PROBE_SECONDS", -1.0)
 
     async def test(engine: Engine, pool: FakePool) -> None:
         task = submit(engine, "short", seconds=0.4)

@@ -10,7 +10,7 @@ from support.fakes import CONFIG, FakePool, FakeProcess, answer, settle, submit,
 from t5engine.config import WorkerConfig
 from t5engine.errors import DeadlineExceeded, EngineNotReady, JobFailed
 from t5engine.messages import Failed, Pulse
-from t5engine.pool import dispatcher, watchdog
+from t5engine.pool import examiner, watchdog
 from t5engine.pool.engine import Engine
 
 
@@ -140,7 +140,7 @@ def test_queued_jobs_are_answered_when_no_worker_can_come_in_time() -> None:
             return await pool.start(config)
 
         async with Engine([CONFIG], max_queue=8, start=start) as engine:
-            engine._supervisors[0]._start_seconds = 30.0
+            engine._pool._supervisors[0]._start_seconds = 30.0
             short, long = (submit(engine, text, seconds) for text, seconds in (("a", 9), ("b", 99)))
             await settle()
             pool.newest.die()
@@ -161,7 +161,7 @@ def test_a_worker_whose_jobs_all_fail_is_probed(*, is_broken: bool) -> None:
 
     async def test(engine: Engine, pool: FakePool) -> None:
         worker = pool.newest
-        for number in range(dispatcher.MAX_FAILURES):
+        for number in range(examiner.MAX_FAILURES):
             task = submit(engine, f"bad {number}")
             await settle()
             worker.reply(Failed(worker.inbox[-1].job, "the model's numbers overflow"))
@@ -169,7 +169,7 @@ def test_a_worker_whose_jobs_all_fail_is_probed(*, is_broken: bool) -> None:
                 await task
         await settle()
         probe = worker.inbox[-1]
-        assert probe == dispatcher.PROBE
+        assert probe == examiner.PROBE
         worker.reply(Failed(probe.job, "overflow") if is_broken else answer(probe))
         await settle()
         assert (pool.newest is worker) != is_broken

@@ -10,8 +10,8 @@ from t5engine import messages as wire
 from t5engine.config import WorkerConfig
 from t5engine.decoding.parameters import MAX_WIDTH, GenerationConfig
 from t5engine.worker.job import Generation
-from t5engine.worker.loop import decode_step, warm_up
 from t5engine.worker.model import load_model
+from t5engine.worker.step import decode_step, warm_up
 
 
 class T5Engine:

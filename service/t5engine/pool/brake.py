@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import deque
 
@@ -14,18 +13,16 @@ DELAY_SECONDS = 0.04
 class Brake:
     """Delays refusals of clients that come back without a pause.
 
-    Such clients take the processor from the jobs that are in time: a refusal costs as much as
-    everything of a job but its decoding.
+    Such clients take the processor from the jobs that are in time.
     """
 
     def __init__(self) -> None:
         self._refusals: deque[float] = deque(maxlen=FREE_REFUSALS)
 
-    async def slow_down(self) -> None:
-        """Waits before a refusal, if the last window already had as many as are free."""
+    def delay(self) -> float:
+        """Counts a refusal; returns the seconds to wait before it is sent."""
         now = time.perf_counter()
         is_full = len(self._refusals) == FREE_REFUSALS
         is_storm = is_full and now - self._refusals[0] < WINDOW_SECONDS
         self._refusals.append(now)
-        if is_storm:
-            await asyncio.sleep(DELAY_SECONDS)
+        return DELAY_SECONDS if is_storm else 0.0

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
-from collections.abc import Callable
 
-from t5engine.decoding.parameters import GenerationConfig
 from t5engine.errors import (
     DeadlineExceeded,
     EngineNotReady,
@@ -19,15 +16,13 @@ from t5engine.errors import (
 from t5engine.messages import (
     Cancel,
     Cancelled,
-    Costs,
-    Failed,
-    Generate,
     Generated,
     Outcome,
     Progress,
     Scored,
 )
-from t5engine.pool.costs import CostModel
+from t5engine.pool.examiner import examine
+from t5engine.pool.forecast import Forecast
 from t5engine.pool.job import Job
 from t5engine.pool.quarantine import Quarantine
 from t5engine.pool.turns import TurnQueue
@@ -35,9 +30,6 @@ from t5engine.pool.worker import Worker
 
 logger = logging.getLogger(__name__)
 
-PROBE_SECONDS = 1.0  # without a finished job for so long, estimates refuse nothing
-MAX_FAILURES = 5  # in a row, before a worker is probed
-PROBE = Generate(0, GenerationConfig(max_tokens=2), text="how do i learn python")
 STALL_SECONDS = 30.0  # a worker that leaves a cancellation unanswered for so long is hung
 
 
@@ -48,10 +40,9 @@ class Dispatcher:
         max_queue: maximum number of queued jobs.
 
     Attributes:
-        costs: estimates what a job costs.
         workers: the ready workers.
+        forecast: decides which jobs can end in time.
         idle: set while no job is queued or running.
-        seconds_to_worker: estimates the seconds until a worker is ready.
         draining: whether the service is shutting down, so that no job is retried.
     """
 
@@ -59,11 +50,8 @@ class Dispatcher:
         self._max_queue = max_queue
         self._queue = TurnQueue()
         self._quarantine = Quarantine()
-        self._last_done = -math.inf
-        """When a worker last finished a job; seconds by time.perf_counter."""
-        self.costs = CostModel()
         self.workers: list[Worker] = []
-        self.seconds_to_worker: Callable[[], float] = lambda: 0.0
+        self.forecast = Forecast(self.workers, self._queue)
         self.idle = asyncio.Event()
         self.idle.set()
         self.draining = False
@@ -98,13 +86,13 @@ class Dispatcher:
         """
         if self._quarantine.is_refused(job.message):
             raise InputQuarantined("this input ended a worker process twice and is refused")
-        if self._is_hopeless(job):
+        if self.forecast.is_hopeless(job):
             raise DeadlineExceeded("the deadline is shorter than the model needs")
         self._queue.append(job)
         self._dispatch()
         if job.dispatched_at or job.future.done():
             return
-        seconds = self._seconds_to_end(job)
+        seconds = self.forecast.seconds_to_end(job)
         if len(self._queue) > self._max_queue:
             self._queue.remove(job)
             raise QueueFull(f"{self._max_queue} jobs are waiting already", retry_after=seconds)
@@ -121,9 +109,7 @@ class Dispatcher:
         self._queue.remove(job)
         for worker in self.workers:
             if job.id in worker.jobs and job.stall_timer is None:
-                now = time.perf_counter()
-                if now >= job.deadline:  # else its caller left earlier
-                    self.costs.record_forecast(job.forecast, now - job.dispatched_at)
+                self.forecast.record_late(job)
                 worker.process.send(Cancel(job.id))
                 loop = asyncio.get_running_loop()
                 job.stall_timer = loop.call_later(
@@ -148,10 +134,6 @@ class Dispatcher:
     def fail_hopeless_jobs(self) -> None:
         """Fails queued jobs that no worker can finish in time, after a worker exited."""
         self._dispatch()
-
-    def record_costs(self, costs: Costs) -> None:
-        """Takes a worker's measurements; the workers' processors are alike."""
-        self.costs.costs = costs
 
     def on_worker_exit(self, worker: Worker) -> None:
         """Removes a worker that exited. Each of its jobs is retried once, without other jobs.
@@ -205,7 +187,7 @@ class Dispatcher:
             if job.future.done():  # its caller has left
                 self._queue.remove(job)
                 return True
-            if self._is_hopeless(job):
+            if self.forecast.is_hopeless(job):
                 self._queue.remove(job)
                 job.fail(DeadlineExceeded("the deadline left no time to run the model"))
                 return True
@@ -223,30 +205,6 @@ class Dispatcher:
                 self._send(min(in_time, key=lambda worker: worker.width), job)
                 return True
         return False
-
-    def _is_hopeless(self, job: Job) -> bool:
-        """Whether the job would end late even if a worker had nothing else to do."""
-        now = time.perf_counter() + self.seconds_to_worker()
-        if now > job.deadline:
-            return True
-        if now - self._last_done > PROBE_SECONDS:  # estimates may be wrong: try again
-            return False
-        return now + self.costs.seconds(job.message, job.width, -2.0) > job.deadline
-
-    def _seconds_to_end(self, job: Job) -> float:
-        """Estimates when a queued job is done, if the workers are busy until then."""
-        if not self.workers:
-            return 0.0
-        capacity = self.workers[0].max_sequences
-        ahead = sum(
-            self.costs.shared_seconds(queued.message, queued.width, capacity)
-            for queued in self._queue
-            if queued is not job
-        )
-        start = min(worker.seconds_to_free_slot for worker in self.workers)
-        own = self.costs.seconds(job.message, max(job.width, capacity))
-        seconds = start + self.costs.correction * (ahead / len(self.workers) + own)
-        return seconds + self.costs.lag
 
     def _send(self, worker: Worker, job: Job) -> None:
         job.dispatched_at = time.perf_counter()
@@ -274,38 +232,16 @@ class Dispatcher:
         if job is None or job.stall_timer is not None:  # cancelled: Cancelled comes next
             return
         worker.remove(outcome.job)
-        self._judge(worker, job, outcome)
+        probe = examine(worker, job, outcome)
+        if probe is not None:
+            self._send(worker, probe)
         if isinstance(outcome, Generated):
-            self._last_done = time.perf_counter()
-            self.costs.record(job.message, outcome)
-            elapsed = self._last_done - job.dispatched_at
-            self.costs.record_forecast(job.forecast, elapsed, outcome.timings.total / 1000)
+            self.forecast.record_done(job, outcome)
         if isinstance(outcome, Generated | Scored):  # decoded, not just tokenised
             self._quarantine.clear(job.message)
         if not job.future.done():
             job.future.set_result(outcome)
         self._dispatch()
-
-    def _judge(self, worker: Worker, job: Job, outcome: Outcome) -> None:
-        """Probes a worker whose jobs all fail, and ends it if the probe fails as well.
-
-        Inputs can fail by themselves. If a harmless one fails too, the weights are broken, such as
-        those of a file that was overwritten.
-        """
-        if not isinstance(outcome, Failed):
-            worker.failures = 0
-            return
-        worker.failures += 1
-        if job.message == PROBE:
-            logger.error("worker %d fails at everything; ending it", worker.process.pid)
-            worker.is_suspect = True
-            worker.process.kill()
-            return
-        if worker.failures >= MAX_FAILURES and PROBE.job not in worker.jobs:
-            probe = Job(PROBE, asyncio.get_running_loop().create_future())
-            probe.future.cancel()  # nobody waits for it, and no other worker has to try it
-            if worker.accepts(probe):
-                self._send(worker, probe)
 
     def _release(self, worker: Worker, job_id: int) -> None:
         """Frees the slot of a cancelled job."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import logging
 import time
@@ -15,13 +14,10 @@ import numpy.typing as npt
 from t5engine.config import WorkerConfig
 from t5engine.decoding.parameters import GenerationConfig
 from t5engine.errors import (
-    DeadlineExceeded,
     EngineNotReady,
     InputTooLong,
     InvalidInput,
     JobFailed,
-    ModelLoadError,
-    QueueFull,
 )
 from t5engine.messages import (
     Failed,
@@ -37,11 +33,9 @@ from t5engine.messages import (
     Tokenize,
     Tokenized,
 )
-from t5engine.pool.brake import Brake
-from t5engine.pool.dispatcher import Dispatcher
 from t5engine.pool.job import Job
+from t5engine.pool.pool import WorkerPool
 from t5engine.pool.process import Process, WorkerProcess
-from t5engine.pool.supervisor import PoolStatus, Supervisor
 from t5engine.pool.turns import current_turn
 
 logger = logging.getLogger(__name__)
@@ -92,26 +86,17 @@ class Engine:
         is_model_unchanged: Callable[[], Awaitable[bool]] = _is_unchanged,
         start: Callable[[WorkerConfig], Awaitable[Process]] = WorkerProcess.start,
     ) -> None:
-        self._dispatcher = Dispatcher(max_queue)
-        self._dispatcher.seconds_to_worker = self._seconds_to_worker
-        self._status = PoolStatus()
-        self._supervisors = [
-            Supervisor(
-                config,
-                start,
-                self._dispatcher,
-                self._status,
-                stall_seconds=stall_seconds,
-                is_model_unchanged=is_model_unchanged,
-            )
-            for config in workers
-        ]
-        self._supervising: list[asyncio.Task[None]] = []
+        self._pool = WorkerPool(
+            workers,
+            max_queue=max_queue,
+            stall_seconds=stall_seconds,
+            is_model_unchanged=is_model_unchanged,
+            start=start,
+        )
         # A run of unknown characters is one token however long it is.
         self._max_characters = CHARACTERS_PER_TOKEN * max(
             config.max_input_tokens for config in workers
         )
-        self._brake = Brake()
         self._job_ids = itertools.count(1)
         self.on_generated: Callable[[Result], None] = lambda _result: None
 
@@ -134,9 +119,7 @@ class Engine:
 
     def start(self) -> None:
         """Starts the workers without waiting for them; see `ready`."""
-        self._supervising = [
-            asyncio.create_task(supervisor.run()) for supervisor in self._supervisors
-        ]
+        self._pool.start()
 
     async def ready(self) -> ModelInfo:
         """Waits until a worker is ready.
@@ -144,52 +127,58 @@ class Engine:
         Raises:
             ModelLoadError: the model can't be loaded.
         """
-        await self._status.startup_ended.wait()
-        if self.failure is not None or self.model is None:
-            raise ModelLoadError(self.failure or "the engine was closed while the model loaded")
-        return self.model
+        return await self._pool.ready()
+
+    def drain(self, seconds: float | None = None) -> None:
+        """Refuses new jobs from now on, and fails those that are not done after `seconds`."""
+        self._pool.drain(seconds)
+
+    async def close(self, drain_seconds: float = 0.0) -> None:
+        """Refuses new jobs, gives the others `drain_seconds` to finish, then ends the workers."""
+        await self._pool.close(drain_seconds)
 
     @property
     def model(self) -> ModelInfo | None:
         """Facts about the loaded file; None until a worker is ready."""
-        return self._status.model
+        return self._pool.status.model
 
     @property
     def failure(self) -> str | None:
         """Why no worker will ever be ready; None unless loading failed."""
-        return self._status.failure
+        return self._pool.status.failure
 
     @property
     def features(self) -> list[str]:
         """Processor features that the workers' kernels were compiled for, by ggml's names."""
-        return self._status.features
+        return self._pool.status.features
 
     @property
     def restarts(self) -> int:
         """Number of workers restarted so far."""
-        return self._status.restarts
+        return self._pool.status.restarts
 
     @property
     def state(self) -> str:
         """One of "failed", "draining", "loading", "restarting" and "ready"."""
-        if self.failure is not None:
-            return "failed"
-        if self._dispatcher.draining:
-            return "draining"
-        if not self._status.startup_ended.is_set():
-            return "loading"
-        return "ready" if self._dispatcher.has_worker else "restarting"
+        return self._pool.state
 
-    def _seconds_to_worker(self) -> float:
-        """Estimates the seconds until a worker is ready; 0 if one is."""
-        if self._dispatcher.has_worker:
-            return 0.0
-        times = [
-            supervisor.ready_at
-            for supervisor in self._supervisors
-            if supervisor.ready_at is not None
-        ]
-        return max(0.0, min(times, default=0.0) - time.perf_counter())
+    def not_ready(self) -> EngineNotReady:
+        """Builds the error that says why no worker is ready, and when one should be."""
+        return self._pool.not_ready()
+
+    @property
+    def waiting(self) -> int:
+        """Number of queued jobs."""
+        return self._pool.dispatcher.waiting
+
+    @property
+    def running(self) -> int:
+        """Number of jobs that workers run."""
+        return self._pool.dispatcher.running
+
+    def free_slots(self, width: int) -> int:
+        """Returns how many inputs of `width` sequences each could be submitted now."""
+        return self._pool.dispatcher.free_slots(width)
 
     async def generate(
         self,
@@ -261,52 +250,12 @@ class Engine:
             raise JobFailed("the worker answered with an unexpected message")
         return outcome
 
-    def not_ready(self) -> EngineNotReady:
-        """Builds the error that says why no worker is ready, and when one should be."""
-        return EngineNotReady(f"the service is {self.state}", retry_after=self._seconds_to_worker())
-
-    @property
-    def waiting(self) -> int:
-        """Number of queued jobs."""
-        return self._dispatcher.waiting
-
-    @property
-    def running(self) -> int:
-        """Number of jobs that workers run."""
-        return self._dispatcher.running
-
-    def free_slots(self, width: int) -> int:
-        """Returns how many inputs of `width` sequences each could be submitted now."""
-        return self._dispatcher.free_slots(width)
-
-    def drain(self, seconds: float | None = None) -> None:
-        """Refuses new jobs from now on, and fails those that are not done after `seconds`."""
-        self._dispatcher.draining = True
-        if seconds is not None:
-            asyncio.get_running_loop().call_later(seconds, self._dispatcher.close)
-
-    async def close(self, drain_seconds: float = 0.0) -> None:
-        """Refuses new jobs, gives the others `drain_seconds` to finish, then ends the workers."""
-        self.drain()
-        if drain_seconds:
-            try:
-                await asyncio.wait_for(self._dispatcher.idle.wait(), drain_seconds)
-            except TimeoutError:
-                logger.warning("%d jobs did not finish in time", self.waiting + self.running)
-        for task in self._supervising:
-            task.cancel()
-        await asyncio.gather(*self._supervising, return_exceptions=True)
-        self._dispatcher.close()
-        self._status.startup_ended.set()
-
     async def _run(
         self,
         message: JobMessage,
         timeout: float,  # noqa: ASYNC109
         on_progress: Callable[[Progress], None] | None = None,
     ) -> tuple[Outcome, Job]:
-        if self.state != "ready":
-            raise self.not_ready()
         # A run of blanks counts as one character: the tokeniser collapses it.
         text = getattr(message, "text", None) or ""
         characters = len(" ".join(text.split()))
@@ -314,27 +263,7 @@ class Engine:
             raise InputTooLong(
                 f"the input has {characters} characters, at most {self._max_characters} are taken"
             )
-        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        job = Job(
-            message,
-            future,
-            deadline=time.perf_counter() + timeout,
-            on_progress=on_progress,
-            turn=current_turn.get(),
-        )
-        try:
-            self._dispatcher.submit(job)
-        except (QueueFull, DeadlineExceeded):
-            await self._brake.slow_down()
-            raise
-        try:
-            async with asyncio.timeout(timeout):
-                outcome = await job.future
-        except TimeoutError:
-            raise DeadlineExceeded("the deadline passed before the model was done") from None
-        finally:
-            if not job.future.done() or job.future.cancelled():
-                self._dispatcher.cancel(job)
+        outcome, job = await self._pool.run(message, timeout, on_progress)
         if isinstance(outcome, Refused):
             error = InputTooLong if outcome.too_long else InvalidInput
             raise error(outcome.message)

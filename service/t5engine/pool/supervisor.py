@@ -141,9 +141,9 @@ class Supervisor:
             greeting.max_sequences,
             greeting.max_inputs,
             greeting.rows,
-            self._dispatcher.costs,
+            self._dispatcher.forecast.costs,
         )
-        self._dispatcher.record_costs(greeting.costs)
+        self._dispatcher.forecast.record_costs(greeting.costs)
         self._dispatcher.add_worker(worker)
         self._status.startup_ended.set()
         watch = asyncio.create_task(watch_worker(worker, self._stall_seconds))
@@ -151,7 +151,7 @@ class Supervisor:
             while (message := await process.receive()) is not None:
                 worker.heard_at = time.perf_counter()
                 if isinstance(message, Pulse):
-                    self._dispatcher.record_costs(message.costs)
+                    self._dispatcher.forecast.record_costs(message.costs)
                 elif not isinstance(message, Ready | Unloadable):
                     self._dispatcher.handle_message(worker, message)
         finally:

@@ -39,9 +39,10 @@ def main() -> None:
     from t5engine.messages import Ready, Unloadable  # noqa: PLC0415
     from t5engine.worker.connection import Connection  # noqa: PLC0415
     from t5engine.worker.job import InputRefused  # noqa: PLC0415
-    from t5engine.worker.loop import Loop, warm_up  # noqa: PLC0415
+    from t5engine.worker.loop import Loop  # noqa: PLC0415
     from t5engine.worker.meter import CostMeter, calibrate  # noqa: PLC0415
     from t5engine.worker.model import LoadError, list_cpu_features, load_model  # noqa: PLC0415
+    from t5engine.worker.step import warm_up  # noqa: PLC0415
 
     with socket.socket(fileno=int(sys.argv[1])) as sock:
         connection, meter = Connection(sock), CostMeter()

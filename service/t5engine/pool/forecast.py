@@ -1,0 +1,77 @@
+"""Forecasts when jobs end, from their costs, the queue and the workers."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+
+from t5engine.messages import Costs, Generated
+from t5engine.pool.costs import CostModel
+from t5engine.pool.job import Job
+from t5engine.pool.turns import TurnQueue
+from t5engine.pool.worker import Worker
+
+PROBE_SECONDS = 1.0  # without a finished job for so long, estimates refuse nothing
+
+
+class Forecast:
+    """Decides which jobs can end in time, and learns from those that have ended.
+
+    Args:
+        workers: the ready workers.
+        queue: the jobs that wait.
+
+    Attributes:
+        costs: estimates what a job costs.
+        seconds_to_worker: estimates the seconds until a worker is ready.
+    """
+
+    def __init__(self, workers: Sequence[Worker], queue: TurnQueue) -> None:
+        self._workers = workers
+        self._queue = queue
+        self._last_done = -math.inf
+        """When a worker last finished a job; seconds by time.perf_counter."""
+        self.costs = CostModel()
+        self.seconds_to_worker: Callable[[], float] = lambda: 0.0
+
+    def record_costs(self, costs: Costs) -> None:
+        """Takes a worker's measurements; the workers' processors are alike."""
+        self.costs.costs = costs
+
+    def record_done(self, job: Job, outcome: Generated) -> None:
+        """Learns from a job that was done."""
+        self._last_done = time.perf_counter()
+        self.costs.record(job.message, outcome)
+        elapsed = self._last_done - job.dispatched_at
+        self.costs.record_forecast(job.forecast, elapsed, outcome.timings.total / 1000)
+
+    def record_late(self, job: Job) -> None:
+        """Learns from a running job whose caller has left, if its deadline has passed."""
+        now = time.perf_counter()
+        if now >= job.deadline:
+            self.costs.record_forecast(job.forecast, now - job.dispatched_at)
+
+    def is_hopeless(self, job: Job) -> bool:
+        """Whether the job would end late even if a worker had nothing else to do."""
+        now = time.perf_counter() + self.seconds_to_worker()
+        if now > job.deadline:
+            return True
+        if now - self._last_done > PROBE_SECONDS:  # estimates may be wrong: try again
+            return False
+        return now + self.costs.seconds(job.message, job.width, -2.0) > job.deadline
+
+    def seconds_to_end(self, job: Job) -> float:
+        """Estimates when a queued job is done, if the workers are busy until then."""
+        if not self._workers:
+            return 0.0
+        capacity = self._workers[0].max_sequences
+        ahead = sum(
+            self.costs.shared_seconds(queued.message, queued.width, capacity)
+            for queued in self._queue
+            if queued is not job
+        )
+        start = min(worker.seconds_to_free_slot for worker in self._workers)
+        own = self.costs.seconds(job.message, max(job.width, capacity))
+        seconds = start + self.costs.correction * (ahead / len(self._workers) + own)
+        return seconds + self.costs.lag

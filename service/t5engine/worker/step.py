@@ -1,0 +1,128 @@
+"""A decoding step of all generations: logits from the backend, tokens from their searches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from t5engine.backend import F32, Backend, BackendError, is_poisoned
+from t5engine.decoding.parameters import GenerationConfig
+from t5engine.decoding.search import Branch
+from t5engine.messages import Failed, FromWorker, Generate
+from t5engine.rows import assign_rows
+from t5engine.worker.job import Generation
+from t5engine.worker.model import Model
+
+
+def decode_step(
+    model: Model, generations: Sequence[Generation], drafts: int = 0
+) -> list[FromWorker]:
+    """Runs one decoding step of all generations. Those that are over have no rows afterwards.
+
+    Args:
+        model: the model of the generations.
+        generations: the generations whose rows are open; no other rows are.
+        drafts: tokens to draft for a sequence that is decoded alone. A step over a few tokens of
+            one row costs little more than over one token: the weights are read once.
+
+    Returns:
+        The messages for the service.
+    """
+    rows = [row for generation in generations for row in generation.rows]
+    draft = generations[0].draft(drafts) if len(generations) == 1 else []
+    tokens = [token for generation in generations for token in generation.tokens]
+    started = time.perf_counter()
+    try:
+        logits = model.backend.extend(rows, [[token, *draft] for token in tokens])
+        if draft and is_poisoned(logits[0]):
+            # A drafted token may overflow, and its NaN reach the others: repeat without the draft.
+            draft = []
+            model.backend.rewind(rows[0], generations[0].decoded)
+            logits = model.backend.extend(rows, [[token] for token in tokens])
+    except BackendError as error:
+        _continue_branches(model.backend, generations, [])
+        return [Failed(generation.request.job, str(error)) for generation in generations]
+    seconds = time.perf_counter() - started
+    messages: list[FromWorker] = []
+    running: list[tuple[Generation, Branch]] = []
+    start = 0
+    for generation in generations:
+        end = start + len(generation.rows)
+        new_messages, branches = _choose_tokens(
+            generation, logits[start:end], draft, seconds, len(rows)
+        )
+        start = end
+        messages += new_messages
+        running += [(generation, branch) for branch in branches]
+    if draft and running:
+        model.backend.rewind(rows[0], generations[0].decoded)
+    _continue_branches(model.backend, generations, running)
+    return messages
+
+
+def _choose_tokens(
+    generation: Generation,
+    logits: Sequence[F32],
+    draft: Sequence[int],
+    seconds: float,
+    batch: int,
+) -> tuple[list[FromWorker], list[Branch]]:
+    """Has a generation choose its next token, and more tokens as long as it chooses the draft's.
+
+    Args:
+        generation: the generation.
+        logits: (1 + drafted tokens, n_vocab) per row of the generation.
+        draft: the tokens that were fed after the next token.
+        seconds: duration of the step.
+        batch: sequences in the step.
+
+    Returns:
+        The messages for the service, and the sequences that continue.
+    """
+    job = generation.request.job
+    if any(map(is_poisoned, logits)):
+        return [Failed(job, "the model's numbers overflow on this input")], []
+    messages: list[FromWorker] = []
+    for position in range(1 + len(draft)):
+        branches = generation.choose_tokens([row[position] for row in logits])
+        messages += generation.collect_progress()
+        if not branches or draft[position : position + 1] != [branches[0].token]:
+            break
+    generation.record_step(seconds, batch, drafted=len(draft), kept=position)
+    if not branches:
+        messages.append(generation.build_outcome())
+    return messages, branches
+
+
+def _continue_branches(
+    backend: Backend,
+    generations: Sequence[Generation],
+    running: Sequence[tuple[Generation, Branch]],
+) -> None:
+    """Moves every sequence that continues to a row, and releases the other rows."""
+    used = {row for generation in generations for row in generation.rows}
+    parents = [generation.rows[branch.parent] for generation, branch in running]
+    rows = assign_rows(parents)
+    backend.reorder(rows, parents)
+    for row in used - set(rows):
+        backend.release(row)
+    for generation in generations:
+        generation.rows, generation.tokens = [], []
+    for row, (generation, branch) in zip(rows, running, strict=True):
+        generation.rows.append(row)
+        generation.tokens.append(branch.token)
+
+
+def warm_up(model: Model, drafts: int = 0) -> None:
+    """Runs an encode and a few steps, so that the first request pays for no initialisation."""
+    backend = model.backend
+    ids = model.vocabulary.encode("warm up")[-backend.max_input_tokens :]
+    if 0 < drafts < backend.max_tokens:
+        backend.encode(0, ids)
+        backend.extend([0], [[model.start_token] * (1 + drafts)])
+    request = Generate(job=0, config=GenerationConfig(max_tokens=2), ids=ids)
+    generation = Generation(request, model, 0)
+    while generation.rows:
+        for message in decode_step(model, [generation]):
+            if isinstance(message, Failed):
+                raise BackendError(message.message)
