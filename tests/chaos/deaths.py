@@ -160,12 +160,15 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--threads", default="1", help="of each worker")
+    names = [number.name.removeprefix("SIG") for number in SIGNALS]
+    parser.add_argument("--signals", nargs="+", choices=names, default=names, help="in turn")
     options = parser.parse_args()
     outcome = run(
         seconds=options.seconds,
         workers=options.workers,
         clients=options.clients,
         threads=options.threads,
+        signals=tuple(signal.Signals[f"SIG{name}"] for name in options.signals),
     )
     tqdm.write("\n".join([*outcome.wrong, *outcome.lost, str(outcome)]))
 

@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from t5serve.errors import StartupError
-from t5serve.http.auth import ApiKeys, read_keys
+from t5serve.http.auth import ApiKeys, KeyRing, read_keys
 from t5serve.http.endpoints import OPEN_ENDPOINTS
 
 KEYS = ["first", "a much longer second key", "cl\u00e9", "voil\u00e0", "\u5bc6\u94a5"]
@@ -27,7 +27,7 @@ def ask(path: str, authorization: bytes | None) -> httpx.Response:
 
     async def run() -> httpx.Response:
         app = Starlette(routes=[Route("/{path:path}", hello, methods=["GET", "POST"])])
-        guarded = ApiKeys(app, [key.encode() for key in KEYS])
+        guarded = ApiKeys(app, KeyRing([key.encode() for key in KEYS]))
         transport = httpx.ASGITransport(guarded)
         async with httpx.AsyncClient(transport=transport, base_url="http://t") as client:
             headers = {} if authorization is None else {b"authorization": authorization}

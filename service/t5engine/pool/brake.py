@@ -19,6 +19,12 @@ class Brake:
     def __init__(self) -> None:
         self._refusals: deque[float] = deque(maxlen=FREE_REFUSALS)
 
+    @property
+    def is_recent(self) -> bool:
+        """Whether a refusal was counted lately."""
+        now = time.perf_counter()
+        return bool(self._refusals) and now - self._refusals[-1] < WINDOW_SECONDS
+
     def delay(self) -> float:
         """Counts a refusal; returns the seconds to wait before it is sent."""
         now = time.perf_counter()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 
 from t5engine.errors import (
     DeadlineExceeded,
@@ -31,6 +32,7 @@ from t5engine.pool.worker import Worker
 logger = logging.getLogger(__name__)
 
 STALL_SECONDS = 30.0  # a worker that leaves a cancellation unanswered for so long is hung
+EXPECTED_SECONDS = 0.02  # between the arrival of a request and its job
 
 
 class Dispatcher:
@@ -50,6 +52,8 @@ class Dispatcher:
         self._max_queue = max_queue
         self._queue = TurnQueue()
         self._quarantine = Quarantine()
+        self._expected: deque[float] = deque()
+        """When jobs were announced that are not here yet; seconds by time.perf_counter."""
         self.workers: list[Worker] = []
         self.forecast = Forecast(self.workers, self._queue)
         self.idle = asyncio.Event()
@@ -84,22 +88,51 @@ class Dispatcher:
             QueueFull: the queue already holds `max_queue` jobs, or jobs that take too long.
             DeadlineExceeded: the job would not end in time even alone.
         """
+        if self._expected:
+            self._expected.popleft()
         if self._quarantine.is_refused(job.message):
             raise InputQuarantined("this input ended a worker process twice and is refused")
         if self.forecast.is_hopeless(job):
             raise DeadlineExceeded("the deadline is shorter than the model needs")
+        refusal = self._refusal(job)
+        job.queue_seconds = self.forecast.share(job)
         self._queue.append(job)
         self._dispatch()
-        if job.dispatched_at or job.future.done():
-            return
-        seconds = self.forecast.seconds_to_end(job)
-        if len(self._queue) > self._max_queue:
+        if refusal is not None and not (job.dispatched_at or job.future.done()):
             self._queue.remove(job)
-            raise QueueFull(f"{self._max_queue} jobs are waiting already", retry_after=seconds)
+            raise refusal
+
+    def would_refuse(self, job: Job) -> bool:
+        """Whether `submit` would refuse the job now; if not, the job is expected to be submitted.
+
+        Many requests arrive at once: those that are expected already count as well.
+        """
+        now = time.perf_counter()
+        while self._expected and now - self._expected[0] > EXPECTED_SECONDS:
+            self._expected.popleft()
+        is_refused = self.forecast.is_hopeless(job) or (
+            not self._can_start(job) and self._refusal(job, len(self._expected)) is not None
+        )
+        if not is_refused:
+            self._expected.append(now)
+        return is_refused
+
+    def _can_start(self, job: Job) -> bool:
+        expected = len(self._expected)
+        return not self._queue and any(
+            worker.free_slots(job.width) > expected and worker.is_in_time(job)
+            for worker in self.workers
+        )
+
+    def _refusal(self, job: Job, expected: int = 0) -> QueueFull | None:
+        """Returns why the job can't be queued, behind so many that are expected."""
+        seconds = self.forecast.seconds_to_end(job) + expected * self.forecast.share(job)
+        if len(self._queue) + expected >= self._max_queue:
+            return QueueFull(f"{self._max_queue} jobs are waiting already", retry_after=seconds)
         if time.perf_counter() + seconds > job.deadline:
-            self._queue.remove(job)
             message = "the jobs that wait leave no time for another before its deadline"
-            raise QueueFull(message, retry_after=seconds)
+            return QueueFull(message, retry_after=seconds)
+        return None
 
     def cancel(self, job: Job) -> None:
         """Removes a queued job, or tells its worker to stop.
@@ -158,6 +191,7 @@ class Dispatcher:
             elif not job.future.done():
                 job.is_exclusive = True
                 job.dispatched_at = 0.0
+                job.queue_seconds = self.forecast.share(job)
                 self._queue.append_retry(job)
         self._dispatch()
 
@@ -183,6 +217,7 @@ class Dispatcher:
         Once a job finds no room, later ones only get rows that are kept free for narrow jobs.
         """
         is_blocked = False
+        has_room = any(worker.has_room for worker in self.workers)
         for job in self._queue:
             if job.future.done():  # its caller has left
                 self._queue.remove(job)
@@ -191,6 +226,8 @@ class Dispatcher:
                 self._queue.remove(job)
                 job.fail(DeadlineExceeded("the deadline left no time to run the model"))
                 return True
+            if not has_room:
+                continue
             accepting = [] if is_blocked else [w for w in self.workers if w.accepts(job)]
             job.is_spare = not accepting
             if not accepting:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -179,6 +179,32 @@ class Engine:
     def free_slots(self, width: int) -> int:
         """Returns how many inputs of `width` sequences each could be submitted now."""
         return self._pool.dispatcher.free_slots(width)
+
+    def would_refuse(
+        self,
+        config: GenerationConfig,
+        text: str,
+        timeout: float,
+        client: Hashable,
+    ) -> bool:
+        """Whether `generate` would refuse an input now, for lack of time or room.
+
+        Args:
+            config: generation parameters.
+            text: the encoder's input.
+            timeout: seconds, including the time in the queue.
+            client: who asks; clients take turns.
+        """
+        return self._pool.would_refuse(Generate(0, config, text), timeout, client)
+
+    @property
+    def is_overloaded(self) -> bool:
+        """Whether jobs wait, or were refused lately."""
+        return self.waiting > 0 or self._pool.brake.is_recent
+
+    def refusal_delay(self) -> float:
+        """Counts a refusal; returns the seconds to wait before it is sent."""
+        return self._pool.brake.delay()
 
     async def generate(
         self,

@@ -61,17 +61,20 @@ class Forecast:
             return False
         return now + self.costs.seconds(job.message, job.width, -2.0) > job.deadline
 
-    def seconds_to_end(self, job: Job) -> float:
-        """Estimates when a queued job is done, if the workers are busy until then."""
+    def share(self, job: Job) -> float:
+        """Estimates the job's share of a busy worker's time."""
         if not self._workers:
             return 0.0
         capacity = self._workers[0].max_sequences
-        ahead = sum(
-            self.costs.shared_seconds(queued.message, queued.width, capacity)
-            for queued in self._queue
-            if queued is not job
-        )
+        return self.costs.shared_seconds(job.message, job.width, capacity)
+
+    def seconds_to_end(self, job: Job) -> float:
+        """Estimates when a job that is not in the queue would end, if the workers are busy."""
+        if not self._workers:
+            return 0.0
+        capacity = self._workers[0].max_sequences
+        client = job.turn[0] if job.turn else None
+        ahead = self._queue.seconds_ahead(client) / len(self._workers)
         start = min(worker.seconds_to_free_slot for worker in self._workers)
         own = self.costs.seconds(job.message, max(job.width, capacity))
-        seconds = start + self.costs.correction * (ahead / len(self._workers) + own)
-        return seconds + self.costs.lag
+        return start + self.costs.correction * (ahead + own) + self.costs.lag

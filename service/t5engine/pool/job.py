@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from t5engine.messages import Generate, JobMessage, Outcome, Progress
 
@@ -21,6 +22,7 @@ class Job:
         turn: whose turn it takes, such as (key, request).
         is_streamed: its caller already has some of the text, so the job can't be retried.
         is_exclusive: a retry after a worker exited; shares its worker with no other job.
+        queue_seconds: estimated share of a busy worker's time, when the job was submitted.
         forecast: seconds that the job was to take when it was dispatched.
         is_spare: runs in a row that is kept free for narrow jobs of others.
         steps_left: estimated number of steps until a running job is done.
@@ -37,6 +39,7 @@ class Job:
     is_streamed: bool = False
     is_exclusive: bool = False
     is_spare: bool = False
+    queue_seconds: float = 0.0
     forecast: float = 0.0
     steps_left: float = 0.0
     stall_timer: asyncio.TimerHandle | None = None
@@ -46,7 +49,7 @@ class Job:
         """The number that the job's messages carry."""
         return self.message.job
 
-    @property
+    @cached_property
     def width(self) -> int:
         """Number of sequences that the job decodes."""
         return self.message.config.width if isinstance(self.message, Generate) else 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 
 from t5engine.config import WorkerConfig
 from t5engine.errors import DeadlineExceeded, EngineNotReady, ModelLoadError, QueueFull
@@ -135,6 +135,12 @@ class WorkerPool:
         finally:
             if not job.future.done() or job.future.cancelled():
                 self.dispatcher.cancel(job)
+
+    def would_refuse(self, message: JobMessage, timeout: float, client: Hashable) -> bool:
+        """Whether a job of a client would be refused now, for lack of time or room."""
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        deadline = time.perf_counter() + timeout
+        return self.dispatcher.would_refuse(Job(message, future, deadline, turn=(client, None)))
 
     def drain(self, seconds: float | None = None) -> None:
         """Refuses new jobs from now on, and fails those that are not done after `seconds`."""

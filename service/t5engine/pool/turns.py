@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Hashable, Iterable, Iterator
 from contextvars import ContextVar
 
@@ -21,6 +21,10 @@ class TurnQueue:
     def __init__(self) -> None:
         self._retries: deque[Job] = deque()
         self._clients: OrderedDict[Hashable, OrderedDict[Hashable, deque[Job]]] = OrderedDict()
+        self._lengths: Counter[Hashable] = Counter()
+        """Number of queued jobs by client."""
+        self._seconds = 0.0
+        """Sum of the jobs' `queue_seconds`."""
         self._length = 0
 
     def __len__(self) -> int:
@@ -33,9 +37,19 @@ class TurnQueue:
             _take_turns(map(iter, requests.values())) for requests in self._clients.values()
         )
 
+    def seconds_ahead(self, client: Hashable) -> float:
+        """Estimates the seconds of the jobs that come before another job of a client."""
+        if not self._length:
+            return 0.0
+        turns = self._lengths[client] + 1  # each client has as many turns before the job ends
+        ahead = sum(min(length, turns) for length in self._lengths.values())
+        return self._seconds * min(1.0, (ahead + len(self._retries)) / self._length)
+
     def append(self, job: Job) -> None:
         """Adds a job behind the others of its request."""
         client, request = _turn(job)
+        self._lengths[client] += 1
+        self._seconds += job.queue_seconds
         requests = self._clients.setdefault(client, OrderedDict())
         requests.setdefault(request, deque()).append(job)
         self._length += 1
@@ -43,6 +57,7 @@ class TurnQueue:
     def append_retry(self, job: Job) -> None:
         """Adds a job that comes before all others."""
         self._retries.appendleft(job)
+        self._seconds += job.queue_seconds
         self._length += 1
 
     def take(self, job: Job) -> None:
@@ -71,13 +86,19 @@ class TurnQueue:
                 del requests[request]
             if not requests:
                 del self._clients[client]
+            self._lengths[client] -= 1
+            if not self._lengths[client]:
+                del self._lengths[client]
         self._length -= 1
+        self._seconds = self._seconds - job.queue_seconds if self._length else 0.0
         return True
 
     def clear(self) -> None:
         """Removes all jobs."""
         self._retries.clear()
         self._clients.clear()
+        self._lengths.clear()
+        self._seconds = 0.0
         self._length = 0
 
 

@@ -52,6 +52,12 @@ class Worker:
         """Number of sequences in the rows that are kept free for narrow jobs."""
         return sum(job.width for job in self.jobs.values() if job.is_spare)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether the worker may accept any further job."""
+        is_full = self.width >= self.total_rows or len(self.jobs) >= self.max_inputs
+        return not (self.jobs and (is_full or self.is_suspect))
+
     def accepts(self, candidate: Job) -> bool:
         """Whether the worker can run the job now, beside its other jobs."""
         if not self.jobs:

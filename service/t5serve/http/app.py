@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
@@ -27,8 +27,9 @@ from t5serve.errors import (
     StartupError,
     request_error,
 )
-from t5serve.http.auth import ApiKeys, read_keys
-from t5serve.http.hosts import LOOPBACK_ADDRESSES, LOOPBACK_NAMES, AllowedHosts
+from t5serve.http.access import Access
+from t5serve.http.auth import ApiKeys
+from t5serve.http.hosts import AllowedHosts
 from t5serve.http.middleware import BodyLimit, RequestContext
 from t5serve.http.rates import RateLimit
 from t5serve.http.responses import error_response
@@ -39,7 +40,6 @@ from t5serve.http.routes.models import model_routes
 from t5serve.http.routes.page import page_routes
 from t5serve.http.routes.reference import reference_routes
 from t5serve.http.routes.reformulate import reformulate_routes
-from t5serve.log_writer import LogWriter
 from t5serve.metrics import Metrics
 from t5serve.models.registry import ModelRegistry
 from t5serve.models.served_model import ServedModel
@@ -51,7 +51,8 @@ logger = logging.getLogger(__name__)
 def create_app(
     settings: Settings,
     models: ModelRegistry,
-    log: LogWriter | None = None,
+    access: Access | None = None,
+    metrics: Metrics | None = None,
     *,
     on_failure: Callable[[], None] = lambda: None,
 ) -> ASGIApp:
@@ -60,15 +61,15 @@ def create_app(
     Args:
         settings: limits, deadlines and keys.
         models: the models to serve; the lifespan starts and closes them.
-        log: the log, for the metric of dropped lines.
+        access: who may use the service; None: as the settings say.
+        metrics: the metrics to count in; None: new ones.
         on_failure: called when a model can't be loaded.
 
     Raises:
         StartupError: a setting is invalid.
     """
-    metrics = Metrics()
-    if log is not None:
-        metrics.watch_log(log)
+    metrics = metrics or Metrics()
+    access = access or Access.from_settings(settings)
 
     def on_generated(result: Result) -> None:
         metrics.record_generation(result.generated, result.queue_ms)
@@ -102,7 +103,7 @@ def create_app(
     ]
     app = Starlette(
         routes=routes,
-        middleware=_middleware(settings),
+        middleware=_middleware(settings, access),
         exception_handlers={
             RequestError: _answer_request_error,
             JobError: _answer_job_error,
@@ -117,15 +118,12 @@ def create_app(
     return RequestContext(app, metrics, paths)  # outside Starlette's own handler of exceptions
 
 
-def _middleware(settings: Settings) -> list[Middleware]:
+def _middleware(settings: Settings, access: Access) -> list[Middleware]:
     """Lists the middleware, outermost first."""
-    middleware = [Middleware(BodyLimit, max_bytes=settings.max_body_bytes)]
-    if settings.api_keys_file is not None:
-        middleware.insert(0, Middleware(ApiKeys, keys=read_keys(settings.api_keys_file)))
-    if settings.rate_limit is not None:
-        position = 0 if settings.api_keys_file is None else 1  # inside ApiKeys: each key counts
-        middleware.insert(position, Middleware(RateLimit, rate=settings.rate_limit))
-    if settings.cors_origins:
+    middleware = []
+    if access.hosts is not None:
+        middleware.append(Middleware(AllowedHosts, names=access.hosts))
+    if settings.cors_origins:  # outside ApiKeys: a preflight request carries no key
         cors = Middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
@@ -133,18 +131,12 @@ def _middleware(settings: Settings) -> list[Middleware]:
             allow_headers=["*"],  # clients add headers of their own; the service uses no cookies
             expose_headers=["x-request-id", "x-processing-ms", "retry-after"],
         )
-        middleware.insert(0, cors)  # outside ApiKeys: a preflight request carries no key
-    if hosts := _allowed_hosts(settings):
-        middleware.insert(0, Middleware(AllowedHosts, hosts=hosts))
-    return middleware
-
-
-def _allowed_hosts(settings: Settings) -> Collection[str]:
-    """Returns the names that a Host may have; none: any."""
-    if settings.allowed_hosts:
-        return () if "*" in settings.allowed_hosts else settings.allowed_hosts
-    is_loopback = settings.host.lower() in LOOPBACK_ADDRESSES
-    return LOOPBACK_NAMES if is_loopback and settings.api_keys_file is None else ()
+        middleware.append(cors)
+    if access.keys is not None:
+        middleware.append(Middleware(ApiKeys, keys=access.keys))
+    if access.rates is not None:  # inside ApiKeys: each key counts
+        middleware.append(Middleware(RateLimit, rates=access.rates))
+    return [*middleware, Middleware(BodyLimit, max_bytes=settings.max_body_bytes)]
 
 
 async def _announce(model: ServedModel, metrics: Metrics, on_failure: Callable[[], None]) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -15,25 +16,26 @@ from t5engine.pool.turns import current_turn
 from t5serve.errors import StartupError, Unauthorized
 from t5serve.http.endpoints import OPEN_ENDPOINTS
 from t5serve.http.responses import error_response
+from t5serve.settings import Settings
 
 
-class ApiKeys:
-    """Refuses requests to closed endpoints without a valid key in `Authorization: Bearer KEY`."""
+class KeyRing:
+    """The valid API keys."""
 
-    def __init__(self, app: ASGIApp, keys: Sequence[bytes]) -> None:
-        self._app = app
+    def __init__(self, keys: Sequence[bytes]) -> None:
         self._digests = [hashlib.sha256(key).digest() for key in keys]
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or self._is_allowed(scope):
-            await self._app(scope, receive, send)
-            return
-        error = Unauthorized(
-            "the API key is missing or wrong; send the header Authorization: Bearer KEY"
-        )
-        await error_response(error)(scope, receive, send)
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self | None:
+        """Reads the keys; None: no key is needed.
 
-    def _is_allowed(self, scope: Scope) -> bool:
+        Raises:
+            StartupError: the file can't be read, or has no key.
+        """
+        return cls(read_keys(settings.api_keys_file)) if settings.api_keys_file else None
+
+    def allow(self, scope: Scope) -> bool:
+        """Whether a request has a valid key, or is for an open endpoint."""
         if any(endpoint.matches(scope["path"]) for endpoint in OPEN_ENDPOINTS):
             return True
         scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
@@ -45,6 +47,23 @@ class ApiKeys:
         if is_allowed:  # keys take turns, whatever addresses they come from
             current_turn.set((digest, object()))
         return is_allowed
+
+
+class ApiKeys:
+    """Refuses requests to closed endpoints without a valid key in `Authorization: Bearer KEY`."""
+
+    def __init__(self, app: ASGIApp, keys: KeyRing) -> None:
+        self._app = app
+        self._keys = keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or self._keys.allow(scope):
+            await self._app(scope, receive, send)
+            return
+        error = Unauthorized(
+            "the API key is missing or wrong; send the header Authorization: Bearer KEY"
+        )
+        await error_response(error)(scope, receive, send)
 
 
 def read_keys(path: Path) -> list[bytes]:

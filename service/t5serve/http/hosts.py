@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Self
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -10,9 +11,43 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from t5serve.errors import HostNotAllowed
 from t5serve.http.endpoints import PROBES
 from t5serve.http.responses import error_response
+from t5serve.settings import Settings
 
 LOOPBACK_ADDRESSES = frozenset({"localhost", "127.0.0.1", "::1"})
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+
+
+class HostNames:
+    """The names that the Host of a request may have.
+
+    Args:
+        hosts: the names, without ports; a name that begins with a dot allows its subdomains.
+    """
+
+    def __init__(self, hosts: Collection[str]) -> None:
+        self._hosts = frozenset(host.lower() for host in hosts)
+        self._suffixes = tuple(host for host in self._hosts if host.startswith("."))
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self | None:
+        """Builds the names; None: any name is allowed."""
+        names: Collection[str] = settings.allowed_hosts
+        if not names and settings.api_keys_file is None:
+            names = LOOPBACK_NAMES if settings.host.lower() in LOOPBACK_ADDRESSES else ()
+        return cls(names) if names and "*" not in names else None
+
+    def allow(self, scope: Scope) -> bool:
+        """Whether a request has an allowed Host, has none, or is a probe.
+
+        Probes are exempt: a load balancer asks by address.
+        """
+        hosts = Headers(scope=scope).getlist("host")
+        if not hosts or any(endpoint.matches(scope["path"]) for endpoint in PROBES):
+            return True
+        return len(hosts) == 1 and self._has(_without_port(hosts[0].strip().lower()))
+
+    def _has(self, host: str) -> bool:
+        return host in self._hosts or bool(self._suffixes and host.endswith(self._suffixes))
 
 
 class AllowedHosts:
@@ -20,36 +55,20 @@ class AllowedHosts:
 
     A page of another site can make its own name resolve to 127.0.0.1, and then reads what a
     service on loopback answers. The browser still sends the page's name as Host.
-
-    Probes are exempt: a load balancer asks by address.
-
-    Args:
-        app: the application.
-        hosts: the names, without ports; a name that begins with a dot allows its subdomains.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Collection[str]) -> None:
+    def __init__(self, app: ASGIApp, names: HostNames) -> None:
         self._app = app
-        self._hosts = frozenset(host.lower() for host in hosts)
-        self._suffixes = tuple(host for host in self._hosts if host.startswith("."))
+        self._names = names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or self._is_allowed(scope):
+        if scope["type"] != "http" or self._names.allow(scope):
             await self._app(scope, receive, send)
             return
         error = HostNotAllowed(
             "this Host is no name of the service; T5SERVE_ALLOWED_HOSTS lists the names"
         )
         await error_response(error)(scope, receive, send)
-
-    def _is_allowed(self, scope: Scope) -> bool:
-        hosts = Headers(scope=scope).getlist("host")
-        if not hosts or any(endpoint.matches(scope["path"]) for endpoint in PROBES):
-            return True
-        return len(hosts) == 1 and self._is_name(_without_port(hosts[0].strip().lower()))
-
-    def _is_name(self, host: str) -> bool:
-        return host in self._hosts or bool(self._suffixes and host.endswith(self._suffixes))
 
 
 def _without_port(host: str) -> str:

@@ -52,8 +52,7 @@ class RequestContext:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        client_id = Headers(scope=scope).get("x-request-id", "")
-        request_id = client_id if VALID_ID.fullmatch(client_id) else uuid.uuid4().hex
+        request_id = request_id_of(Headers(scope=scope).get("x-request-id", ""))
         stats = logs.start_request(request_id)
         client = scope.get("client") or ("", 0)
         current_turn.set((client[0], object()))  # clients take turns, and so do their requests
@@ -89,6 +88,11 @@ class RequestContext:
             }
             level = logging.DEBUG if route in QUIET_PATHS else logging.INFO
             logger.log(level, "request", extra=fields)
+
+
+def request_id_of(client_id: str) -> str:
+    """Returns the client's id of a request if it is valid, else a new one."""
+    return client_id if VALID_ID.fullmatch(client_id) else uuid.uuid4().hex
 
 
 class BodyLimit:

@@ -115,7 +115,7 @@ class Protocol(HttpToolsProtocol):
 
     def _parse(self) -> None:
         """Parses what has arrived, up to the first request that must wait for an answer."""
-        while self._unparsed and not self.pipeline and not self._is_deaf:
+        while self._unparsed and not self._must_wait and not self._is_deaf:
             part = bytes(self._unparsed[: self._part_size()])
             del self._unparsed[: len(part)]
             self._head_bytes += len(part)
@@ -129,7 +129,7 @@ class Protocol(HttpToolsProtocol):
                 self._refuse(HeadTooLarge(f"the head has more than {MAX_HEAD_BYTES} bytes"))
         if self._is_deaf:
             self._unparsed.clear()
-        self._hold_reading(bool(self.pipeline))
+        self._hold_reading(self._must_wait)
         if not self._is_answering:
             self._start_timer()
 
@@ -171,25 +171,49 @@ class Protocol(HttpToolsProtocol):
         self._in_body = True
         if not self.parser.should_upgrade():
             self._stop_read_timer()
-            super().on_headers_complete()
+            self._begin_request()
 
     def on_body(self, body: bytes) -> None:
         self._head_bytes -= len(body)
         if self._content_left is not None:
             self._content_left -= len(body)
-        super().on_body(body)
+        self._add_body(body)
 
     def on_message_complete(self) -> None:
         if not self.parser.should_upgrade():
             self._stop_read_timer()
             self._start_request()
-            super().on_message_complete()
+            self._end_request()
+
+    def _begin_request(self) -> None:
+        super().on_headers_complete()
+
+    def _add_body(self, body: bytes) -> None:
+        super().on_body(body)
+
+    def _end_request(self) -> None:
+        super().on_message_complete()
 
     # Answers
 
     @property
-    def _is_answering(self) -> bool:
+    def _has_cycle(self) -> bool:
+        """Whether the application answers a request."""
         return self.cycle is not None and not self.cycle.response_complete
+
+    @property
+    def _is_answering(self) -> bool:
+        return self._has_cycle
+
+    @property
+    def _must_wait(self) -> bool:
+        """Whether no further request is parsed."""
+        return bool(self.pipeline)
+
+    @property
+    def _is_incomplete(self) -> bool:
+        """Whether a part of a request is here that the application has not seen."""
+        return bool(self._head_bytes) and not self._in_body
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -199,10 +223,10 @@ class Protocol(HttpToolsProtocol):
     def _refuse(self, error: RequestError) -> None:
         """Ends the connection: with an error, unless an answer is under way."""
         self._is_deaf = True
-        if self._is_answering and not self.cycle.more_body:
+        if self._has_cycle and not self.cycle.more_body:
             self.cycle.keep_alive = False  # the newest request's answer is the last one
             return
-        if not (self.pipeline or (self._is_answering and self.cycle.response_started)):
+        if not (self.pipeline or (self._has_cycle and self.cycle.response_started)):
             self.transport.write(_error_bytes(error))
         self.transport.close()
 
@@ -243,8 +267,8 @@ class Protocol(HttpToolsProtocol):
         self._read_timer = None
         if self._is_answering or self.transport.is_closing():
             return
-        if self._head_bytes and not self._in_body:
-            self._refuse(RequestTimeout("the head of the request did not arrive in time"))
+        if self._is_incomplete:
+            self._refuse(RequestTimeout("the request did not arrive in time"))
         self.transport.close()
 
     def pause_writing(self) -> None:

@@ -14,10 +14,14 @@ import uvicorn
 
 from t5serve import logs
 from t5serve.errors import StartupError
+from t5serve.http.access import Access
 from t5serve.http.app import create_app
 from t5serve.http.descriptors import plan_descriptors
-from t5serve.http.protocol import ConnectionLimits, Protocol
+from t5serve.http.early_answers import EarlyAnswers
+from t5serve.http.early_protocol import EarlyProtocol
+from t5serve.http.protocol import ConnectionLimits
 from t5serve.log_writer import LogWriter
+from t5serve.metrics import Metrics
 from t5serve.models.registry import ModelRegistry
 from t5serve.models.served_model import ServedModel
 from t5serve.settings import Settings
@@ -39,15 +43,19 @@ def serve(settings: Settings) -> None:
     descriptors = plan_descriptors(settings.max_connections, settings.workers)
     limits = ConnectionLimits(descriptors.max_connections, settings.head_seconds)
 
+    access, metrics = Access.from_settings(settings), Metrics()
+    metrics.watch_log(log)
+    early = EarlyAnswers(settings, models, access, metrics)
+
     def give_up() -> None:
         server.should_exit = True
 
     server = _Server(
         uvicorn.Config(
-            create_app(settings, models, log, on_failure=give_up),
+            create_app(settings, models, access, metrics, on_failure=give_up),
             host=settings.host,
             port=settings.port,
-            http=cast("type[asyncio.Protocol]", partial(Protocol, limits=limits)),
+            http=cast("type[asyncio.Protocol]", partial(EarlyProtocol, limits=limits, early=early)),
             ws="none",
             backlog=descriptors.backlog,
             timeout_keep_alive=settings.keep_alive_seconds,

@@ -26,6 +26,7 @@ from t5serve.http.schemas.reformulate import (
 )
 from t5serve.metrics import Metrics
 from t5serve.models.registry import ModelRegistry
+from t5serve.reformulation.candidates import original_candidate
 from t5serve.reformulation.reformulator import Event, Finished, QueryResult
 from t5serve.settings import Settings
 
@@ -57,6 +58,19 @@ def reformulate_routes(models: ModelRegistry, settings: Settings, metrics: Metri
     return [endpoints.REFORMULATE.route(reformulate)]
 
 
+def fallback_body(model: str, query: str, reason: str) -> Json:
+    """Builds the answer to one query for which nothing was decoded.
+
+    Args:
+        model: the name of the model.
+        query: the query, which is the result.
+        reason: the error code of what prevented a reformulation.
+    """
+    result = QueryResult(query, [original_candidate(query)], reason)
+    builder = _AnswerBuilder(model, [QueryItem.model_construct(text=query)], None, 0.0)
+    return builder.build([result])
+
+
 async def _events(
     events: AsyncIterator[Event], builder: _AnswerBuilder
 ) -> AsyncIterator[ServerEvent]:
@@ -80,7 +94,7 @@ class _AnswerBuilder:
     """Builds the parts of an answer, which is sent whole or streamed."""
 
     def __init__(
-        self, model: str, items: Sequence[QueryItem], metrics: Metrics, started: float
+        self, model: str, items: Sequence[QueryItem], metrics: Metrics | None, started: float
     ) -> None:
         self._model = model
         self._items = items
@@ -89,7 +103,7 @@ class _AnswerBuilder:
 
     def build_result(self, index: int, result: QueryResult) -> Json:
         """Builds the result of one query, and counts it if it is a fallback."""
-        if result.fallback_reason is not None:
+        if result.fallback_reason is not None and self._metrics is not None:
             self._metrics.fallbacks.labels(result.fallback_reason).inc()
         return result_json(result, self._items[index].id)
 
