@@ -10,6 +10,8 @@ from t5engine.messages import Costs, Generate, Generated, JobMessage
 WEIGHT = 0.05  # of a job in the averages
 TOKENS_PER_CHARACTER = 0.3  # until the first jobs are done; English has a quarter
 MIN_CORRECTION, MAX_CORRECTION = 0.5, 4.0
+MARGIN_ERRORS = 3.0
+MAX_ERROR = 0.1  # seconds; a job that waits for a restart says nothing about others
 FIRST_STEPS = 1.0  # optimistic, until the first jobs are done
 
 
@@ -21,12 +23,14 @@ class CostModel:
         correction: the seconds that jobs take over those that were forecast: jobs join that were
             not foreseen.
         lag: seconds of a job outside of its worker: messages wait for a busy process.
+        error: average difference, in seconds, between a forecast and what happened.
     """
 
     def __init__(self) -> None:
         self.costs = Costs()
         self.correction = 1.0
         self.lag = 0.0
+        self.error = 0.0
         self._tokens_per_character = TOKENS_PER_CHARACTER
         self._steps: float | None = None
         """Average number of steps of a job."""
@@ -54,6 +58,8 @@ class CostModel:
             elapsed: the seconds since its dispatch.
             worker_seconds: those that it took in its worker; None: its deadline passed before.
         """
+        error = abs(elapsed - self.lag - self.correction * forecast)
+        self.error += WEIGHT * (min(error, MAX_ERROR) - self.error)
         if worker_seconds is None:
             worker_seconds = max(elapsed - self.lag, 1.5 * self.correction * forecast)
         else:
@@ -72,6 +78,11 @@ class CostModel:
         """
         steps = self.steps(message, deviations)
         return self.encode_seconds(message) + steps * self.step_seconds(rows)
+
+    @property
+    def margin(self) -> float:
+        """Seconds by which a job should end before its deadline, so that few end late."""
+        return MARGIN_ERRORS * self.error
 
     def shared_seconds(self, message: JobMessage, width: int, rows: int) -> float:
         """Estimates a job's share of a worker that decodes so many rows."""

@@ -222,7 +222,7 @@ class Dispatcher:
             if job.future.done():  # its caller has left
                 self._queue.remove(job)
                 return True
-            if self.forecast.is_hopeless(job):
+            if self.forecast.is_too_late(job):
                 self._queue.remove(job)
                 job.fail(DeadlineExceeded("the deadline left no time to run the model"))
                 return True

@@ -54,12 +54,21 @@ class Forecast:
 
     def is_hopeless(self, job: Job) -> bool:
         """Whether the job would end late even if a worker had nothing else to do."""
+        return self._is_late(job, self.costs.seconds(job.message, job.width, -2.0))
+
+    def is_too_late(self, job: Job) -> bool:
+        """Whether a job that waits would end late beside the jobs that run now."""
+        if not self._workers:
+            return self.is_hopeless(job)
+        return self._is_late(job, min(worker.seconds_to_end(job) for worker in self._workers))
+
+    def _is_late(self, job: Job, seconds: float) -> bool:
         now = time.perf_counter() + self.seconds_to_worker()
         if now > job.deadline:
             return True
         if now - self._last_done > PROBE_SECONDS:  # estimates may be wrong: try again
             return False
-        return now + self.costs.seconds(job.message, job.width, -2.0) > job.deadline
+        return now + seconds > job.deadline
 
     def share(self, job: Job) -> float:
         """Estimates the job's share of a busy worker's time."""
@@ -77,4 +86,4 @@ class Forecast:
         ahead = self._queue.seconds_ahead(client) / len(self._workers)
         start = min(worker.seconds_to_free_slot for worker in self._workers)
         own = self.costs.seconds(job.message, max(job.width, capacity))
-        return start + self.costs.correction * (ahead + own) + self.costs.lag
+        return start + self.costs.correction * (ahead + own) + self.costs.lag + self.costs.margin

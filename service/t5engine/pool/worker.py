@@ -119,22 +119,30 @@ class Worker:
         if not self.jobs:
             return True
         self._advance()
+        if (
+            self.seconds_to_end(candidate) + self.costs.margin
+            > candidate.deadline - self._updated_at
+        ):
+            return False
         now = self._updated_at + self.costs.lag
         correction = self.costs.correction
         encode_seconds = correction * self._encode_seconds
         added_seconds = correction * self.costs.encode_seconds(candidate.message)
         step_seconds = correction * self.costs.step_seconds(self.width)
         next_step_seconds = correction * self.costs.step_seconds(self.width + candidate.width)
-        steps = self.costs.steps(candidate.message, deviations=1.0)
-        ready_at = now + encode_seconds + added_seconds
-        if ready_at + steps * next_step_seconds > candidate.deadline:
-            return False
         for job in self.jobs.values():
             end = now + encode_seconds + job.steps_left * step_seconds
-            next_end = ready_at + job.steps_left * next_step_seconds
+            next_end = end + added_seconds + job.steps_left * (next_step_seconds - step_seconds)
             if end <= job.deadline < next_end and not job.future.done():
                 return False
         return True
+
+    def seconds_to_end(self, candidate: Job) -> float:
+        """Estimates when the job would end if it joined the others now."""
+        encodes = self._encode_seconds + self.costs.encode_seconds(candidate.message)
+        step_seconds = self.costs.step_seconds(self.width + candidate.width)
+        steps = self.costs.steps(candidate.message) * step_seconds
+        return self.costs.correction * (encodes + steps) + self.costs.lag
 
     @property
     def longest_call_seconds(self) -> float:
