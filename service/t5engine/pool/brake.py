@@ -7,17 +7,17 @@ from collections import deque
 
 WINDOW_SECONDS = 0.25
 FREE_REFUSALS = 25  # in a window; these are not delayed
-DELAY_SECONDS = 0.04
+MIN_DELAY_SECONDS, MAX_DELAY_SECONDS = 0.035, 0.1
+REFUSALS_PER_SECOND = 2500.0  # more would take the processor from jobs that are in time
 
 
 class Brake:
-    """Delays refusals of clients that come back without a pause.
-
-    Such clients take the processor from the jobs that are in time.
-    """
+    """Delays refusals of clients that come back without a pause."""
 
     def __init__(self) -> None:
         self._refusals: deque[float] = deque(maxlen=FREE_REFUSALS)
+        self._releases: deque[float] = deque()
+        """When delayed refusals are sent, in order."""
 
     @property
     def is_recent(self) -> bool:
@@ -31,4 +31,11 @@ class Brake:
         is_full = len(self._refusals) == FREE_REFUSALS
         is_storm = is_full and now - self._refusals[0] < WINDOW_SECONDS
         self._refusals.append(now)
-        return DELAY_SECONDS if is_storm else 0.0
+        if not is_storm:
+            return 0.0
+        while self._releases and self._releases[0] <= now:
+            self._releases.popleft()
+        clients = len(self._releases)  # each of them asks again as soon as it is refused
+        delay = max(MIN_DELAY_SECONDS, min(MAX_DELAY_SECONDS, clients / REFUSALS_PER_SECOND))
+        self._releases.append(now + delay)
+        return delay

@@ -6,6 +6,8 @@ import asyncio
 import logging
 import time
 from collections import deque
+from collections.abc import Hashable
+from typing import NamedTuple
 
 from t5engine.errors import (
     DeadlineExceeded,
@@ -33,6 +35,19 @@ logger = logging.getLogger(__name__)
 
 STALL_SECONDS = 30.0  # a worker that leaves a cancellation unanswered for so long is hung
 EXPECTED_SECONDS = 0.02  # between the arrival of a request and its job
+REFUSED_SECONDS = 0.005  # for so long, what was refused is not looked at again
+
+
+class _Refused(NamedTuple):
+    """A job that was refused lately, while no place has become free since."""
+
+    client: tuple[Hashable, ...]
+    timeout: float
+    expires: float
+
+    def covers(self, client: tuple[Hashable, ...], timeout: float, now: float) -> bool:
+        """Whether another job would be refused as well: it has no more time."""
+        return client == self.client and timeout <= self.timeout and now < self.expires
 
 
 class Dispatcher:
@@ -52,6 +67,7 @@ class Dispatcher:
         self._max_queue = max_queue
         self._queue = TurnQueue()
         self._quarantine = Quarantine()
+        self._refused: _Refused | None = None
         self._expected: deque[float] = deque()
         """When jobs were announced that are not here yet; seconds by time.perf_counter."""
         self.workers: list[Worker] = []
@@ -108,12 +124,17 @@ class Dispatcher:
         Many requests arrive at once: those that are expected already count as well.
         """
         now = time.perf_counter()
+        client, timeout = job.turn[:1], job.deadline - now
+        if self._refused is not None and self._refused.covers(client, timeout, now):
+            return True
         while self._expected and now - self._expected[0] > EXPECTED_SECONDS:
             self._expected.popleft()
         is_refused = self.forecast.is_hopeless(job) or (
             not self._can_start(job) and self._refusal(job, len(self._expected)) is not None
         )
-        if not is_refused:
+        if is_refused:
+            self._refused = _Refused(client, timeout, now + REFUSED_SECONDS)
+        else:
             self._expected.append(now)
         return is_refused
 
@@ -140,6 +161,7 @@ class Dispatcher:
         A running job keeps its slot until its worker answers with Cancelled.
         """
         self._queue.remove(job)
+        self._refused = None
         for worker in self.workers:
             if job.id in worker.jobs and job.stall_timer is None:
                 self.forecast.record_late(job)
@@ -269,6 +291,7 @@ class Dispatcher:
         if job is None or job.stall_timer is not None:  # cancelled: Cancelled comes next
             return
         worker.remove(outcome.job)
+        self._refused = None
         probe = examine(worker, job, outcome)
         if probe is not None:
             self._send(worker, probe)
@@ -282,6 +305,7 @@ class Dispatcher:
 
     def _release(self, worker: Worker, job_id: int) -> None:
         """Frees the slot of a cancelled job."""
+        self._refused = None
         job = worker.remove(job_id)
         if job is not None and job.stall_timer is not None:
             job.stall_timer.cancel()

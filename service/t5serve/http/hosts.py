@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Self
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from t5serve.errors import HostNotAllowed
@@ -41,10 +40,10 @@ class HostNames:
 
         Probes are exempt: a load balancer asks by address.
         """
-        hosts = Headers(scope=scope).getlist("host")
-        if not hosts or any(endpoint.matches(scope["path"]) for endpoint in PROBES):
+        hosts = [value for name, value in scope["headers"] if name == b"host"]
+        if len(hosts) == 1 and self._has(_without_port(hosts[0].decode("latin-1").strip().lower())):
             return True
-        return len(hosts) == 1 and self._has(_without_port(hosts[0].strip().lower()))
+        return not hosts or any(endpoint.matches(scope["path"]) for endpoint in PROBES)
 
     def _has(self, host: str) -> bool:
         return host in self._hosts or bool(self._suffixes and host.endswith(self._suffixes))

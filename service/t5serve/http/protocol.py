@@ -129,7 +129,7 @@ class Protocol(HttpToolsProtocol):
                 self._refuse(HeadTooLarge(f"the head has more than {MAX_HEAD_BYTES} bytes"))
         if self._is_deaf:
             self._unparsed.clear()
-        self._hold_reading(self._must_wait)
+        self._hold_reading(self._must_wait and bool(self.pipeline or self._unparsed))
         if not self._is_answering:
             self._start_timer()
 
