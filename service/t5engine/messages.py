@@ -10,6 +10,7 @@ import msgspec
 from t5engine.decoding.parameters import GenerationConfig
 
 PULSE_SECONDS = 0.5  # a worker sends a message at least as often, unless it computes
+SPARE_ROWS = 4  # a narrow job of another request gets one while a request fills the batch
 HEADER = struct.Struct("<I")  # length of the body, bytes
 
 

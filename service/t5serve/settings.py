@@ -55,7 +55,7 @@ class Settings(BaseSettings):
     them, else ggml's."""
     max_batch: Annotated[int, Field(ge=1, le=64)] = 16
     """The most sequences that a worker decodes together. An input with more sequences is decoded
-    alone."""
+    alone. While one request fills the batch, up to four sequences of other requests may join."""
     batch_window_ms: Annotated[float, Field(ge=0, le=1000)] = 0.0
     """The time that an idle worker waits for further inputs before it starts a batch, in
     milliseconds. It waits only if it had several inputs at once since it was last idle."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import http.server
 import json
 import os
-import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -20,6 +18,7 @@ import openai
 import pytest
 from openai import OpenAI
 
+from support.overloading import busy, metric, standing_still, wait_for
 from support.serving import Server, start, stop
 from t5serve.errors import NotReady, QueueFull, RequestError
 from t5serve.http.responses import error_response
@@ -54,40 +53,6 @@ def small(running: Server) -> Server:
     running.wait_until_ready()
     wait_for(lambda: busy(running) == (0, 0))
     return running
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Up to 30 s; what can't be told yet is not so yet."""
-    deadline = time.monotonic() + 30
-    while True:
-        with contextlib.suppress(OSError, httpx.TransportError):
-            if condition():
-                return
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
-def metric(server: Server, sample: str) -> int:
-    """One sample's value; 0 while there is none."""
-    text = httpx.get(f"{server.url}/metrics").text
-    found = re.search(rf"^{re.escape(sample)} (\S+)", text, re.MULTILINE)
-    return int(float(found[1])) if found else 0
-
-
-def busy(server: Server) -> tuple[int, int]:
-    """Inputs that run and that wait."""
-    return metric(server, "t5serve_running"), metric(server, "t5serve_queue_depth")
-
-
-@contextlib.contextmanager
-def standing_still(server: Server) -> Iterator[None]:
-    """Meanwhile its worker does nothing at all."""
-    (worker,) = server.workers()
-    os.kill(worker, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(worker, signal.SIGCONT)
 
 
 def sdk(server: Server, max_retries: int = 0) -> OpenAI:

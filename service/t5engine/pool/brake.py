@@ -7,8 +7,8 @@ from collections import deque
 
 WINDOW_SECONDS = 0.25
 FREE_REFUSALS = 25  # in a window; these are not delayed
-MIN_DELAY_SECONDS, MAX_DELAY_SECONDS = 0.035, 0.1
-REFUSALS_PER_SECOND = 2500.0  # more would take the processor from jobs that are in time
+MIN_DELAY_SECONDS, MAX_DELAY_SECONDS = 0.03, 0.1
+REFUSALS_PER_SECOND = 2000.0  # more would take the processor from jobs that are in time
 
 
 class Brake:

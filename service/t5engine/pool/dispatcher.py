@@ -13,6 +13,7 @@ from t5engine.errors import (
     DeadlineExceeded,
     EngineNotReady,
     InputQuarantined,
+    JobError,
     JobFailed,
     QueueFull,
 )
@@ -34,6 +35,7 @@ from t5engine.pool.worker import Worker
 logger = logging.getLogger(__name__)
 
 STALL_SECONDS = 30.0  # a worker that leaves a cancellation unanswered for so long is hung
+TOO_SHORT = "the deadline is shorter than the model needs"
 EXPECTED_SECONDS = 0.02  # between the arrival of a request and its job
 REFUSED_SECONDS = 0.005  # for so long, what was refused is not looked at again
 
@@ -44,6 +46,7 @@ class _Refused(NamedTuple):
     client: tuple[Hashable, ...]
     timeout: float
     expires: float
+    error: JobError
 
     def covers(self, client: tuple[Hashable, ...], timeout: float, now: float) -> bool:
         """Whether another job would be refused as well: it has no more time."""
@@ -109,7 +112,7 @@ class Dispatcher:
         if self._quarantine.is_refused(job.message):
             raise InputQuarantined("this input ended a worker process twice and is refused")
         if self.forecast.is_hopeless(job):
-            raise DeadlineExceeded("the deadline is shorter than the model needs")
+            raise DeadlineExceeded(TOO_SHORT)
         refusal = self._refusal(job)
         job.queue_seconds = self.forecast.share(job)
         self._queue.append(job)
@@ -118,25 +121,27 @@ class Dispatcher:
             self._queue.remove(job)
             raise refusal
 
-    def would_refuse(self, job: Job) -> bool:
-        """Whether `submit` would refuse the job now; if not, the job is expected to be submitted.
+    def refusal_of(self, job: Job) -> JobError | None:
+        """Returns the error that `submit` would raise now; None: the job is expected soon.
 
         Many requests arrive at once: those that are expected already count as well.
         """
         now = time.perf_counter()
         client, timeout = job.turn[:1], job.deadline - now
         if self._refused is not None and self._refused.covers(client, timeout, now):
-            return True
+            return self._refused.error
         while self._expected and now - self._expected[0] > EXPECTED_SECONDS:
             self._expected.popleft()
-        is_refused = self.forecast.is_hopeless(job) or (
-            not self._can_start(job) and self._refusal(job, len(self._expected)) is not None
-        )
-        if is_refused:
-            self._refused = _Refused(client, timeout, now + REFUSED_SECONDS)
-        else:
+        error: JobError | None = None
+        if self.forecast.is_hopeless(job):
+            error = DeadlineExceeded(TOO_SHORT)
+        elif not self._can_start(job):
+            error = self._refusal(job, len(self._expected))
+        if error is None:
             self._expected.append(now)
-        return is_refused
+        else:
+            self._refused = _Refused(client, timeout, now + REFUSED_SECONDS, error)
+        return error
 
     def _can_start(self, job: Job) -> bool:
         expected = len(self._expected)

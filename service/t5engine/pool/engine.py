@@ -17,6 +17,7 @@ from t5engine.errors import (
     EngineNotReady,
     InputTooLong,
     InvalidInput,
+    JobError,
     JobFailed,
 )
 from t5engine.messages import (
@@ -180,22 +181,25 @@ class Engine:
         """Returns how many inputs of `width` sequences each could be submitted now."""
         return self._pool.dispatcher.free_slots(width)
 
-    def would_refuse(
+    def refusal_of(
         self,
         config: GenerationConfig,
         text: str,
         timeout: float,
         client: Hashable,
-    ) -> bool:
-        """Whether `generate` would refuse an input now, for lack of time or room.
+    ) -> JobError | None:
+        """Returns the error with which `generate` would refuse an input now.
 
         Args:
             config: generation parameters.
             text: the encoder's input.
             timeout: seconds, including the time in the queue.
             client: who asks; clients take turns.
+
+        Returns:
+            The error, for lack of time or room. None: `generate` is expected to be called.
         """
-        return self._pool.would_refuse(Generate(0, config, text), timeout, client)
+        return self._pool.refusal_of(Generate(0, config, text), timeout, client)
 
     @property
     def is_overloaded(self) -> bool:

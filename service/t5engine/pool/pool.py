@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 
 from t5engine.config import WorkerConfig
-from t5engine.errors import DeadlineExceeded, EngineNotReady, ModelLoadError, QueueFull
+from t5engine.errors import DeadlineExceeded, EngineNotReady, JobError, ModelLoadError, QueueFull
 from t5engine.messages import JobMessage, ModelInfo, Outcome, Progress
 from t5engine.pool.brake import Brake
 from t5engine.pool.dispatcher import Dispatcher
@@ -136,11 +136,11 @@ class WorkerPool:
             if not job.future.done() or job.future.cancelled():
                 self.dispatcher.cancel(job)
 
-    def would_refuse(self, message: JobMessage, timeout: float, client: Hashable) -> bool:
-        """Whether a job of a client would be refused now, for lack of time or room."""
+    def refusal_of(self, message: JobMessage, timeout: float, client: Hashable) -> JobError | None:
+        """Returns the error with which a client's job would be refused now."""
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         deadline = time.perf_counter() + timeout
-        return self.dispatcher.would_refuse(Job(message, future, deadline, turn=(client, None)))
+        return self.dispatcher.refusal_of(Job(message, future, deadline, turn=(client, None)))
 
     def drain(self, seconds: float | None = None) -> None:
         """Refuses new jobs from now on, and fails those that are not done after `seconds`."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 
+from t5engine.messages import SPARE_ROWS
 from t5engine.pool.costs import CostModel
 from t5engine.pool.job import Job
 from t5engine.pool.process import Process
@@ -72,14 +75,25 @@ class Worker:
     def accepts_in_spare_rows(self, candidate: Job) -> bool:
         """Whether a narrow job can join though the batch is full.
 
-        Only a request without other jobs there can: others can't fill the spare rows.
+        Only while one request fills the batch, and only a request without other jobs there can:
+        otherwise the jobs are alike, and wait alike.
         """
         if not self._can_share(candidate):
             return False
         if any(job.turn == candidate.turn for job in self.jobs.values()):
             return False
-        fits_spare = self.spare_width + candidate.width <= self.total_rows - self.max_sequences
-        return fits_spare and self.width + candidate.width <= self.total_rows
+        fits_spare = self.spare_width + candidate.width <= SPARE_ROWS
+        fits = fits_spare and self.width + candidate.width <= self.total_rows
+        return fits and 2 * self._largest_request > max(2, self.max_sequences)
+
+    @property
+    def _largest_request(self) -> int:
+        """The most rows of the batch that one request has."""
+        widths: Counter[Hashable] = Counter()
+        for job in self.jobs.values():
+            if not job.is_spare:
+                widths[job.turn] += job.width
+        return max(widths.values(), default=0)
 
     def _can_share(self, candidate: Job) -> bool:
         if self.is_suspect or candidate.is_exclusive or len(self.jobs) >= self.max_inputs:

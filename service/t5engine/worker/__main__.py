@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from t5engine.worker.connection import Connection
 
 LOAD_SECONDS = 600  # far more than any T5 takes from any disk
-SPARE_ROWS = 4  # a narrow job of another request gets one while the batch is full
 
 
 def main() -> None:
@@ -36,7 +35,7 @@ def main() -> None:
     from t5engine.backend import BackendError  # noqa: PLC0415
     from t5engine.decoding.parameters import MAX_WIDTH  # noqa: PLC0415
     from t5engine.header import printable  # noqa: PLC0415
-    from t5engine.messages import Ready, Unloadable  # noqa: PLC0415
+    from t5engine.messages import SPARE_ROWS, Ready, Unloadable  # noqa: PLC0415
     from t5engine.worker.connection import Connection  # noqa: PLC0415
     from t5engine.worker.job import InputRefused  # noqa: PLC0415
     from t5engine.worker.loop import Loop  # noqa: PLC0415

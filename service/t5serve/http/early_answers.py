@@ -12,6 +12,7 @@ import time
 import uuid
 from asyncio import AbstractEventLoop
 from collections import Counter
+from collections.abc import Hashable
 from typing import Any, NamedTuple
 
 import msgspec
@@ -19,13 +20,18 @@ from starlette.types import Scope
 
 from t5engine.decoding.parameters import GenerationConfig
 from t5engine.pool.turns import current_turn
-from t5serve.errors import ERROR_RESPONSES, QueueFull, error_body, error_headers
+from t5serve.errors import (
+    ERROR_RESPONSES,
+    RequestError,
+    error_body,
+    error_headers,
+    request_error,
+)
 from t5serve.http.access import Access
 from t5serve.http.endpoints import REFORMULATE
 from t5serve.http.routes.reformulate import fallback_body
 from t5serve.metrics import Metrics
 from t5serve.models.registry import ModelRegistry
-from t5serve.models.served_model import ServedModel
 from t5serve.reformulation.options import Options, decoding_of
 from t5serve.settings import Settings
 
@@ -35,8 +41,6 @@ MAX_BODY_BYTES = 4096
 LOG_SECONDS = 1.0
 UNUSUAL_HEADERS = frozenset({b"content-encoding", b"origin", b"expect"})
 """What only the application answers: 415, CORS, 100."""
-REASON = ERROR_RESPONSES[QueueFull].code or ""
-MESSAGE = "the jobs that wait leave no time for another before its deadline"
 
 Json = dict[str, Any]
 
@@ -89,7 +93,8 @@ class EarlyAnswers:
         self._metrics = metrics
         self._unlogged: Counter[int] = Counter()
         """Early answers since the last line in the log, by status."""
-        self._template: Json | None = None
+        self._templates: dict[str, Json] = {}
+        """Answers without a query, by the reason of the fallback."""
         self._config: GenerationConfig | None = None
 
     @property
@@ -107,52 +112,68 @@ class EarlyAnswers:
 
     def answer(self, scope: Scope, body: bytes, loop: AbstractEventLoop) -> EarlyAnswer | None:
         """Answers a request whose job the engine would refuse; None: the application answers."""
-        model = self._models.default
+        request = self._read(body)
+        if request is None or (client := self._admit(scope)) is None:
+            return None
+        error = self._refusal_of(request, client)
+        rates = self._access.rates
+        if error is None or (rates is not None and not rates.allow({"path": REFORMULATE.path})):
+            return None
+        delay = self._models.default.engine.refusal_delay()
+        if request.strict:
+            answer = _error_answer(error, delay)
+        else:
+            answer = EarlyAnswer(200, {}, self._fall_back(request.query, error, delay), delay)
+        self._count(answer, loop)
+        return answer
+
+    def _read(self, body: bytes) -> PlainRequest | None:
+        """Parses a body; None: its fields or its query are not plain, or not valid."""
         try:
             request = _decoder.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return None
-        timeout_ms = request.timeout_ms if request.timeout_ms is not None else self._max_timeout_ms
-        tasks = model.profile.tasks
-        is_plain = request.query.isascii() and request.query.isprintable() and request.query.strip()
+        query, tasks = request.query, self._models.default.profile.tasks
+        is_plain = query.isascii() and query.isprintable() and bool(query.strip())
         is_task = request.task is None or request.task in tasks
-        if not (is_plain and is_task and 1 <= timeout_ms <= self._max_timeout_ms):
-            return None
+        timeout_ms = self._timeout_ms(request)
+        is_valid = is_plain and is_task and 1 <= timeout_ms <= self._max_timeout_ms
+        return request if is_valid else None
+
+    def _admit(self, scope: Scope) -> Hashable | None:
+        """Returns who asks; None: the Host or the key is not allowed."""
         client = scope.get("client") or ("", 0)
         current_turn.set((client[0], object()))
-        if not self._access.admits({**scope, "path": REFORMULATE.path}):
-            return None
-        text = tasks[request.task or next(iter(tasks))].render(request.query)
-        turn, _ = current_turn.get()
-        if not model.engine.would_refuse(self._config_of(model), text, timeout_ms / 1000, turn):
-            return None
-        rates = self._access.rates
-        if rates is not None and not rates.allow({"path": REFORMULATE.path}):
-            return None
-        answer = self._refusal(model, request.query, is_strict=request.strict)
-        self._count(answer, loop)
-        return answer
+        is_admitted = self._access.admits({**scope, "path": REFORMULATE.path})
+        return current_turn.get()[0] if is_admitted else None
 
-    def _config_of(self, model: ServedModel) -> GenerationConfig:
+    def _refusal_of(self, request: PlainRequest, client: Hashable) -> RequestError | None:
+        model = self._models.default
         if self._config is None:
             self._config = decoding_of(Options(), model.profile.generation)
-        return self._config
+        tasks = model.profile.tasks
+        text = tasks[request.task or next(iter(tasks))].render(request.query)
+        seconds = self._timeout_ms(request) / 1000
+        error = model.engine.refusal_of(self._config, text, seconds, client)
+        return None if error is None else request_error(error)
 
-    def _refusal(self, model: ServedModel, query: str, *, is_strict: bool) -> EarlyAnswer:
-        delay = model.engine.refusal_delay()
-        if is_strict:
-            error = QueueFull(MESSAGE)
-            body = msgspec.json.encode(error_body(error))
-            return EarlyAnswer(ERROR_RESPONSES[QueueFull].status, error_headers(error), body, delay)
-        if self._template is None:
-            self._template = fallback_body(model.name, "", REASON)
-        (result,) = self._template["results"]
+    def _timeout_ms(self, request: PlainRequest) -> int:
+        return self._max_timeout_ms if request.timeout_ms is None else request.timeout_ms
+
+    def _fall_back(self, query: str, error: RequestError, delay: float) -> bytes:
+        """Builds the body of the application, as its template with the query filled in."""
+        reason = ERROR_RESPONSES[type(error)].code or ""
+        self._metrics.fallbacks.labels(reason).inc()
+        if reason not in self._templates:
+            self._templates[reason] = fallback_body(self._models.default.name, "", reason)
+        template = self._templates[reason]
+        (result,) = template["results"]
         (original,) = result["reformulations"]
         filled = {
-            **self._template,
+            **template,
             "id": f"reformulate-{uuid.uuid4().hex}",
             "created": int(time.time()),
-            "timings_ms": {**self._template["timings_ms"], "total": round(1000 * delay, 3)},
+            "timings_ms": {**template["timings_ms"], "total": round(1000 * delay, 3)},
             "results": [
                 {
                     **result,
@@ -162,11 +183,9 @@ class EarlyAnswers:
                 }
             ],
         }
-        return EarlyAnswer(200, {}, msgspec.json.encode(filled), delay)
+        return msgspec.json.encode(filled)
 
     def _count(self, answer: EarlyAnswer, loop: AbstractEventLoop) -> None:
-        if answer.status == 200:
-            self._metrics.fallbacks.labels(REASON).inc()
         self._metrics.requests.labels(REFORMULATE.path, answer.status).inc()
         self._metrics.request_seconds.labels(REFORMULATE.path).observe(answer.delay)
         if not self._unlogged:
@@ -178,3 +197,8 @@ class EarlyAnswers:
             fields = {"route": REFORMULATE.path, "status": status, "requests": count}
             logger.info("requests refused early", extra=fields)
         self._unlogged.clear()
+
+
+def _error_answer(error: RequestError, delay: float) -> EarlyAnswer:
+    status = ERROR_RESPONSES[type(error)].status
+    return EarlyAnswer(status, error_headers(error), msgspec.json.encode(error_body(error)), delay)

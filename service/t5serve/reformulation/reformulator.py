@@ -16,6 +16,7 @@ from t5serve.concurrency import gather, iterate_events
 from t5serve.errors import (
     ERROR_RESPONSES,
     DeadlineExceeded,
+    InputQuarantined,
     NotReady,
     NoUsableOutput,
     QueueFull,
@@ -28,7 +29,7 @@ from t5serve.reformulation.profile import Profile
 from t5serve.reformulation.text import clean
 
 # After these errors the original query is the result. Other errors are faults of the request.
-FALLBACKS = (DeadlineExceeded, NotReady, QueueFull, ServerFault)
+FALLBACKS = (DeadlineExceeded, InputQuarantined, NotReady, QueueFull, ServerFault)
 NO_TIME = Timings(0.0, 0.0, 0.0)
 
 
