@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import httpx
 
@@ -25,16 +25,18 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-def metric(server: Server, sample: str) -> int:
+def metric(server: Server, sample: str, headers: Mapping[str, str] | None = None) -> int:
     """One sample's value; 0 while there is none."""
-    text = httpx.get(f"{server.url}/metrics").text
+    text = httpx.get(f"{server.url}/metrics", headers=headers).text
     found = re.search(rf"^{re.escape(sample)} (\S+)", text, re.MULTILINE)
     return int(float(found[1])) if found else 0
 
 
-def busy(server: Server) -> tuple[int, int]:
+def busy(server: Server, headers: Mapping[str, str] | None = None) -> tuple[int, int]:
     """Inputs that run and that wait."""
-    return metric(server, "t5serve_running"), metric(server, "t5serve_queue_depth")
+    names = ("t5serve_running", "t5serve_queue_depth")
+    running, waiting = (metric(server, name, headers) for name in names)
+    return running, waiting
 
 
 @contextlib.contextmanager

@@ -189,10 +189,11 @@ class EarlyAnswers:
         self._metrics.requests.labels(REFORMULATE.path, answer.status).inc()
         self._metrics.request_seconds.labels(REFORMULATE.path).observe(answer.delay)
         if not self._unlogged:
-            loop.call_later(LOG_SECONDS, self._log)
+            loop.call_later(LOG_SECONDS, self.log_counts)
         self._unlogged[answer.status] += 1
 
-    def _log(self) -> None:
+    def log_counts(self) -> None:
+        """Logs the early answers since the last time, a line for each status."""
         for status, count in self._unlogged.items():
             fields = {"route": REFORMULATE.path, "status": status, "requests": count}
             logger.info("requests refused early", extra=fields)

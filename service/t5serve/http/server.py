@@ -67,6 +67,7 @@ def serve(settings: Settings) -> None:
         ),
         models,
         log,
+        early,
         settings.drain_seconds,
     )
     server.run()
@@ -83,11 +84,13 @@ class _Server(uvicorn.Server):
         config: uvicorn.Config,
         models: ModelRegistry,
         log: LogWriter,
+        early: EarlyAnswers,
         drain_seconds: float,
     ) -> None:
         super().__init__(config)
         self._models = models
         self._log = log
+        self._early = early
         self._drain_seconds = drain_seconds
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -97,6 +100,7 @@ class _Server(uvicorn.Server):
         try:
             await super()._serve(sockets)
         finally:
+            self._early.log_counts()
             self._log.flush()  # next uvicorn raises the signal again, which ends the process
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
