@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from t5engine.decoding.parameters import MAX_TOKENS
+from t5engine.messages import Costs
 
 
 class WorkerConfig(msgspec.Struct, frozen=True):
@@ -25,6 +26,7 @@ class WorkerConfig(msgspec.Struct, frozen=True):
         prompt_lookup_num_tokens: number of draft tokens for a single sequence; 0: none.
         ggml_backends: directory of ggml's CPU backends; None: as libllama finds them.
         kernels: auto: the project's own kernels where the processor supports them.
+        costs: what an earlier worker measured; empty: the worker measures before it is ready.
     """
 
     model: str
@@ -39,6 +41,7 @@ class WorkerConfig(msgspec.Struct, frozen=True):
     prompt_lookup_num_tokens: int = 0
     ggml_backends: str | None = None
     kernels: Literal["auto", "ggml"] = "auto"
+    costs: Costs = Costs()
 
     def environment(self) -> dict[str, str]:
         """Returns OpenMP's environment variables, which libgomp reads once, when it is loaded."""

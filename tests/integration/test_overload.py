@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -154,9 +155,14 @@ def test_a_client_that_leaves_ends_decoding(small: Server, *, streamed: bool) ->
 def loading() -> Iterator[Server]:
     """A service of 1 s a request that has only just begun to load its model."""
     server = start(timeout_ms="1000", stall_seconds="60")
-    wait_for(lambda: bool(server.workers()))
+    wait_for(lambda: any(map(is_worker, server.workers())))
     yield server
     stop(server)
+
+
+def is_worker(pid: int) -> bool:
+    """Whether a child runs its own program yet: until then a stopped child stops its parent."""
+    return b"t5engine.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def test_not_ready_and_too_late(loading: Server) -> None:

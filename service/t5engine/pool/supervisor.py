@@ -8,6 +8,8 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+import msgspec
+
 from t5engine.config import WorkerConfig
 from t5engine.messages import ModelInfo, Pulse, Ready, Unloadable
 from t5engine.pool.dispatcher import Dispatcher
@@ -111,7 +113,8 @@ class Supervisor:
             return f"{self._config.model} is another file now; restart the service to serve it"
         started = time.perf_counter()
         self.ready_at = started + self._start_seconds
-        process = await self._start_process(self._config)
+        costs = self._dispatcher.forecast.costs.costs  # so that a restart need not measure
+        process = await self._start_process(msgspec.structs.replace(self._config, costs=costs))
         failure = None
         try:
             failure = await self._handle_messages(process, started)

@@ -44,7 +44,7 @@ def main() -> None:
     from t5engine.worker.step import warm_up  # noqa: PLC0415
 
     with socket.socket(fileno=int(sys.argv[1])) as sock:
-        connection, meter = Connection(sock), CostMeter()
+        connection, meter = Connection(sock), CostMeter(config.costs)
         deadline = threading.Timer(LOAD_SECONDS, give_up, (connection, config.model))
         deadline.daemon = True
         deadline.start()
@@ -63,7 +63,8 @@ def main() -> None:
             # llama.cpp's caches would keep NaN from a rejected draft that overflowed.
             drafts = config.prompt_lookup_num_tokens if model.backend.name == "graph" else 0
             warm_up(model, drafts)
-            calibrate(model, meter)
+            if not config.costs.steps:
+                calibrate(model, meter)
             deadline.cancel()
         except (LoadError, BackendError, InputRefused) as error:
             connection.send(Unloadable(printable(str(error))))

@@ -14,6 +14,7 @@ CALIBRATION_SECONDS = 1.0  # a large model is measured at fewer shapes
 CALIBRATION_CALLS = 4
 CALIBRATION_TOKENS = (8, 32, 128)
 CALIBRATION_ROWS = (1, 4, 16)
+NO_COSTS = Costs()
 
 
 class CostMeter:
@@ -21,12 +22,15 @@ class CostMeter:
 
     A sample counts as three times the average at most. So a call that builds a graph, and a
     neighbour that takes the processor for a moment, hardly count.
+
+    Args:
+        costs: the averages to begin with.
     """
 
-    def __init__(self) -> None:
-        self._encodes: dict[int, float] = {}
+    def __init__(self, costs: Costs = NO_COSTS) -> None:
+        self._encodes = dict(costs.encodes)
         """Seconds by tokens, rounded up to a power of two."""
-        self._steps: dict[int, float] = {}
+        self._steps = dict(costs.steps)
         """Seconds by padded rows."""
 
     def record_encode(self, tokens: int, seconds: float) -> None:
