@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import threading
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from support.programs import require_program
 from support.serving import Server, free_port, start, stop
 
 PROXY = Path(__file__).parents[2] / "docker" / "proxy"
@@ -43,8 +43,7 @@ class Cluster:
 @pytest.fixture(params=COMMANDS)
 def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cluster]:
     name, command = COMMANDS[request.param]
-    if shutil.which(command[0]) is None:
-        pytest.skip(f"{command[0]} is not installed")
+    require_program(command[0], name.partition(".")[0])
     front, *ports = (free_port() for _ in range(4))
     config = (PROXY / name).read_text(encoding="utf-8")
     for number, port in enumerate((front, *ports)):

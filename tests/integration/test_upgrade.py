@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -124,83 +121,3 @@ def test_connect_ends_the_connection(server: Server) -> None:
         assert json.loads(answer.body)["error"]["code"] == "method_not_allowed"
         assert {"x-request-id", "x-processing-ms"} <= set(answer.headers)
         assert connection.rest() == b""
-
-
-JAVA = """
-import java.net.URI;
-import java.net.http.*;
-
-public class Client {
-    public static void main(String[] arguments) throws Exception {
-        var client = HttpClient.newHttpClient();
-        for (String path : new String[] {"/v1/reformulate", "/v1/reformulate", "/stream"}) {
-            boolean isStream = path.equals("/stream");
-            String body = "{\\"query\\": \\"learn python\\", \\"stream\\": " + isStream + "}";
-            var request = HttpRequest.newBuilder(URI.create(arguments[0] + "/v1/reformulate"))
-                .header("content-type", "application/json")
-                .POST(HttpRequest.BodyPublishers.ofString(body)).build();
-            var response = client.send(request, HttpResponse.BodyHandlers.ofString());
-            System.out.println(response.statusCode() + " " + response.version() + " "
-                + response.body().contains(isStream ? "event: done" : "\\"results\\""));
-        }
-    }
-}
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("java") is None, reason="no JDK is installed")
-def test_the_client_of_the_jdk(server: Server, tmp_path: Path) -> None:
-    """HttpClient, which offers h2c by default, posts, reuses its connection and streams."""
-    source = tmp_path / "Client.java"
-    source.write_text(JAVA)
-    command = ["java", str(source), server.url]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ran.stdout.splitlines() == ["200 HTTP_1_1 true"] * 3, ran.stderr
-
-
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_curl_with_http2(server: Server) -> None:
-    """`curl --http2` posts twice over one connection, and is answered by HTTP/1.1."""
-    url = f"{server.url}/v1/reformulate"
-    shown = "%{http_code} %{http_version} %{num_connects}\n"
-    one = ["--silent", "--http2", "--data", BODY.decode(), "--output", "/dev/null"]
-    one += ["--write-out", shown, url]
-    command = ["curl", *one, "--next", *one]
-    ran = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert ran.stdout.splitlines() == ["200 1.1 1", "200 1.1 0"]
-
-
-NODE = """
-const url = process.argv[2];
-const http = require("node:http");
-const agent = new http.Agent({keepAlive: true, maxSockets: 1});
-const body = JSON.stringify({query: "how do i learn python"});
-const post = () => new Promise((resolve, reject) => {
-  const request = http.request(url, {agent, method: "POST"}, (response) => {
-    response.resume();
-    response.on("end", () => resolve(`${response.statusCode} ${request.reusedSocket}`));
-  });
-  request.on("error", reject);
-  request.end(body);
-});
-(async () => {
-  console.log(await post());
-  await new Promise((resolve) => setImmediate(resolve));
-  console.log(await post());
-  const streamed = JSON.stringify({query: "a", stream: true});
-  const stream = await fetch(url, {method: "POST", body: streamed});
-  console.log(stream.status, (await stream.text()).includes("event: done"));
-  agent.destroy();
-})();
-"""
-
-
-@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
-def test_node(server: Server, tmp_path: Path) -> None:
-    """Node's agent reuses its connection, and its fetch streams."""
-    script = tmp_path / "client.js"
-    script.write_text(NODE)
-    command = ["node", str(script), f"{server.url}/v1/reformulate"]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ran.stdout.splitlines() == ["200 false", "200 true", "200 true"], ran.stderr

@@ -19,7 +19,7 @@ from t5engine.pool.worker import Worker
 
 logger = logging.getLogger(__name__)
 
-HEALTHY_SECONDS = 5.0  # a worker that was ready for so long is restarted without delay
+HEALTHY_SECONDS = 1.0  # a worker that was ready for so long is restarted without delay
 READY_BACKOFF_SECONDS = (0.1, 1.0)  # first and longest pause after a worker that had been ready
 LOAD_BACKOFF_SECONDS = (0.5, 30.0)  # likewise, after a worker that could not load the model
 START_SECONDS = 1.0  # until the first start has been measured
