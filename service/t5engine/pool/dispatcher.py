@@ -260,8 +260,6 @@ class Dispatcher:
             if not accepting:
                 accepting = [w for w in self.workers if w.accepts_in_spare_rows(job)]
             if not accepting:
-                if any(job.width > worker.max_sequences for worker in self.workers):
-                    return False  # it needs all rows
                 is_blocked = True
             in_time = [worker for worker in accepting if worker.is_in_time(job)]
             if in_time:  # else a later job may be shorter, or have more time

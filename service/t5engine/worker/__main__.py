@@ -56,7 +56,7 @@ def main() -> None:
                 max_tokens=config.max_tokens,
                 logit_scale=config.logit_scale,
                 backend=config.backend,
-                rows=max(config.max_batch + SPARE_ROWS, MAX_WIDTH),
+                rows=max(config.max_batch, MAX_WIDTH) + SPARE_ROWS,
                 ggml_backends=Path(config.ggml_backends) if config.ggml_backends else None,
                 own_kernels=config.kernels == "auto",
             )

@@ -23,6 +23,7 @@ from t5engine.messages import (
     unpack_to_worker,
 )
 from t5engine.worker.connection import Connection
+from t5engine.worker.fairness import Fairness
 from t5engine.worker.job import Generation, InputRefused, check_ids, check_input, tokenize
 from t5engine.worker.meter import CostMeter
 from t5engine.worker.model import Model
@@ -61,6 +62,7 @@ class Loop:
         self._started: dict[int, int] = {}
         """Number of the latest start of a job, by the turns of the pending jobs."""
         self._meter = meter or CostMeter()
+        self._fairness = Fairness()
         self._last_pulse = time.monotonic()
 
     def run(self) -> None:
@@ -68,21 +70,33 @@ class Loop:
         while self._receive_messages():
             # At most one encode between two steps, so that running jobs wait no longer than that.
             if self._pending:
-                self._start(self._pop_pending())
+                self._start_next()
             if self._active:
                 self._run_step()
             self._send_pulse_if_due()
 
-    def _pop_pending(self) -> JobMessage:
-        """Removes the next job to start: of the request that has waited longest since its last."""
+    def _start_next(self) -> None:
+        """Starts the next job: of the request that has waited longest since its last start.
+
+        A long encode may have to wait. If nothing else can be done, waits for a message meanwhile.
+        """
         turns = {job: getattr(message, "turn", 0) for job, message in self._pending.items()}
-        job = min(turns, key=lambda job: self._started.get(turns[job], 0))
+        self._fairness.record_turns(turns.values())
         self._started = {
             turn: number for turn, number in self._started.items() if turn in turns.values()
         }
-        self._starts += 1
-        self._started[turns[job]] = self._starts
-        return self._pending.pop(job)
+        delays = []
+        for job in sorted(turns, key=lambda job: self._started.get(turns[job], 0)):
+            estimate = self._meter.encode_seconds(_estimate_tokens(self._pending[job]))
+            delay = self._fairness.seconds_to_encode(turns[job], estimate)
+            if not delay:
+                self._starts += 1
+                self._started[turns[job]] = self._starts
+                self._start(self._pending.pop(job))
+                return
+            delays.append(delay)
+        if not self._active:
+            self._connection.has_message(min(delays))
 
     def _receive_messages(self) -> bool:
         """Receives all messages that have arrived. Waits for one if there is nothing to do.
@@ -150,7 +164,9 @@ class Loop:
         else:
             started = time.perf_counter()
             generation = self._active[message.job] = Generation(message, self._model, row)
-            self._meter.record_encode(generation.input_length, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            self._meter.record_encode(generation.input_length, seconds)
+            self._fairness.record_encode(seconds)
 
     def _tokenize(self, message: Tokenize) -> Tokenized:
         ids = message.ids or []
@@ -175,13 +191,16 @@ class Loop:
         return Scored(message.job, np.stack(logits).astype("<f4").tobytes())
 
     def _run_step(self) -> None:
-        generations = list(self._active.values())
+        generations, others = self._fairness.choose(list(self._active.values()))
         rows = sum(len(generation.rows) for generation in generations)
         lone = generations[0] if len(generations) == 1 and generations[0].width == 1 else None
         decoded = lone.decoded if lone else 0
         started = time.perf_counter()
-        for message in decode_step(self._model, generations, self._drafts):
+        messages = decode_step(self._model, generations, self._drafts, others)
+        seconds = time.perf_counter() - started
+        for message in messages:
             self._connection.send(message)
+        self._fairness.record_step(rows, seconds, is_shared=bool(others))
         # A lone sequence with a draft may decode several tokens at a time.
         tokens = lone.decoded - decoded if lone else 1
         self._meter.record_step(rows, (time.perf_counter() - started) / max(1, tokens))
@@ -191,3 +210,10 @@ class Loop:
     def _release_job(self, job: int) -> None:
         for row in self._active.pop(job).rows:
             self._model.backend.release(row)
+
+
+def _estimate_tokens(message: JobMessage) -> int:
+    """Estimates the tokens of a job's input, before it is tokenised."""
+    if not isinstance(message, Generate):
+        return 1
+    return len(message.ids or ()) if message.text is None else len(message.text) // 4

@@ -43,6 +43,14 @@ class CostMeter:
         """Records a step of so many rows."""
         _average(self._steps, padded_rows(rows), seconds)
 
+    def encode_seconds(self, tokens: int) -> float:
+        """Estimates an encode: as of the next larger size that was measured, 0 if none was."""
+        sizes = [size for size in self._encodes if size >= tokens] or list(self._encodes)
+        if not sizes:
+            return 0.0
+        nearest = min(sizes) if min(sizes) >= tokens else max(sizes)
+        return self._encodes[nearest] * max(1.0, tokens / nearest)
+
     @property
     def costs(self) -> Costs:
         """The averages, ordered by size."""

@@ -15,15 +15,19 @@ from t5engine.worker.model import Model
 
 
 def decode_step(
-    model: Model, generations: Sequence[Generation], drafts: int = 0
+    model: Model,
+    generations: Sequence[Generation],
+    drafts: int = 0,
+    others: Sequence[Generation] = (),
 ) -> list[FromWorker]:
-    """Runs one decoding step of all generations. Those that are over have no rows afterwards.
+    """Runs one decoding step of generations. Those that are over have no rows afterwards.
 
     Args:
         model: the model of the generations.
-        generations: the generations whose rows are open; no other rows are.
+        generations: the generations that take part in the step.
         drafts: tokens to draft for a sequence that is decoded alone. A step over a few tokens of
             one row costs little more than over one token: the weights are read once.
+        others: the other generations whose rows are open. Their rows may change.
 
     Returns:
         The messages for the service.
@@ -40,7 +44,7 @@ def decode_step(
             model.backend.rewind(rows[0], generations[0].decoded)
             logits = model.backend.extend(rows, [[token] for token in tokens])
     except BackendError as error:
-        _continue_branches(model.backend, generations, [])
+        _continue_branches(model.backend, generations, [], others)
         return [Failed(generation.request.job, str(error)) for generation in generations]
     seconds = time.perf_counter() - started
     messages: list[FromWorker] = []
@@ -56,7 +60,7 @@ def decode_step(
         running += [(generation, branch) for branch in branches]
     if draft and running:
         model.backend.rewind(rows[0], generations[0].decoded)
-    _continue_branches(model.backend, generations, running)
+    _continue_branches(model.backend, generations, running, others)
     return messages
 
 
@@ -98,17 +102,29 @@ def _continue_branches(
     backend: Backend,
     generations: Sequence[Generation],
     running: Sequence[tuple[Generation, Branch]],
+    others: Sequence[Generation],
 ) -> None:
-    """Moves every sequence that continues to a row, and releases the other rows."""
-    used = {row for generation in generations for row in generation.rows}
-    parents = [generation.rows[branch.parent] for generation, branch in running]
-    rows = assign_rows(parents)
+    """Moves every sequence that continues to a row, and releases the other rows.
+
+    Of the generations that were stepped and the others, the fewer have the lowest rows.
+    """
+    waiting = [
+        (generation, Branch(index, token))
+        for generation in others
+        for index, token in enumerate(generation.tokens)
+    ]
+    low, high = (running, waiting) if len(running) <= len(waiting) else (waiting, running)
+    branches = [*low, *high]
+    everything = [*generations, *others]
+    used = {row for generation in everything for row in generation.rows}
+    parents = [generation.rows[branch.parent] for generation, branch in branches]
+    rows = assign_rows(parents, len(low))
     backend.reorder(rows, parents)
     for row in used - set(rows):
         backend.release(row)
-    for generation in generations:
+    for generation in everything:
         generation.rows, generation.tokens = [], []
-    for row, (generation, branch) in zip(rows, running, strict=True):
+    for row, (generation, branch) in zip(rows, branches, strict=True):
         generation.rows.append(row)
         generation.tokens.append(branch.token)
 
