@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,6 +12,7 @@ import pytest
 
 from support.serving import Server, start, stop
 
+QUERIES = (Path(__file__).parents[2] / "gguf/t5gguf/calibration.txt").read_text().splitlines()
 GREEDIES: dict[str, dict[str, Any]] = {
     "wide": {"queries": [f"how do i learn python in {i} days" for i in range(6)], "n": 16},
     "beams": {"queries": [f"best laptop of {1990 + i}" for i in range(6)], "num_beams": 20},
@@ -46,3 +48,24 @@ def busy(server: Server) -> bool:
     text = httpx.get(f"{server.url}/metrics").text
     (line,) = (line for line in text.splitlines() if line.startswith("t5serve_running "))
     return float(line.split()[1]) > 0
+
+
+@pytest.mark.slow
+def test_sharing_changes_no_answer() -> None:
+    """Narrow and wide requests side by side have the answers that each has alone."""
+    server = start(timeout_ms="600000", threads="1")
+    server.wait_until_ready()
+
+    def ask(body: dict[str, Any]) -> list[list[str]]:
+        response = httpx.post(f"{server.url}/v1/reformulate", json=body, timeout=600)
+        return [result["queries"] for result in response.json()["results"]]
+
+    wide: dict[str, Any] = {"queries": QUERIES[:6], "n": 8, "num_beams": 16, "strategy": "beam"}
+    narrow: list[dict[str, Any]] = [{"query": query} for query in QUERIES[6:30]]
+    expected = [ask(body) for body in (wide, *narrow)]
+    with ThreadPoolExecutor(3) as pool:
+        large = [pool.submit(ask, wide) for _ in range(2)]
+        answers = list(pool.map(ask, narrow))
+        assert [future.result() for future in large] == [expected[0]] * 2
+    assert answers == expected[1:]
+    stop(server)

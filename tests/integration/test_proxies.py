@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import threading
@@ -18,6 +19,8 @@ from support.programs import require_program
 from support.serving import Server, free_port, start, stop
 
 PROXY = Path(__file__).parents[2] / "docker" / "proxy"
+CLIENTS = int(os.environ.get("PROXY_CLIENTS", "8"))
+ROUNDS = int(os.environ.get("PROXY_ROUNDS", "1"))
 QUERY = {"query": "how do i learn python", "strict": True}
 COMMANDS = {
     "nginx": ("nginx.conf", ["nginx", "-g", "daemon off;", "-c"]),
@@ -79,7 +82,10 @@ def wait_for_proxy(url: str) -> None:
 
 @pytest.mark.slow
 def test_a_rolling_restart_loses_nothing(cluster: Cluster) -> None:
-    """Each request is answered by the model while the instances are restarted one by one."""
+    """Each request is answered by the model while the instances are restarted one by one.
+
+    PROXY_CLIENTS and PROXY_ROUNDS in the environment make a longer run of it.
+    """
     over = threading.Event()
 
     def ask() -> list[int]:
@@ -89,13 +95,13 @@ def test_a_rolling_restart_loses_nothing(cluster: Cluster) -> None:
                 statuses.append(client.post("/v1/reformulate", json=QUERY).status_code)
         return statuses
 
-    with ThreadPoolExecutor(8) as pool:
-        clients = [pool.submit(ask) for _ in range(8)]
-        for index in range(3):
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        clients = [pool.submit(ask) for _ in range(CLIENTS)]
+        for index in [*range(3)] * ROUNDS:
             cluster.restart(index)
         over.set()
         statuses = [status for client in clients for status in client.result()]
-    assert len(statuses) > 8
+    assert len(statuses) > CLIENTS
     assert set(statuses) == {200}
 
 

@@ -1,0 +1,100 @@
+"""How a worker shares its time between wide requests, narrow ones and long encodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import cast
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from t5engine.decoding.parameters import GenerationConfig
+from t5engine.messages import Generate
+from t5engine.rows import assign_rows, padded_rows
+from t5engine.worker.fairness import Fairness
+from t5engine.worker.job import Generation
+
+
+@dataclass
+class FakeGeneration:
+    """A generation as far as the sharing looks at it."""
+
+    turn: int
+    width: int
+    rows: list[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.rows = list(range(self.width))
+
+    @property
+    def request(self) -> Generate:
+        return Generate(1, GenerationConfig(max_tokens=8), text="a", turn=self.turn)
+
+
+def generations(*widths: int) -> list[Generation]:
+    """Returns generations of a request each."""
+    fakes = [FakeGeneration(turn, width) for turn, width in enumerate(widths)]
+    return cast("list[Generation]", fakes)
+
+
+def run(fairness: Fairness, running: list[Generation], costs: dict[int, float]) -> int:
+    """Runs a step at these costs by rows; returns how many rows it had."""
+    chosen, others = fairness.choose(running)
+    rows = sum(len(generation.rows) for generation in chosen)
+    fairness.record_step(rows, costs[rows], is_shared=bool(others))
+    return rows
+
+
+def test_a_narrow_request_has_half_of_the_time() -> None:
+    """Beside a wide request a narrow one has the first step, and then as much time."""
+    fairness = Fairness()
+    wide, narrow = generations(16, 1)
+    costs = {16: 6.0, 1: 1.0}
+    assert run(fairness, [wide], costs) == 16
+    rows = [run(fairness, [wide, narrow], costs) for _ in range(70)]
+    assert rows[0] == 1
+    seconds = {size: cost * rows.count(size) for size, cost in costs.items()}
+    assert abs(seconds[16] - seconds[1]) <= 6.0
+
+
+def test_narrow_requests_are_a_batch() -> None:
+    """However many narrow requests there are, they are stepped together."""
+    running = generations(*[1] * 16)
+    chosen, others = Fairness().choose(running)
+    assert (list(chosen), list(others)) == (running, [])
+
+
+def test_a_request_of_many_narrow_jobs_is_wide() -> None:
+    """Sixteen jobs of one request do not take turns as sixteen requests would."""
+    greedy = [FakeGeneration(1, 1) for _ in range(16)]
+    lone = FakeGeneration(2, 1)
+    fairness = Fairness()
+    chosen, others = fairness.choose(cast("list[Generation]", [*greedy, lone]))
+    assert sorted((len(chosen), len(others))) == [1, 16]
+
+
+def test_a_long_encode_waits_for_as_long_as_the_last_one_took() -> None:
+    """Only while others are there, or were a moment ago; a short encode never waits."""
+    now = 0.0
+    fairness = Fairness(lambda: now)
+    fairness.record_turns([1, 2])
+    assert fairness.seconds_to_encode(1, 0.08) == 0.0
+    fairness.record_encode(0.08)
+    assert fairness.seconds_to_encode(1, 0.08) == 0.08
+    assert fairness.seconds_to_encode(2, 0.001) == 0.0
+    now = 0.05
+    assert 0.0 < fairness.seconds_to_encode(1, 0.08) < 0.04
+    now = 10.0
+    fairness.record_turns([1])
+    fairness.record_encode(0.08)
+    assert fairness.seconds_to_encode(1, 0.08) == 0.0
+
+
+@given(st.lists(st.integers(0, 23), max_size=16), st.integers(0, 16))
+def test_the_first_sequences_have_the_lowest_rows(parents: list[int], first: int) -> None:
+    """Rows are distinct and compact, and those of the first sequences are compact by themselves."""
+    first = min(first, len(parents))
+    rows = assign_rows(parents, first)
+    assert len(set(rows)) == len(rows) == len(parents)
+    assert all(row < padded_rows(first) for row in rows[:first])
+    assert all(row < padded_rows(len(parents)) for row in rows)
