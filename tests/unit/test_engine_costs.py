@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from support.fakes import FakePool, answer, settle, submit, with_engine
+from t5engine.decoding.parameters import GenerationConfig
 from t5engine.errors import DeadlineExceeded, QueueFull
 from t5engine.messages import Costs, Pulse
 from t5engine.pool import forecast
@@ -136,3 +137,40 @@ def test_clients_take_turns() -> None:
         await asyncio.gather(lone, *many)
 
     with_engine(test)
+
+
+def test_a_refusal_is_foretold() -> None:
+    """What would be refused is known before; a job that is expected takes its place already."""
+    config = GenerationConfig(max_tokens=8)
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        assert isinstance(engine.refusal_of(config, "short", 0.4, "a"), DeadlineExceeded)
+        assert engine.refusal_of(config, "fits", 2.5, "a") is None
+        assert isinstance(engine.refusal_of(config, "waits", 2.5, "a"), QueueFull)
+        assert engine.refusal_of(config, "has time", 60, "a") is None
+        task = submit(engine, "fits", seconds=2.5)
+        await settle()
+        pool.newest.reply(answer(pool.newest.inbox.pop()))
+        await task
+
+    with_known_costs(test)
+
+
+def test_a_lone_client_is_not_refused_for_the_jobs_of_another() -> None:
+    """The estimate goes by turns: a client with many jobs waits for its own, others do not."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        current_turn.set(("busy", 1))
+        many = [submit(engine, text, seconds=600) for text in "abcdef"]
+        await settle()
+        with pytest.raises(QueueFull):
+            await submit(engine, "g", seconds=9)
+        current_turn.set(("other", 2))
+        lone = submit(engine, "lone", seconds=9)
+        await settle()
+        while pool.newest.inbox:
+            pool.newest.reply(answer(pool.newest.inbox.pop()))
+            await settle()
+        await asyncio.gather(lone, *many)
+
+    with_known_costs(test)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from support.fakes import FakePool, answer, settle, with_engine
@@ -11,6 +13,7 @@ from t5engine.pool.engine import Engine
 from t5serve.errors import (
     ContextLengthExceeded,
     DeadlineExceeded,
+    InputQuarantined,
     InvalidRequest,
     NoUsableOutput,
     QueueFull,
@@ -111,6 +114,26 @@ def test_full_queue_falls_back_for_those_that_found_no_room() -> None:
             await start_reformulation(engine, "a", "b", "c", options=Options(strict=True))
 
     with_engine(test, max_queue=1)
+
+
+def test_a_quarantined_input_falls_back() -> None:
+    """A query whose input ends workers falls back, and is an error with `strict`."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        task = start_reformulation(engine, "deadly")
+        await settle()
+        for _ in range(2):
+            pool.newest.die()
+            await settle()
+            await asyncio.sleep(0.2)  # a worker that was never ready for long starts after a pause
+        (result,) = await task
+        assert result.fallback_reason == "input_quarantined"
+        (again,) = await start_reformulation(engine, "deadly")
+        assert again.reformulations[0].text == "deadly"
+        with pytest.raises(InputQuarantined):
+            await start_reformulation(engine, "deadly", options=Options(strict=True))
+
+    with_engine(test)
 
 
 def test_not_ready_falls_back() -> None:

@@ -70,3 +70,19 @@ def test_a_job_that_leaves() -> None:
     queue.clear()
     assert texts(queue) == ""
     assert len(queue) == 0
+
+
+def test_time_ahead_goes_by_turns() -> None:
+    """A client without jobs waits for one job of each other client; one with many, for more."""
+    queue = TurnQueue()
+    for job in jobs("a1x a1y a1z a2x b1x"):
+        job.queue_seconds = 2.0
+        queue.append(job)
+    assert queue.seconds_ahead("c") == 2 * 2.0
+    assert queue.seconds_ahead("b") == (2 + 1) * 2.0
+    assert queue.seconds_ahead("a") == 5 * 2.0
+    first = next(iter(queue))
+    queue.take(first)
+    assert queue.seconds_ahead("a") == 4 * 2.0
+    queue.clear()
+    assert queue.seconds_ahead("a") == 0.0

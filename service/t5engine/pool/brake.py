@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 
 WINDOW_SECONDS = 0.25
 FREE_REFUSALS = 25  # in a window; these are not delayed
@@ -12,9 +13,14 @@ REFUSALS_PER_SECOND = 2000.0  # more would take the processor from jobs that are
 
 
 class Brake:
-    """Delays refusals of clients that come back without a pause."""
+    """Delays refusals of clients that come back without a pause.
 
-    def __init__(self) -> None:
+    Args:
+        clock: returns seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
         self._refusals: deque[float] = deque(maxlen=FREE_REFUSALS)
         self._releases: deque[float] = deque()
         """When delayed refusals are sent, in order."""
@@ -22,12 +28,12 @@ class Brake:
     @property
     def is_recent(self) -> bool:
         """Whether a refusal was counted lately."""
-        now = time.perf_counter()
+        now = self._clock()
         return bool(self._refusals) and now - self._refusals[-1] < WINDOW_SECONDS
 
     def delay(self) -> float:
         """Counts a refusal; returns the seconds to wait before it is sent."""
-        now = time.perf_counter()
+        now = self._clock()
         is_full = len(self._refusals) == FREE_REFUSALS
         is_storm = is_full and now - self._refusals[0] < WINDOW_SECONDS
         self._refusals.append(now)
