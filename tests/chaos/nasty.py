@@ -42,7 +42,7 @@ class Damage:
     Attributes:
         growth_mb: the most memory of the parent process, beyond what it had before, in MB.
         probes: seconds of each answer of /healthz.
-        lines: lines of the log.
+        lines: lines of the log, except those of requests: each request that is answered has one.
     """
 
     growth_mb: float = 0.0
@@ -53,7 +53,7 @@ class Damage:
         slowest = 1000 * max(self.probes, default=0.0)
         return (
             f"{self.growth_mb:+.1f} MB, {len(self.probes)} probes, the slowest {slowest:.0f} ms, "
-            f"{self.lines} lines in the log"
+            f"{self.lines} lines in the log without those of requests"
         )
 
 
@@ -151,7 +151,7 @@ def attack(name: str, seconds: float) -> Damage:
     server.wait_until_ready()
     with Watch(server) as damage:
         ATTACKS[name](server, seconds)
-    damage.lines = len(stop(server).splitlines())
+    damage.lines = _count_lines(stop(server))
     return damage
 
 
@@ -167,8 +167,12 @@ def leave_log_unread(requests: int) -> Damage:
     server.process.terminate()
     server.process.wait(30)
     with os.fdopen(reader, "rb") as unread:
-        damage.lines = unread.read().count(b"\n")
+        damage.lines = _count_lines(unread.read().decode())
     return damage
+
+
+def _count_lines(log: str) -> int:
+    return sum("[t5serve.requests]" not in line for line in log.splitlines())
 
 
 def main() -> None:

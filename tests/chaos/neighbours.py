@@ -36,7 +36,7 @@ NEIGHBOURS: dict[str, dict[str, Any]] = {
 }
 
 
-def measure(server: Server, body: dict[str, Any], seconds: float) -> list[float]:
+def ask_beside(server: Server, body: dict[str, Any], seconds: float) -> list[float]:
     """Returns the milliseconds of each lone query while a neighbour repeats its request."""
     is_over = threading.Event()
 
@@ -61,19 +61,25 @@ def measure(server: Server, body: dict[str, Any], seconds: float) -> list[float]
     return times
 
 
+def measure(seconds: float, threads: str = "1") -> dict[str, list[float]]:
+    """Returns the milliseconds of lone queries beside each neighbour, of one service."""
+    server = start(threads=threads, timeout_ms="600000")
+    try:
+        server.wait_until_ready()
+        return {name: ask_beside(server, body, seconds) for name, body in NEIGHBOURS.items()}
+    finally:
+        stop(server)
+
+
 def main() -> None:
     """Prints a line per neighbour."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=5.0, help="beside each neighbour")
     parser.add_argument("--threads", default="1", help="of the worker")
     options = parser.parse_args()
-    server = start(threads=options.threads, timeout_ms="600000")
-    server.wait_until_ready()
-    for name, body in NEIGHBOURS.items():
-        times = measure(server, body, options.seconds)
+    for name, times in measure(options.seconds, options.threads).items():
         p50, p95 = (statistics.quantiles(times, n=20)[index] for index in (9, 18))
         tqdm.write(f"beside {name}: {len(times)} queries, p50 {p50:.1f} ms, p95 {p95:.1f} ms")
-    stop(server)
 
 
 if __name__ == "__main__":

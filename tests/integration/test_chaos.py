@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from chaos import deaths, overload
+from chaos import deaths, nasty, neighbours, overload
 
 
 @pytest.mark.slow
@@ -27,3 +27,20 @@ def test_overload_is_answered() -> None:
     peak, overloaded = overload.measure(2.0, [(4, 10_000), (40, 100)], threads="1")
     assert peak.good
     assert overloaded.good or overloaded.refused
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", nasty.ATTACKS)
+def test_nasty_clients(name: str) -> None:
+    """The probes are answered meanwhile, memory hardly grows, and the log stays short."""
+    damage = nasty.attack(name, 2.0)
+    assert damage.probes
+    assert damage.growth_mb < 20
+    assert damage.lines < 100
+
+
+@pytest.mark.slow
+def test_greedy_neighbours() -> None:
+    """A lone query is answered beside each kind of greedy client."""
+    for name, times in neighbours.measure(1.0).items():
+        assert times, name

@@ -1,8 +1,8 @@
 """Answers requests that can't be met in time, before the application sees them.
 
 Under overload most requests are refused, and what a refusal costs is taken from the requests that
-could be met. Here a refusal costs a tenth of what it costs in the application: no task, no routing,
-no schema, no line in the log. What is not plain goes to the application.
+could be met. Here a refusal costs about a fifth of what it costs in the application: no task, no
+routing, no schema, no line in the log. What is not plain goes to the application.
 """
 
 from __future__ import annotations
