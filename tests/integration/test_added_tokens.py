@@ -16,7 +16,8 @@ from support.rewriting import rewrite
 from support.serving import start, stop
 from t5engine.decoding.parameters import GenerationConfig
 from t5engine.header import open_checked
-from t5engine.pool.engine import Engine, Result
+from t5engine.pool.engine import Engine
+from t5engine.pool.result import Result
 from t5engine.reader import GGUFFile
 from t5engine.worker.model import _LoadedFile
 from t5engine.worker.vocabulary import Vocabulary

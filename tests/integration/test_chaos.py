@@ -1,4 +1,4 @@
-"""Short forms of the commands in tests/chaos."""
+"""Short forms of the commands in tests/chaos; that of the neighbours is test_fairness.py."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from chaos import deaths, nasty, neighbours, overload
+from chaos import deaths, nasty, overload
 
 
 @pytest.mark.slow
@@ -37,10 +37,3 @@ def test_nasty_clients(name: str) -> None:
     assert damage.probes
     assert damage.growth_mb < 20
     assert damage.lines < 100
-
-
-@pytest.mark.slow
-def test_greedy_neighbours() -> None:
-    """A lone query is answered beside each kind of greedy client."""
-    for name, times in neighbours.measure(1.0).items():
-        assert times, name

@@ -22,7 +22,8 @@ from t5engine.messages import (
     ToWorker,
     Unloadable,
 )
-from t5engine.pool.engine import Engine, Result
+from t5engine.pool.engine import Engine
+from t5engine.pool.result import Result
 from t5serve.models.registry import ModelRegistry
 from t5serve.models.served_model import ServedModel
 from t5serve.settings import Settings

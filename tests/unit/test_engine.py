@@ -27,7 +27,8 @@ from t5engine.messages import (
     Refused,
     ToWorker,
 )
-from t5engine.pool.engine import Engine, Result
+from t5engine.pool.engine import Engine
+from t5engine.pool.result import Result
 
 GREEDY = GenerationConfig(max_tokens=8)
 

@@ -8,7 +8,8 @@ from support.fakes import CONFIG, MODEL, FakePool, FakeProcess, answer, settle, 
 from t5engine.config import WorkerConfig
 from t5engine.decoding.parameters import GenerationConfig
 from t5engine.messages import Generate, Ready
-from t5engine.pool.engine import Engine, Result
+from t5engine.pool.engine import Engine
+from t5engine.pool.result import Result
 from t5engine.pool.turns import current_turn
 
 

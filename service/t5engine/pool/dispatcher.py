@@ -5,17 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
-from collections.abc import Hashable
-from typing import NamedTuple
 
 from t5engine.errors import (
     DeadlineExceeded,
     EngineNotReady,
     InputQuarantined,
-    JobError,
     JobFailed,
-    QueueFull,
 )
 from t5engine.messages import (
     Cancel,
@@ -25,6 +20,7 @@ from t5engine.messages import (
     Progress,
     Scored,
 )
+from t5engine.pool.admission import Admission
 from t5engine.pool.examiner import examine
 from t5engine.pool.forecast import Forecast
 from t5engine.pool.job import Job
@@ -35,22 +31,6 @@ from t5engine.pool.worker import Worker
 logger = logging.getLogger(__name__)
 
 STALL_SECONDS = 30.0  # a worker that leaves a cancellation unanswered for so long is hung
-TOO_SHORT = "the deadline is shorter than the model needs"
-EXPECTED_SECONDS = 0.02  # between the arrival of a request and its job
-REFUSED_SECONDS = 0.005  # for so long, what was refused is not looked at again
-
-
-class _Refused(NamedTuple):
-    """A job that was refused lately, while no place has become free since."""
-
-    client: tuple[Hashable, ...]
-    timeout: float
-    expires: float
-    error: JobError
-
-    def covers(self, client: tuple[Hashable, ...], timeout: float, now: float) -> bool:
-        """Whether another job would be refused as well: it has no more time."""
-        return client == self.client and timeout <= self.timeout and now < self.expires
 
 
 class Dispatcher:
@@ -62,6 +42,7 @@ class Dispatcher:
     Attributes:
         workers: the ready workers.
         forecast: decides which jobs can end in time.
+        admission: decides which jobs may wait.
         idle: set while no job is queued or running.
         draining: whether the service is shutting down, so that no job is retried.
     """
@@ -70,11 +51,9 @@ class Dispatcher:
         self._max_queue = max_queue
         self._queue = TurnQueue()
         self._quarantine = Quarantine()
-        self._refused: _Refused | None = None
-        self._expected: deque[float] = deque()
-        """When jobs were announced that are not here yet; seconds by time.perf_counter."""
         self.workers: list[Worker] = []
         self.forecast = Forecast(self.workers, self._queue)
+        self.admission = Admission(max_queue, self._queue, self.workers, self.forecast)
         self.idle = asyncio.Event()
         self.idle.set()
         self.draining = False
@@ -107,13 +86,12 @@ class Dispatcher:
             QueueFull: the queue already holds `max_queue` jobs, or jobs that take too long.
             DeadlineExceeded: the job would not end in time even alone.
         """
-        if self._expected:
-            self._expected.popleft()
+        self.admission.record_arrival()
         if self._quarantine.is_refused(job.message):
             raise InputQuarantined("this input ended a worker process twice and is refused")
-        if self.forecast.is_hopeless(job):
-            raise DeadlineExceeded(TOO_SHORT)
-        refusal = self._refusal(job)
+        if (error := self.admission.check_time(job)) is not None:
+            raise error
+        refusal = self.admission.check_room(job)
         job.queue_seconds = self.forecast.share(job)
         self._queue.append(job)
         self._dispatch()
@@ -121,52 +99,13 @@ class Dispatcher:
             self._queue.remove(job)
             raise refusal
 
-    def refusal_of(self, job: Job) -> JobError | None:
-        """Returns the error that `submit` would raise now; None: the job is expected soon.
-
-        Many requests arrive at once: those that are expected already count as well.
-        """
-        now = time.perf_counter()
-        client, timeout = job.turn[:1], job.deadline - now
-        if self._refused is not None and self._refused.covers(client, timeout, now):
-            return self._refused.error
-        while self._expected and now - self._expected[0] > EXPECTED_SECONDS:
-            self._expected.popleft()
-        error: JobError | None = None
-        if self.forecast.is_hopeless(job):
-            error = DeadlineExceeded(TOO_SHORT)
-        elif not self._can_start(job):
-            error = self._refusal(job, len(self._expected))
-        if error is None:
-            self._expected.append(now)
-        else:
-            self._refused = _Refused(client, timeout, now + REFUSED_SECONDS, error)
-        return error
-
-    def _can_start(self, job: Job) -> bool:
-        expected = len(self._expected)
-        return not self._queue and any(
-            worker.free_slots(job.width) > expected and worker.is_in_time(job)
-            for worker in self.workers
-        )
-
-    def _refusal(self, job: Job, expected: int = 0) -> QueueFull | None:
-        """Returns why the job can't be queued, behind so many that are expected."""
-        seconds = self.forecast.seconds_to_end(job) + expected * self.forecast.share(job)
-        if len(self._queue) + expected >= self._max_queue:
-            return QueueFull(f"{self._max_queue} jobs are waiting already", retry_after=seconds)
-        if time.perf_counter() + seconds > job.deadline:
-            message = "the jobs that wait leave no time for another before its deadline"
-            return QueueFull(message, retry_after=seconds)
-        return None
-
     def cancel(self, job: Job) -> None:
         """Removes a queued job, or tells its worker to stop.
 
         A running job keeps its slot until its worker answers with Cancelled.
         """
         self._queue.remove(job)
-        self._refused = None
+        self.admission.record_free_place()
         for worker in self.workers:
             if job.id in worker.jobs and job.stall_timer is None:
                 self.forecast.record_late(job)
@@ -294,7 +233,7 @@ class Dispatcher:
         if job is None or job.stall_timer is not None:  # cancelled: Cancelled comes next
             return
         worker.remove(outcome.job)
-        self._refused = None
+        self.admission.record_free_place()
         probe = examine(worker, job, outcome)
         if probe is not None:
             self._send(worker, probe)
@@ -308,7 +247,7 @@ class Dispatcher:
 
     def _release(self, worker: Worker, job_id: int) -> None:
         """Frees the slot of a cancelled job."""
-        self._refused = None
+        self.admission.record_free_place()
         job = worker.remove(job_id)
         if job is not None and job.stall_timer is not None:
             job.stall_timer.cancel()

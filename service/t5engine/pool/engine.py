@@ -6,7 +6,7 @@ import itertools
 import logging
 import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from typing import NamedTuple, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,7 @@ from t5engine.messages import (
 from t5engine.pool.job import Job
 from t5engine.pool.pool import WorkerPool
 from t5engine.pool.process import Process, WorkerProcess
+from t5engine.pool.result import Result
 from t5engine.pool.turns import current_turn
 
 logger = logging.getLogger(__name__)
@@ -47,20 +48,6 @@ CHARACTERS_PER_TOKEN = 8  # twice the average of English
 
 async def _is_unchanged() -> bool:
     return True
-
-
-class Result(NamedTuple):
-    """A generation and its milliseconds outside the worker.
-
-    Attributes:
-        generated: the worker's message.
-        queue_ms: time in the queue.
-        ipc_ms: time between the processes, both ways.
-    """
-
-    generated: Generated
-    queue_ms: float
-    ipc_ms: float
 
 
 class Engine:

@@ -140,7 +140,9 @@ class WorkerPool:
         """Returns the error with which a client's job would be refused now."""
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         deadline = time.perf_counter() + timeout
-        return self.dispatcher.refusal_of(Job(message, future, deadline, turn=(client, None)))
+        return self.dispatcher.admission.refusal_of(
+            Job(message, future, deadline, turn=(client, None))
+        )
 
     def drain(self, seconds: float | None = None) -> None:
         """Refuses new jobs from now on, and fails those that are not done after `seconds`."""

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from t5engine.errors import JobError
-from t5engine.pool.engine import Result
+from t5engine.pool.result import Result
 from t5serve import __version__, logs
 from t5serve.errors import (
     InvalidRequest,

@@ -7,29 +7,25 @@ request. This protocol parses a request at a time, times out, and ignores such o
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import uuid
 from dataclasses import dataclass
 from typing import Any
 
 import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from t5serve.errors import (
-    ERROR_RESPONSES,
     HeadTooLarge,
     InvalidRequest,
     MethodNotAllowed,
     RequestError,
     RequestTimeout,
     TooManyConnections,
-    error_body,
-    error_headers,
 )
+from t5serve.http.responses import error_bytes
 
 MAX_HEAD_BYTES = 1 << 16  # bytes of a request outside its body; h11 has the same limit
 END_OF_HEAD = b"\r\n\r\n"  # llhttp accepts no other line ends
@@ -227,7 +223,7 @@ class Protocol(HttpToolsProtocol):
             self.cycle.keep_alive = False  # the newest request's answer is the last one
             return
         if not (self.pipeline or (self._has_cycle and self.cycle.response_started)):
-            self.transport.write(_error_bytes(error))
+            self.transport.write(error_bytes(error))
         self.transport.close()
 
     def _hold_reading(self, is_held: bool) -> None:  # noqa: FBT001 - private
@@ -293,19 +289,3 @@ class _Flow(FlowControl):
     def resume_reading(self) -> None:
         if not self.is_held:
             super().resume_reading()
-
-
-def _error_bytes(error: RequestError) -> bytes:
-    """Builds the response to a request that never reaches the application."""
-    response = ERROR_RESPONSES[type(error)]
-    body = json.dumps(error_body(error)).encode()
-    headers = {
-        **error_headers(error),
-        "content-type": "application/json",
-        "content-length": str(len(body)),
-        "connection": "close",
-        "x-request-id": uuid.uuid4().hex,
-        "x-processing-ms": "0.0",
-    }
-    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    return STATUS_LINE[response.status] + lines.encode() + b"\r\n" + body

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import uuid
 from collections.abc import Mapping
 
 from starlette.responses import JSONResponse, Response
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from t5serve.errors import ERROR_RESPONSES, RequestError, error_body, error_headers
 
@@ -17,3 +20,19 @@ def error_response(error: RequestError, headers: Mapping[str, str] | None = None
         status_code=response.status,
         headers={**error_headers(error), **(headers or {})},
     )
+
+
+def error_bytes(error: RequestError) -> bytes:
+    """Builds the response to a request that never reaches the application."""
+    response = ERROR_RESPONSES[type(error)]
+    body = json.dumps(error_body(error)).encode()
+    headers = {
+        **error_headers(error),
+        "content-type": "application/json",
+        "content-length": str(len(body)),
+        "connection": "close",
+        "x-request-id": uuid.uuid4().hex,
+        "x-processing-ms": "0.0",
+    }
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return STATUS_LINE[response.status] + lines.encode() + b"\r\n" + body
