@@ -174,3 +174,16 @@ def test_a_lone_client_is_not_refused_for_the_jobs_of_another() -> None:
         await asyncio.gather(lone, *many)
 
     with_known_costs(test)
+
+
+def test_expected_jobs_fill_free_places_first() -> None:
+    """Of three foretold jobs one starts, one is queued and one has no room."""
+    config = GenerationConfig(max_tokens=8)
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        del pool
+        foretold = [engine.refusal_of(config, text, 60, "a") for text in "abc"]
+        assert foretold[:2] == [None, None]
+        assert isinstance(foretold[2], QueueFull)
+
+    with_engine(test, max_queue=1)

@@ -71,9 +71,7 @@ class Admission:
             return self._refused.error
         while self._expected and now - self._expected[0] > EXPECTED_SECONDS:
             self._expected.popleft()
-        error = self.check_time(job)
-        if error is None and not self._can_start(job):
-            error = self.check_room(job, len(self._expected))
+        error = self.check_time(job) or self._check_place(job)
         if error is None:
             self._expected.append(now)
         else:
@@ -96,9 +94,13 @@ class Admission:
             return QueueFull(message, retry_after=seconds)
         return None
 
-    def _can_start(self, job: Job) -> bool:
+    def _check_place(self, job: Job) -> JobError | None:
+        """Returns an error if the job can neither start nor be queued, after those expected."""
+        slots = [0 if self._queue else worker.free_slots(job.width) for worker in self._workers]
         expected = len(self._expected)
-        return not self._queue and any(
-            worker.free_slots(job.width) > expected and worker.is_in_time(job)
-            for worker in self._workers
-        )
+        if sum(slots) > expected and any(
+            count and worker.is_in_time(job)
+            for count, worker in zip(slots, self._workers, strict=True)
+        ):
+            return None
+        return self.check_room(job, max(0, expected - sum(slots)))
