@@ -84,10 +84,16 @@ class Admission:
             return DeadlineExceeded("the deadline is shorter than the model needs")
         return None
 
-    def check_room(self, job: Job, expected: int = 0) -> JobError | None:
-        """Returns an error if the job can't be queued, behind so many that are expected."""
+    def check_room(self, job: Job, expected: int = 0, places: int = 0) -> JobError | None:
+        """Returns an error if the job can't be queued.
+
+        Args:
+            job: the job.
+            expected: jobs that come before it and are not here yet.
+            places: how many of these need not be queued.
+        """
         seconds = self._forecast.seconds_to_end(job) + expected * self._forecast.share(job)
-        if len(self._queue) + expected >= self._max_queue:
+        if len(self._queue) + max(0, expected - places) >= self._max_queue:
             return QueueFull(f"{self._max_queue} jobs are waiting already", retry_after=seconds)
         if time.perf_counter() + seconds > job.deadline:
             message = "the jobs that wait leave no time for another before its deadline"
@@ -103,4 +109,4 @@ class Admission:
             for count, worker in zip(slots, self._workers, strict=True)
         ):
             return None
-        return self.check_room(job, max(0, expected - sum(slots)))
+        return self.check_room(job, expected, sum(slots))
