@@ -24,8 +24,8 @@ from t5eval.collection import Collection
 from t5eval.errors import EvaluationError
 from t5eval.evaluation import Plan, Results, evaluate
 from t5serve.errors import RequestError
+from t5serve.reformulation.guards.guards import PRESERVED
 from t5serve.reformulation.options import Options, Strategy
-from t5serve.reformulation.preserve import ConstraintType
 
 REQUIRED = ("bm25s", "Stemmer", "sacrebleu", "matplotlib")
 
@@ -189,7 +189,7 @@ def _build_parser() -> argparse.ArgumentParser:
     decoding.add_argument("--fused-strategy", choices=get_args(Strategy), default="auto")
     decoding.add_argument("--fused-parameters", type=_parse_parameters, default={})
     decoding.add_argument("--max-tokens", type=int)
-    decoding.add_argument("--preserve", nargs="+", choices=get_args(ConstraintType), default=[])
+    decoding.add_argument("--preserve", nargs="+", choices=PRESERVED, default=[])
     decoding.add_argument("--min-difference", type=float, default=0.0)
     decoding.add_argument(
         "--prefix",

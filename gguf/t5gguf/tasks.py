@@ -34,6 +34,8 @@ class Task(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         rewrite_code: whether queries that look like code are rewritten.
         truncate: what is cut from an input that is too long; refuse: nothing, the input is an
             error.
+        corrects: whether the task corrects a query and never rewords it: candidates that the
+            model finds less likely than the query itself are dropped.
     """
 
     template: str = QUERY
@@ -46,6 +48,7 @@ class Task(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     languages: list[str] = []
     rewrite_code: bool = True
     truncate: Literal["left", "document", "refuse"] = "refuse"
+    corrects: bool = False
 
     def __post_init__(self) -> None:
         """Refuses a template that no input fits in, and what is no language."""

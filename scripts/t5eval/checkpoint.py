@@ -79,10 +79,10 @@ def _split_batches(requests: Sequence[Request]) -> Iterator[tuple[Options, list[
 
 
 def _select_answer(query: str, outputs: Sequence[Output], options: Options) -> Answer:
-    chosen = select_candidates(query, outputs, options) if outputs else []
-    if all(candidate.source == "original" for candidate in chosen):
+    selected = select_candidates(query, outputs, options).reformulations
+    if all(candidate.source == "original" for candidate in selected):
         return Answer([query], fell_back=True)
-    return Answer([candidate.text for candidate in chosen])
+    return Answer([candidate.text for candidate in selected])
 
 
 def _decode(

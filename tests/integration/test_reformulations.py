@@ -28,7 +28,7 @@ def result(*texts: str, reason: str | None = None, first: bool = True) -> QueryR
     """The original, if it is to come first, and candidates in order."""
     before = [original_candidate(QUERY)] if first else []
     candidates = [
-        Reformulation(text, -1.0, rank, 3, "model")
+        Reformulation(text, -1.0, -1.0, rank, 3, "model")
         for rank, text in enumerate(texts, len(before) + 1)
     ]
     return QueryResult(QUERY, [*before, *candidates], reason)

@@ -15,8 +15,9 @@ from t5gguf.recipe import Generation
 from t5serve.errors import InvalidRequest
 from t5serve.http.schemas.body import MAX_N
 from t5serve.http.schemas.reformulate import ReformulateRequest
+from t5serve.reformulation.guards.guards import PRESERVED
 from t5serve.reformulation.options import Options, Strategy, decoding_of
-from t5serve.reformulation.preserve import CONSTRAINT_TYPES
+from t5serve.reformulation.profile import Profile
 
 BARE = Generation(max_tokens=32)
 STRATEGIES: tuple[Strategy, ...] = ("auto", "greedy", "beam", "diverse_beam", "sample")
@@ -40,7 +41,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "seed": st.integers(0, 2**63 - 1),
     "max_tokens": st.integers(1, 128),
     "include_original": st.booleans(),
-    "preserve": st.lists(st.sampled_from(sorted(CONSTRAINT_TYPES)), max_size=16),
+    "preserve": st.lists(st.sampled_from(sorted(PRESERVED)), max_size=16),
     "min_difference": st.floats(0, 1),
     "strict": st.booleans(),
 }
@@ -162,7 +163,7 @@ def test_auto(n: int, parameters: dict[str, Any], default: Strategy, expected: S
     [
         Options(include_original=True),
         Options(min_difference=0.1),
-        Options(preserve=frozenset(CONSTRAINT_TYPES)),
+        Options(preserve=frozenset(PRESERVED)),
     ],
 )
 def test_one_that_may_be_dropped_has_others_behind_it(options: Options) -> None:
@@ -334,7 +335,7 @@ def test_every_valid_request_is_decoded_or_refused(
         body = ReformulateRequest.model_validate({"query": "q", **fields})
     except ValidationError as error:
         pytest.fail(f"the schema takes less than it says: {error}")
-    options = body.options(1000)
+    options = body.options(1000, Profile.of_prefixes({}, Generation()))
     generation = Generation(**defaults)
     try:
         config = decoding_of(options, generation)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from t5engine.decoding.parameters import (
     BEAMS,
@@ -15,8 +15,8 @@ from t5engine.decoding.parameters import (
     GenerationConfig,
 )
 from t5gguf.recipe import GenerationDefaults
+from t5gguf.tasks import Preserved, Task
 from t5serve.errors import InvalidRequest
-from t5serve.reformulation.preserve import ConstraintType
 
 Strategy = Literal["auto", "greedy", "beam", "diverse_beam", "sample"]
 
@@ -32,7 +32,11 @@ class Options:
 
     Attributes:
         parameters: the generation parameters that the request sets, by Hugging Face's names.
+        default_num_beams: the beams of a request that sets none; None: as the strategy needs.
         preserve: the parts of the query that a candidate must contain.
+        terms: words and phrases that every candidate must contain.
+        min_score: the least score of a candidate; None: any.
+        corrects: whether candidates that are less likely than the query are dropped.
         min_difference: the least difference between any two of the query and the candidates,
             0 to 1.
         strict: whether a failure is an error instead of a fallback to the original query.
@@ -44,15 +48,43 @@ class Options:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     max_tokens: int | None = None
     include_original: bool = False
-    preserve: frozenset[ConstraintType] = frozenset()
+    default_num_beams: int | None = None
+    preserve: frozenset[Preserved] = frozenset()
+    terms: tuple[str, ...] = ()
+    min_score: float | None = None
+    corrects: bool = False
     min_difference: float = 0.0
     strict: bool = False
     timeout_ms: int = 10_000
 
+    @classmethod
+    def for_task(cls, defaults: Task, /, **options: Any) -> Self:  # noqa: ANN401 - any field
+        """Builds options in which the task's defaults stand for what is absent or None."""
+        values = {
+            "n": defaults.n,
+            "default_num_beams": defaults.num_beams,
+            "preserve": frozenset(defaults.preserve),
+            "min_score": defaults.min_score,
+            "corrects": defaults.corrects,
+        }
+        requested = {name: value for name, value in options.items() if value is not None}
+        return cls(**{**values, **requested})
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether candidates are checked against the query."""
+        return bool(self.preserve or self.terms)
+
     @property
     def can_drop(self) -> bool:
         """Whether a candidate can be dropped, so that the next best must replace it."""
-        return bool(self.preserve or self.min_difference or self.include_original)
+        return bool(
+            self.is_guarded
+            or self.min_difference
+            or self.include_original
+            or self.min_score is not None
+            or self.corrects
+        )
 
 
 def decoding_of(options: Options, defaults: GenerationDefaults) -> GenerationConfig:
@@ -128,9 +160,8 @@ def _beam_parameters(
             groups = None  # the recipe's groups do not divide the beams
     else:
         unit = groups or 1
-        num_beams = max(
-            parameters.get("num_beams") or DEFAULT_NUM_BEAMS, _count_candidates(options)
-        )
+        usual = parameters.get("num_beams") or options.default_num_beams or DEFAULT_NUM_BEAMS
+        num_beams = max(usual, _count_candidates(options))
         num_beams = min(-(-num_beams // unit), MAX_WIDTH // unit) * unit
         if num_beams < options.n and "num_beam_groups" in options.parameters:
             message = f"num_beam_groups has no multiple from n = {options.n} to {MAX_WIDTH}"

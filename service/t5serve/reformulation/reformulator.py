@@ -9,7 +9,7 @@ from typing import Any
 
 from t5engine.decoding.parameters import GenerationConfig
 from t5engine.errors import JobError
-from t5engine.messages import Progress, Timings
+from t5engine.messages import Generated, Progress, Timings
 from t5engine.pool.engine import Engine
 from t5gguf.tasks import Task
 from t5serve.concurrency import gather, iterate_events
@@ -22,9 +22,19 @@ from t5serve.errors import (
     ServerFault,
     request_error,
 )
-from t5serve.reformulation.candidates import Reformulation, original_candidate, select_candidates
+from t5serve.reformulation.candidates import (
+    Reformulation,
+    Selection,
+    UnchangedReason,
+    leave_unchanged,
+    original_candidate,
+    select_candidates,
+)
+from t5serve.reformulation.english import English
+from t5serve.reformulation.lexicon import EMPTY, Lexicon
 from t5serve.reformulation.options import Options, decoding_of
 from t5serve.reformulation.profile import Profile
+from t5serve.reformulation.screening import reason_to_leave
 from t5serve.reformulation.text import clean
 
 # After these errors the original query is the result. Other errors are faults of the request.
@@ -45,6 +55,7 @@ class QueryResult:
     original: str
     reformulations: list[Reformulation]
     fallback_reason: str | None = None
+    unchanged_reason: UnchangedReason | None = None
     queue_ms: float = 0.0
     timings: Timings = NO_TIME
     prompt_tokens: int = 0
@@ -106,9 +117,12 @@ class Reformulator:
         engine: Engine,
         profile: Profile,
         admit: Admit = lambda _queries, _config, _options: None,
+        lexicon: Lexicon = EMPTY,
     ) -> None:
         self._engine = engine
         self._admit = admit
+        self._lexicon = lexicon
+        self._english = English.load()
         self.profile = profile
 
     async def reformulate(
@@ -172,15 +186,19 @@ class Reformulator:
         return await gather(self._reformulate(call, index) for index in range(len(call.queries)))
 
     async def _reformulate(self, call: _Call, index: int) -> QueryResult:
-        """Reformulates one query, or falls back to the query itself."""
+        """Reformulates one query, leaves it alone, or falls back to the query itself."""
+        query = call.queries[index]
         try:
-            result = await self._decode(call, index)
+            reason = reason_to_leave(query, call.task, self._english)
+            if reason is None:
+                result = await self._decode(call, index)
+            else:
+                result = QueryResult(query, [original_candidate(query)], unchanged_reason=reason)
         except FALLBACKS as error:
             if call.options.strict:
                 raise
-            query = call.queries[index]
-            reason = ERROR_RESPONSES[type(error)].code or "server_error"
-            result = QueryResult(query, [original_candidate(query)], reason)
+            code = ERROR_RESPONSES[type(error)].code or "server_error"
+            result = QueryResult(query, [original_candidate(query)], code)
         if call.emit is not None:
             call.emit(Finished(index, result))
         return result
@@ -197,27 +215,35 @@ class Reformulator:
         except JobError as error:
             raise request_error(error, param=call.params[index]) from error
         generated = result.generated
-        outputs = generated.outputs
-        if call.config.do_sample:  # beams are sorted already
-            outputs = sorted(outputs, key=lambda output: -output.score)
-        selected = select_candidates(query, outputs, call.options)
-        reason = None
-        if all(candidate.source == "original" for candidate in selected):
+        selection = self._select(call, query, generated)
+        selected, fallback_reason = selection.reformulations, None
+        if not selected:
             if call.options.strict:
                 raise NoUsableOutput("the model gave no usable text for this query")
-            selected, reason = [original_candidate(query)], ERROR_RESPONSES[NoUsableOutput].code
+            selected = [original_candidate(query)]
+            fallback_reason = ERROR_RESPONSES[NoUsableOutput].code
         elif call.emit is not None and not call.is_live:
             for candidate in selected:
                 call.emit(TextDelta(index, candidate.rank, candidate.text))
         return QueryResult(
             original=query,
             reformulations=selected,
-            fallback_reason=reason,
+            fallback_reason=fallback_reason,
+            unchanged_reason=selection.unchanged_reason,
             queue_ms=result.queue_ms,
             timings=generated.timings,
             prompt_tokens=generated.prompt_tokens,
             completion_tokens=generated.completion_tokens,
         )
+
+    def _select(self, call: _Call, query: str, generated: Generated) -> Selection:
+        limit = call.task.max_query_tokens
+        if limit is not None and generated.prompt_tokens > limit:
+            return leave_unchanged(query, "too_long_to_rewrite")
+        outputs = generated.outputs
+        if call.config.do_sample:  # beams are sorted already
+            outputs = sorted(outputs, key=lambda output: -output.score)
+        return select_candidates(query, outputs, call.options, self._lexicon)
 
 
 class _LiveText:

@@ -91,7 +91,8 @@ def _options(
         if body.temperature == 0:  # without randomness all samples are equal
             strategy, parameters = "diverse_beam", {}
     max_tokens = body.max_completion_tokens or body.max_tokens or profile.generation.max_tokens
-    return Options(
+    return Options.for_task(
+        profile.task(body.task),
         task=body.task,
         n=min(queries * body.n, MAX_N),
         strategy=strategy,
