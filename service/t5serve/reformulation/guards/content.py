@@ -20,6 +20,9 @@ QUESTION_WORDS = {  # "what" and "which" ask for anything
 }
 
 
+WHAT_IS = (["is"], ["are"], ["was"], ["were"])
+
+
 class Content:
     """Keeps the content words of the query, each by its stem or a near synonym, and adds none.
 
@@ -35,7 +38,7 @@ class Content:
         query = self._query
         if question_words(candidate) != question_words(query) or _repeats(candidate, query):
             return True
-        if is_polar(candidate) != is_polar(query):
+        if is_polar(candidate) != is_polar(query) or _asks_more(candidate, query):
             return True
         lost = any(not has_word(candidate, query, i, self._lexicon) for i in query.content)
         return lost or any(
@@ -78,6 +81,19 @@ def question_words(text: AnalysedText) -> frozenset[str]:
 def is_polar(text: AnalysedText) -> bool:
     """Whether a text asks for yes or no."""
     return text.words[:1] != [] and text.words[0] in AUXILIARIES and not question_words(text)
+
+
+def _asks_more(candidate: AnalysedText, query: AnalysedText) -> bool:
+    """Whether a candidate asks for a choice or about the future, and the query does not.
+
+    "What is the price" asks no more than "price"; "which price" and "what prices" do.
+    """
+    if ("will" in candidate.words) != ("will" in query.words):
+        return True
+    if "what" in query.words or "which" in query.words:
+        return False
+    starts_plainly = candidate.words[0:1] == ["what"] and candidate.words[1:2] in WHAT_IS
+    return "which" in candidate.words or ("what" in candidate.words and not starts_plainly)
 
 
 def _repeats(candidate: AnalysedText, query: AnalysedText) -> bool:

@@ -23,6 +23,7 @@ OPPOSITES = dict(_OPPOSITES) | {second: first for first, second in _OPPOSITES}
 NEGATIVE_PREFIXES = ("un", "non", "in", "im", "dis", "anti")
 MIN_BASE = 4  # letters after a prefix: "under" is not the negative of "der"
 DIRECTIONS = frozenset({"from", "to", "into", "than", "before", "after", "over", "under", "versus"})
+PAIRED = frozenset({"neither", "nor"})
 OF_OR_FROM = (["of"], ["from"])  # after "free"
 SCOPE = 3  # words after a negation that it can be about
 
@@ -43,7 +44,7 @@ class Negation:
     def rejects(self, candidate: AnalysedText) -> bool:
         """Whether a candidate says the opposite of the query, or something else is negated."""
         scopes = [*find_negations(candidate)]
-        if len(scopes) != len(self._scopes):
+        if len(scopes) != len(self._scopes) or self._has_other_pair(candidate):
             return True
         if any(not any(_overlap(scope, other) for other in scopes) for scope in self._scopes):
             return True
@@ -53,6 +54,10 @@ class Negation:
             or self._has_exchanged_direction(candidate)
             or self._has_exchanged_roles(candidate)
         )
+
+    def _has_other_pair(self, candidate: AnalysedText) -> bool:
+        """Whether "neither" or "nor" came in: each negates two things."""
+        return not PAIRED.isdisjoint({*candidate.words} - {*self._query.words})
 
     def _has_flipped_prefix(self, candidate: AnalysedText) -> bool:
         """Whether "safe" became "unsafe", or the reverse."""
