@@ -87,7 +87,8 @@ class English:
         """Whether a word that is not English is one or two typing errors from another that is."""
         if len(word) < MIN_MISSPELT or not word.isalpha() or self.is_word(word):
             return False
-        if self._levels.get(correction, USUAL_LEVEL + 1) > USUAL_LEVEL:
+        is_usual = self._levels.get(correction, USUAL_LEVEL + 1) <= USUAL_LEVEL
+        if not is_usual and correction not in self._names:
             return False
         limit = 1 if len(word) <= SHORT else 2
         return OSA.distance(word, correction, score_cutoff=limit) <= limit
