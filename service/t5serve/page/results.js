@@ -9,11 +9,21 @@ const REASONS = {
   no_usable_output: "The model has nothing better to offer. This is the query as it was typed.",
   server_error: "The service failed at this query. This is the query as it was typed.",
 };
+const UNCHANGED = {
+  already_good: "the model finds nothing better",
+  code: "it looks like code",
+  guard: "every other wording lost or changed something",
+  identifier: "it is an identifier",
+  language: "it is in another language",
+  name: "it is a name",
+  too_long_to_rewrite: "it is too long to rewrite",
+};
 const PHASES = ["queue", "tokenize", "encode", "decode"];
 
 export class Results {
   #query = "";
   #items = new Map();
+  #isChanged = true;
   #state = element("p", { className: "outcome", role: "status" });
   #list = element("ol", { className: "reformulations" });
   #fault = element("p", { className: "fault", hidden: true });
@@ -81,7 +91,11 @@ export class Results {
     this.#items.clear();
     this.#list.replaceChildren();
     for (const reformulation of result.reformulations) this.#show(reformulation, result.original);
-    if (result.fallback) this.#showFallback(result.fallback_reason);
+    if (result.fallback) this.#explain(REASONS[result.fallback_reason] ?? REASONS.server_error);
+    if (result.unchanged_reason) {
+      this.#explain(`Left as it is, because ${UNCHANGED[result.unchanged_reason]}.`);
+    }
+    this.#isChanged = result.changed;
   }
 
   #show(reformulation, original) {
@@ -94,8 +108,8 @@ export class Results {
     item.root.append(makeCopyButton(reformulation));
   }
 
-  #showFallback(reason) {
-    this.#fault.replaceChildren(REASONS[reason] ?? REASONS.server_error);
+  #explain(sentence) {
+    this.#fault.replaceChildren(sentence);
     this.#fault.hidden = false;
     this.#fault.removeAttribute("role");
   }
@@ -103,9 +117,9 @@ export class Results {
   #finish(done) {
     this.#end();
     const count = this.#items.size;
-    this.say(
-      `${count} ${count === 1 ? "reformulation" : "reformulations"} in ${formatNumber(done.timings_ms.total)} ms`,
-    );
+    const counted = `${count} ${count === 1 ? "reformulation" : "reformulations"}`;
+    const outcome = this.#isChanged ? counted : "The query as it was typed,";
+    this.say(`${outcome} in ${formatNumber(done.timings_ms.total)} ms`);
     this.#latency.replaceChildren(...makeLatency(done, this.#firstTextMs));
     this.#latency.hidden = false;
   }

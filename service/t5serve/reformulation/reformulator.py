@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from t5engine.decoding.parameters import GenerationConfig
@@ -35,7 +35,8 @@ from t5serve.reformulation.lexicon import EMPTY, Lexicon
 from t5serve.reformulation.options import Options, decoding_of
 from t5serve.reformulation.profile import Profile
 from t5serve.reformulation.screening import reason_to_leave
-from t5serve.reformulation.text import clean
+from t5serve.reformulation.speller import Speller
+from t5serve.reformulation.text import clean, fold
 
 # After these errors the original query is the result. Other errors are faults of the request.
 FALLBACKS = (DeadlineExceeded, NotReady, QueueFull, ServerFault)
@@ -122,6 +123,7 @@ class Reformulator:
         self._engine = engine
         self._admit = admit
         self._lexicon = lexicon
+        self._speller = Speller(lexicon) if lexicon else None
         self._english = English.load()
         self.profile = profile
 
@@ -204,7 +206,10 @@ class Reformulator:
         return result
 
     async def _decode(self, call: _Call, index: int) -> QueryResult:
-        query = call.queries[index]
+        original = call.queries[index]
+        query = original
+        if self._speller is not None and call.task.corrects:
+            query = self._speller.correct(original)
         try:
             result = await self._engine.generate(
                 call.config,
@@ -216,17 +221,19 @@ class Reformulator:
             raise request_error(error, param=call.params[index]) from error
         generated = result.generated
         selection = self._select(call, query, generated)
+        if fold(query) != fold(original):
+            selection = _keep_corrected(query, selection)
         selected, fallback_reason = selection.reformulations, None
         if not selected:
             if call.options.strict:
                 raise NoUsableOutput("the model gave no usable text for this query")
-            selected = [original_candidate(query)]
+            selected = [original_candidate(original)]
             fallback_reason = ERROR_RESPONSES[NoUsableOutput].code
         elif call.emit is not None and not call.is_live:
             for candidate in selected:
                 call.emit(TextDelta(index, candidate.rank, candidate.text))
         return QueryResult(
-            original=query,
+            original=original,
             reformulations=selected,
             fallback_reason=fallback_reason,
             unchanged_reason=selection.unchanged_reason,
@@ -244,6 +251,14 @@ class Reformulator:
         if call.config.do_sample:  # beams are sorted already
             outputs = sorted(outputs, key=lambda output: -output.score)
         return select_candidates(query, outputs, call.options, self._lexicon)
+
+
+def _keep_corrected(query: str, selection: Selection) -> Selection:
+    """Turns "unchanged" into a change: the speller changed the query, the model nothing more."""
+    if selection.unchanged_reason is None and selection.reformulations:
+        return selection
+    kept = next(iter(selection.reformulations), original_candidate(query))
+    return Selection([replace(kept, text=query, source="model")])
 
 
 class _LiveText:
