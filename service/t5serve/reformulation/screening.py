@@ -37,10 +37,10 @@ def reason_to_leave(query: str, task: Task, english: English) -> UnchangedReason
             return "identifier"
         if CODE.search(query):
             return "code"
-        if not task.corrects and is_name(query, english):  # a misspelt word looks like a name
-            return "name"
     if "en" in task.languages and not is_english(query, english):
         return "language"
+    if not (task.rewrite_code or task.corrects) and is_name(query, english):
+        return "name"  # to a task that corrects, a misspelt word looks like one
     return None
 
 
