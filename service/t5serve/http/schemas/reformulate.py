@@ -75,7 +75,7 @@ class ReformulateFields(RequestBody):
     lose or invent some are dropped: numbers, quoted phrases, capitalised names, negation (also
     antonyms and exchanged directions), content words (also by near synonyms; none is added), rare
     words, identifiers (code, flags, paths, part numbers, addresses). An empty list turns all
-    guards off. `negation`, `content` and `rare` are for English."""
+    guards off, and leaves no query alone. `negation`, `content` and `rare` are for English."""
     terms: Annotated[list[Term], Field(default_factory=list, max_length=64, fail_fast=True)]
     """Words and phrases that every reformulation must contain as they are."""
     min_score: Annotated[Number, Field(le=0)] | None = None
