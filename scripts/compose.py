@@ -1,0 +1,124 @@
+"""Composes requests and their searches: `python scripts/compose.py pairs DATA --out DIR`.
+
+`pairs` writes composed.jsonl (the task `search`) and reworded.jsonl (`paraphrase`, `question`) for
+training, and heldout.jsonl for measuring. `requests` writes what a teacher is to answer. `lists`
+makes the lists of names that templates are filled with, of data packages that are installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import random
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from t5train import asking, composer, entities, forms, lexicon, reworder, searches
+from t5train.composer import Rows
+from t5train.wordnet import WordNet
+
+log = logging.getLogger("compose")
+
+COUNT = 400_000
+COMMON_WORDS = 20_000
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a subcommand; 2 if something can't be used."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split(":", maxsplit=1)[0])
+    commands = parser.add_subparsers(required=True)
+    pairs = commands.add_parser("pairs", help="requests and their searches")
+    pairs.add_argument("data", type=Path, help="the folder with alexdong/, nq-open/ and so on")
+    pairs.add_argument("--out", type=Path, required=True)
+    pairs.add_argument("--count", type=int, default=COUNT, help="rows of templates")
+    pairs.set_defaults(run=compose)
+    requests = commands.add_parser("requests", help="requests for a teacher to answer")
+    requests.add_argument("data", type=Path)
+    requests.add_argument("--out", type=Path, required=True)
+    requests.add_argument("--count", type=int, default=30_000)
+    for command in (pairs, requests):
+        command.add_argument("--wordnet", type=Path, default=Path("/usr/share/wordnet"))
+        command.add_argument("--lists", type=Path, nargs="*", default=[], help="of `lists`")
+        command.add_argument("--seed", type=int, default=0)
+    requests.set_defaults(run=write_requests)
+    lists = commands.add_parser("lists", help="names by kind, of data packages")
+    lists.add_argument("--out", type=Path, required=True)
+    lists.add_argument("--brands", type=Path, help="nsi.min.json of name-suggestion-index")
+    lists.add_argument("--drugs", type=Path, help="the dictionary of drug-named-entity-recognition")
+    lists.add_argument("--packages", type=Path, help="npm.txt of @cspell/dict-npm")
+    lists.set_defaults(run=write_lists)
+    options = parser.parse_args(arguments)
+    try:
+        options.run(options)
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"compose: {error}\n")
+        return 2
+    return 0
+
+
+def compose(options: argparse.Namespace) -> None:
+    """Reads the sets, composes, writes, and logs how many rows each origin has."""
+    rng = random.Random(options.seed)  # noqa: S311 - repeatable on purpose
+    wordnet = WordNet(options.wordnet)
+    pools = entities.pools(wordnet, options.lists, rng)
+    misspellings = forms.Misspellings(
+        forms.read_misspellings(options.data / "typos-dict" / "words.csv"),
+        lexicon.list_frequent_words(COMMON_WORDS),
+    )
+    sets = composer.template_sets(options.data, wordnet)
+    finite = [
+        *composer.grounded(options.data),
+        *composer.shortened(options.data, misspellings),
+        *composer.disfluent(options.data),
+    ]
+    endless = composer.filled(sets, pools, options.count, rng)
+    composed, reworded = Rows(), Rows()
+    composer.compose(composed, finite, endless, misspellings, rng)
+    for row, held in (
+        *reworder.wordings(options.data, rng),
+        *reworder.reworded(sets, pools, options.count // 8, rng),
+        *reworder.asked(options.data, sets, pools, options.count // 8, rng),
+    ):
+        reworded.add(row, held=held)
+    measuring = [*composed.held, *reworded.held]
+    files = {
+        "composed": composer.without_held(composed.train, measuring),
+        "reworded": composer.without_held(reworded.train, measuring),
+        "heldout": measuring,
+    }
+    for name, rows in files.items():
+        rng.shuffle(rows)
+        searches.write(options.out / f"{name}.jsonl", rows)
+        _log_counts(name, (f"{row.task} {row.origin}" for row in rows))
+
+
+def write_requests(options: argparse.Namespace) -> None:
+    """Writes requests of all tasks, in the order in which they are to be answered."""
+    rng = random.Random(options.seed + 1)  # noqa: S311 - repeatable, and not those of `pairs`
+    wordnet = WordNet(options.wordnet)
+    pools = entities.pools(wordnet, options.lists, rng)
+    sets = composer.template_sets(options.data, wordnet)
+    requests = asking.requests(options.data, sets, pools, options.count, rng)
+    asking.write(options.out, requests)
+    _log_counts("requests", (f"{request.task} {request.origin}" for request in requests))
+
+
+def _log_counts(name: str, origins: Iterable[str]) -> None:
+    for origin, count in sorted(Counter(origins).items()):
+        log.info("%-9s %-40s %7d", name, origin, count)
+
+
+def write_lists(options: argparse.Namespace) -> None:
+    """Writes a list for each package that is given, and one of cities."""
+    counts = entities.write_lists(
+        options.out, brands=options.brands, drugs=options.drugs, packages=options.packages
+    )
+    for kind, count in counts.items():
+        log.info("%-12s %7d", kind, count)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""Rows of the tasks `paraphrase` and `question`, of the same sets as those of `search`."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from t5train import comparisons, grammar, sources
+from t5train.composer import questions
+from t5train.concise import concise
+from t5train.grammar import Template
+from t5train.searches import Row
+from t5train.splitting import is_held
+from t5train.typed_questions import lowercase
+from t5train.words import normal
+
+PARAPHRASE, QUESTION = "paraphrase", "question"
+WORDINGS = 2  # of a group, those that each is paired with
+TYPED = 0.4
+REWORDED = "attributes"  # the templates whose alternatives all mean the same
+CLEAN_SETS = frozenset({"wellformedness", "canard", "trec-cast"})
+
+
+def wordings(data: Path, rng: random.Random) -> Iterator[tuple[Row, bool]]:
+    """Two wordings of one group of alexdong, of those whose wordings name what they are about.
+
+    In the other groups a wording often asks for less or more than the next one.
+    """
+    for group in comparisons.read(data / "alexdong" / "full.jsonl"):
+        if len(list(comparisons.grounded(group))) < len(group.wordings):
+            continue
+        held = is_held("|".join(group.searches))
+        for source, target in sources.pair_with_next(list(group.wordings), WORDINGS):
+            yield _paraphrase(source, target, "alexdong", rng), held
+
+
+def reworded(
+    sets: Mapping[str, Sequence[tuple[str, Template]]],
+    pools: Mapping[str, Sequence[str]],
+    count: int,
+    rng: random.Random,
+) -> Iterator[tuple[Row, bool]]:
+    """Two wordings that a template has for the same names.
+
+    Of comparisons none are taken: their alternatives turn the direction, older to younger.
+    """
+    for _ in range(count):
+        key, template = rng.choice(sets[REWORDED])
+        first, second = grammar.rewordings(template, pools, rng, 2)
+        if first.targets == second.targets and normal(first.source) != normal(second.source):
+            yield _paraphrase(first.source, second.source, REWORDED, rng), is_held(key)
+
+
+def asked(
+    data: Path,
+    sets: Mapping[str, Sequence[tuple[str, Template]]],
+    pools: Mapping[str, Sequence[str]],
+    count: int,
+    rng: random.Random,
+) -> Iterator[tuple[Row, bool]]:
+    """Keywords with the question that they are short for."""
+    for origin, group, question in questions(data):
+        search = concise(question)
+        is_clean = question[:1].isupper() and question.rstrip().endswith("?")
+        if origin in CLEAN_SETS and is_clean and search and normal(search) != normal(question):
+            yield _question(search, question, origin, rng), is_held(group)
+    for origin, templates in sets.items():
+        for _ in range(round(count / len(sets))):
+            key, template = rng.choice(templates)
+            request = grammar.fill(template, pools, rng)
+            if len(request.targets) == 1 and request.source.endswith("?"):
+                yield _question(request.targets[0], request.source, origin, rng), is_held(key)
+
+
+def _paraphrase(source: str, target: str, origin: str, rng: random.Random) -> Row:
+    if rng.random() < TYPED:
+        source, target = lowercase(source), lowercase(target)
+    return Row(PARAPHRASE, source, (target,), origin)
+
+
+def _question(search: str, question: str, origin: str, rng: random.Random) -> Row:
+    keywords = search.lower() if rng.random() < TYPED else search
+    target = question if keywords == search else f"{lowercase(question)}?"
+    return Row(QUESTION, keywords, (target,), origin)
