@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, expect
 from support.browsing import PATIENCE_MS, Tab, answer_with, assert_blameless, watch
 from support.serving import Server
 
-QUERY = "which are the best python books for beginners"
+QUERY = "how do i clean a laptop screen"
 SIZES = {"desktop": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
 Scheme = Literal["light", "dark"]
 

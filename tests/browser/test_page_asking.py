@@ -11,7 +11,7 @@ from playwright.sync_api import BrowserContext, expect
 from support.browsing import Tab, answer_with, assert_blameless, watch
 from support.serving import Server
 
-QUERY = "which are the best python books for beginners"
+QUERY = "how do i clean a laptop screen"
 HOSTILE = [
     "<img src=x onerror=alert(1)> how to <b>learn</b>",
     "</script><script>alert(2)</script> best shoes",

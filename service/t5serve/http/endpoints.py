@@ -78,7 +78,7 @@ REFORMULATE = Endpoint(
     GENERATION_ERRORS,
     ReformulateResponse,
     ReformulateRequest,
-    {"query": "which are the best python books for beginners", "n": 3},
+    {"query": "how do i clean a laptop screen", "n": 3},
     streams=True,
 )
 COMPLETIONS = Endpoint(
@@ -88,7 +88,7 @@ COMPLETIONS = Endpoint(
     GENERATION_ERRORS,
     CompletionResponse,
     CompletionRequest,
-    {"model": "tiny-t5", "prompt": "how do i learn python", "temperature": 0},
+    {"model": "tiny-t5", "prompt": "how do i clean a laptop screen", "temperature": 0},
     streams=True,
 )
 CHAT = Endpoint(
@@ -98,7 +98,7 @@ CHAT = Endpoint(
     GENERATION_ERRORS,
     ChatResponse,
     ChatRequest,
-    {"model": "tiny-t5", "messages": [{"role": "user", "content": "how do i learn python"}]},
+    {"model": "tiny-t5", "messages": [{"role": "user", "content": "how do i clean a laptop screen"}]},
     streams=True,
 )
 MODELS = Endpoint(
