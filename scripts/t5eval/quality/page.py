@@ -1,0 +1,261 @@
+"""Writes docs/quality.md: all figures, and the sentences that follow from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from t5eval.quality.combination import ALONE, BASELINES, COMBINATIONS, FEEDBACK
+from t5eval.quality.measurement import METRICS, Results
+from t5eval.quality.verdict import Verdict, find_row, judge, rank_harmless
+from t5eval.report import SIGNIFICANT, format_table
+
+Row = Mapping[str, Any]
+TEMPLATE = "template.md"
+KEPT = {
+    "content": "content words kept",
+    "rarest": "rarest word kept",
+    "numbers": "numbers kept",
+    "negation": "negation kept",
+}
+GROUPS = {
+    "ranks words with boosts (Elasticsearch, OpenSearch, Solr, Lucene)": "new words",
+    "takes several weighted queries (`should` clauses with a boost)": "whole strings",
+    "fuses rankings (reciprocal rank fusion, also of vector indexes)": "rankings fused",
+    "takes the best of several queries (`dis_max`)": "dis_max",
+}
+
+
+def format_page(results: Results, *, model: str, command: str, picture: str) -> str:
+    """Returns the document."""
+    collections = results["retrieval"]
+    tasks = _tasks(collections)
+    harmless = rank_harmless(collections, tasks)
+    return _read_template().substitute(
+        model=model,
+        command=command,
+        picture=picture,
+        seed=results["seed"],
+        summary=_summarise(collections, tasks, harmless, results["typos"]),
+        advice=_advise(collections, harmless, tasks),
+        collections="\n\n".join(_format_collection(item, tasks[0]) for item in collections),
+        others=_format_others(collections),
+        harm=_format_harm(collections, harmless, tasks),
+        typos=_format_typos(results["typos"]),
+        keeping="\n\n".join(map(_format_keeping, results["keeping"])),
+    )
+
+
+def _read_template() -> Template:
+    """Reads the sentences that do not depend on figures."""
+    return Template((Path(__file__).parent / TEMPLATE).read_text("utf-8"))
+
+
+def _tasks(collections: Sequence[Row]) -> list[str]:
+    """Returns the tasks that reformulations come from, without variants."""
+    rows = collections[0]["rows"]
+    return [row["task"] for row in rows if row["combination"] == ALONE]
+
+
+def _summarise(
+    collections: Sequence[Row],
+    tasks: Sequence[str],
+    harmless: Sequence[Verdict],
+    typed: Sequence[Row],
+) -> str:
+    lines = []
+    if harmless:
+        best = harmless[0]
+        lines.append(
+            f"Do this: **{best.combination}**, of three reformulations of `{best.task}`. No "
+            f"collection loses significantly. {_describe(best)}"
+        )
+    else:
+        lines.append("Search with the original query: every combination loses somewhere.")
+    alone = judge(collections, ALONE, tasks[0])
+    lines.append(
+        f"Do not search with the reformulation alone: `{tasks[0]}` costs "
+        f"{_points(-alone.difference['nDCG@10'])} points of nDCG@10 at the mean of the collections."
+    )
+    feedback = judge(collections, FEEDBACK, None)
+    lines.append(f"RM3, which needs no model, for comparison: {_describe(feedback)}")
+    for row in typed[0]["rows"]:
+        shares = [
+            other["nDCG@10 recovered"]
+            for item in typed
+            for other in item["rows"]
+            if other["system"] == row["system"]
+        ]
+        known = [share for share in shares if share is not None]
+        lines.append(
+            f"Typos: {row['system']} wins back {_share(min(known))} to {_share(max(known))} of "
+            "what two typos per query cost."
+        )
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _describe(verdict: Verdict) -> str:
+    changes = " and ".join(
+        f"{_signed(verdict.difference[metric])} points of {metric}" for metric in METRICS
+    )
+    gains = ", ".join(f"{metric} on {name}" for name, metric in verdict.gains) or "none"
+    losses = ", ".join(f"{metric} on {name}" for name, metric in verdict.losses) or "none"
+    return (
+        f"Mean over the collections: {changes}. Significant gains: {gains}; "
+        f"significant losses: {losses}."
+    )
+
+
+def _advise(collections: Sequence[Row], harmless: Sequence[Verdict], tasks: Sequence[str]) -> str:
+    rows = []
+    for engine, prefix in GROUPS.items():
+        best = next((item for item in harmless if item.combination.startswith(prefix)), None)
+        if best is None:
+            verdict = max(
+                (
+                    judge(collections, name, task)
+                    for name in COMBINATIONS
+                    for task in tasks
+                    if name.startswith(prefix)
+                ),
+                key=lambda item: -len(item.losses),
+            )
+            advice = f"none: the gentlest loses on {verdict.losses[0][0]} ({verdict.combination})"
+            rows.append([engine, advice, "", ""])
+            continue
+        figures = [_signed(best.difference[metric]) for metric in METRICS]
+        rows.append([engine, f"{best.combination}, `{best.task}`", *figures])
+    rows.append(["takes one plain string only", "the original query", "+0.00", "+0.00"])
+    head = ["an engine that ..", "use", *(f"{metric}, mean difference" for metric in METRICS)]
+    return format_table(head, rows, 2)
+
+
+def _format_collection(collection: Row, task: str) -> str:
+    rows = [find_row(collection, name, None) for name in BASELINES]
+    rows += [find_row(collection, name, task) for name in (ALONE, *COMBINATIONS)]
+    return (
+        f"### {collection['name']}: {collection['documents']} documents, "
+        f"{collection['queries']} queries{_units(collection)}\n\n" + _format_rows(rows)
+    )
+
+
+def _units(collection: Row) -> str:
+    units = collection["units"]
+    return f" of {units} threads" if units < collection["queries"] else ""
+
+
+def _format_rows(rows: Iterable[Row]) -> str:
+    head = ["searched with"]
+    for metric in METRICS:
+        head += [metric, "p"]
+    lines = []
+    for row in rows:
+        line = [row["combination"]]
+        for metric in METRICS:
+            line += [f"{row[metric]:.4f}", _probability(row.get(f"{metric} p"))]
+        lines.append(line)
+    return format_table(head, lines)
+
+
+def _format_others(collections: Sequence[Row]) -> str:
+    variants = list(dict.fromkeys(row["task"] for row in collections[0]["rows"] if row["task"]))
+    rows = []
+    for variant in variants[1:]:
+        for name in COMBINATIONS:
+            verdict = judge(collections, name, variant)
+            cells = [_signed(verdict.difference[metric]) for metric in METRICS]
+            losses = _list(verdict.losses)
+            rows.append([f"`{variant}`", name, losses, _list(verdict.gains), *cells])
+    head = ["reformulations", "searched with", "significant losses", "significant gains", *METRICS]
+    return format_table(head, rows, 4)
+
+
+def _list(outcomes: Sequence[tuple[str, str]]) -> str:
+    return ", ".join(f"{name} ({metric})" for name, metric in outcomes)
+
+
+def _format_harm(
+    collections: Sequence[Row], harmless: Sequence[Verdict], tasks: Sequence[str]
+) -> str:
+    shown = [(item.combination, item.task) for item in harmless[:1]] + [
+        ("rankings fused, weights 1 : 1", tasks[0]),
+        (ALONE, tasks[0]),
+    ]
+    rows = []
+    for name, task in shown:
+        for collection in collections:
+            row = find_row(collection, name, task)
+            cells = [_share(row["changed"]), _share(row["changed first ten"])]
+            cells += [_signed(row[f"{metric} worst decile"]) for metric in METRICS]
+            rows.append([f"{name}, `{task}`", collection["name"], *cells])
+    head = ["searched with", "collection", "queries changed", "first ten changed"]
+    head += [f"{metric}, worst tenth" for metric in METRICS]
+    return format_table(head, rows, 2)
+
+
+def _format_typos(collections: Sequence[Row]) -> str:
+    head = ["collection", "corrected by", "clean", "typed", "corrected", "recovered"]
+    head += ["clean, corrected", "p", "clean queries changed"]
+    rows = []
+    metric = METRICS[0]
+    for item in collections:
+        for row in item["rows"]:
+            values = (item["clean"][metric], item["typed"][metric], row[metric])
+            cells = [f"{value:.4f}" for value in values]
+            cells += [_share(row[f"{metric} recovered"]), f"{row[f'{metric} clean']:.4f}"]
+            cells += [_probability(row[f"{metric} clean p"]), _share(row["clean changed"])]
+            rows.append([item["name"], row["system"], *cells])
+    return format_table(head, rows, 2)
+
+
+def _format_keeping(task: Row) -> str:
+    head = ["queries", "guards", "n", "changed", *KEPT.values(), "invented"]
+    rows = [
+        [source, "the recipe's" if variant == "guards" else "none", *_cells(row)]
+        for source, variants in {**task["sources"], "**all**": task["all"]}.items()
+        for variant, row in variants.items()
+    ]
+    unchanged = task["all"]["guards"]["unchanged"]
+    reasons = "; ".join(f"{name} {_share(share)}" for name, share in unchanged.items())
+    parts = [
+        f"### `{task['task']}`",
+        format_table(head, rows, 2),
+        (
+            f"Left alone with the recipe's guards, as a share of all queries: {reasons}. The caller's "
+            f"term was kept in {_share(task['terms kept'])} of the answers to {task['terms']} queries."
+        ),
+    ]
+    if task["clean"]:
+        guarded, several = task["clean"]["guards"], task["clean"]["several"]
+        parts.append(
+            f"Of {guarded['queries']} clean queries of three sources, "
+            f"{_share(guarded['unchanged'])} came back unchanged at n = 1, and "
+            f"{_share(several['unchanged'])} at n = 4 (the first answer). Some of these queries "
+            "have a typo all the same, whose correction counts as a change here."
+        )
+    return "\n\n".join(parts)
+
+
+def _cells(row: Row) -> list[str]:
+    values = [_share(row["changed"]), *(_share(row[name]) for name in KEPT)]
+    return [str(row["queries"]), *values, _share(row["invented"])]
+
+
+def _points(value: float) -> str:
+    return f"{100 * value:.2f}"
+
+
+def _signed(value: float) -> str:
+    return f"{100 * value:+.2f}"
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f} %"
+
+
+def _probability(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"**{value:.4f}**" if value < SIGNIFICANT else f"{value:.4f}"
