@@ -19,7 +19,7 @@ from t5serve.reformulation.options import Options
 
 SEVERAL = 3  # reformulations to combine with a query
 FIXES = 4  # corrections of a clean query
-UNGUARDED = 3  # of so many queries one is also corrected without guards, which takes long
+STEP = 3  # of so many queries one is also asked without guards, and one with a term
 
 SEVERAL_KEY, SINGLE_KEY, UNGUARDED_KEY = "several", "single", "several, no guards"
 
@@ -93,10 +93,9 @@ def _plan_keeping(plan: Plan) -> Iterator[Batch]:
         for name, task in plan.tasks.items():
             guarded = _options(plan, name, n=1)
             yield Batch(("keeping", source, name, "guards"), _ask(queries, guarded))
-            some = queries[::UNGUARDED] if task.corrects else queries
+            some = queries[::STEP]
             unguarded = _options(plan, name, n=1, preserve=frozenset())
             yield Batch(("keeping", source, name, "no guards"), _ask(some, unguarded))
-            some = queries[::UNGUARDED]
             terms = [
                 Request(query, _options(plan, name, n=1, terms=(term,)))
                 for query, term in zip(some, keeping.draw_terms(some, plan.seed), strict=True)

@@ -50,8 +50,8 @@ class Judge:
         return len(kept) / len(content) if content else None
 
     def rarest(self, query: str, answer: str) -> bool | None:
-        """Whether the answer has the stem of the query's rarest content word."""
-        word = find_rarest(query, self.dictionary, self.stop_words)
+        """Whether the answer has the stem of the query's rarest content word, but for numbers."""
+        word = find_rarest(NUMBER.sub(" ", query), self.dictionary, self.stop_words)
         if word is None:
             return None
         return self._stems([word])[0] in self._stems(plain_words(answer))

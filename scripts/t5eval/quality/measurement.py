@@ -12,7 +12,7 @@ from tqdm import tqdm
 from t5eval.collection import Collection, Query
 from t5eval.messages import Answer
 from t5eval.quality import keeping, typos
-from t5eval.quality.answers import SEVERAL_KEY, SINGLE_KEY, UNGUARDED, UNGUARDED_KEY, Answers, Plan
+from t5eval.quality.answers import SEVERAL_KEY, SINGLE_KEY, STEP, UNGUARDED_KEY, Answers, Plan
 from t5eval.quality.combination import ALONE, BASELINES, COMBINATIONS, ORIGINAL, search_first
 from t5eval.quality.keeping import Judge
 from t5eval.quality.sources import CLEAN
@@ -194,18 +194,17 @@ def _measure_keeping(plan: Plan, answers: Answers) -> list[Results]:
 
 
 def _measure_task(plan: Plan, task: str, answers: Answers, judge: Judge) -> Results:
-    corrects = plan.tasks[task].corrects
     sources: dict[str, Row] = {source: {} for source in plan.queries}
     totals: Row = {}
     for variant in VARIANTS:
-        step = UNGUARDED if corrects and variant == VARIANTS[1] else 1
+        step = STEP if variant == VARIANTS[1] else 1
         asked = {source: queries[::step] for source, queries in plan.queries.items()}
         given = {source: answers["keeping", source, task, variant] for source in asked}
         for source, queries in asked.items():
             sources[source][variant] = keeping.judge_answers(queries, given[source], judge)
         all_given = [*chain(*given.values())]
         totals[variant] = keeping.judge_answers([*chain(*asked.values())], all_given, judge)
-    some = [queries[::UNGUARDED] for queries in plan.queries.values()]
+    some = [queries[::STEP] for queries in plan.queries.values()]
     terms = [*chain.from_iterable(keeping.draw_terms(queries, plan.seed) for queries in some)]
     with_terms = [*chain(*(answers["keeping", source, task, "terms"] for source in sources))]
     return {
@@ -214,7 +213,7 @@ def _measure_task(plan: Plan, task: str, answers: Answers, judge: Judge) -> Resu
         "all": totals,
         "terms": len(terms),
         "terms kept": keeping.terms_kept(terms, with_terms),
-        "clean": _measure_clean(plan, task, answers) if corrects else None,
+        "clean": _measure_clean(plan, task, answers) if plan.tasks[task].corrects else None,
     }
 
 

@@ -223,8 +223,9 @@ def _format_keeping(task: Row) -> str:
         f"### `{task['task']}`",
         format_table(head, rows, 2),
         (
-            f"Left alone with the recipe's guards, as a share of all queries: {reasons}. The caller's "
-            f"term was kept in {_share(task['terms kept'])} of the answers to {task['terms']} queries."
+            f"Left alone with the recipe's guards, as a share of all queries: {reasons}. "
+            f"The caller's term was kept in {_share(task['terms kept'])} of the answers to "
+            f"{task['terms']} queries."
         ),
     ]
     if task["clean"]:
