@@ -26,7 +26,7 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
     "optional-dependencies"
 ]
-NEED_AN_EXTRA = {"evaluate.py", "prepare.py", "reward.py", "train.py"}
+NEED_AN_EXTRA = {"evaluate.py", "prepare.py", "quality.py", "reward.py", "train.py"}
 NEED_THE_HUB = {"fetch.py"}
 BENCH_WITH_PEERS = {"peers", "tables"}
 ELSEWHERE = {"docs/api.md", "docs/operations.md"}  # test_docs.py, test_operations.py

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from t5eval import collection, stackfaq
+from t5eval.collection import Query
 from t5eval.retrieval import find_units
 from t5eval.significance import randomisation_p_value
 
@@ -68,12 +69,12 @@ def test_answers_are_documents_and_wordings_are_queries(tmp_path: Path) -> None:
     threads = collection.read(tmp_path)
     assert threads.name == tmp_path.name
     assert threads.documents == ["Use ~~tildes~~.", "Click there.", "Or here."]
-    assert [(query.text, query.relevant, query.thread) for query in threads.queries] == [
-        ("How do I write <s> tags?", {0}, 0),
-        ("Tags & strikethrough", {0}, 0),
-        ("styles in docs", {1, 2}, 1),
+    assert threads.queries == [
+        Query("How do I write <s> tags?", frozenset({0}), thread=0),
+        Query("Tags & strikethrough", frozenset({0}), thread=0),
+        Query("styles in docs", frozenset({1, 2}), thread=1),
     ]
-    units = find_units([*threads.queries, collection.Query("alone", frozenset({0}))])
+    units = find_units([*threads.queries, Query("alone", frozenset({0}))])
     assert units[0] == units[1]
     assert len(set(units)) == 3
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from t5eval.quality import page, plot, verdict
-from t5eval.quality.combination import ALONE, BASELINES, COMBINATIONS, ORIGINAL
+from t5eval.quality.combination import ALONE, BASELINES, COMBINATIONS, LONG_LIST, ORIGINAL
 from t5eval.quality.measurement import METRICS
 
 WORDS, FUSED = "new words added at 0.1", "rankings fused, weights 1 : 1"
@@ -26,7 +26,7 @@ def make_row(combination: str, task: str | None, ndcg: float, p: float) -> dict[
 
 def make_collection(name: str, differences: dict[str, tuple[float, float]]) -> dict[str, Any]:
     """A collection where the original has 0.4, and combinations differ by so much with a p."""
-    names = [(item, None) for item in BASELINES]
+    names: list[tuple[str, str | None]] = [(item, None) for item in (*BASELINES, LONG_LIST)]
     names += [(item, task) for task in ("ask", "ask, no guards") for item in (ALONE, *COMBINATIONS)]
     rows = [
         make_row(item, task, 0.4 + difference, p)
@@ -58,6 +58,7 @@ def results() -> dict[str, Any]:
             make_collection("first", {FUSED: (-0.02, 0.01), WORDS: (0.001, 0.6)}),
             make_collection("second", {FUSED: (0.05, 0.2), WORDS: (0.01, 0.03)}),
         ],
+        "long stop list": [make_collection("first", {}), make_collection("second", {})],
         "typos": [{"name": "first", "clean": before, "typed": after, "rows": [speller]}],
         "keeping": [
             {
@@ -80,10 +81,23 @@ def test_a_significant_loss_anywhere_is_harm(results: dict[str, Any]) -> None:
     fused = verdict.judge(results["retrieval"], FUSED, "ask")
     assert fused.losses == [("first", "nDCG@10")]
     assert fused.difference["nDCG@10"] == pytest.approx(0.015)
-    ranked = verdict.rank_harmless(results["retrieval"], ["ask"])
+    ranked = verdict.rank_harmless(results["retrieval"], results["long stop list"], ["ask"])
     assert FUSED not in {item.combination for item in ranked}
     assert ranked[0].combination == WORDS
     assert ranked[0].gains == [("second", "nDCG@10")]
+    others = [make_collection("first", {WORDS: (-0.01, 0.01)})]
+    assert WORDS not in {
+        item.combination for item in verdict.rank_harmless(results["retrieval"], others, ["ask"])
+    }
+
+
+def test_a_loss_of_some_size_is_harm_without_significance(results: dict[str, Any]) -> None:
+    """More than a tenth of a point on one collection, which a larger sample might confirm."""
+    results["retrieval"] = [make_collection("first", {WORDS: (-0.002, 0.9), FUSED: (-0.0005, 0.9)})]
+    ranked = verdict.rank_harmless(results["retrieval"], [], ["ask"])
+    names = {item.combination for item in ranked}
+    assert WORDS not in names
+    assert FUSED in names
 
 
 def test_the_page_says_what_the_figures_say(results: dict[str, Any]) -> None:
@@ -107,8 +121,9 @@ def test_a_page_without_a_harmless_combination(results: dict[str, Any]) -> None:
     """The original is the advice where everything loses."""
     loses = dict.fromkeys(COMBINATIONS, (-0.01, 0.001))
     results["retrieval"] = [make_collection("first", loses)]
+    results["long stop list"] = [make_collection("first", {})]
     text = page.format_page(results, model="m", command="c", picture="p")
-    assert "Search with the original query: every combination loses somewhere." in text
+    assert "Every combination loses somewhere: search with the original query." in text
     assert "none: the gentlest loses on first" in text
 
 

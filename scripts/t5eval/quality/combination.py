@@ -74,7 +74,8 @@ def take_best(
     return index.rank_scores(best + tie_breaker * (scores.sum(0) - best), query.excluded)
 
 
-ORIGINAL, ALONE, FEEDBACK = "original", "the reformulation alone", "RM3, no model"
+ORIGINAL, ALONE = "original", "the reformulation alone"
+FEEDBACK, LONG_LIST = "RM3, no model", "original, index with a long stop list, no model"
 BASELINES: dict[str, Combination] = {ORIGINAL: search_original, FEEDBACK: search_feedback}
 COMBINATIONS: dict[str, Combination] = {
     "rankings fused, weights 1 : 1": partial(fuse_rankings, weight=1.0),

@@ -13,12 +13,21 @@ from t5eval.collection import Collection, Query
 from t5eval.messages import Answer
 from t5eval.quality import keeping, typos
 from t5eval.quality.answers import SEVERAL_KEY, SINGLE_KEY, STEP, UNGUARDED_KEY, Answers, Plan
-from t5eval.quality.combination import ALONE, BASELINES, COMBINATIONS, ORIGINAL, search_first
+from t5eval.quality.combination import (
+    ALONE,
+    BASELINES,
+    COMBINATIONS,
+    LONG_LIST,
+    ORIGINAL,
+    search_first,
+    search_original,
+)
 from t5eval.quality.keeping import Judge
 from t5eval.quality.sources import CLEAN
 from t5eval.quality.speller import Speller, read_dictionary
 from t5eval.retrieval import Figures, Index, find_units, score_rankings
 from t5eval.significance import randomisation_p_value
+from t5eval.stop_words import load_stop_words
 from t5eval.text_metrics import mean
 from t5serve.reformulation.text import fold
 
@@ -32,11 +41,16 @@ Results = dict[str, Any]
 def measure(plan: Plan, answers: Answers) -> Results:
     """Returns all figures of all answers."""
     indices = {item.name: Index(item.documents) for item in plan.collections}
+    long = {item.name: Index(item.documents, load_stop_words()) for item in plan.collections}
     return {
         "seed": plan.seed,
         "retrieval": [
-            _measure_retrieval(plan, item, indices[item.name], answers)
+            _measure_retrieval(plan, item, indices[item.name], answers, long[item.name])
             for item in tqdm(plan.collections, desc="searches", disable=None)
+        ],
+        "long stop list": [
+            _measure_retrieval(plan, item, long[item.name], answers)
+            for item in tqdm(plan.collections, desc="long stop list", disable=None)
         ],
         "typos": [
             _measure_typos(plan, item, indices[item.name], answers)
@@ -47,13 +61,23 @@ def measure(plan: Plan, answers: Answers) -> Results:
 
 
 def _measure_retrieval(
-    plan: Plan, collection: Collection, index: Index, answers: Answers
+    plan: Plan,
+    collection: Collection,
+    index: Index,
+    answers: Answers,
+    other: Index | None = None,
 ) -> Results:
+    """Returns the rows of one collection.
+
+    With another index, the original is also searched there, and answers without guards here.
+    """
     queries = collection.queries
     comparison = _Comparison(queries, plan.seed)
     nothing = [Answer([query.text]) for query in queries]
     for name, combine in BASELINES.items():
         comparison.add(name, None, index, combine, nothing)
+    if other is not None:
+        comparison.add(LONG_LIST, None, other, search_original, nothing)
     for task in plan.rewording:
         single, several = (
             answers["retrieval", collection.name, task, variant]
@@ -61,7 +85,7 @@ def _measure_retrieval(
         )
         comparison.add(ALONE, task, index, search_first, single)
         variants = {task: several}
-        if task == plan.rewording[0]:
+        if task == plan.rewording[0] and other is not None:
             key = ("retrieval", collection.name, task, UNGUARDED_KEY)
             variants[f"{task}, no guards"] = answers[key]
         for variant, texts in variants.items():

@@ -7,12 +7,13 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from t5eval.quality.combination import ALONE, BASELINES, COMBINATIONS, FEEDBACK
+from t5eval.quality.combination import ALONE, BASELINES, COMBINATIONS, FEEDBACK, LONG_LIST, ORIGINAL
 from t5eval.quality.measurement import METRICS, Results
 from t5eval.quality.verdict import Verdict, find_row, judge, rank_harmless
 from t5eval.report import SIGNIFICANT, format_table
 
 Row = Mapping[str, Any]
+FUSED = "rankings fused, weights 1 : 1"
 TEMPLATE = "template.md"
 KEPT = {
     "content": "content words kept",
@@ -32,15 +33,16 @@ def format_page(results: Results, *, model: str, command: str, picture: str) -> 
     """Returns the document."""
     collections = results["retrieval"]
     tasks = _tasks(collections)
-    harmless = rank_harmless(collections, tasks)
+    harmless = rank_harmless(collections, results["long stop list"], tasks)
     return _read_template().substitute(
         model=model,
         command=command,
         picture=picture,
         seed=results["seed"],
-        summary=_summarise(collections, tasks, harmless, results["typos"]),
+        summary=_summarise(results, tasks, harmless),
         advice=_advise(collections, harmless, tasks),
         collections="\n\n".join(_format_collection(item, tasks[0]) for item in collections),
+        long=_format_long(results["long stop list"], harmless),
         others=_format_others(collections),
         harm=_format_harm(collections, harmless, tasks),
         typos=_format_typos(results["typos"]),
@@ -59,41 +61,42 @@ def _tasks(collections: Sequence[Row]) -> list[str]:
     return [row["task"] for row in rows if row["combination"] == ALONE]
 
 
-def _summarise(
-    collections: Sequence[Row],
-    tasks: Sequence[str],
-    harmless: Sequence[Verdict],
-    typed: Sequence[Row],
-) -> str:
-    lines = []
+def _summarise(results: Results, tasks: Sequence[str], harmless: Sequence[Verdict]) -> str:
+    collections = results["retrieval"]
+    lines = ["Every combination loses somewhere: search with the original query."]
     if harmless:
         best = harmless[0]
-        lines.append(
-            f"Do this: **{best.combination}**, of three reformulations of `{best.task}`. No "
-            f"collection loses significantly. {_describe(best)}"
-        )
-    else:
-        lines.append("Search with the original query: every combination loses somewhere.")
-    alone = judge(collections, ALONE, tasks[0])
-    lines.append(
-        f"Do not search with the reformulation alone: `{tasks[0]}` costs "
-        f"{_points(-alone.difference['nDCG@10'])} points of nDCG@10 at the mean of the collections."
-    )
-    feedback = judge(collections, FEEDBACK, None)
-    lines.append(f"RM3, which needs no model, for comparison: {_describe(feedback)}")
-    for row in typed[0]["rows"]:
-        shares = [
-            other["nDCG@10 recovered"]
-            for item in typed
-            for other in item["rows"]
-            if other["system"] == row["system"]
-        ]
-        known = [share for share in shares if share is not None]
-        lines.append(
-            f"Typos: {row['system']} wins back {_share(min(known))} to {_share(max(known))} of "
-            "what two typos per query cost."
-        )
+        other = judge(results["long stop list"], best.combination, best.task)
+        advice = f"**{best.combination}**, with three reformulations of `{best.task}`"
+        long = f"With an index without 179 stop words: {_describe(other)}"
+        lines = [f"Do this: {advice}. {_describe(best)} {long}"]
+    for name, task, words in (
+        (LONG_LIST, None, "A long stop list, which needs no model"),
+        (FEEDBACK, None, "RM3, which needs no model"),
+        (ALONE, tasks[0], f"The reformulation alone, `{tasks[0]}`"),
+        (FUSED, tasks[0], f"Rankings of `{tasks[0]}` fused with equal weights"),
+        (FUSED, f"{tasks[0]}, no guards", "The same without guards, for comparison"),
+    ):
+        lines.append(f"{words}: {_describe(judge(collections, name, task))}")
+    lines += [
+        _summarise_typos(results["typos"], row["system"]) for row in results["typos"][0]["rows"]
+    ]
     return "\n".join(f"- {line}" for line in lines)
+
+
+def _summarise_typos(typed: Sequence[Row], system: str) -> str:
+    metric = METRICS[0]
+    rows = [row for item in typed for row in item["rows"] if row["system"] == system]
+    shares = [share for row in rows if (share := row[f"{metric} recovered"]) is not None]
+    harmed = sum(
+        row[f"{metric} clean p"] < SIGNIFICANT and row[f"{metric} clean"] < item["clean"][metric]
+        for item, row in zip(typed, rows, strict=True)
+    )
+    return (
+        f"Typos, {system}: recovers {_share(min(shares))} to {_share(max(shares))} of what two "
+        f"typos per query cost; clean queries lose significantly on {harmed} of {len(rows)} "
+        "collections."
+    )
 
 
 def _describe(verdict: Verdict) -> str:
@@ -133,7 +136,7 @@ def _advise(collections: Sequence[Row], harmless: Sequence[Verdict], tasks: Sequ
 
 
 def _format_collection(collection: Row, task: str) -> str:
-    rows = [find_row(collection, name, None) for name in BASELINES]
+    rows = [find_row(collection, name, None) for name in (*BASELINES, LONG_LIST)]
     rows += [find_row(collection, name, task) for name in (ALONE, *COMBINATIONS)]
     return (
         f"### {collection['name']}: {collection['documents']} documents, "
@@ -159,6 +162,22 @@ def _format_rows(rows: Iterable[Row]) -> str:
     return format_table(head, lines)
 
 
+def _format_long(collections: Sequence[Row], harmless: Sequence[Verdict]) -> str:
+    """Returns the original, RM3 and the recommended combination with the other index."""
+    shown: list[tuple[str, str | None]] = [(ORIGINAL, None), (FEEDBACK, None)]
+    shown += [(item.combination, item.task) for item in harmless[:1]]
+    rows = []
+    for collection in collections:
+        for name, task in shown:
+            row = find_row(collection, name, task)
+            cells = []
+            for metric in METRICS:
+                cells += [f"{row[metric]:.4f}", _probability(row.get(f"{metric} p"))]
+            rows.append([collection["name"], f"{name}, `{task}`" if task else name, *cells])
+    head = ["collection", "searched with", METRICS[0], "p", METRICS[1], "p"]
+    return format_table(head, rows, 2)
+
+
 def _format_others(collections: Sequence[Row]) -> str:
     variants = list(dict.fromkeys(row["task"] for row in collections[0]["rows"] if row["task"]))
     rows = []
@@ -180,7 +199,7 @@ def _format_harm(
     collections: Sequence[Row], harmless: Sequence[Verdict], tasks: Sequence[str]
 ) -> str:
     shown = [(item.combination, item.task) for item in harmless[:1]] + [
-        ("rankings fused, weights 1 : 1", tasks[0]),
+        (FUSED, tasks[0]),
         (ALONE, tasks[0]),
     ]
     rows = []
