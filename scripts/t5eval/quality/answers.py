@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,6 +25,8 @@ FIXES = 4  # corrections of a clean query
 STEP = 3  # of so many queries one is also asked without guards, and one with a term
 
 SEVERAL_KEY, SINGLE_KEY, UNGUARDED_KEY = "several", "single", "several, no guards"
+
+GROUP = 2000  # requests after which the answers are written
 
 Key = tuple[str, ...]
 """The purpose, the collection or source, and the variant, such as ("retrieval", "cisi", ..)."""
@@ -141,10 +146,13 @@ def ask_service(model: str) -> Ask:
 
 
 class Answers:
-    """Answers by key; a file keeps them, so that a run that was stopped goes on."""
+    """Answers by key; a file keeps them, so that a run that was stopped goes on.
 
-    def __init__(self, by_key: Mapping[Key, list[Answer]], path: Path | None = None) -> None:
-        self._by_key = dict(by_key)
+    The file has to be removed when the model or the service changes.
+    """
+
+    def __init__(self, stored: Mapping[str, Any], path: Path | None = None) -> None:
+        self._stored = dict(stored)
         self._path = path
 
     @classmethod
@@ -152,37 +160,49 @@ class Answers:
         """Reads the answers that a file keeps; none if there is no file."""
         if path is None or not path.is_file():
             return cls({}, path)
-        stored = json.loads(path.read_text("utf-8"))
-        answers = {
-            tuple(key.split("/")): [Answer(**item) for item in items]
-            for key, items in stored.items()
-        }
-        return cls(answers, path)
+        return cls(json.loads(path.read_text("utf-8")), path)
 
     def __getitem__(self, key: Key) -> list[Answer]:
-        return self._by_key[key]
+        return [Answer(**item) for item in self._stored["/".join(key)]["answers"]]
 
     def complete(self, batches: Sequence[Batch], ask: Ask) -> None:
-        """Asks for the answers that are missing, in groups of one purpose and one lexicon."""
-        missing = [batch for batch in batches if batch.key not in self._by_key]
+        """Asks for the answers that are missing, in groups, since each group loads the model."""
+        missing = [batch for batch in batches if not self._has(batch)]
         while missing:
             first = missing[0]
-            group = [
-                batch
-                for batch in missing
-                if batch.lexicon is first.lexicon and batch.key[:2] == first.key[:2]
-            ]
+            group: list[Batch] = []
+            for batch in takewhile(partial(_has_lexicon, first.lexicon), missing):
+                if sum(len(earlier.requests) for earlier in group) < GROUP:
+                    group.append(batch)
             requests = [request for batch in group for request in batch.requests]
-            answers = iter(ask(requests, first.lexicon))
+            answers = map(asdict, ask(requests, first.lexicon))
             for batch in group:
-                self._by_key[batch.key] = [next(answers) for _ in batch.requests]
-            missing = [batch for batch in missing if batch.key not in self._by_key]
+                self._stored["/".join(batch.key)] = {
+                    "requests": _digest(batch),
+                    "answers": [next(answers) for _ in batch.requests],
+                }
+            missing = missing[len(group) :]
             self._write()
+
+    def _has(self, batch: Batch) -> bool:
+        """Whether there are answers to these very requests."""
+        stored = self._stored.get("/".join(batch.key))
+        return stored is not None and stored["requests"] == _digest(batch)
 
     def _write(self) -> None:
         if self._path is None:
             return
-        body = {"/".join(key): [*map(asdict, items)] for key, items in self._by_key.items()}
-        partial = self._path.with_name(self._path.name + ".partial")
-        partial.write_text(json.dumps(body, ensure_ascii=False), encoding="utf-8")
-        partial.replace(self._path)
+        partial_path = self._path.with_name(self._path.name + ".partial")
+        partial_path.write_text(json.dumps(self._stored, ensure_ascii=False), encoding="utf-8")
+        partial_path.replace(self._path)
+
+
+def _digest(batch: Batch) -> str:
+    """Returns a checksum of a batch's queries and options."""
+    body = [asdict(request) for request in batch.requests]
+    text = json.dumps(body, sort_keys=True, default=sorted)  # sets have no order
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _has_lexicon(lexicon: Lexicon, batch: Batch) -> bool:
+    return batch.lexicon is lexicon
