@@ -107,7 +107,7 @@ def test_the_page_says_what_the_figures_say(results: dict[str, Any]) -> None:
     assert "run me" in lines
     assert any(line.startswith(f"- Do this: **{WORDS}**") for line in lines)
     assert "### first: 9 documents, 8 queries of 4 threads" in lines
-    assert f"| {FUSED} | 0.3800 | **0.0100** | 0.5000 | 1.0000 |" in lines
+    assert f"| {FUSED} | `ask` | 0.3800 | **0.0100** | 0.5000 | 1.0000 |" in lines
     assert f"| {WORDS}, `ask` | first | 40.0 % | 25.0 % | -12.50 | -12.50 |" in lines
     row = "| first | speller | 0.4000 | 0.2000 | 0.3000 | 50.0 % | 0.4000 | **0.0400** | 10.0 % |"
     assert row in lines

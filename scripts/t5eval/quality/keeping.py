@@ -50,16 +50,17 @@ class Judge:
         return len(kept) / len(content) if content else None
 
     def rarest(self, query: str, answer: str) -> bool | None:
-        """Whether the answer has the stem of the query's rarest content word, but for numbers."""
-        word = find_rarest(NUMBER.sub(" ", query), self.dictionary, self.stop_words)
+        """Whether the answer has the stem of the query's rarest content word without a digit."""
+        words = [word for word in plain_words(query) if not any(map(str.isdigit, word))]
+        word = find_rarest(" ".join(words), self.dictionary, self.stop_words)
         if word is None:
             return None
         return self._stems([word])[0] in self._stems(plain_words(answer))
 
     def numbers(self, query: str, answer: str) -> bool | None:
         """Whether the answer has all numbers that the query has in digits."""
-        numbers = Counter(NUMBER.findall(query))
-        return numbers <= Counter(NUMBER.findall(answer)) if numbers else None
+        numbers = _find_numbers(query)
+        return numbers <= _find_numbers(answer) if numbers else None
 
     def negation(self, query: str, answer: str) -> bool | None:
         """Whether the answer has a negation if the query has one, and none otherwise."""
@@ -69,7 +70,7 @@ class Judge:
 
     def invents(self, query: str, answer: str) -> bool:
         """Whether the answer has a number or a word that is nowhere else."""
-        if set(NUMBER.findall(answer)) - set(NUMBER.findall(query)):
+        if _find_numbers(answer).keys() - _find_numbers(query).keys():
             return True
         known = set(self._stems(plain_words(query)))
         return any(
@@ -87,6 +88,11 @@ class Judge:
     def _stems(self, words: Any) -> list[str]:  # noqa: ANN401 - an iterable of texts
         stems: list[str] = self._stemmer.stemWords(list(words))  # type: ignore[attr-defined]
         return stems
+
+
+def _find_numbers(text: str) -> Counter[str]:
+    """Counts the numbers in digits; 10,000 is 10000, and a superscript is a digit."""
+    return Counter(number.replace(",", "") for number in NUMBER.findall(fold(text)))
 
 
 def judge_answers(queries: Sequence[str], answers: Sequence[Answer], judge: Judge) -> Row:

@@ -41,7 +41,7 @@ def format_page(results: Results, *, model: str, command: str, picture: str) -> 
         seed=results["seed"],
         summary=_summarise(results, tasks, harmless),
         advice=_advise(collections, harmless, tasks),
-        collections="\n\n".join(_format_collection(item, tasks[0]) for item in collections),
+        collections="\n\n".join(_format_collection(item, tasks) for item in collections),
         long=_format_long(results["long stop list"], harmless),
         others=_format_others(collections),
         harm=_format_harm(collections, harmless, tasks),
@@ -68,14 +68,14 @@ def _summarise(results: Results, tasks: Sequence[str], harmless: Sequence[Verdic
         best = harmless[0]
         other = judge(results["long stop list"], best.combination, best.task)
         advice = f"**{best.combination}**, with three reformulations of `{best.task}`"
-        long = f"With an index without 179 stop words: {_describe(other)}"
+        long = f"In an index with a long stop list: {_describe(other)}"
         lines = [f"Do this: {advice}. {_describe(best)} {long}"]
     for name, task, words in (
         (LONG_LIST, None, "A long stop list, which needs no model"),
         (FEEDBACK, None, "RM3, which needs no model"),
-        (ALONE, tasks[0], f"The reformulation alone, `{tasks[0]}`"),
+        *((ALONE, task, f"One reformulation alone, `{task}`") for task in tasks),
         (FUSED, tasks[0], f"Rankings of `{tasks[0]}` fused with equal weights"),
-        (FUSED, f"{tasks[0]}, no guards", "The same without guards, for comparison"),
+        (FUSED, f"{tasks[0]}, no guards", "The same without guards"),
     ):
         lines.append(f"{words}: {_describe(judge(collections, name, task))}")
     lines += [
@@ -105,10 +105,7 @@ def _describe(verdict: Verdict) -> str:
     )
     gains = ", ".join(f"{metric} on {name}" for name, metric in verdict.gains) or "none"
     losses = ", ".join(f"{metric} on {name}" for name, metric in verdict.losses) or "none"
-    return (
-        f"Mean over the collections: {changes}. Significant gains: {gains}; "
-        f"significant losses: {losses}."
-    )
+    return f"{changes}. Significant gains: {gains}; significant losses: {losses}."
 
 
 def _advise(collections: Sequence[Row], harmless: Sequence[Verdict], tasks: Sequence[str]) -> str:
@@ -135,9 +132,9 @@ def _advise(collections: Sequence[Row], harmless: Sequence[Verdict], tasks: Sequ
     return format_table(head, rows, 2)
 
 
-def _format_collection(collection: Row, task: str) -> str:
+def _format_collection(collection: Row, tasks: Sequence[str]) -> str:
     rows = [find_row(collection, name, None) for name in (*BASELINES, LONG_LIST)]
-    rows += [find_row(collection, name, task) for name in (ALONE, *COMBINATIONS)]
+    rows += [find_row(collection, name, task) for task in tasks for name in (ALONE, *COMBINATIONS)]
     return (
         f"### {collection['name']}: {collection['documents']} documents, "
         f"{collection['queries']} queries{_units(collection)}\n\n" + _format_rows(rows)
@@ -150,16 +147,16 @@ def _units(collection: Row) -> str:
 
 
 def _format_rows(rows: Iterable[Row]) -> str:
-    head = ["searched with"]
+    head = ["searched with", "reformulations"]
     for metric in METRICS:
         head += [metric, "p"]
     lines = []
     for row in rows:
-        line = [row["combination"]]
+        line = [row["combination"], f"`{row['task']}`" if row["task"] else ""]
         for metric in METRICS:
             line += [f"{row[metric]:.4f}", _probability(row.get(f"{metric} p"))]
         lines.append(line)
-    return format_table(head, lines)
+    return format_table(head, lines, 2)
 
 
 def _format_long(collections: Sequence[Row], harmless: Sequence[Verdict]) -> str:
@@ -230,7 +227,7 @@ def _format_typos(collections: Sequence[Row]) -> str:
 
 
 def _format_keeping(task: Row) -> str:
-    head = ["queries", "guards", "n", "changed", *KEPT.values(), "invented"]
+    head = ["queries", "guards", "number", "changed", *KEPT.values(), "invented"]
     rows = [
         [source, "the recipe's" if variant == "guards" else "none", *_cells(row)]
         for source, variants in {**task["sources"], "**all**": task["all"]}.items()
