@@ -21,6 +21,7 @@ from t5eval.pairs import draw
 from t5eval.quality import page, plot, sources
 from t5eval.quality.answers import Answers, Plan, ask_service, plan_batches
 from t5eval.quality.measurement import Results, measure
+from t5eval.quality.verdict import rank_harmless
 from t5serve.errors import StartupError
 from t5serve.settings import Settings
 
@@ -63,7 +64,9 @@ def _build_plan(options: argparse.Namespace) -> Plan:
 def _write(results: Results, plan: Plan, options: argparse.Namespace) -> None:
     picture = options.out.parent / "images" / f"{options.out.stem}.png"
     picture.parent.mkdir(parents=True, exist_ok=True)
-    plot.save(results, plan.rewording[0], picture)
+    harmless = rank_harmless(results["retrieval"], results["long stop list"], plan.rewording)
+    task = harmless[0].task if harmless else None
+    plot.save(results, task or plan.rewording[0], picture)
     document = page.format_page(
         results,
         model=options.model,

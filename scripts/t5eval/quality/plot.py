@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from t5eval.quality.combination import ALONE, COMBINATIONS, FEEDBACK, ORIGINAL
+from t5eval.quality.combination import ALONE, COMBINATIONS, FEEDBACK, LONG_LIST, ORIGINAL
 from t5eval.quality.measurement import Results
 from t5eval.quality.verdict import find_row
 from t5eval.report import SIGNIFICANT
@@ -35,7 +35,12 @@ def save(results: Results, task: str, path: Path) -> None:
 
 def _draw_combinations(axis: Any, collections: Sequence[Any], task: str) -> None:  # noqa: ANN401
     """Draws a point per collection and combination; filled: the difference is significant."""
-    rows = [(FEEDBACK, None), (ALONE, task), *((name, task) for name in COMBINATIONS)]
+    rows = [
+        (FEEDBACK, None),
+        (LONG_LIST, None),
+        (ALONE, task),
+        *((name, task) for name in COMBINATIONS),
+    ]
     axis.axvline(0, color=GREY, linewidth=1)
     for number, collection in enumerate(collections):
         original = find_row(collection, ORIGINAL, None)[METRIC]
@@ -50,7 +55,11 @@ def _draw_combinations(axis: Any, collections: Sequence[Any], task: str) -> None
                 edgecolors=colour,
                 label=collection["name"] if height == 0 else None,
             )
-    axis.set_yticks(range(len(rows)), [name for name, _ in reversed(rows)], fontsize="small")
+    axis.set_yticks(
+        range(len(rows)),
+        [name.removeprefix("original, ") for name, _ in reversed(rows)],
+        fontsize="small",
+    )
     axis.set(
         xlabel=f"difference to the original, points of {METRIC}; filled: p < {SIGNIFICANT}",
         title=f"Searches with `{task}`",

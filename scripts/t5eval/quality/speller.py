@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from importlib import resources
 from typing import Self
 
@@ -32,8 +33,9 @@ class Speller:
                 self._index.create_dictionary_entry(word, count)
 
     @classmethod
+    @cache
     def of_english(cls) -> Self:
-        """Returns the speller over the English dictionary that symspellpy includes."""
+        """Makes, once, the speller over the English dictionary that symspellpy includes."""
         return cls(read_dictionary())
 
     def correct(self, text: str) -> str:
