@@ -23,6 +23,7 @@ from t5eval import collection, pairs, plot, report, semantics, text_metrics
 from t5eval.collection import Collection
 from t5eval.errors import EvaluationError
 from t5eval.evaluation import Plan, Results, evaluate
+from t5eval.stop_words import load_stop_words
 from t5serve.errors import RequestError
 from t5serve.reformulation.guards.guards import PRESERVED
 from t5serve.reformulation.options import Options, Strategy
@@ -91,6 +92,7 @@ def _build_plan(options: argparse.Namespace) -> Plan:
         prefixes=dict(options.prefix),
         examples=options.examples,
         seed=options.seed,
+        stop_words=load_stop_words() if options.long_stop_list else None,
         embed=semantics.load_embedder() if sets and options.semantics else None,
     )
 
@@ -161,7 +163,7 @@ def _build_parser() -> argparse.ArgumentParser:
         nargs="+",
         type=Path,
         default=[],
-        help="directories: vaswani, cranfield, cisi",
+        help="directories: vaswani, cranfield, cisi, stackfaq",
     )
     data.add_argument(
         "--questions",
@@ -169,6 +171,9 @@ def _build_parser() -> argparse.ArgumentParser:
         type=Path,
         default=[],
         help="TSVs of paraphrase pairs as one collection; the first file has the queries",
+    )
+    data.add_argument(
+        "--long-stop-list", action="store_true", help="search without 179 stop words, not 33"
     )
     data.add_argument("--task", help="of collections, and of pairs without a task column")
     data.add_argument("--sample", type=int, help="most pairs per task, and queries per collection")
