@@ -57,6 +57,8 @@ def test_text_is_shown_as_it_comes(server: Server, tab: Tab) -> None:
     tab.page.add_init_script(RECORDER)
     tab.page.goto(server.url)
     tab.side().get_by_label("strategy").select_option("greedy")
+    tab.side().get_by_text("Parameters").last.click()
+    tab.side().get_by_label("none", exact=True).check()  # a guard looks at the whole text
     tab.ask(QUERY)
     tab.outcome()
     (final,) = tab.texts()

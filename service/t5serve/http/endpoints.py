@@ -98,7 +98,10 @@ CHAT = Endpoint(
     GENERATION_ERRORS,
     ChatResponse,
     ChatRequest,
-    {"model": "tiny-t5", "messages": [{"role": "user", "content": "how do i clean a laptop screen"}]},
+    {
+        "model": "tiny-t5",
+        "messages": [{"role": "user", "content": "how do i clean a laptop screen"}],
+    },
     streams=True,
 )
 MODELS = Endpoint(
