@@ -1,27 +1,31 @@
-"""Command line: `t5gguf SOURCE_DIR --out FILE.gguf --type Q8_0`, or `t5gguf fetch NAME`."""
+"""Command line: `t5gguf convert DIR --out FILE.gguf`, `t5gguf inspect PATH`, `t5gguf fetch NAME`.
+
+`t5gguf DIR --out FILE.gguf`, as scripts/convert.py is called, converts as well.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import get_args
 
 from gguf import GGMLQuantizationType as Type
 
 from t5engine.decoding.parameters import MAX_TOKENS
+from t5gguf import inspect
 from t5gguf import recipe as recipes
-from t5gguf import size
 from t5gguf.config import Config
-from t5gguf.convert import ConvertedFile, Converter
+from t5gguf.convert import Converter
 from t5gguf.errors import ConversionError
-from t5gguf.quantize import F16_INPUT_LIMIT, GROUPS, POLICIES, expand_group_type
+from t5gguf.generation_config import GenerationDefaults, read_defaults
+from t5gguf.quantize import GROUPS, POLICIES, expand_group_type
 from t5gguf.recipe import Recipe, RecipeError, TensorType
+from t5gguf.report import describe_defaults, describe_file, describe_source
+from t5gguf.stray_files import check_directory
 from t5gguf.tensor_map import Role
-from t5gguf.trimming import TrimmingLoss
-from t5gguf.vocab import Trimming
-from t5gguf.writer import Provenance, padded_rows
+from t5gguf.writer import Provenance
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,6 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from t5gguf.fetch.__main__ import main as fetch  # noqa: PLC0415 - the hub's client is slow
 
         return fetch(arguments[1:])
+    if arguments[:1] == ["inspect"]:
+        return inspect.main(arguments[1:])
+    if arguments[:1] == ["convert"]:
+        arguments = arguments[1:]
     options = _build_parser().parse_args(arguments)
     try:
         _convert(options)
@@ -43,19 +51,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _convert(options: argparse.Namespace) -> None:
     recipe = recipes.load(options.recipe) if options.recipe else None
     queries = options.queries.read_text(encoding="utf-8").splitlines() if options.queries else []
+    check_directory(options.source)
+    defaults = read_defaults(options.source)
+    if recipe is None:  # a recipe says how its model generates
+        _print(describe_defaults(defaults))
     converter = Converter(
         options.source,
-        _build_provenance(options, recipe),
+        _build_provenance(options, recipe, defaults),
         queries,
         _select_calibration(options, recipe),
         options.trim_vocabulary,
     )
-    trimming = converter.vocabulary.trimming
-    if trimming and converter.trimming_loss:
-        print(_format_trimming(trimming, converter.trimming_loss))
-    print(f"largest ffn_down input over the sample queries: {converter.max_ffn_down_input:.0f}")
-    if converter.max_ffn_down_input > F16_INPUT_LIMIT:
-        print("this input is too large for F16: ffn_down stays BF16 in F16 files")
+    _print(describe_source(converter))
     if options.imatrix_out:
         converter.write_imatrix(
             options.imatrix_out, force=options.force, progress=not options.quiet
@@ -67,32 +74,12 @@ def _convert(options: argparse.Namespace) -> None:
         types=_select_role_types(options, recipe),
         progress=not options.quiet,
     )
-    comparison = converted.comparison
-    print(
-        f"{converted.path}: {converted.size / 1e6:.1f} MB, verified; logit error "
-        f"{comparison.rms:.2g} of the standard deviation (rms, at most {comparison.maximum:.2g}), "
-        f"same best token at {comparison.agreement:.1%} of positions"
-    )
-    if trimming:
-        print(_format_savings(converted, trimming))
+    _print(describe_file(converter, converted))
 
 
-def _format_trimming(trimming: Trimming, loss: TrimmingLoss) -> str:
-    return (
-        f"kept {len(trimming.kept_ids):,} of the vocabulary's {trimming.source_rows:,} rows; of "
-        f"{loss.queries} sample queries {loss.same_pieces} are split into the same pieces, "
-        f"{loss.same_answers} get the same answer"
-    )
-
-
-def _format_savings(converted: ConvertedFile, trimming: Trimming) -> str:
-    tensors = converted.tensors
-    untrimmed = size.resize_vocabulary(tensors, padded_rows(trimming.source_rows))
-    return (
-        f"weights: {size.sum_bytes(tensors):,} bytes instead of {size.sum_bytes(untrimmed):,}; "
-        f"a decode step reads {size.sum_step_bytes(tensors):,} "
-        f"instead of {size.sum_step_bytes(untrimmed):,}"
-    )
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line)
 
 
 def _select_calibration(options: argparse.Namespace, recipe: Recipe | None) -> list[str] | None:
@@ -127,7 +114,9 @@ def _select_role_types(options: argparse.Namespace, recipe: Recipe | None) -> di
     return role_types
 
 
-def _build_provenance(options: argparse.Namespace, recipe: Recipe | None) -> Provenance:
+def _build_provenance(
+    options: argparse.Namespace, recipe: Recipe | None, defaults: GenerationDefaults
+) -> Provenance:
     """Builds the provenance from the command line, else the recipe, else the checkpoint."""
     tasks = dict(options.prefix or [])
     limit = {"max_tokens": options.max_tokens} if options.max_tokens else {}
@@ -138,7 +127,7 @@ def _build_provenance(options: argparse.Namespace, recipe: Recipe | None) -> Pro
             revision=options.revision or "",
             license=options.license or "",
             tasks=tasks or Config.load(options.source).prefixes,
-            generation=limit,
+            generation={**defaults.values, **limit},
         )
     return Provenance(
         name=options.name or recipe.name,
@@ -175,7 +164,8 @@ def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="t5gguf",
         description="Convert a Hugging Face T5 checkpoint to a verified GGUF file.",
-        epilog="`t5gguf fetch --help` says how to download a checkpoint.",
+        epilog="`t5gguf convert DIR` is the same as `t5gguf DIR`; `t5gguf inspect PATH` says what "
+        "a file or a checkpoint is; `t5gguf fetch --help` says how to download a checkpoint.",
     )
     parser.add_argument("source", type=Path, help="directory with config.json and the weights")
     parser.add_argument("--out", type=Path, required=True, help="the file to write")

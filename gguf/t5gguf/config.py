@@ -12,7 +12,10 @@ from t5gguf.errors import ConversionError
 
 T5, MT5, UMT5 = (f"{family}ForConditionalGeneration" for family in ("T5", "MT5", "UMT5"))
 ARCHITECTURES = (T5, "T5WithLMHeadModel", MT5, UMT5)
+ARCHITECTURES_BY_TYPE = {"t5": T5, "mt5": MT5, "umt5": UMT5}
+BARE_ARCHITECTURES = {"T5Model": T5, "MT5Model": MT5, "UMT5Model": UMT5}
 ACTIVATIONS = ("relu", "gated-gelu")
+SPECIAL_IDS = ("decoder_start_token_id", "pad_token_id", "eos_token_id")
 PREFIXES = "t5serve_prefixes"
 """The field of config.json with the prefix of each task, the default task first.
 
@@ -75,7 +78,12 @@ class Config:
                 lists every fault.
         """
         path = directory / "config.json"
-        fields = _Fields(read_json_object(path))
+        raw = read_json_object(path)
+        generation = directory / "generation_config.json"
+        if generation.is_file():  # transformers generates with the ids of this file
+            ids = read_json_object(generation)
+            raw |= {name: ids[name] for name in SPECIAL_IDS if ids.get(name) is not None}
+        fields = _Fields(raw)
         config = cls(**fields.read_all())
         if not fields.faults:
             fields.faults += _find_special_id_faults(config)
@@ -103,7 +111,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
 def _find_special_id_faults(config: Config) -> list[str]:
     return [
         f"{name} is {getattr(config, name)}, but vocab_size is {config.vocab_size}"
-        for name in ("decoder_start_token_id", "pad_token_id", "eos_token_id")
+        for name in SPECIAL_IDS
         if getattr(config, name) >= config.vocab_size
     ]
 
@@ -141,7 +149,7 @@ class _Fields:
             "n_positions": self._read("n_positions", int, 512),
             "decoder_start_token_id": self._read("decoder_start_token_id", int, pad_token_id),
             "pad_token_id": pad_token_id,
-            "eos_token_id": self._read("eos_token_id", int, 1),
+            "eos_token_id": self._read_eos_token_id(),
             "prefixes": self._read_prefixes(),
         }
 
@@ -162,11 +170,28 @@ class _Fields:
         architecture = (
             architectures[0] if isinstance(architectures, list) and architectures else None
         )
+        if architecture is None:
+            architecture = ARCHITECTURES_BY_TYPE.get(str(self._raw.get("model_type")))
+        elif isinstance(architecture, str):
+            # The same weights, without a head of their own.
+            architecture = BARE_ARCHITECTURES.get(architecture, architecture)
         if architecture not in ARCHITECTURES:
             self.faults.append(
                 f"architecture {architecture} is not one of {', '.join(ARCHITECTURES)}"
             )
         return architecture
+
+    def _read_eos_token_id(self) -> Any:  # noqa: ANN401 - any JSON value
+        """Reads the id of `</s>`, which may be a list of one id."""
+        value = self._raw.get("eos_token_id")
+        if not isinstance(value, list):
+            return self._read("eos_token_id", int, 1)
+        if len(value) != 1 or type(value[0]) is not int or value[0] < 0:
+            self.faults.append(
+                f"eos_token_id is {value!r}, but the engine ends answers with one token"
+            )
+            return 1
+        return value[0]
 
     def _read_activation(self, architecture: object) -> object:
         default = "gated-gelu" if architecture in (MT5, UMT5) else "relu"

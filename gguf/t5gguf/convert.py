@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle
 from operator import add
 from pathlib import Path
 
 from gguf import GGMLQuantizationType as Type
+from gguf import LlamaFileType
 
 from t5gguf import error_feedback, imatrix
 from t5gguf.checkpoint import Checkpoint
 from t5gguf.errors import ConversionError
-from t5gguf.quantize import POLICIES, Policy, select_tensor_type
+from t5gguf.quantize import POLICIES, Policy, label_file, select_tensor_type
 from t5gguf.reference import Reference
 from t5gguf.second_moments import SecondMoments, measure_moments
 from t5gguf.tensor_map import Role, TensorEntry, match_tensors
@@ -37,12 +38,14 @@ class ConvertedFile:
         size: the file's bytes.
         comparison: the distance of the file's logits to the reference's.
         tensors: type and shape of each tensor.
+        file_type: the type that was asked for, a key of `POLICIES`.
     """
 
     path: Path
     size: int
     comparison: LogitComparison
     tensors: Sequence[PlannedTensor]
+    file_type: str
 
 
 class Converter:
@@ -151,7 +154,7 @@ class Converter:
                 self.checkpoint,
                 self.vocabulary,
                 planned,
-                POLICIES[file_type],
+                replace(POLICIES[file_type], file_type=label_plan(planned, file_type)),
                 self.provenance,
                 max_ffn_down_input=self.max_ffn_down_input,
                 moments=moments,
@@ -161,7 +164,7 @@ class Converter:
             part.replace(out)
         finally:
             part.unlink(missing_ok=True)
-        return ConvertedFile(out, out.stat().st_size, comparison, planned)
+        return ConvertedFile(out, out.stat().st_size, comparison, planned, file_type)
 
     def measure_moments(self, *, progress: bool = True) -> SecondMoments:
         """Returns the second moments of each matrix's inputs, which the first call measures.
@@ -207,6 +210,13 @@ class Converter:
         if entry.role in (Role.EMBEDDING, Role.HEAD):
             shape = (self._rows, shape[1])
         return PlannedTensor(entry, tensor_type, shape)
+
+
+def label_plan(planned: Sequence[PlannedTensor], file_type: str) -> LlamaFileType:
+    """Returns the file type that says what is in a file that is planned."""
+    roles = (Role.ATTENTION, Role.FFN, Role.FFN_DOWN)
+    types = [tensor.tensor_type for tensor in planned if tensor.entry.role in roles]
+    return label_file(POLICIES[file_type], types)
 
 
 def _check_overwrite(out: Path, *, force: bool) -> None:

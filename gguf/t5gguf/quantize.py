@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -54,6 +55,11 @@ POLICIES = {
     "Q5_K_M": Policy(LlamaFileType.MOSTLY_Q5_K_M, Type.Q5_K, Type.Q6_K, Type.Q6_K),
     "Q4_K_M": Policy(LlamaFileType.MOSTLY_Q4_K_M, Type.Q4_K, Type.Q6_K, Type.Q6_K),
     "Q4_0": Policy(LlamaFileType.MOSTLY_Q4_0, Type.Q4_0, Type.Q4_0),
+}
+# llama.cpp's number of a file whose matrices are of a type.
+FILE_TYPES = {policy.base_type: policy.file_type for policy in POLICIES.values()} | {
+    Type.Q5_0: LlamaFileType.MOSTLY_Q5_0,
+    Type.Q5_1: LlamaFileType.MOSTLY_Q5_1,
 }
 # The groups whose type a caller may choose. The head has the type of the embedding, since the
 # embedding may be the head.
@@ -116,6 +122,21 @@ def select_tensor_type(
     if columns % GGML_QUANT_SIZES[tensor_type][0]:
         tensor_type = NARROW_ROW_TYPES.get(tensor_type, Type.F16)
     return tensor_type if columns % GGML_QUANT_SIZES[tensor_type][0] == 0 else Type.F16
+
+
+def label_file(policy: Policy, types: Collection[Type]) -> LlamaFileType:
+    """Returns the file type that says what is in a file.
+
+    That is the policy's, unless no matrix could get the policy's type: then it is that of the most
+    matrices.
+
+    Args:
+        policy: the policy of the file.
+        types: the types of the attention and feed-forward matrices.
+    """
+    if not types or policy.base_type in types:
+        return policy.file_type
+    return FILE_TYPES[Counter(types).most_common(1)[0][0]]
 
 
 def _has_more_bits(entry: TensorEntry, config: Config) -> bool:

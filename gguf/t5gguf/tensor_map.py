@@ -138,6 +138,7 @@ def match_tensors(checkpoint: Checkpoint) -> list[TensorEntry]:
         replace(entry, source=copies[0]) if entry.role is Role.EMBEDDING and copies else entry
         for entry in map_tensors(config)
     ]
+    _check_floats(checkpoint, entries)
     faults: list[str] = []
     for entry in entries:
         if entry.source not in tensors:
@@ -151,13 +152,28 @@ def match_tensors(checkpoint: Checkpoint) -> list[TensorEntry]:
     faults += [
         f"unknown: {name}"
         for name in sorted(tensors)
-        if name not in known and not IGNORED.fullmatch(name)
+        if name not in known and not IGNORED.fullmatch(name) and tensors[name].is_float
     ]
     faults += _find_unequal_copies(checkpoint, copies)
     if faults:
         listing = "\n  ".join(faults)
         raise ConversionError(f"{checkpoint.directory}: {len(faults)} fault(s)\n  {listing}")
     return entries
+
+
+def _check_floats(checkpoint: Checkpoint, entries: list[TensorEntry]) -> None:
+    """Checks that no weight is of integers, as in a checkpoint that is quantised already."""
+    tensors = checkpoint.tensors
+    dtypes = [
+        tensors[entry.source].dtype
+        for entry in entries
+        if entry.source in tensors and not tensors[entry.source].is_float
+    ]
+    if dtypes:
+        raise ConversionError(
+            f"{checkpoint.directory}: {len(dtypes)} weight(s) are of {dtypes[0]}, not of floats: "
+            "convert the checkpoint that this one was quantised from (by bitsandbytes, for example)"
+        )
 
 
 def _find_unequal_copies(checkpoint: Checkpoint, names: list[str]) -> list[str]:

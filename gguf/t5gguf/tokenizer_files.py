@@ -2,39 +2,76 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
-import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from google.protobuf.message import DecodeError
 from sentencepiece import sentencepiece_model_pb2
 
+from t5engine.tokenization.added_tokens import AddedFlag, AddedToken
+from t5engine.tokenization.tokenizer import Pipeline
+from t5gguf import tokenizer_json
 from t5gguf.errors import ConversionError
+from t5gguf.tokenizer_json import SENTINEL
 
 SPIECE_FILES = ("spiece.model", "tokenizer.model")
-SENTINEL = re.compile(r"▁?<extra_id_\d+>")
 SENTINELS = 100  # T5Tokenizer's default for `extra_ids`
-ADDED_SCORE = -1000.0  # llama.cpp's converter's score of an added token; Hugging Face has none
-PIECE = sentencepiece_model_pb2.ModelProto.SentencePiece
+# Hugging Face's names of the properties of an added token, and the value of one that is not given.
+FLAGS = {
+    "special": (AddedFlag.SPECIAL, False),
+    "normalized": (AddedFlag.NORMALIZED, True),
+    "lstrip": (AddedFlag.LSTRIP, False),
+    "rstrip": (AddedFlag.RSTRIP, False),
+    "single_word": (AddedFlag.SINGLE_WORD, False),
+}
+OTHER_VOCABULARIES = {
+    "merges.txt": "a BPE vocabulary (as of CodeT5)",
+    "vocab.txt": "a WordPiece vocabulary (as of BERT)",
+}
 
 
 def read_proto(directory: Path) -> tuple[Path, Any]:
     """Reads a vocabulary as a SentencePiece message; returns the file's path and the message.
 
     Raises:
-        ConversionError: the directory has no vocabulary, or one that is not of T5's type.
+        ConversionError: the directory has no vocabulary, or one that is not of T5's type, or
+            spiece.model and tokenizer.json are not of the same vocabulary.
     """
+    document = tokenizer_json.read_document(directory)
+    path = directory / tokenizer_json.FILE
     for name in SPIECE_FILES:
         if (directory / name).is_file():
-            return directory / name, _parse_spiece(directory / name)
-    path = directory / "tokenizer.json"
-    if path.is_file():
-        return path, _parse_tokenizer_json(path)
-    raise ConversionError(f"{directory} has none of {', '.join(SPIECE_FILES)}, tokenizer.json")
+            proto = _parse_spiece(directory / name)
+            if document is not None:
+                _check_same_pieces(directory / name, proto, path, document)
+            return directory / name, proto
+    if document is not None:
+        return path, tokenizer_json.build_proto(path, document)
+    raise ConversionError(_describe_missing(directory))
+
+
+def _describe_missing(directory: Path) -> str:
+    for name, vocabulary in OTHER_VOCABULARIES.items():
+        if (directory / name).is_file():
+            return (
+                f"{directory} has {vocabulary}, but the engine takes SentencePiece Unigram "
+                "vocabularies, as T5, mT5, UMT5 and FLAN-T5 have"
+            )
+    if str(_read_optional_json(directory / "tokenizer_config.json").get("tokenizer_class")) in (
+        "ByT5Tokenizer",
+        "ByT5TokenizerFast",
+    ):
+        return (
+            f"{directory} has ByT5's vocabulary of bytes, but the engine takes SentencePiece "
+            "Unigram vocabularies, as T5, mT5, UMT5 and FLAN-T5 have"
+        )
+    return (
+        f"{directory} has none of {', '.join(SPIECE_FILES)}, tokenizer.json: "
+        "add the tokenizer's files of the model that this one was trained from"
+    )
 
 
 def _parse_spiece(path: Path) -> Any:  # noqa: ANN401 - the message's class is made at run time
@@ -44,84 +81,138 @@ def _parse_spiece(path: Path) -> Any:  # noqa: ANN401 - the message's class is m
     except DecodeError as error:
         raise ConversionError(f"{path} is not a SentencePiece model: {error}") from error
     if proto.trainer_spec.model_type != sentencepiece_model_pb2.TrainerSpec.UNIGRAM:
-        raise ConversionError(f"{path} is not a Unigram model, but T5's tokenizer is one")
+        raise ConversionError(
+            f"{path} is not a Unigram model, but the engine takes Unigram vocabularies, "
+            "as T5, mT5, UMT5 and FLAN-T5 have"
+        )
     if proto.trainer_spec.treat_whitespace_as_suffix:
         raise ConversionError(f"{path} writes whitespace as a suffix; T5 has it as a prefix")
     return proto
 
 
-def _parse_tokenizer_json(path: Path) -> Any:  # noqa: ANN401 - as above
-    """Returns a SentencePiece message with the pieces and the character map of the file."""
+def _check_same_pieces(
+    spiece: Path,
+    proto: Any,  # noqa: ANN401 - as above
+    path: Path,
+    document: Mapping[str, Any],
+) -> None:
+    """Checks that tokenizer.json begins with the pieces of spiece.model."""
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        model = raw["model"]
-        if model.get("type", "Unigram") != "Unigram":
-            raise TypeError(f"its model is {model['type']}")  # noqa: TRY301 - caught below
-        special = {token["content"] for token in raw.get("added_tokens", []) if token["special"]}
-        proto = sentencepiece_model_pb2.ModelProto()
-        for index, (text, score) in enumerate(model["vocab"]):
-            piece_type = PIECE.NORMAL
-            if index == model["unk_id"]:
-                piece_type = PIECE.UNKNOWN
-            elif SENTINEL.fullmatch(text):
-                # The score that spiece.model has.
-                piece_type, score = PIECE.USER_DEFINED, ADDED_SCORE  # noqa: PLW2901
-            elif text in special:
-                piece_type = PIECE.CONTROL
-            proto.pieces.add(piece=text, score=score, type=piece_type)
-        charsmap = next(_find_charsmaps(raw.get("normalizer")), "")
-        proto.normalizer_spec.precompiled_charsmap = base64.b64decode(charsmap, validate=True)
-        proto.trainer_spec.unk_id = model["unk_id"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, binascii.Error) as error:
+        texts = [str(text) for text, _ in document["model"]["vocab"]]
+    except (KeyError, TypeError, ValueError) as error:
         raise ConversionError(f"{path} is not a Unigram tokenizer: {error!r}") from error
-    proto.trainer_spec.model_type = sentencepiece_model_pb2.TrainerSpec.UNIGRAM
-    proto.trainer_spec.bos_id = -1
-    proto.normalizer_spec.add_dummy_prefix = True
-    proto.normalizer_spec.remove_extra_whitespaces = True
-    return proto
+    for index, piece in enumerate(proto.pieces):
+        text = texts[index] if index < len(texts) else None
+        if piece.piece != text:
+            raise ConversionError(
+                f"{path} is not of the same vocabulary as {spiece.name}: id {index} is {text!r} "
+                f"there, {piece.piece!r} here; remove the file that is not the model's"
+            )
 
 
-def _find_charsmaps(normalizer: dict[str, Any] | None) -> Iterator[str]:
-    """Yields the character map of each Precompiled step of a normalizer, sequences included."""
-    if normalizer is None:
-        return
-    if normalizer.get("type") == "Precompiled":
-        yield normalizer["precompiled_charsmap"]
-    for step in normalizer.get("normalizers", []):
-        yield from _find_charsmaps(step)
+def read_pipeline(
+    directory: Path, pieces: Sequence[str], vocab_size: int, control_ids: Collection[int]
+) -> Pipeline:
+    """Returns what a checkpoint's tokenizer does besides segmenting into pieces.
+
+    tokenizer.json says it, or else spiece.model is used as Hugging Face's slow T5Tokenizer does:
+    texts are split at added tokens before anything else, and `legacy: false` leaves out the space
+    before texts after the first.
+
+    Args:
+        directory: the checkpoint.
+        pieces: the texts of the vocabulary's pieces.
+        vocab_size: the number of ids that the model has.
+        control_ids: ids that a text never makes: padding, `</s>`, `<unk>`; `</s>` first.
+
+    Raises:
+        ConversionError: a file is malformed, or has a step that is not supported.
+    """
+    document = tokenizer_json.read_document(directory)
+    config = _read_optional_json(directory / "tokenizer_config.json")
+    if document is None:
+        scheme = "first" if config.get("legacy") is False else "always"
+        pipeline = Pipeline(prepend_scheme=scheme, joins_added=True)
+    else:
+        path = directory / tokenizer_json.FILE
+        pipeline = tokenizer_json.read_pipeline(path, document, next(iter(control_ids)))
+    added = read_added_tokens(directory, pieces, vocab_size)
+    unused = AddedFlag.NORMALIZED if document is None else AddedFlag(0)
+    tokens = tuple(
+        AddedToken(token.id, token.text, token.flags & ~unused)
+        for token in added
+        if token.id not in control_ids
+    )
+    return replace(pipeline, added=tokens)
 
 
 def read_added_tokens(
-    directory: Path, pieces: list[str], vocab_size: int
-) -> Iterator[tuple[int, str]]:
-    """Yields ids and texts of the tokens after the pieces.
+    directory: Path, pieces: Sequence[str], vocab_size: int
+) -> Iterator[AddedToken]:
+    """Yields the added tokens of a checkpoint, by id; some may be among the pieces.
 
-    The texts are those of the directory's files. A checkpoint without such files still has T5's
-    sentinels: T5Tokenizer numbers `<extra_id_99>` .. `<extra_id_0>` upwards from the last piece
-    if the model has rows for them.
+    A checkpoint without files that name them still has T5's sentinels: T5Tokenizer numbers
+    `<extra_id_99>` .. `<extra_id_0>` upwards from the last piece if the model has rows for them.
 
     Raises:
-        ConversionError: tokenizer_config.json or added_tokens.json is malformed.
+        ConversionError: a file is malformed, or gives another text to a piece.
     """
-    config = _read_optional_json(directory / "tokenizer_config.json")
-    added_tokens = _read_optional_json(directory / "added_tokens.json")
     try:
-        decoder = config.get("added_tokens_decoder") or {}
-        texts = {int(index): str(token["content"]) for index, token in decoder.items()}
-        texts |= {int(index): str(text) for text, index in added_tokens.items()}
-        sentinels = int(SENTINELS if config.get("extra_ids") is None else config["extra_ids"])
+        tokens = _collect_added_tokens(directory)
+        extra_ids = _read_optional_json(directory / "tokenizer_config.json").get("extra_ids")
+        sentinels = int(SENTINELS if extra_ids is None else extra_ids)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConversionError(
-            f"{directory}: tokenizer_config.json or added_tokens.json is malformed: {error!r}"
+            f"{directory}: tokenizer.json, tokenizer_config.json or added_tokens.json is "
+            f"malformed: {error!r}"
         ) from error
     first = len(pieces)
-    has_sentinels = any(SENTINEL.fullmatch(text) for text in (*pieces, *texts.values()))
+    texts = [token.text for token in tokens.values()]
+    has_sentinels = any(SENTINEL.fullmatch(text) for text in (*pieces, *texts))
     if not has_sentinels and first + sentinels <= vocab_size:
         for offset in range(sentinels):
-            texts.setdefault(first + offset, f"<extra_id_{sentinels - 1 - offset}>")
-    for index, text in sorted(texts.items()):
-        if first <= index < vocab_size:
-            yield index, text
+            index = first + offset
+            text = f"<extra_id_{sentinels - 1 - offset}>"
+            tokens.setdefault(index, AddedToken(index, text, AddedFlag.SPECIAL))
+    for index, token in sorted(tokens.items()):
+        if 0 <= index < first and pieces[index] != token.text:
+            continue  # transformers names control tokens otherwise, such as [PAD]
+        if 0 <= index < vocab_size:
+            yield token
+
+
+def _collect_added_tokens(directory: Path) -> dict[int, AddedToken]:
+    """Returns the tokens that the files name, by id; tokenizer.json has the last word."""
+    config = _read_optional_json(directory / "tokenizer_config.json")
+    document = _read_optional_json(directory / tokenizer_json.FILE)
+    special = _list_special_texts(config)
+    special |= _list_special_texts(_read_optional_json(directory / "special_tokens_map.json"))
+    tables: list[tuple[int, dict[str, Any]]] = [
+        (int(index), {"content": str(text), "special": text in special, "normalized": False})
+        for text, index in _read_optional_json(directory / "added_tokens.json").items()
+    ]
+    decoder = config.get("added_tokens_decoder") or {}
+    tables += [(int(index), table) for index, table in decoder.items()]
+    tables += [(int(table["id"]), table) for table in document.get("added_tokens") or ()]
+    tokens = {}
+    for index, table in tables:
+        flags = AddedFlag(0)
+        for name, (flag, default) in FLAGS.items():
+            flags |= flag if table.get(name, default) else AddedFlag(0)
+        text = str(table["content"])
+        if SENTINEL.fullmatch(text):
+            flags |= AddedFlag.SPECIAL
+        tokens[index] = AddedToken(index, text, flags)
+    return tokens
+
+
+def _list_special_texts(document: Mapping[str, Any]) -> set[str]:
+    """Returns the texts of the additional special tokens, under either of their names."""
+    tokens: list[Any] = []
+    for name in ("additional_special_tokens", "extra_special_tokens"):
+        value = document.get(name) or ()
+        tokens += value.values() if isinstance(value, dict) else value
+    return {str(token["content"] if isinstance(token, dict) else token) for token in tokens}
 
 
 def _read_optional_json(path: Path) -> dict[str, Any]:

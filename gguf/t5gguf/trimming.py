@@ -21,7 +21,7 @@ from t5gguf.errors import ConversionError, VerificationError
 from t5gguf.hashing import hash_file
 from t5gguf.reference import Reference
 from t5gguf.tensor_map import EMBEDDINGS
-from t5gguf.tokenizer_files import SENTINEL
+from t5gguf.tokenizer_json import SENTINEL
 from t5gguf.verify import LOGIT_BOUNDS, MAX_INPUT_TOKENS, SAMPLE_TOKENS, Sample, compare_logits
 from t5gguf.vocab import Trimming, Vocabulary
 from t5gguf.weights import F32, LazyTensor

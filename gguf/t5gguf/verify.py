@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from gguf import GGMLQuantizationType as Type
+from gguf import TokenType
 
 from t5engine.config import WorkerConfig
 from t5engine.cpus import plan
@@ -25,6 +26,17 @@ from t5gguf.writer import PlannedTensor, load_values
 
 MAX_INPUT_TOKENS = 512
 SAMPLE_TOKENS = 12  # decoder steps per sample
+MAX_NAMED_PROBES = 200  # added tokens with texts of their own; further ones share texts
+NAMES_PER_PROBE = 20
+MAX_LISTED = 10  # texts with other tokens that a message names
+# Cases, spaces, digits, punctuation, wide and accented characters, characters of no vocabulary.
+PROBES = (
+    "What IS the price of 1,234.50 Dollars (USD)?",
+    "  two  spaces\tand a tab ",
+    "caf\u00e9 \uff21\uff22\uff23 \uff11\uff12 \ufb01nd \u00bd cup",
+    "\u4eca\u5929 x\u0f00\u0f01y \U0001f355",
+    "semi-detached, it's 'quoted' \u201ccurly\u201d a/b_c",
+)
 F16_SMALLEST = 2.0**-24  # the smallest F16 above 0; a block's scale is rounded to a multiple
 # The largest error of a file's logits: the root mean square of the difference to the reference's
 # logits, over their standard deviation. gguf/README.md has the measurements behind these bounds.
@@ -190,22 +202,49 @@ def find_row_faults(name: str, stored: StoredTensor, source: F32) -> list[str]:
     return []
 
 
+def list_probes(vocabulary: Vocabulary) -> list[str]:
+    """Returns texts whose token ids are checked besides the samples'.
+
+    They have every kind of character that a tokenizer treats in its own way, and every added token
+    at the beginning of a text, within a word, and between words.
+    """
+    names = [token.text for token in vocabulary.pipeline.added]
+    names += [
+        token
+        for token, token_type in zip(vocabulary.tokens, vocabulary.token_types, strict=True)
+        if token_type is TokenType.USER_DEFINED and token not in names
+    ]
+    probes = list(PROBES)
+    for name in names[:MAX_NAMED_PROBES]:
+        probes += [f"{name} how are you", f"how {name} are{name}you {name}"]
+    for start in range(MAX_NAMED_PROBES, len(names), NAMES_PER_PROBE):
+        probes.append(" a".join(names[start : start + NAMES_PER_PROBE]))
+    return probes
+
+
 async def _run_engine(
     path: Path, vocabulary: Vocabulary, samples: Sequence[Sample]
 ) -> tuple[LogitComparison, list[str]]:
     """Compares the engine's tokens and logits with those of the samples."""
     share = plan(1, None)[0]
     config = WorkerConfig(str(path), share.threads, list(share.cpus), MAX_INPUT_TOKENS, MAX_TOKENS)
-    faults = []
+    different = []
     comparisons = []
     async with Engine([config], max_queue=1) as engine:
+        for text in [*(sample.text for sample in samples), *list_probes(vocabulary)]:
+            ids = (await engine.tokenize(text)).ids
+            if ids != vocabulary.encode(text):
+                different.append(text)
         for sample in samples:
-            ids = (await engine.tokenize(sample.text)).ids
-            if ids != vocabulary.encode(sample.text):
-                faults.append(f"tokens differ from SentencePiece's for {sample.text!r}")
             logits = await engine.score(sample.encoder_ids, sample.decoder_ids)
             vocab_size = sample.logits.shape[1]  # the engine's logits also have the padded rows
             comparisons.append(compare_logits(sample.logits, logits[:, :vocab_size]))
+    faults = [
+        f"tokens differ from {vocabulary.tokenizer_name}'s for {text!r}"
+        for text in different[:MAX_LISTED]
+    ]
+    if len(different) > MAX_LISTED:
+        faults.append(f"tokens differ for {len(different) - MAX_LISTED} more texts")
     return (
         LogitComparison(
             rms=float(np.sqrt(np.mean([comparison.rms**2 for comparison in comparisons]))),

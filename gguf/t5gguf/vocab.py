@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,13 +10,19 @@ from pathlib import Path
 from typing import Any, Self
 
 from gguf import TokenType
-from sentencepiece import SentencePieceProcessor, sentencepiece_model_pb2
+from sentencepiece import sentencepiece_model_pb2
 
+from t5engine.tokenization.tokenizer import Pipeline, Tokenizer
+from t5engine.tokenization.unigram import Piece
+from t5gguf import tokenizer_json
 from t5gguf.config import Config
 from t5gguf.errors import ConversionError
 from t5gguf.hashing import hash_file
-from t5gguf.tokenizer_files import ADDED_SCORE, PIECE, SENTINEL, read_added_tokens, read_proto
+from t5gguf.source_tokenizer import Encode, open_source
+from t5gguf.tokenizer_files import read_pipeline, read_proto
+from t5gguf.tokenizer_json import ADDED_SCORE, SENTINEL
 
+PIECE = sentencepiece_model_pb2.ModelProto.SentencePiece
 UNUSED_SCORE = -10000.0  # llama.cpp's converter's score of an unused row
 TOKEN_TYPES = {
     PIECE.NORMAL: TokenType.NORMAL,
@@ -46,7 +51,12 @@ class Trimming:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """One text, score and type per id, for as many ids as the file's embedding has rows."""
+    """One text, score and type per id, for as many ids as the file's embedding has rows.
+
+    Attributes:
+        pipeline: what the tokenizer does besides segmenting, and the added tokens.
+        is_tokenizers: whether tokenizer.json says how, and not spiece.model.
+    """
 
     tokens: tuple[str, ...]
     scores: tuple[float, ...]
@@ -55,47 +65,48 @@ class Vocabulary:
     add_space_prefix: bool
     remove_extra_whitespaces: bool
     eos_token_id: int
+    pad_token_id: int
     unk_token_id: int
     source: Path
-    _processor: SentencePieceProcessor
+    pipeline: Pipeline
+    is_tokenizers: bool
+    _encode: Encode
     trimming: Trimming | None = None
 
     def encode(self, text: str) -> list[int]:
-        """Returns the token ids of a text by SentencePiece itself, with the closing `</s>`.
+        """Returns the token ids of a text by the checkpoint's own tokenizer, with `</s>`.
 
-        Added tokens in the text are cut out first, as in Hugging Face's slow tokenizer.
+        That is the `tokenizers` library on tokenizer.json, or else SentencePiece on spiece.model. A
+        trimmed vocabulary has neither: there the engine's own tokenizer is used. It is also used
+        for a text with `</s>`, `<pad>` or `<unk>`, which only the engine takes as text.
         """
-        added = self._added_ids
-        longest_first = sorted(added, key=len, reverse=True)
-        parts = re.split(f"({'|'.join(map(re.escape, longest_first))})", text) if added else [text]
-        ids: list[int] = []
-        for part in parts:
-            ids += [added[part]] if part in added else self._processor.encode(part)
-        return [*ids, self.eos_token_id]
+        control = (self.eos_token_id, self.pad_token_id, self.unk_token_id)
+        if any(self.tokens[index] in text for index in control):
+            return [*self._tokenizer.encode(text), self.eos_token_id]
+        return self._encode(text)
 
-    @cached_property
-    def _added_ids(self) -> dict[str, int]:
-        """The ids of the added tokens, by their texts."""
-        return {
-            token: index
-            for index, (token, token_type) in enumerate(
-                zip(self.tokens, self.token_types, strict=True)
-            )
-            if token_type is TokenType.USER_DEFINED
-        }
+    @property
+    def tokenizer_name(self) -> str:
+        """The name of what `encode` is, for messages."""
+        if self.trimming:
+            return "the engine's own tokenizer"
+        return "the tokenizers library" if self.is_tokenizers else "SentencePiece"
 
     def select_suppressed_ids(self, rows: int) -> list[int]:
         """Returns the ids below `rows` that generation must not emit.
 
-        These are the ids that stand for no text, except `</s>`.
+        These are padding, `<unk>`, unused rows and sentinels. Other special tokens are generated,
+        as in transformers, and left out of the text.
         """
-        text_types = (TokenType.NORMAL, TokenType.BYTE)
+        never = (TokenType.UNKNOWN, TokenType.UNUSED)
         return [
             index
             for index in range(rows)
             if index != self.eos_token_id
             and (
-                self.token_types[index] not in text_types or SENTINEL.fullmatch(self.tokens[index])
+                index == self.pad_token_id
+                or self.token_types[index] in never
+                or SENTINEL.fullmatch(self.tokens[index])
             )
         ]
 
@@ -121,14 +132,23 @@ class Vocabulary:
         tokens = [piece.piece for piece in proto.pieces]
         scores = [piece.score for piece in proto.pieces]
         token_types = [TOKEN_TYPES[piece.type] for piece in proto.pieces]
+        if TokenType.UNKNOWN not in token_types:
+            raise ConversionError(f"{source}: no piece is the unknown token")
+        unk_token_id = token_types.index(TokenType.UNKNOWN)
+        control_ids = (config.eos_token_id, config.pad_token_id, unk_token_id)
+        pipeline = read_pipeline(directory, tokens, config.vocab_size, control_ids)
+        has_json = (directory / tokenizer_json.FILE).is_file()
+        if not has_json:
+            pipeline = _apply_spec(pipeline, proto.normalizer_spec)
         _append_unused(tokens, scores, token_types, rows)
-        for index, text in read_added_tokens(directory, tokens[:pieces], config.vocab_size):
-            tokens[index] = text
-            scores[index] = ADDED_SCORE
-            token_types[index] = TokenType.USER_DEFINED
+        for token in pipeline.added:
+            if token.id >= pieces:
+                tokens[token.id] = token.text
+                scores[token.id] = ADDED_SCORE
+                token_types[token.id] = TokenType.USER_DEFINED
         for index in (config.pad_token_id, config.eos_token_id):
             token_types[index] = TokenType.CONTROL
-        _check_tokens(source, tokens, token_types)
+        _check_tokens(source, tokens)
         return cls(
             tokens=tuple(tokens),
             scores=tuple(scores),
@@ -137,38 +157,61 @@ class Vocabulary:
             add_space_prefix=proto.normalizer_spec.add_dummy_prefix,
             remove_extra_whitespaces=proto.normalizer_spec.remove_extra_whitespaces,
             eos_token_id=config.eos_token_id,
-            unk_token_id=token_types.index(TokenType.UNKNOWN),
+            pad_token_id=config.pad_token_id,
+            unk_token_id=unk_token_id,
             source=source,
-            _processor=_build_processor(source, proto),
+            pipeline=pipeline,
+            is_tokenizers=has_json,
+            _encode=open_source(directory, source, proto, pipeline, config.eos_token_id),
         )
 
     def trim(self, trimming: Trimming, rows: int) -> Self:
         """Returns the vocabulary of the kept ids, in their order, with unused ids up to `rows`."""
-        whole = sentencepiece_model_pb2.ModelProto()
-        whole.ParseFromString(self._processor.serialized_model_proto())
-        proto = sentencepiece_model_pb2.ModelProto()
-        proto.CopyFrom(whole)
-        del proto.pieces[:]
-        pieces = len(whole.pieces)  # added tokens have larger ids
-        proto.pieces.extend(whole.pieces[index] for index in trimming.kept_ids if index < pieces)
         tokens = [self.tokens[index] for index in trimming.kept_ids]
         scores = [self.scores[index] for index in trimming.kept_ids]
         token_types = [self.token_types[index] for index in trimming.kept_ids]
         _append_unused(tokens, scores, token_types, rows)
-        return replace(
+        kept = {index: position for position, index in enumerate(trimming.kept_ids)}
+        added = (token for token in self.pipeline.added if token.id in kept)
+        trimmed = replace(
             self,
             tokens=tuple(tokens),
             scores=tuple(scores),
             token_types=tuple(token_types),
-            eos_token_id=trimming.kept_ids.index(self.eos_token_id),
-            unk_token_id=trimming.kept_ids.index(self.unk_token_id),
-            _processor=_build_processor(self.source, proto),
+            eos_token_id=kept[self.eos_token_id],
+            pad_token_id=kept[self.pad_token_id],
+            unk_token_id=kept[self.unk_token_id],
+            pipeline=replace(
+                self.pipeline, added=tuple(replace(token, id=kept[token.id]) for token in added)
+            ),
             trimming=trimming,
         )
+        encode = trimmed._tokenizer.encode  # noqa: SLF001 - of this class
+        return replace(trimmed, _encode=lambda text: [*encode(text), trimmed.eos_token_id])
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        """Returns the engine's tokenizer of this vocabulary."""
+        rows = list(zip(self.tokens, self.scores, self.token_types, strict=True))
+        pieces = [
+            Piece(index, token, score, token_type is TokenType.USER_DEFINED)
+            for index, (token, score, token_type) in enumerate(rows)
+            if token_type in (TokenType.NORMAL, TokenType.USER_DEFINED)
+        ]
+        byte_ids = [index for index, row in enumerate(rows) if row[2] is TokenType.BYTE]
+        charsmap = self.precompiled_charsmap
+        return Tokenizer(pieces, self.unk_token_id, byte_ids, charsmap, self.pipeline)
 
     def hash_source(self) -> dict[str, str]:
         """Returns the SHA-256 of the vocabulary's file, by its name."""
         return {self.source.name: hash_file(self.source)}
+
+
+def _apply_spec(pipeline: Pipeline, spec: Any) -> Pipeline:  # noqa: ANN401 - made at run time
+    """Returns a pipeline that treats spaces as a SentencePiece model says."""
+    scheme = pipeline.prepend_scheme if spec.add_dummy_prefix else "never"
+    merges = spec.remove_extra_whitespaces
+    return replace(pipeline, prepend_scheme=scheme, merges_spaces=merges, strips_end=merges)
 
 
 def _append_unused(
@@ -181,19 +224,8 @@ def _append_unused(
         token_types.append(TokenType.UNUSED)
 
 
-def _check_tokens(source: Path, tokens: Sequence[str], token_types: Sequence[TokenType]) -> None:
+def _check_tokens(source: Path, tokens: Sequence[str]) -> None:
     """Checks that each text has one id, since llama.cpp aborts on a text with two."""
     repeated = [repr(text) for text, count in Counter(tokens).items() if count > 1]
     if repeated:
         raise ConversionError(f"{source}: several ids have the same text: {', '.join(repeated)}")
-    if TokenType.UNKNOWN not in token_types:
-        raise ConversionError(f"{source}: no piece is the unknown token")
-
-
-def _build_processor(source: Path, proto: Any) -> SentencePieceProcessor:  # noqa: ANN401 - made at run time
-    processor = SentencePieceProcessor()
-    try:
-        processor.LoadFromSerializedProto(proto.SerializeToString())
-    except RuntimeError as error:
-        raise ConversionError(f"{source}: SentencePiece refuses the model: {error}") from error
-    return processor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from gguf.utility import LocalTensor, SafetensorsLocal
 
 from t5gguf.config import read_json_object
 from t5gguf.errors import ConversionError
+from t5gguf.stray_files import describe_missing_weights
 
 F32 = npt.NDArray[np.float32]
 
@@ -28,11 +30,18 @@ class LazyTensor:
     Attributes:
         name: the name in the checkpoint.
         shape: the shape as Hugging Face stores the tensor.
+        dtype: the type in the file, by safetensors' name.
     """
 
     name: str
     shape: tuple[int, ...]
     _read: Callable[[], F32]
+    dtype: str = "F32"
+
+    @property
+    def is_float(self) -> bool:
+        """Whether the values are floats; a buffer of integers may be beside the weights."""
+        return self.dtype in ITEM_SIZES
 
     def load(self) -> F32:
         """Returns the values as F32, whatever the file's type is."""
@@ -51,9 +60,7 @@ def find_weight_files(directory: Path) -> tuple[Path, ...]:
         index = directory / f"{name}.index.json"
         if index.is_file():
             return _find_shards(directory, index)
-    raise ConversionError(
-        f"{directory} has neither {' nor '.join(WEIGHT_FILES)} (nor an index of either)"
-    )
+    raise ConversionError(describe_missing_weights(directory, WEIGHT_FILES))
 
 
 def _find_shards(directory: Path, index: Path) -> tuple[Path, ...]:
@@ -75,7 +82,7 @@ def open_weights(file: Path) -> Iterator[LazyTensor]:
     """Yields the tensors of a weight file without reading their values.
 
     Raises:
-        ConversionError: the file is not of its format, or has a tensor that is not of floats.
+        ConversionError: the file is not of its format.
     """
     return _open_safetensors(file) if file.suffix == ".safetensors" else _open_torch(file)
 
@@ -89,7 +96,7 @@ def _open_safetensors(file: Path) -> Iterator[LazyTensor]:
         data_start = 8 + int.from_bytes(raw.read(8), "little")
     for name, tensor in tensors.items():
         _check_safetensor(file, name, tensor, data_start)
-        yield LazyTensor(name, tuple(tensor.shape), _make_safetensors_reader(tensor))
+        yield LazyTensor(name, tuple(tensor.shape), _make_safetensors_reader(tensor), tensor.dtype)
 
 
 def _check_safetensor(file: Path, name: str, tensor: LocalTensor, data_start: int) -> None:
@@ -97,15 +104,17 @@ def _check_safetensor(file: Path, name: str, tensor: LocalTensor, data_start: in
     offset, size = tensor.data_range.offset, tensor.data_range.size
     if not all(isinstance(number, int) and number >= 0 for number in (*tensor.shape, offset, size)):
         raise ConversionError(f"{file}: {name} has a shape or an offset that is no whole number")
-    if not isinstance(tensor.dtype, str) or tensor.dtype not in ITEM_SIZES:
-        raise ConversionError(f"{file}: {name} has type {tensor.dtype}, not a float")
+    if not isinstance(tensor.dtype, str):
+        raise ConversionError(f"{file}: {name} has type {tensor.dtype}, which is none")
+    if offset + size > file.stat().st_size:
+        raise ConversionError(f"{file} is truncated: {name} ends after the end of the file")
+    if tensor.dtype not in ITEM_SIZES:
+        return  # never read
     expected = math.prod(tensor.shape) * ITEM_SIZES[tensor.dtype]
     if size != expected:
         raise ConversionError(f"{file}: {name} has {size} bytes, expected {expected}")
     if offset < data_start:
         raise ConversionError(f"{file} is not a safetensors file: {name} lies in the header")
-    if offset + size > file.stat().st_size:
-        raise ConversionError(f"{file} is truncated: {name} ends after the end of the file")
 
 
 def _make_safetensors_reader(tensor: LocalTensor) -> Callable[[], F32]:
@@ -129,16 +138,26 @@ def _open_torch(file: Path) -> Iterator[LazyTensor]:
             "or save the checkpoint as safetensors"
         ) from error
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+        # Files of PyTorch before 1.6 are no archives, and can't be mapped.
+        state = torch.load(
+            file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file)
+        )
     except Exception as error:
-        raise ConversionError(f"{file} is not a PyTorch checkpoint: {error}") from error
+        reason = str(error).partition("\n")[0]
+        raise ConversionError(f"{file} is not a PyTorch checkpoint: {reason}") from error
     if not isinstance(state, dict):
         raise ConversionError(f"{file} does not map names to tensors")
+    if not any(isinstance(tensor, torch.Tensor) for tensor in state.values()):
+        raise ConversionError(
+            f"{file} has no tensors, but {', '.join(map(str, state))}: "
+            "save model.state_dict() alone"
+        )
     for name, tensor in state.items():
-        if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point():
-            raise ConversionError(f"{file}: {name} is not a tensor of floats")
-        yield LazyTensor(name, tuple(tensor.shape), _make_torch_reader(tensor))
+        if isinstance(tensor, torch.Tensor):
+            dtype = "F32" if tensor.is_floating_point() else str(tensor.dtype)
+            shape = tuple(tensor.shape)
+            yield LazyTensor(str(name), shape, _make_torch_reader(tensor), dtype)
 
 
 def _make_torch_reader(tensor: Any) -> Callable[[], F32]:  # noqa: ANN401 - torch is an extra
-    return lambda: np.asarray(tensor.float().numpy())
+    return lambda: np.asarray(tensor.detach().float().numpy())  # a Parameter asks for detach

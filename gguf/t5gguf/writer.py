@@ -12,6 +12,7 @@ from gguf import GGMLQuantizationType as Type
 from gguf import GGUFWriter
 from tqdm import tqdm
 
+from t5engine.tokenization.metadata import format_pipeline
 from t5gguf import error_feedback
 from t5gguf.checkpoint import Checkpoint
 from t5gguf.ggml_quantize import count_bytes
@@ -185,6 +186,13 @@ def _add_vocabulary_metadata(
     writer.add_remove_extra_whitespaces(vocabulary.remove_extra_whitespaces)
     if vocabulary.precompiled_charsmap:
         writer.add_precompiled_charsmap(vocabulary.precompiled_charsmap)
+    for key, value in format_pipeline(vocabulary.pipeline).items():
+        if isinstance(value, bool):
+            writer.add_bool(key, value)
+        elif isinstance(value, str):
+            writer.add_string(key, value)
+        else:
+            writer.add_array(key, value)
     writer.add_pad_token_id(checkpoint.config.pad_token_id)
     writer.add_eos_token_id(checkpoint.config.eos_token_id)
     writer.add_unk_token_id(vocabulary.unk_token_id)

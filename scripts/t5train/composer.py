@@ -58,7 +58,7 @@ class Rows:
 
 
 def without_held(rows: Iterable[Row], held: Iterable[Row]) -> list[Row]:
-    """The rows whose request is none of the held-out ones but for case and punctuation."""
+    """Leaves out rows that ask what a held-out row asks; case and punctuation don't count."""
     requests = {normal(row.source) for row in held}
     return [row for row in rows if normal(row.source) not in requests]
 

@@ -161,7 +161,7 @@ def choose(
 
 
 def _richest(options: Sequence[str], names: Mapping[str, str]) -> list[str]:
-    """The options with the most slots, of those that have names for all of their slots."""
+    """Keeps options whose slots all have names; of these, the ones with the most slots."""
     slots = {option: {match[2] for match in SLOT.finditer(option)} for option in options}
     filled = {option: needed for option, needed in slots.items() if needed <= names.keys()}
     most = max(map(len, filled.values()), default=0)

@@ -18,6 +18,7 @@ SCALAR_FORMATS = dict(enumerate("BbHhIif?")) | {10: "Q", 11: "q", 12: "d"}
 STRING, ARRAY = 8, 9
 MALFORMED_ERRORS = (struct.error, KeyError, ValueError, MemoryError, OverflowError, RecursionError)
 FLOAT_DTYPES = {0: "<f4", 1: "<f2"}  # ggml's F32 and F16
+MAX_RANK = 4  # ggml's
 ALIGNMENT = 32  # unless the file says otherwise
 
 
@@ -97,7 +98,8 @@ class GGUFFile:
             try:
                 return cls(*_read_header(path, file))
             except MALFORMED_ERRORS as error:
-                raise ReadError(f"{path} is not a whole GGUF file: {error}") from error
+                reason = str(error) if isinstance(error, ValueError) else "it ends early"
+                raise ReadError(f"{path} is not a whole GGUF file: {reason}") from error
 
 
 def _read_header(path: Path, file: BinaryIO) -> tuple[dict[str, Any], dict[str, StoredTensor]]:
@@ -113,6 +115,8 @@ def _read_header(path: Path, file: BinaryIO) -> tuple[dict[str, Any], dict[str, 
     for _ in range(tensor_count):
         name = _read_string(file)
         (rank,) = struct.unpack("<I", file.read(4))
+        if rank > MAX_RANK:
+            raise ValueError(f"a tensor has {rank} dimensions")
         *shape, tensor_type, offset = struct.unpack(f"<{rank}QIQ", file.read(8 * rank + 12))
         entries.append((name, tuple(reversed(shape)), tensor_type, offset))
     alignment = metadata.get("general.alignment", ALIGNMENT)
@@ -129,16 +133,22 @@ def _read_value(file: BinaryIO, value_type: int) -> Any:  # noqa: ANN401 - the f
     if value_type == STRING:
         return _read_string(file)
     if value_type != ARRAY:
-        code = SCALAR_FORMATS[value_type]
+        code = _find_format(value_type)
         return struct.unpack(f"<{code}", file.read(struct.calcsize(code)))[0]
     item_type, count = struct.unpack("<IQ", file.read(12))
     if item_type in (STRING, ARRAY):
         return [_read_value(file, item_type) for _ in range(count)]
-    dtype = np.dtype(f"<{SCALAR_FORMATS[item_type]}")
+    dtype = np.dtype(f"<{_find_format(item_type)}")
     raw = file.read(count * dtype.itemsize)
     if len(raw) != count * dtype.itemsize:
         raise ValueError("an array ends early")
     return np.frombuffer(raw, dtype)
+
+
+def _find_format(value_type: int) -> str:
+    if value_type not in SCALAR_FORMATS:
+        raise ValueError(f"a value is of the unknown type {value_type}")
+    return SCALAR_FORMATS[value_type]
 
 
 def _read_string(file: BinaryIO) -> str:

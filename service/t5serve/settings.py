@@ -115,13 +115,23 @@ class Settings(BaseSettings):
         except OSError as error:
             raise StartupError(f"{path}: {error.strerror}") from error
         if path.suffix == ".gguf" or "/" in self.model:
-            raise StartupError(f"{path} {'is not a file' if path.exists() else 'does not exist'}")
+            raise StartupError(_describe_path(path))
         try:
             recipe = recipes.load(self.model)
         except RecipeError as error:
-            raise StartupError(str(error)) from error
+            raise StartupError(_describe_path(path) if path.is_dir() else str(error)) from error
         if not recipe.model_path().is_file():
             raise StartupError(
                 f"{recipe.model_path()} does not exist yet; run {recipe.fetch_command()}"
             )
         return recipe.model_path(), recipe
+
+
+def _describe_path(path: Path) -> str:
+    """Returns why a path is not a model's file."""
+    if path.is_dir():
+        return (
+            f"{path} is a directory; convert the checkpoint with `t5gguf convert {path} --out "
+            "FILE.gguf`, and serve that file"
+        )
+    return f"{path} {'is not a file' if path.exists() else 'does not exist'}"

@@ -46,6 +46,12 @@ def read_proto(path: Path) -> Any:
     return proto
 
 
+def added_token(index: int, content: str, **flags: bool) -> dict[str, object]:
+    """An added token as tokenizer.json has it; flags that are not given are false."""
+    names = ("single_word", "lstrip", "rstrip", "normalized", "special")
+    return {"id": index, "content": content} | dict.fromkeys(names, False) | flags
+
+
 def tokenizer_json(spiece: Path, *, sentinels: int = 0) -> dict[str, Any]:
     """What the `tokenizers` library would write for the vocabulary of a spiece.model.
 
@@ -58,9 +64,23 @@ def tokenizer_json(spiece: Path, *, sentinels: int = 0) -> dict[str, Any]:
     return {
         "version": "1.0",
         "added_tokens": [
-            {"id": index, "content": content, "special": True, "normalized": False}
+            added_token(index, content, special=True, normalized=False)
             for index, content in special.items()
         ],
+        "pre_tokenizer": {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "always"},
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [
+                {"Sequence": {"id": "A", "type_id": 0}},
+                {"SpecialToken": {"id": "</s>", "type_id": 0}},
+            ],
+            "pair": [
+                {"Sequence": {"id": "A", "type_id": 0}},
+                {"Sequence": {"id": "B", "type_id": 0}},
+            ],
+            "special_tokens": {"</s>": {"id": "</s>", "ids": [1], "tokens": ["</s>"]}},
+        },
+        "decoder": {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "always"},
         "normalizer": {
             "type": "Sequence",
             "normalizers": [
@@ -69,6 +89,7 @@ def tokenizer_json(spiece: Path, *, sentinels: int = 0) -> dict[str, Any]:
                     "type": "Sequence",
                     "normalizers": [{"type": "Precompiled", "precompiled_charsmap": charsmap}],
                 },
+                {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": "\u2581"},
             ],
         },
         "model": {

@@ -45,7 +45,8 @@ def test_a_path_is_a_file_without_recipe(tmp_path: Path) -> None:
     [
         ("/nowhere/m.gguf", "does not exist"),
         ("m.gguf", "does not exist"),
-        ("/", "is not a file"),
+        ("/", "is a directory; convert the checkpoint with `t5gguf convert / --out"),
+        ("/dev/null", "is not a file"),
         ("x" * 300, "File name too long|no recipe"),
         ("no-such-recipe", "there are: .*tiny-t5"),
         (

@@ -17,7 +17,9 @@ from t5gguf.fetch.fetcher import Fetcher, FetchRequest
 from t5gguf.fetch.files import local_name
 from t5gguf.fetch.hub import Hub
 from t5gguf.fetch.lock import Lock
+from t5gguf.generation_config import read_defaults
 from t5gguf.recipe import Recipe, RecipeError
+from t5gguf.report import describe_defaults, describe_narrow_rows
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,9 +49,14 @@ def _fetch(options: argparse.Namespace) -> None:
     pin = fetcher.fetch(request, update=options.update)
     directory = fetcher.model_directory(request)
     print(f"{directory}: {pin.repo} at {pin.revision}, {len(pin.sha256)} file(s)")
+    if file_types and not request.recipe:
+        for line in describe_defaults(read_defaults(directory)):
+            print(line)
     for converted in convert(
         models, request, pin, file_types, force=options.force, progress=not options.quiet
     ):
+        for line in describe_narrow_rows(converted):
+            print(line)
         print(
             f"{converted.path}: {converted.size / 1e6:.1f} MB, verified; logit error "
             f"{converted.comparison.rms:.2g} of the standard deviation, "

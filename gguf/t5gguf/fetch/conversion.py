@@ -10,6 +10,7 @@ from t5gguf.convert import ConvertedFile, Converter
 from t5gguf.errors import ConversionError, FetchError
 from t5gguf.fetch.fetcher import FetchRequest
 from t5gguf.fetch.lock import Pin
+from t5gguf.generation_config import read_defaults
 from t5gguf.quantize import POLICIES, expand_group_type
 from t5gguf.writer import Provenance
 
@@ -67,19 +68,18 @@ def convert(
     if not pending:
         return []
     recipe = request.recipe
+    directory = models / request.directory_name
     provenance = Provenance(
         name=request.directory_name,
         repo=pin.repo,
         revision=pin.revision,
         license=recipe.license if recipe else "",
         tasks=recipe.prefixes if recipe else {},
-        generation=recipe.generation.given() if recipe else {},
+        generation=recipe.generation.given() if recipe else read_defaults(directory).values,
     )
     embedding = recipe.quantisation.token_embedding_type if recipe else None
     is_calibrated = recipe is None or recipe.quantisation.calibration
-    converter = Converter(
-        models / request.directory_name, provenance, calibration=None if is_calibrated else []
-    )
+    converter = Converter(directory, provenance, calibration=None if is_calibrated else [])
     return [
         converter.convert(
             path,

@@ -11,11 +11,18 @@ from t5gguf.tokenizer_files import SPIECE_FILES
 from t5gguf.weights import WEIGHT_FILES
 
 VOCABULARY_FILES = (*SPIECE_FILES, "tokenizer.json")
-ADDED_TOKENS_FILES = ("tokenizer_config.json", "added_tokens.json")
+# Read as well where they are: what the tokenizer does, added tokens, generation defaults.
+OTHER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "generation_config.json",
+)
 
 
 def select_files(repo: str, files: Collection[str], read: Callable[[str], bytes]) -> list[str]:
-    """Returns the files of a checkpoint's configuration, vocabulary and weights.
+    """Returns the files of a checkpoint's configuration, tokenizer and weights.
 
     Args:
         repo: the repository, for errors.
@@ -38,12 +45,12 @@ def select_files(repo: str, files: Collection[str], read: Callable[[str], bytes]
             f"{repo} has no checkpoint that can be converted: a checkpoint has config.json, one of "
             f"{', '.join(WEIGHT_FILES)} (or its index), and one of {', '.join(VOCABULARY_FILES)}"
         )
-    added_tokens = [name for name in ADDED_TOKENS_FILES if name in files]
+    others = [name for name in OTHER_FILES if name in files and name != vocabulary]
     shards = _parse_shards(repo, read(weights)) if weights.endswith(".json") else []
     missing = [shard for shard in shards if shard not in files]
     if missing:
         raise FetchError(f"{repo} lacks shards that {weights} names: {', '.join(missing)}")
-    return ["config.json", vocabulary, *added_tokens, weights, *shards]
+    return ["config.json", vocabulary, *others, weights, *shards]
 
 
 def local_name(name: str) -> str:

@@ -26,7 +26,7 @@ class Stops:
     def settled(self, text: str) -> str:
         """Returns the part of the text that stays whatever follows.
 
-        An end of the text that may begin a stop string is held back.
+        The end of the text is held back while a stop string may begin there.
         """
         if self.matches(text):
             return self.cut(text)

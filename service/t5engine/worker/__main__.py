@@ -6,12 +6,19 @@ import os
 import signal
 import socket
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from t5engine.config import WorkerConfig
+
+if TYPE_CHECKING:
+    from t5engine.worker.loop import Connection
+
+LOAD_SECONDS = 600  # far more than any T5 takes from any disk
 
 
 def main() -> None:
@@ -27,12 +34,17 @@ def main() -> None:
     # Imported late: llama_cpp loads libgomp, which reads the affinity.
     from t5engine.backend import BackendError  # noqa: PLC0415
     from t5engine.decoding.parameters import MAX_WIDTH  # noqa: PLC0415
+    from t5engine.header import printable  # noqa: PLC0415
     from t5engine.messages import Ready, Unloadable  # noqa: PLC0415
+    from t5engine.worker.job import InputRefused  # noqa: PLC0415
     from t5engine.worker.loop import Connection, Loop, warm_up  # noqa: PLC0415
     from t5engine.worker.model import LoadError, list_cpu_features, load_model  # noqa: PLC0415
 
     with socket.socket(fileno=int(sys.argv[1])) as sock:
         connection = Connection(sock)
+        deadline = threading.Timer(LOAD_SECONDS, give_up, (connection, config.model))
+        deadline.daemon = True
+        deadline.start()
         try:
             model = load_model(
                 Path(config.model),
@@ -48,8 +60,9 @@ def main() -> None:
             # llama.cpp's caches would keep NaN from a rejected draft that overflowed.
             drafts = config.prompt_lookup_num_tokens if model.backend.name == "graph" else 0
             warm_up(model, drafts)
-        except (LoadError, BackendError) as error:
-            connection.send(Unloadable(str(error)))
+            deadline.cancel()
+        except (LoadError, BackendError, InputRefused) as error:
+            connection.send(Unloadable(printable(str(error))))
             return
         with suppress(ConnectionError):  # the service has closed the connection
             backend = model.backend
@@ -63,6 +76,15 @@ def main() -> None:
                 window=config.batch_window_ms / 1000,
                 drafts=drafts,
             ).run()
+
+
+def give_up(connection: Connection, model: str) -> None:
+    """Ends the process; a native call can't be stopped otherwise."""
+    from t5engine.messages import Unloadable  # noqa: PLC0415 - see above
+
+    message = f"{model}: loading took more than {LOAD_SECONDS} s; is its disk too slow?"
+    connection.send(Unloadable(message))
+    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -157,7 +157,8 @@ class Loop:
         if message.text is not None:
             ids = tokenize(message.text, self._model)
         check_input(ids, self._model)
-        return Tokenized(message.job, ids, self._model.vocabulary.decode_each(ids))
+        texts = self._model.vocabulary.decode_each(ids, shows_special=True)
+        return Tokenized(message.job, ids, texts)
 
     def _score(self, message: Score, row: int) -> Scored:
         backend = self._model.backend

@@ -17,14 +17,15 @@ from t5engine.backend import Backend
 from t5engine.graph.ggml import GgmlError
 from t5engine.graph.graph_backend import GraphBackend
 from t5engine.graph.variants import load_variant
+from t5engine.header import HeaderError, open_checked, printable
 from t5engine.messages import ModelInfo
+from t5engine.reader import GGUFFile
 from t5engine.worker.llama_backend import LlamaBackend
 from t5engine.worker.tied import head_is_tied
 from t5engine.worker.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 
-GGUF_MAGIC = b"GGUF"
 GGML_LOG_LEVEL_ERROR = 4  # ggml.h
 
 
@@ -71,14 +72,17 @@ def load_model(
         LoadError: the file is missing, not GGUF, truncated, not a T5, or a T5 that the backend
             can't compute.
     """
-    _check_magic(path)
+    try:
+        header = open_checked(path)
+    except HeaderError as error:
+        raise LoadError(str(error)) from error
     try:
         load_variant(ggml_backends)  # before llama.cpp looks for backends itself
     except GgmlError as error:
         raise LoadError(str(error)) from error
     if backend != "llama":
         try:
-            file = _LoadedFile(path, vocab_only=True)
+            file = _LoadedFile(path, header, vocab_only=True)
             graph_backend = GraphBackend(
                 path,
                 n_vocab=file.n_vocab,
@@ -94,7 +98,7 @@ def load_model(
             if backend == "graph":
                 raise LoadError(f"{path}: {error}") from error
             logger.warning("%s: %s; served by llama.cpp's own graph", path, error)
-    file = _LoadedFile(path, vocab_only=False)
+    file = _LoadedFile(path, header, vocab_only=False)
     distance = file.metadata.get("t5serve.relative_attention_max_distance", "128")
     if distance != "128":
         raise LoadError(f"{path}: its relative attention reaches {distance}, llama.cpp's 128")
@@ -120,8 +124,9 @@ def list_cpu_features() -> list[str]:
 class _LoadedFile:
     """A GGUF file as llama.cpp loads it, with or without its weights."""
 
-    def __init__(self, path: Path, *, vocab_only: bool) -> None:
+    def __init__(self, path: Path, header: GGUFFile, *, vocab_only: bool) -> None:
         self._path = path
+        self._header = header
         llama_cpp.llama_log_set(_error_log.callback, ctypes.c_void_p())
         llama_cpp.llama_backend_init()
         params = llama_cpp.llama_model_default_params()
@@ -133,9 +138,6 @@ class _LoadedFile:
             reason = _error_log.last_error or "no reason given"
             raise LoadError(f"{path}: llama.cpp can't load it: {reason}")
         self.metadata = _read_metadata(self.native)
-        architecture = self.metadata.get("general.architecture", "")
-        if architecture != "t5":
-            raise LoadError(f"{path}: its architecture is {architecture!r}, this service takes t5")
         rows = int(llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(self.native)))
         self.n_vocab = int(
             self.metadata.get("t5serve.vocab_size", rows)
@@ -155,7 +157,7 @@ class _LoadedFile:
             key: value for key, value in self.metadata.items() if key.startswith("t5serve.")
         }
         info = ModelInfo(
-            name=self.metadata.get("general.name", self._path.stem),
+            name=printable(self.metadata.get("general.name", self._path.stem)),
             description=f"{self._path.name}, {backend.name} backend, {backend.kernels}",
             n_vocab=self.n_vocab,
             max_input_tokens=backend.max_input_tokens,
@@ -163,17 +165,11 @@ class _LoadedFile:
             metadata=metadata,
         )
         start = int(self.metadata.get("t5.decoder_start_token_id", 0))
-        return Model(backend, Vocabulary(self.native, self.n_vocab), start, info)
-
-
-def _check_magic(path: Path) -> None:
-    try:
-        with path.open("rb") as file:
-            magic = file.read(4)
-    except OSError as error:
-        raise LoadError(f"{path}: {error.strerror}") from error
-    if magic != GGUF_MAGIC:
-        raise LoadError(f"{path} is not a GGUF file")
+        try:
+            vocabulary = Vocabulary(self.native, self.n_vocab, self._header.metadata)
+        except ValueError as error:
+            raise LoadError(f"{self._path}: {error}") from error
+        return Model(backend, vocabulary, start, info)
 
 
 def _read_metadata(native: Any) -> dict[str, str]:  # noqa: ANN401 - an opaque pointer

@@ -95,6 +95,33 @@ def test_every_fault_of_the_config_is_named_at_once(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("architectures", "model_type", "architecture"),
+    [
+        (None, "t5", "T5ForConditionalGeneration"),
+        (None, "mt5", "MT5ForConditionalGeneration"),
+        (None, "umt5", "UMT5ForConditionalGeneration"),
+        ([], "t5", "T5ForConditionalGeneration"),
+        (["T5Model"], "t5", "T5ForConditionalGeneration"),
+        (["MT5Model"], "mt5", "MT5ForConditionalGeneration"),
+    ],
+)
+def test_a_config_without_a_head_s_class_is_read_by_its_model_type(
+    tmp_path: Path, architectures: object, model_type: str, architecture: str
+) -> None:
+    """Transformers answers with such a checkpoint, too."""
+    config = load_config(tmp_path, architectures=architectures, model_type=model_type)
+    assert config.architecture == architecture
+
+
+def test_an_end_mark_may_be_a_list_of_one(tmp_path: Path) -> None:
+    """As generation code writes it; the engine ends answers with one token."""
+    assert load_config(tmp_path, eos_token_id=[1]).eos_token_id == 1
+    for value in ([1, 2], [], ["1"], [True], [-1]):
+        with pytest.raises(ConversionError, match=r"eos_token_id is \[.*ends answers with one"):
+            load_config(tmp_path, eos_token_id=value)
+
+
 @pytest.mark.parametrize("name", ["decoder_start_token_id", "pad_token_id", "eos_token_id"])
 def test_special_ids_lie_within_the_vocabulary(tmp_path: Path, name: str) -> None:
     """An id beyond the vocabulary would read past the embedding."""

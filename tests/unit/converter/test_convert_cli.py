@@ -8,7 +8,7 @@ from gguf import GGUFReader
 from support import tiny
 from t5engine.reader import GGUFFile
 from t5gguf import __main__ as cli
-from t5gguf import recipe
+from t5gguf import recipe, report
 
 RECIPE = """\
 name = "small"
@@ -243,7 +243,7 @@ def test_activations_too_large_for_f16_are_reported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """With a limit of 0 any model exceeds it; the existing file ends the run early."""
-    monkeypatch.setattr(cli, "F16_INPUT_LIMIT", 0.0)
+    monkeypatch.setattr(report, "F16_INPUT_LIMIT", 0.0)
     (tmp_path / "out.gguf").write_bytes(b"precious")
     assert run(source, tmp_path / "out.gguf") == 1
     assert "ffn_down stays BF16 in F16 files" in capsys.readouterr().out

@@ -8,7 +8,7 @@ from sentencepiece import sentencepiece_model_pb2
 from support.samples import read_proto, tokenizer_json, write_json
 from support.vocabularies import CONFIG, ROWS
 from t5gguf.errors import ConversionError
-from t5gguf.tokenizer_files import ADDED_SCORE
+from t5gguf.tokenizer_json import ADDED_SCORE
 from t5gguf.vocab import Vocabulary
 
 PIECE = sentencepiece_model_pb2.ModelProto.SentencePiece
@@ -116,10 +116,19 @@ def test_sentinels_among_the_pieces_of_tokenizer_json_are_no_text(
     assert vocabulary.select_suppressed_ids(320) == [0, 2, *range(200, 320)]
 
 
-def test_spiece_model_is_preferred_to_tokenizer_json(directory: Path) -> None:
+def test_spiece_model_is_preferred_to_tokenizer_json(directory: Path, spiece: Path) -> None:
     """spiece.model is the original; tokenizer.json was converted from it."""
-    (directory / "tokenizer.json").write_text("no JSON at all", encoding="utf-8")
+    write_json(directory / "tokenizer.json", tokenizer_json(spiece))
     assert Vocabulary.load(directory, CONFIG, ROWS).source.name == "spiece.model"
+
+
+def test_a_tokenizer_json_of_another_vocabulary_is_refused(directory: Path, spiece: Path) -> None:
+    """One of the two files is wrong: transformers uses tokenizer.json, SentencePiece the other."""
+    document = tokenizer_json(spiece)
+    document["model"]["vocab"][7][0] = "other"
+    write_json(directory / "tokenizer.json", document)
+    with pytest.raises(ConversionError, match=r"as spiece\.model: id 7 is 'other' there"):
+        Vocabulary.load(directory, CONFIG, ROWS)
 
 
 def test_a_tokenizer_json_without_a_normalizer_has_no_character_map(
@@ -165,7 +174,6 @@ def test_a_file_that_is_no_model_is_refused(directory: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"model": {"type": "BPE", "vocab": {}}},
         {"model": {"type": "Unigram", "vocab": [["a", 0.0]]}},
         {"model": {"type": "Unigram", "unk_id": None, "vocab": [["a", 0.0]]}},
         {"model": {"type": "Unigram", "unk_id": "a", "vocab": [["a", 0.0]]}},
@@ -197,10 +205,11 @@ def test_a_malformed_tokenizer_json_is_refused(
         Vocabulary.load(tmp_path, CONFIG, ROWS)
 
 
-def test_another_kind_of_tokenizer_is_named(spiece: Path, tmp_path: Path) -> None:
-    document = tokenizer_json(spiece) | {"model": {"type": "WordPiece", "vocab": {}}}
+@pytest.mark.parametrize("model_type", ["BPE", "WordPiece", "WordLevel"])
+def test_another_kind_of_tokenizer_is_named(spiece: Path, tmp_path: Path, model_type: str) -> None:
+    document = tokenizer_json(spiece) | {"model": {"type": model_type, "vocab": {}}}
     write_json(tmp_path / "tokenizer.json", document)
-    with pytest.raises(ConversionError, match="its model is WordPiece"):
+    with pytest.raises(ConversionError, match=f"its model is {model_type}, but the engine takes"):
         Vocabulary.load(tmp_path, CONFIG, ROWS)
 
 

@@ -18,6 +18,7 @@ from t5gguf.verify import (
     ROW_BOUNDS,
     compare_logits,
     find_row_faults,
+    list_probes,
     select_logit_bound,
     verify_file,
 )
@@ -182,13 +183,15 @@ def test_verification_refuses_a_file_that_ends_in_its_header(
 def test_verification_finds_tokens_that_differ(tied: Conversion) -> None:
     """A vocabulary that ends texts with another id is not the one in the file."""
     converter = Converter(tied.directory, PROVENANCE, QUERIES)
-    changed = dataclasses.replace(converter.vocabulary, eos_token_id=3)
+    encode = converter.vocabulary.encode
+    changed = dataclasses.replace(converter.vocabulary, _encode=lambda text: [*encode(text), 1])
     path, planned = tied.written.path, tied.written.tensors
     with pytest.raises(VerificationError) as error:
         verify_file(path, converter.checkpoint, changed, planned, converter._samples)
-    assert str(error.value).splitlines() == [
-        f"{path}: 2 fault(s)",
-        *(f"  tokens differ from SentencePiece's for 'rewrite: {query}'" for query in QUERIES),
+    texts = [*(f"rewrite: {query}" for query in QUERIES), *list_probes(converter.vocabulary)]
+    assert str(error.value).splitlines()[1:] == [
+        *(f"  tokens differ from SentencePiece's for {text!r}" for text in texts[:10]),
+        f"  tokens differ for {len(texts) - 10} more texts",
     ]
 
 

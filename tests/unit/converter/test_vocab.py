@@ -9,7 +9,7 @@ from sentencepiece import sentencepiece_model_pb2
 from support.samples import read_proto, tokenizer_json, write_json
 from support.vocabularies import CONFIG, ROWS
 from t5gguf.errors import ConversionError
-from t5gguf.tokenizer_files import ADDED_SCORE
+from t5gguf.tokenizer_json import ADDED_SCORE
 from t5gguf.vocab import UNUSED_SCORE, Vocabulary
 
 PIECE = sentencepiece_model_pb2.ModelProto.SentencePiece

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from support import tiny
-from support.checkpoints import CONFIG_JSON, open_tensor
+from support.checkpoints import CONFIG_JSON, open_tensor, write_safetensors
 from support.samples import write_json
 from t5gguf.checkpoint import Checkpoint
 from t5gguf.errors import ConversionError
+from t5gguf.tensor_map import match_tensors
 
 
 def nearest_bfloat16(value: tiny.Float32) -> tiny.Float32:
@@ -146,11 +148,11 @@ def test_a_tensor_whose_bytes_do_not_fit_its_shape_is_refused_on_opening(
         Checkpoint.open(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"<html>not config</html>", b"\2\0\0\0\0\0\0\0[]"])
+@pytest.mark.parametrize("content", [b"", b"not weights", b"\2\0\0\0\0\0\0\0[]"])
 def test_weights_in_no_known_format_are_refused(
     tied_checkpoint: Path, tmp_path: Path, content: bytes
 ) -> None:
-    """An empty file, a web page under the weights' name, and a header that is no object."""
+    """An empty file, a text under the weights' name, and a header that is no object."""
     (tmp_path / "config.json").write_bytes((tied_checkpoint / "config.json").read_bytes())
     (tmp_path / "model.safetensors").write_bytes(content)
     with pytest.raises(ConversionError, match="is not a safetensors file"):
@@ -158,9 +160,67 @@ def test_weights_in_no_known_format_are_refused(
 
 
 def test_integer_weights_are_refused(tmp_path: Path) -> None:
-    """A checkpoint that is quantised already can't be converted."""
-    with pytest.raises(ConversionError, match="x has type I8, not a float"):
-        open_tensor(tmp_path, "I8", np.zeros(4, np.int8))
+    """A checkpoint that is quantised already can't be converted; it is one sentence."""
+    tiny.build("tied_relu", tmp_path)
+    stored: dict[str, tuple[str, NDArray[np.generic]]] = {
+        name: ("I8" if value.ndim == 2 else "F32", value.astype("i1" if value.ndim == 2 else "<f4"))
+        for name, value in tiny.tensors("tied_relu").items()
+    }
+    write_safetensors(tmp_path / "model.safetensors", stored)
+    with pytest.raises(ConversionError, match=r"\d+ weight\(s\) are of I8, .* bitsandbytes"):
+        match_tensors(Checkpoint.open(tmp_path))
+
+
+def test_a_buffer_of_integers_is_ignored(tmp_path: Path) -> None:
+    """Position ids and step counts stand beside the weights in some checkpoints."""
+    tiny.build("tied_relu", tmp_path)
+    stored: dict[str, tuple[str, NDArray[np.generic]]] = {
+        name: ("F32", value) for name, value in tiny.tensors("tied_relu").items()
+    }
+    stored |= {"steps": ("I64", np.zeros(1, np.int64)), "mask": ("BOOL", np.zeros(4, np.bool_))}
+    write_safetensors(tmp_path / "model.safetensors", stored)
+    names = {entry.source for entry in match_tensors(Checkpoint.open(tmp_path))}
+    assert names == tiny.tensors("tied_relu").keys()
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "t5."])
+def test_a_prefix_that_all_tensors_share_is_left_out(tmp_path: Path, prefix: str) -> None:
+    tiny.build("gated_untied", tmp_path)
+    drawn = tiny.tensors("gated_untied")
+    stored: dict[str, tuple[str, NDArray[np.generic]]] = {
+        prefix + name: ("F32", value) for name, value in drawn.items()
+    }
+    write_safetensors(tmp_path / "model.safetensors", stored)
+    assert Checkpoint.open(tmp_path).tensors.keys() == drawn.keys()
+
+
+@pytest.mark.parametrize("form", ["archive", "before 1.6", "parameters", "buffers"])
+def test_every_form_of_pickled_weights_is_read(tmp_path: Path, form: str) -> None:
+    """The format before PyTorch 1.6, `nn.Parameter` values, and buffers of integers."""
+    torch = pytest.importorskip("torch")
+    tiny.build("tied_relu", tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    drawn = tiny.tensors("tied_relu")
+    state = {name: torch.from_numpy(value) for name, value in drawn.items()}
+    if form == "parameters":
+        state = {name: torch.nn.Parameter(value) for name, value in state.items()}
+    if form == "buffers":
+        state["steps"] = torch.zeros(1, dtype=torch.int64)
+    path = tmp_path / "pytorch_model.bin"
+    torch.save(state, path, _use_new_zipfile_serialization=form != "before 1.6")
+    checkpoint = Checkpoint.open(tmp_path)
+    assert {entry.source for entry in match_tensors(checkpoint)} == drawn.keys()
+    for name, value in drawn.items():
+        np.testing.assert_array_equal(checkpoint.tensors[name].load(), value)
+
+
+def test_a_training_state_is_refused(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    tiny.build("tied_relu", tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    torch.save({"state_dict": {}, "epoch": 3}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(ConversionError, match="has no tensors, but state_dict, epoch: save"):
+        Checkpoint.open(tmp_path)
 
 
 def test_pickled_weights_without_torch_name_the_package_to_install(

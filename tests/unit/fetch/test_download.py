@@ -21,8 +21,9 @@ from support.hub_server import Fault, Hub
 def test_only_what_conversion_needs_is_fetched_and_pinned(
     hub: Hub, workspace: Workspace, checkpoint: dict[str, bytes]
 ) -> None:
-    beside = {"tokenizer_config.json": b"{}", "added_tokens.json": b"{}"}
-    unneeded = ("pytorch_model.bin", "tf_model.h5", "flax_model.msgpack", "tokenizer.json", "R.md")
+    names = ("tokenizer", "tokenizer_config", "added_tokens", "special_tokens_map")
+    beside = {f"{name}.json": b"{}" for name in (*names, "generation_config")}
+    unneeded = ("pytorch_model.bin", "tf_model.h5", "flax_model.msgpack", "R.md")
     files = checkpoint | beside | dict.fromkeys(unneeded, b"not needed")
     revision = hub.commit(REPO, files)
     assert workspace.fetch(REPO) == ""
