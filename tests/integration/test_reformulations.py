@@ -65,7 +65,7 @@ FINE = "words 1500 by which 3 doors: the end of it"
         (result(f"{GOOD}</s>"), "special tokens"),
         (result(GOOD, first=False), "the original"),
         (result(), "no answer, and no reason"),
-        (result(GOOD, reason="queue_full"), "no answer, and no reason"),
+        (result(GOOD, reason="queue_full"), "a reason beside an answer"),
         (result("is the end by 3 Doors 1,500 words"), "too little difference"),
         (result(GOOD, "3 Doors, the end: in 1500 songs"), "too little difference"),
         (result("Doors the end in 1,500 words"), "lost numbers"),

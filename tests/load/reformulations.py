@@ -103,6 +103,7 @@ def faults(query: str, options: Options, result: QueryResult) -> list[str]:
         "the original": every[: len(originals)] == originals
         and originals == [query] * (options.include_original or stands_in),
         "no answer, and no reason": bool(ours) or stands_in,
+        "a reason beside an answer": reason is None or set(ours) <= {query},
         "too little difference": not least
         or all(distance(words(one), words(other)) >= least - 1e-9 for one, other in pairs),
         **{f"lost {kind}": all(KEEPS[kind](query, t) for t in ours) for kind in options.preserve},

@@ -76,6 +76,7 @@ def answer_with(route: Route, *, text: str) -> None:
         "reformulations": [
             {"text": text, "score": -0.5, "rank": 1, "tokens": 3, "source": "model"}
         ],
+        "changed": True,
         "fallback": False,
         "fallback_reason": None,
         "cached": False,
