@@ -29,8 +29,8 @@ def test_typos_are_two_and_repeatable() -> None:
     queries = ["learning to play the guitar", "a b 1999 NASA"]
     typed = typos.add_typos(queries, seed=3)
     assert typed == typos.add_typos(queries, seed=3) != typos.add_typos(queries, seed=4)
-    assert typed[0] != queries[0]
-    assert typed[1] == queries[1]
+    assert typed[1::2] == [queries[1]] * typos.DRAWS
+    assert len({queries[0], *typed[::2]}) == 1 + typos.DRAWS
 
 
 def test_the_recovered_share_by_hand() -> None:

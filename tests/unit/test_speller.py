@@ -22,6 +22,11 @@ COUNTS = {
     "was": 700,
     "buckling": 290,
     "the": 20000,
+    "angle": 300,
+    "edge": 20,
+    "edges": 30,
+    "mode": 50,
+    "made": 60,
 }
 
 
@@ -34,6 +39,9 @@ COUNTS = {
         ("kubectl logs", "kubectl logs"),
         ("kubetcl logs", "kubectl logs"),
         ("bucking of plates", "buckling of plates"),  # English, but one slip from a frequent word
+        ("anyoen", "anyone"),  # English and nearer than "angle", which the lexicon has
+        ("edg", "edge"),  # a letter left out is likelier than two
+        ("mide", "mode"),  # i lies beside o; "made" is more frequent
         ("obeyed laws", "obeyed laws"),  # English, and near to nothing
         ("x1 da29-00020b", "x1 da29-00020b"),
         ("", ""),

@@ -163,9 +163,9 @@ def _measure_typos(plan: Plan, collection: Collection, index: Index, answers: An
     units = find_units(collection.queries)
 
     def score(texts: Sequence[str]) -> Figures:
-        pairs = zip(texts, collection.queries, strict=True)
-        rankings = [index.rank(text, query.excluded) for text, query in pairs]
-        return score_rankings(collection.queries, rankings)
+        queries = [*collection.queries] * (len(texts) // len(clean))
+        pairs = zip(texts, queries, strict=True)
+        return score_rankings(queries, [index.rank(text, query.excluded) for text, query in pairs])
 
     before, broken = score(clean), score(typed)
     counts = typos.count_words(collection.documents)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain
 
 from t5serve.reformulation.text import plain_words
 from t5train import noise
 
 TYPOS = 2  # per query
+DRAWS = 4  # typed versions of a query: one alone tells little, since few typos cost anything
 
 
-def add_typos(queries: Iterable[str], seed: int) -> list[str]:
-    """Returns each query with two typos, the same for the same seed."""
+def add_typos(queries: Sequence[str], seed: int) -> list[str]:
+    """Returns all queries with two typos each, `DRAWS` times over; a seed gives the same texts."""
     rng = random.Random(seed)  # noqa: S311 - no secret
-    return [noise.add_typos(query, rng, count=TYPOS) for query in queries]
+    return [noise.add_typos(query, rng, count=TYPOS) for _ in range(DRAWS) for query in queries]
 
 
 def count_words(documents: Iterable[str]) -> Counter[str]:
