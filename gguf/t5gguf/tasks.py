@@ -15,7 +15,7 @@ PLACEHOLDER = re.compile(r"\{(?:query|document|history)\}")
 LANGUAGE = re.compile(r"[a-z]{2,3}")  # ISO 639
 
 Preserved = Literal[
-    "numbers", "quoted", "capitalised", "negation", "content", "rare", "identifiers"
+    "numbers", "quoted", "capitalised", "negation", "content", "keywords", "rare", "identifiers"
 ]
 
 

@@ -20,7 +20,9 @@ WAYS = _SETS["way"]
 NEGATIONS = _SETS["negation"]
 CONTRACTED = _SETS["contracted"]
 AUXILIARIES = _SETS["auxiliary"]
+MEDDLING_WORDS = _SETS["meddling"]
 FOREIGN_WORDS = _SETS["foreign"]
+AFTER_WAYS = frozenset({"to", "i", "you", "we", "one", "that"})
 QUALITIES = frozenset({"best", "good", "easy"})  # before "way": still only asking how
 
 
@@ -31,13 +33,21 @@ def content_indices(words: Sequence[str]) -> list[int]:
     until the first word that is none, and "(best) way to" only asks how.
     """
     indices: list[int] = []
-    for index, word in enumerate(words):
-        if word in WAYS:
+    for index in range(len(words)):
+        if asks_for_way(words, index):
             if indices[-1:] == [index - 1] and words[index - 1] in QUALITIES:
                 indices.pop()
         elif not _only_asks(words, index, is_first=not indices):
             indices.append(index)
     return indices
+
+
+def asks_for_way(words: Sequence[str], index: int) -> bool:
+    """Whether a word asks how: "way to cook", "method of cooking", but not "milky way"."""
+    if words[index] not in WAYS:
+        return False
+    after = [*words[index + 1 : index + 3], "", ""]
+    return after[0] in AFTER_WAYS or (after[0] in {"of", "for"} and after[1].endswith("ing"))
 
 
 def _only_asks(words: Sequence[str], index: int, *, is_first: bool) -> bool:

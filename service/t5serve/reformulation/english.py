@@ -17,7 +17,13 @@ from rapidfuzz.distance import OSA
 
 COMMON_LEVEL = 35  # SCOWL's size: the 48,000 words that most people know
 USUAL_LEVEL = 60  # what a misspelt word can have been meant to be
+UNKNOWN_LEVEL = 100
 MIN_MISSPELT = 4  # letters; shorter words are too near to others
+PREFIXES = (
+    *("anti", "auto", "bio", "counter", "cyber", "hyper", "hypo", "infra", "inter", "intra"),
+    *("macro", "mega", "meta", "micro", "mini", "mono", "multi", "neuro", "over", "para", "poly"),
+    *("post", "pre", "pseudo", "semi", "sub", "super", "trans", "ultra", "under"),
+)
 SHORT = 5  # letters of a word that can have one wrong letter; longer ones can have two
 
 # Wordings that search queries exchange freely, and that WordNet does not have as synonyms.
@@ -81,17 +87,27 @@ class English:
 
     def is_common(self, word: str) -> bool:
         """Whether most people know a word."""
-        return self._levels.get(word, COMMON_LEVEL + 1) <= COMMON_LEVEL
+        return self.level(word) <= COMMON_LEVEL
+
+    def level(self, word: str) -> int:
+        """Returns SCOWL's size of a word: 10 for the best known, 100 for one that it lacks."""
+        return self._levels.get(word, UNKNOWN_LEVEL)
 
     def is_misspelling(self, word: str, correction: str) -> bool:
         """Whether a word that is not English is one or two typing errors from another that is."""
-        if len(word) < MIN_MISSPELT or not word.isalpha() or self.is_word(word):
+        if len(word) < MIN_MISSPELT or not word.isalpha() or self._is_derived(word):
             return False
-        is_usual = self._levels.get(correction, USUAL_LEVEL + 1) <= USUAL_LEVEL
-        if not is_usual and correction not in self._names:
+        if self.level(correction) > USUAL_LEVEL and correction not in self._names:
             return False
         limit = 1 if len(word) <= SHORT else 2
         return OSA.distance(word, correction, score_cutoff=limit) <= limit
+
+    def _is_derived(self, word: str) -> bool:
+        """Whether a word is English, or an English word after a prefix: intra-national."""
+        return self.is_word(word) or any(
+            word.startswith(prefix) and self.is_common(word.removeprefix(prefix))
+            for prefix in PREFIXES
+        )
 
     def stem(self, word: str) -> str:
         """Returns the stem of a word."""

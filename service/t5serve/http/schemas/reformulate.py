@@ -73,9 +73,10 @@ class ReformulateFields(RequestBody):
     preserve: Annotated[list[Preserved], Field(max_length=16, fail_fast=True)] | None = None
     """The parts of the query that a reformulation must keep; by default the task's. Candidates that
     lose or invent some are dropped: numbers, quoted phrases, capitalised names, negation (also
-    antonyms and exchanged directions), content words (also by near synonyms; none is added), rare
-    words, identifiers (code, flags, paths, part numbers, addresses). An empty list turns all
-    guards off, and leaves no query alone. `negation`, `content` and `rare` are for English."""
+    antonyms and exchanged directions), content words (also by near synonyms; none is added),
+    keywords (most of the content words; none is added or said twice), rare words, identifiers
+    (code, flags, paths, part numbers, addresses). An empty list turns all guards off, and leaves
+    no query alone. `negation`, `content`, `keywords` and `rare` are for English."""
     terms: Annotated[list[Term], Field(default_factory=list, max_length=64, fail_fast=True)]
     """Words and phrases that every reformulation must contain as they are."""
     min_score: Annotated[Number, Field(le=0)] | None = None

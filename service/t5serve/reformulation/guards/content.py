@@ -1,26 +1,16 @@
-"""Content words: none lost, none added; what a question asks for; rare words."""
+"""Content words: none lost, none added; keywords: most of them; rare words."""
 
 from __future__ import annotations
 
 from collections import Counter
 from itertools import pairwise
 
-from t5serve.reformulation.content_words import AUXILIARIES, WAYS
+from t5serve.reformulation.content_words import AUXILIARIES, MEDDLING_WORDS
 from t5serve.reformulation.guards.analysed_text import AnalysedText
+from t5serve.reformulation.guards.questions import asks_less, asks_more
 from t5serve.reformulation.lexicon import Lexicon
 
-QUESTION_WORDS = {  # "what" and "which" ask for anything
-    "how": "how",
-    "when": "when",
-    "where": "where",
-    "who": "who",
-    "whom": "who",
-    "whose": "whose",
-    "why": "why",
-}
-
-
-WHAT_IS = (["is"], ["are"], ["was"], ["were"])
+MIN_KEYWORDS = 0.7  # of a query's content words
 
 
 class Content:
@@ -36,72 +26,80 @@ class Content:
     def rejects(self, candidate: AnalysedText) -> bool:
         """Whether a candidate lost a content word, or has one more."""
         query = self._query
-        if question_words(candidate) != question_words(query) or _repeats(candidate, query):
+        if asks_less(candidate, query) or adds_words(candidate, query, self._lexicon):
             return True
-        if is_polar(candidate) != is_polar(query) or _asks_more(candidate, query):
+        return not all(has_word(candidate, query, i, self._lexicon) for i in query.content)
+
+
+class Keywords:
+    """Keeps most of the content words of the query, and adds none.
+
+    The answer may be a list of keywords, without the question; it asks nothing else.
+    """
+
+    def __init__(self, query: AnalysedText, lexicon: Lexicon) -> None:
+        self._query = query
+        self._lexicon = lexicon
+
+    def rejects(self, candidate: AnalysedText) -> bool:
+        """Whether a candidate lost too many content words, or has one more."""
+        query = self._query
+        if adds_words(candidate, query, self._lexicon):
             return True
-        lost = any(not has_word(candidate, query, i, self._lexicon) for i in query.content)
-        return lost or any(
-            not has_word(query, candidate, i, self._lexicon, candidate_first=False)
-            for i in candidate.content
-        )
+        kept = sum(has_word(candidate, query, index, self._lexicon) for index in query.content)
+        return kept < MIN_KEYWORDS * len(query.content)
 
 
 class Rare:
-    """Keeps the words of the query that not everybody knows, each by its stem."""
+    """Keeps the words of the query that not everybody knows, each by its stem.
+
+    If everybody knows all of them, the least known one is kept, or a near synonym.
+    """
 
     def __init__(self, query: AnalysedText, lexicon: Lexicon) -> None:
         self._lexicon = lexicon
         self._query = query
-        self._rare = [
-            index
-            for index in query.content
-            if not query.english.is_common(query.words[index]) and not query.words[index].isdigit()
-        ]
-
-    @property
-    def words(self) -> list[str]:
-        """The rare words."""
-        return [self._query.words[index] for index in self._rare]
+        words, english = query.words, query.english
+        places = [index for index in query.content if not words[index].isdigit()]
+        rare = [index for index in places if not english.is_common(words[index])]
+        self._takes_synonyms = not rare
+        if places and not rare:
+            rare = [max(places, key=lambda i: (english.level(words[i]), len(words[i])))]
+        self._rare = rare
 
     def rejects(self, candidate: AnalysedText) -> bool:
         """Whether a candidate lost a rare word."""
-        return any(
-            not has_word(candidate, self._query, index, self._lexicon, synonyms=False)
-            for index in self._rare
+        return not all(
+            has_word(candidate, self._query, i, self._lexicon, synonyms=self._takes_synonyms)
+            for i in self._rare
         )
 
 
-def question_words(text: AnalysedText) -> frozenset[str]:
-    """Returns what a text asks for; "the way to" asks how."""
-    asked = {QUESTION_WORDS[word] for word in text.words if word in QUESTION_WORDS}
-    return frozenset(asked | {"how"} if WAYS.intersection(text.words) else asked)
-
-
-def is_polar(text: AnalysedText) -> bool:
-    """Whether a text asks for yes or no."""
-    return text.words[:1] != [] and text.words[0] in AUXILIARIES and not question_words(text)
-
-
-def _asks_more(candidate: AnalysedText, query: AnalysedText) -> bool:
-    """Whether a candidate asks for a choice or about the future, and the query does not.
-
-    "What is the price" asks no more than "price"; "which price" and "what prices" do.
-    """
-    if ("will" in candidate.words) != ("will" in query.words):
+def adds_words(candidate: AnalysedText, query: AnalysedText, lexicon: Lexicon) -> bool:
+    """Whether a candidate asks more, has one more content word, or a condition or person."""
+    if asks_more(candidate, query) or repeats(candidate, query):
         return True
-    if "what" in query.words or "which" in query.words:
-        return False
-    starts_plainly = candidate.words[0:1] == ["what"] and candidate.words[1:2] in WHAT_IS
-    return "which" in candidate.words or ("what" in candidate.words and not starts_plainly)
+    if not MEDDLING_WORDS.isdisjoint({*candidate.words} - {*query.words}):
+        return True
+    return not all(
+        has_word(query, candidate, index, lexicon, candidate_first=False)
+        for index in candidate.content
+    )
 
 
-def _repeats(candidate: AnalysedText, query: AnalysedText) -> bool:
-    """Whether a candidate says a content word more often than the query, or any word twice."""
-    more = Counter(candidate.content_stems) - Counter(query.content_stems)
-    if any(candidate.content_stems.count(stem) > 1 for stem in more):
+def repeats(candidate: AnalysedText, query: AnalysedText) -> bool:
+    """Whether a candidate repeats what the query says less often.
+
+    That is a content word, an auxiliary verb ("what are cars are available"), or any word at once.
+    """
+    said = Counter(_telling_stems(candidate))
+    if any(said[stem] > 1 for stem in said - Counter(_telling_stems(query))):
         return True
     return _count_doubled(candidate.words) > _count_doubled(query.words)
+
+
+def _telling_stems(text: AnalysedText) -> list[str]:
+    return [*text.content_stems, *(word for word in text.words if word in AUXILIARIES)]
 
 
 def _count_doubled(words: list[str]) -> int:

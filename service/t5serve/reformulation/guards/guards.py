@@ -8,7 +8,7 @@ from typing import Protocol, get_args
 from t5gguf.tasks import Preserved
 from t5serve.reformulation.english import English
 from t5serve.reformulation.guards.analysed_text import AnalysedText
-from t5serve.reformulation.guards.content import Content, Rare
+from t5serve.reformulation.guards.content import Content, Keywords, Rare
 from t5serve.reformulation.guards.identifiers import Identifiers
 from t5serve.reformulation.guards.invention import Invention
 from t5serve.reformulation.guards.negation import Negation
@@ -17,7 +17,7 @@ from t5serve.reformulation.guards.phrases import Phrases, find_capitalised_names
 from t5serve.reformulation.lexicon import EMPTY, Lexicon
 
 PRESERVED: tuple[Preserved, ...] = get_args(Preserved)
-ENGLISH_ONLY: frozenset[Preserved] = frozenset({"negation", "content", "rare"})
+ENGLISH_ONLY: frozenset[Preserved] = frozenset({"negation", "content", "keywords", "rare"})
 
 
 class Guard(Protocol):
@@ -36,6 +36,7 @@ MAKERS: dict[Preserved, Callable[[AnalysedText, Lexicon], Guard]] = {
     "negation": lambda query, _: Negation(query),
     "rare": Rare,
     "content": Content,
+    "keywords": Keywords,
 }
 
 

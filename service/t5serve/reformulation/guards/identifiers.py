@@ -18,9 +18,10 @@ IDENTIFIER = re.compile(
     | \w+(::|->)\w\S*                    # std::vector
     | [\w.]*\w\(\)?.*                    # print(
     | [A-Za-z_]\w*_\w*                   # snake_case
-    | (?=\S*[a-z])[A-Za-z]+[a-z][A-Z]\w* # camelCase
+    | [A-Za-z]*[a-z][A-Z]\w*             # camelCase
     | [A-Za-z][\w-]*\.[a-z]\w*(\.\w+)*   # nginx.conf, example.com
     | [A-Za-z]{1,3}(\+\+|\#)             # C++, F#
+    | \w+(\+\w+)+                       # ctrl+shift+t
     | \$\w+ | \#\w+
     """,
     re.VERBOSE,

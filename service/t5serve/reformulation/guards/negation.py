@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from t5serve.reformulation.content_words import CONTRACTED, NEGATIONS
 from t5serve.reformulation.guards.analysed_text import AnalysedText
-from t5serve.reformulation.guards.content import is_polar, question_words
+from t5serve.reformulation.guards.questions import is_polar, question_words
 
 _OPPOSITES = (
     ("above", "below"),
@@ -23,6 +23,9 @@ OPPOSITES = dict(_OPPOSITES) | {second: first for first, second in _OPPOSITES}
 NEGATIVE_PREFIXES = ("un", "non", "in", "im", "dis", "anti")
 MIN_BASE = 4  # letters after a prefix: "under" is not the negative of "der"
 DIRECTIONS = frozenset({"from", "to", "into", "than", "before", "after", "over", "under", "versus"})
+EXCLUSIONS = frozenset(  # of two words
+    {("apart", "from"), ("aside", "from"), ("instead", "of"), ("other", "than"), ("rather", "than")}
+)
 PAIRED = frozenset({"neither", "nor"})
 OF_OR_FROM = (["of"], ["from"])  # after "free"
 SCOPE = 3  # words after a negation that it can be about
@@ -91,8 +94,8 @@ class Negation:
 def find_negations(text: AnalysedText) -> Iterator[frozenset[str]]:
     """Yields for each negation the stems that it can be about.
 
-    Negations are "no", "without", "can't" and the like, "non-" as a word, and "free" after a word:
-    "sugar-free", "free of sugar".
+    Negations are "no", "without", "can't", "other than" and the like, "non-" as a word, and "free"
+    after a word: "sugar-free", "free of sugar".
     """
     words, stems = text.words, text.stems
     for index, word in enumerate(words):
@@ -108,6 +111,8 @@ def _scope_start(words: Sequence[str], index: int) -> int | None:
     word, next_word = words[index], words[index + 1 : index + 2]
     if word in NEGATIONS or word == "non":
         return index + 1
+    if (word, *next_word) in EXCLUSIONS:
+        return index + 2
     if (word in CONTRACTED and next_word == ["t"]) or (word == "free" and next_word in OF_OR_FROM):
         return index + 2
     return None
