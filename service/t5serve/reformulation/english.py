@@ -15,6 +15,8 @@ from typing import Self
 import Stemmer
 from rapidfuzz.distance import OSA
 
+from t5serve.reformulation.edits import edit_once
+
 COMMON_LEVEL = 35  # SCOWL's size: the 48,000 words that most people know
 USUAL_LEVEL = 60  # what a misspelt word can have been meant to be
 UNKNOWN_LEVEL = 100
@@ -94,13 +96,18 @@ class English:
         return self._levels.get(word, UNKNOWN_LEVEL)
 
     def is_misspelling(self, word: str, correction: str) -> bool:
-        """Whether a word that is not English is one or two typing errors from another that is."""
+        """Whether a word that is not English is one or two typing errors from another that is.
+
+        Two errors are too many where one gives a common word: "chepest" is "cheapest", not "chest".
+        """
         if len(word) < MIN_MISSPELT or not word.isalpha() or self._is_derived(word):
             return False
         if self.level(correction) > USUAL_LEVEL and correction not in self._names:
             return False
-        limit = 1 if len(word) <= SHORT else 2
-        return OSA.distance(word, correction, score_cutoff=limit) <= limit
+        distance = OSA.distance(word, correction, score_cutoff=2)
+        if distance == 2:
+            return len(word) > SHORT and not any(map(self.is_common, edit_once(word)))
+        return distance <= 1
 
     def _is_derived(self, word: str) -> bool:
         """Whether a word is English, or an English word after a prefix: intra-national."""

@@ -10,7 +10,12 @@ from t5serve.reformulation.guards.analysed_text import AnalysedText
 from t5serve.reformulation.guards.questions import asks_less, asks_more
 from t5serve.reformulation.lexicon import Lexicon
 
-MIN_KEYWORDS = 0.7  # of a query's content words
+PRONOUNS = frozenset({"i", "it", "we", "you"})
+RELATIONS = frozenset(
+    {"above", "after", "before", "below", "between", "inside", "outside", "over", "since", "than"}
+    | {"under", "until", "versus", "vs"}
+)
+MIN_KEYWORDS = 0.8  # of a query's content words: all of up to four
 
 
 class Content:
@@ -46,8 +51,11 @@ class Keywords:
         query = self._query
         if adds_words(candidate, query, self._lexicon):
             return True
-        kept = sum(has_word(candidate, query, index, self._lexicon) for index in query.content)
-        return kept < MIN_KEYWORDS * len(query.content)
+        if not RELATIONS.isdisjoint({*query.words} - {*candidate.words}):
+            return True
+        places = [index for index in query.content if not query.words[index].isdigit()]
+        kept = sum(has_word(candidate, query, index, self._lexicon) for index in places)
+        return kept < MIN_KEYWORDS * len(places)
 
 
 class Rare:
@@ -81,6 +89,8 @@ def adds_words(candidate: AnalysedText, query: AnalysedText, lexicon: Lexicon) -
         return True
     if not MEDDLING_WORDS.isdisjoint({*candidate.words} - {*query.words}):
         return True
+    if not PRONOUNS.isdisjoint(candidate.words[:1]) and PRONOUNS.isdisjoint(query.words[:1]):
+        return True  # a statement about somebody
     return not all(
         has_word(query, candidate, index, lexicon, candidate_first=False)
         for index in candidate.content
@@ -132,7 +142,14 @@ def has_word(
     if any(neighbours[0] + word == other or word + neighbours[-1] == other for other in text.words):
         return True
     english = source.english
-    if synonyms and any(english.are_synonyms(stem, text.stems[i]) for i in text.content):
+    if (
+        synonyms
+        and english.is_word(word)
+        and any(
+            english.are_synonyms(stem, text.stems[i]) and english.is_word(text.words[i])
+            for i in text.content
+        )
+    ):  # Snowball cuts unknown words as it pleases: "definately" has the stem of "define"
         return True
     if candidate_first:
         is_misspelt = word not in lexicon

@@ -14,6 +14,7 @@ QUESTION_WORDS = {  # "what" and "which" ask for anything
     "whose": "whose",
     "why": "why",
 }
+FUTURE = frozenset({"will", "would"})
 WHAT_IS = (["is"], ["are"], ["was"], ["were"])
 
 
@@ -33,18 +34,25 @@ def is_polar(text: AnalysedText) -> bool:
 def asks_more(candidate: AnalysedText, query: AnalysedText) -> bool:
     """Whether a candidate asks for something that the query does not ask for.
 
-    "What is the price" asks no more than "price"; "which price" and "what prices" do.
+    "What is the price" asks no more than "price", nor "what is the way to" than "how"; "which
+    price" and "what prices" do.
     """
     if asks_less(query, candidate):
         return True
     if "what" in query.words or "which" in query.words:
         return False
-    starts_plainly = candidate.words[0:1] == ["what"] and candidate.words[1:2] in WHAT_IS
-    return "which" in candidate.words or ("what" in candidate.words and not starts_plainly)
+    if "which" in candidate.words:
+        return True
+    if "what" not in candidate.words:
+        return False
+    starts_plainly = candidate.words[0] == "what" and candidate.words[1:2] in WHAT_IS
+    asks_same = question_words(candidate) or not (question_words(query) or is_polar(query))
+    return not (starts_plainly and asks_same)
 
 
 def asks_less(candidate: AnalysedText, query: AnalysedText) -> bool:
     """Whether a candidate no longer asks for a person, a way.., for yes or no, about the future."""
     if question_words(query) - question_words(candidate):
         return True
-    return is_polar(query) > is_polar(candidate) or "will" in {*query.words} - {*candidate.words}
+    lost = {*query.words} - {*candidate.words}
+    return is_polar(query) > is_polar(candidate) or not FUTURE.isdisjoint(lost)
