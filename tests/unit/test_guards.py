@@ -205,6 +205,11 @@ def test_negation(query: str, candidate: str, kept: bool) -> None:  # noqa: FBT0
         ("who won the world cup", "who would win the world cup", False),
         ("usb c cable", "used usb c cable", False),
         ("definately vs certainly", "definition of definately vs certainly", False),
+        ("foods to avoid with gout", "foods to avoid gout", False),
+        ("phone with good camera", "good camera phone", True),
+        ("exercises for lower back pain", "exercises on lower your back pain", False),
+        ("how do i clean a laptop", "how do i clean my laptop", True),
+        ("can i take aspirin", "should i take aspirin", False),
         ("headphones under 100", "if you were headphones under 100", False),
         ("intranational rules", "international rules", False),
         ("internaional rules", "international rules", True),
@@ -252,7 +257,13 @@ def test_rare(query: str, candidate: str, kept: bool) -> None:  # noqa: FBT001
         ("how many grams in 3 tablespoons of sugar", "grams in 3 tablespoons", False),
         ("is shingles vaccine safe after covid", "shingles vaccine safe covid", False),
         ("turn off notifications for one contact", "you turn off notifications contact", False),
-        ("best paper on heat transfer in thin walls", "paper heat transfer thin walls", True),
+        ("causes of low white blood cell count", "low white blood cell count", False),
+        ("when to stop taking antibiotics", "stop taking antibiotics", False),
+        (
+            "best recent paper on heat transfer in thin steel walls by numerical methods",
+            "recent paper heat transfer thin steel walls numerical methods",
+            True,
+        ),
     ],
 )
 def test_keywords(query: str, candidate: str, kept: bool) -> None:  # noqa: FBT001

@@ -44,7 +44,6 @@ SEARCH_SYNONYMS = (
     ("lose", "loss"),
     ("movie", "film"),
     ("photo", "picture", "image"),
-    ("prevent", "avoid"),
     ("price", "cost"),
     ("safe", "safety"),
     ("start", "begin", "beginning"),

@@ -10,12 +10,15 @@ from t5serve.reformulation.guards.analysed_text import AnalysedText
 from t5serve.reformulation.guards.questions import asks_less, asks_more
 from t5serve.reformulation.lexicon import Lexicon
 
-PRONOUNS = frozenset({"i", "it", "we", "you"})
+PRONOUNS = frozenset({"i", "it", "we", "you"})  # with which a statement begins
 RELATIONS = frozenset(
     {"above", "after", "before", "below", "between", "inside", "outside", "over", "since", "than"}
-    | {"under", "until", "versus", "vs"}
+    | {"under", "until", "versus", "vs", "when", "where"}
 )
-MIN_KEYWORDS = 0.8  # of a query's content words: all of up to four
+PREPOSITIONS = frozenset({"at", "by", "for", "from", "in", "of", "on", "to", "with"})
+OWNERS = frozenset({"my", "our", "your"})
+SPEAKERS = frozenset({"i", "me", "we", "us", "you"}) | OWNERS
+MIN_KEYWORDS = 0.87  # of a query's content words: all of up to seven
 
 
 class Content:
@@ -31,7 +34,9 @@ class Content:
     def rejects(self, candidate: AnalysedText) -> bool:
         """Whether a candidate lost a content word, or has one more."""
         query = self._query
-        if asks_less(candidate, query) or adds_words(candidate, query, self._lexicon):
+        if asks_less(candidate, query) or loses_with(candidate, query):
+            return True
+        if adds_words(candidate, query, self._lexicon):
             return True
         return not all(has_word(candidate, query, i, self._lexicon) for i in query.content)
 
@@ -49,7 +54,7 @@ class Keywords:
     def rejects(self, candidate: AnalysedText) -> bool:
         """Whether a candidate lost too many content words, or has one more."""
         query = self._query
-        if adds_words(candidate, query, self._lexicon):
+        if adds_words(candidate, query, self._lexicon) or loses_with(candidate, query):
             return True
         if not RELATIONS.isdisjoint({*query.words} - {*candidate.words}):
             return True
@@ -84,17 +89,37 @@ class Rare:
 
 
 def adds_words(candidate: AnalysedText, query: AnalysedText, lexicon: Lexicon) -> bool:
-    """Whether a candidate asks more, has one more content word, or a condition or person."""
-    if asks_more(candidate, query) or repeats(candidate, query):
+    """Whether a candidate asks more, speaks of somebody else, or has one more content word."""
+    if asks_more(candidate, query) or repeats(candidate, query) or meddles(candidate, query):
         return True
-    if not MEDDLING_WORDS.isdisjoint({*candidate.words} - {*query.words}):
-        return True
-    if not PRONOUNS.isdisjoint(candidate.words[:1]) and PRONOUNS.isdisjoint(query.words[:1]):
-        return True  # a statement about somebody
     return not all(
         has_word(query, candidate, index, lexicon, candidate_first=False)
         for index in candidate.content
     )
+
+
+def meddles(candidate: AnalysedText, query: AnalysedText) -> bool:
+    """Whether a candidate adds a condition or a person, an owner, or begins a statement."""
+    added = {*candidate.words} - {*query.words}
+    if not MEDDLING_WORDS.isdisjoint(added):
+        return True
+    if not OWNERS.isdisjoint(added) and SPEAKERS.isdisjoint(query.words):
+        return True
+    return not PRONOUNS.isdisjoint(candidate.words[:1]) and PRONOUNS.isdisjoint(query.words[:1])
+
+
+def loses_with(candidate: AnalysedText, query: AnalysedText) -> bool:
+    """Whether "foods to avoid with gout" became "foods to avoid gout"."""
+    words, places = candidate.words, query.content
+    for before, after in pairwise(places):
+        if "with" not in query.words[before:after]:
+            continue
+        first, second = query.words[before], query.words[after]
+        if first in words and second in words[words.index(first) :]:
+            between = words[words.index(first) : words.index(second, words.index(first))]
+            if PREPOSITIONS.isdisjoint(between):
+                return True
+    return False
 
 
 def repeats(candidate: AnalysedText, query: AnalysedText) -> bool:
