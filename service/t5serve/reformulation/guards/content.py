@@ -5,19 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from itertools import pairwise
 
-from t5serve.reformulation.content_words import AUXILIARIES, MEDDLING_WORDS
+from t5serve.reformulation.content_words import AUXILIARIES
 from t5serve.reformulation.guards.analysed_text import AnalysedText
+from t5serve.reformulation.guards.persons import meddles
 from t5serve.reformulation.guards.questions import asks_less, asks_more
+from t5serve.reformulation.guards.relations import changes_relation, loses_relation
 from t5serve.reformulation.lexicon import Lexicon
 
-PRONOUNS = frozenset({"i", "it", "we", "you"})  # with which a statement begins
-RELATIONS = frozenset(
-    {"above", "after", "before", "below", "between", "inside", "outside", "over", "since", "than"}
-    | {"under", "until", "versus", "vs", "when", "where"}
-)
-PREPOSITIONS = frozenset({"at", "by", "for", "from", "in", "of", "on", "to", "with"})
-OWNERS = frozenset({"my", "our", "your"})
-SPEAKERS = frozenset({"i", "me", "we", "us", "you"}) | OWNERS
 MIN_KEYWORDS = 0.87  # of a query's content words: all of up to seven
 
 
@@ -34,9 +28,7 @@ class Content:
     def rejects(self, candidate: AnalysedText) -> bool:
         """Whether a candidate lost a content word, or has one more."""
         query = self._query
-        if asks_less(candidate, query) or loses_with(candidate, query):
-            return True
-        if adds_words(candidate, query, self._lexicon):
+        if asks_less(candidate, query) or adds_words(candidate, query, self._lexicon):
             return True
         return not all(has_word(candidate, query, i, self._lexicon) for i in query.content)
 
@@ -54,9 +46,7 @@ class Keywords:
     def rejects(self, candidate: AnalysedText) -> bool:
         """Whether a candidate lost too many content words, or has one more."""
         query = self._query
-        if adds_words(candidate, query, self._lexicon) or loses_with(candidate, query):
-            return True
-        if not RELATIONS.isdisjoint({*query.words} - {*candidate.words}):
+        if loses_relation(candidate, query) or adds_words(candidate, query, self._lexicon):
             return True
         places = [index for index in query.content if not query.words[index].isdigit()]
         kept = sum(has_word(candidate, query, index, self._lexicon) for index in places)
@@ -89,37 +79,15 @@ class Rare:
 
 
 def adds_words(candidate: AnalysedText, query: AnalysedText, lexicon: Lexicon) -> bool:
-    """Whether a candidate asks more, speaks of somebody else, or has one more content word."""
+    """Whether a candidate says more: asks more, repeats, or has one more content word."""
     if asks_more(candidate, query) or repeats(candidate, query) or meddles(candidate, query):
+        return True
+    if changes_relation(candidate, query):
         return True
     return not all(
         has_word(query, candidate, index, lexicon, candidate_first=False)
         for index in candidate.content
     )
-
-
-def meddles(candidate: AnalysedText, query: AnalysedText) -> bool:
-    """Whether a candidate adds a condition or a person, an owner, or begins a statement."""
-    added = {*candidate.words} - {*query.words}
-    if not MEDDLING_WORDS.isdisjoint(added):
-        return True
-    if not OWNERS.isdisjoint(added) and SPEAKERS.isdisjoint(query.words):
-        return True
-    return not PRONOUNS.isdisjoint(candidate.words[:1]) and PRONOUNS.isdisjoint(query.words[:1])
-
-
-def loses_with(candidate: AnalysedText, query: AnalysedText) -> bool:
-    """Whether "foods to avoid with gout" became "foods to avoid gout"."""
-    words, places = candidate.words, query.content
-    for before, after in pairwise(places):
-        if "with" not in query.words[before:after]:
-            continue
-        first, second = query.words[before], query.words[after]
-        if first in words and second in words[words.index(first) :]:
-            between = words[words.index(first) : words.index(second, words.index(first))]
-            if PREPOSITIONS.isdisjoint(between):
-                return True
-    return False
 
 
 def repeats(candidate: AnalysedText, query: AnalysedText) -> bool:

@@ -14,6 +14,8 @@ QUESTION_WORDS = {  # "what" and "which" ask for anything
     "whose": "whose",
     "why": "why",
 }
+PAST = frozenset({"did", "was", "were"})
+PRESENT = frozenset({"are", "can", "do", "does", "is"})
 FUTURE = frozenset({"will", "would"})
 WHAT_IS = (["is"], ["are"], ["was"], ["were"])
 
@@ -51,8 +53,10 @@ def asks_more(candidate: AnalysedText, query: AnalysedText) -> bool:
 
 
 def asks_less(candidate: AnalysedText, query: AnalysedText) -> bool:
-    """Whether a candidate no longer asks for a person, a way.., for yes or no, about the future."""
+    """Whether a candidate no longer asks for a person, a way.., for yes or no, about its time."""
     if question_words(query) - question_words(candidate):
         return True
     lost = {*query.words} - {*candidate.words}
+    if not PAST.isdisjoint(lost) and not PRESENT.isdisjoint(candidate.words):
+        return True
     return is_polar(query) > is_polar(candidate) or not FUTURE.isdisjoint(lost)
