@@ -55,5 +55,10 @@ def _only_asks(words: Sequence[str], index: int, *, is_first: bool) -> bool:
     if word in FUNCTION_WORDS or word in NEGATIONS or word in POLITE_WORDS:
         return True
     if word in COMMAND_WORDS:
-        return is_first
+        return is_first and not _follows_to(words, index)
     return word in CONTRACTED and words[index + 1 : index + 2] == ["t"]
+
+
+def _follows_to(words: Sequence[str], index: int) -> bool:
+    """Whether "to" makes a verb of a word of command: "when to see", but not "I need to see"."""
+    return words[index - 1 : index] == ["to"] and COMMAND_WORDS.isdisjoint(words[:index])
