@@ -220,7 +220,11 @@ def test_negation(query: str, candidate: str, kept: bool) -> None:  # noqa: FBT0
         ("I need to find my invoices", "my invoices", True),
         ("cast iron pan", "cast an iron pan", False),
         ("gluten free pasta", "gluten for free pasta", False),
-        ("restaurants barcelona", "restaurants in barcelona", True),
+        ("restaurants barcelona", "restaurants in barcelona", False),  # as "hotel in california"
+        ("charged twice this month", "charged twice a month", False),
+        ("app won't open on ipad", "what is the app that won't open on ipad", False),
+        ("guitar leson", "guitar leon", False),
+        ("guitar leson", "guitar lesson", True),
         ("how to clean laptop screen", "how do i clean a laptop screen", True),
         ("usb cable 2 meters", "usb cable 2 in meters", False),
         ("when does winter start", "when did winter start", False),

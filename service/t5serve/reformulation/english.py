@@ -97,16 +97,18 @@ class English:
     def is_misspelling(self, word: str, correction: str) -> bool:
         """Whether a word that is not English is one or two typing errors from another that is.
 
-        Two errors are too many where one gives a common word: "chepest" is "cheapest", not "chest".
+        Where one error gives a common word, it is that: "chepest" is "cheapest", not "chest", and
+        "leson" is "lesson", not "Leon".
         """
         if len(word) < MIN_MISSPELT or not word.isalpha() or self._is_derived(word):
             return False
         if self.level(correction) > USUAL_LEVEL and correction not in self._names:
             return False
         distance = OSA.distance(word, correction, score_cutoff=2)
-        if distance == 2:
-            return len(word) > SHORT and not any(map(self.is_common, edit_once(word)))
-        return distance <= 1
+        if distance > 1 and len(word) <= SHORT:
+            return False
+        is_nearest = distance == 1 and self.is_common(correction)
+        return distance <= 2 and (is_nearest or not any(map(self.is_common, edit_once(word))))
 
     def _is_derived(self, word: str) -> bool:
         """Whether a word is English, or an English word after a prefix: intra-national."""

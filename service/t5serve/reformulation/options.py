@@ -71,7 +71,8 @@ class Options:
             "corrects": defaults.corrects,
         }
         requested = {name: value for name, value in options.items() if value is not None}
-        values["leaves_alone"] = requested.get("preserve") != frozenset()
+        if requested.get("preserve") == frozenset():  # guards off: whatever the model says
+            values |= {"leaves_alone": False, "min_score": None}
         return cls(**{**values, **requested})
 
     @property

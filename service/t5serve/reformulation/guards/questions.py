@@ -43,8 +43,9 @@ def asks_more(candidate: AnalysedText, query: AnalysedText) -> bool:
         return True
     if "what" in query.words or "which" in query.words:
         return False
-    if "which" in candidate.words:
-        return True
+    added = {*candidate.words} - {*query.words}
+    if "which" in candidate.words or {"what", "that"} <= added:
+        return True  # "what is the app that won't open"
     if "what" not in candidate.words:
         return False
     starts_plainly = candidate.words[0] == "what" and candidate.words[1:2] in WHAT_IS

@@ -20,11 +20,11 @@ ALIKE = (
     frozenset({"about", "on"}),
 )
 UNDROPPABLE = frozenset({"by", "from", "with"})
-PLACES = frozenset({"at", "in", "on"})
+DEMONSTRATIVES = frozenset({"that", "these", "this", "those"})
 ARTICLES = frozenset({"a", "an", "the"})
 RELATIONS = frozenset(
     {"above", "after", "before", "below", "between", "inside", "outside", "over", "since", "than"}
-    | {"under", "until", "versus", "vs", "when", "where"}
+    | {"under", "until", "versus", "vs", "when", "where", "who", "whom", "whose"}
 )
 DEGREES = frozenset({"deep", "far", "fast", "long", "many", "much", "often", "old", "tall"})
 
@@ -33,7 +33,7 @@ Pair = tuple[str, str]
 
 
 def loses_relation(candidate: AnalysedText, query: AnalysedText) -> bool:
-    """Whether "before", "over", "when" or "how far" is gone."""
+    """Whether "before", "over", "when", "who" or "how far" is gone."""
     lost = {*query.words} - {*candidate.words}
     if not RELATIONS.isdisjoint(lost):
         return True
@@ -66,8 +66,10 @@ def _find_gaps(text: AnalysedText) -> Iterator[tuple[Pair, list[str]]]:
 
 
 def _is_same_relation(pair: Pair, gap: list[str], other: list[str], *, asks: bool) -> bool:
-    if not gap:
-        return not other or _may_stand_between(pair, other, asks=asks)
+    if not gap:  # a phrase; a question may have an article after its verb
+        return not other or (asks and not pair[0].isdigit() and ARTICLES.issuperset(other))
+    if not DEMONSTRATIVES.isdisjoint({*gap} - {*other}):
+        return False
     before, after = (PREPOSITIONS.intersection(words) for words in (gap, other))
     if not after:
         return UNDROPPABLE.isdisjoint(before)
@@ -77,11 +79,3 @@ def _is_same_relation(pair: Pair, gap: list[str], other: list[str], *, asks: boo
         for second in after
         for group in ALIKE
     )
-
-
-def _may_stand_between(pair: Pair, words: list[str], *, asks: bool) -> bool:
-    """Whether words may part two words that were adjacent: places and, in questions, articles."""
-    if pair[0].isdigit():
-        return False
-    allowed = PLACES | ARTICLES
-    return allowed.issuperset(words) and (asks or not PLACES.isdisjoint(words))
