@@ -36,6 +36,8 @@ OTHER_VOCABULARIES = {
 def read_proto(directory: Path) -> tuple[Path, Any]:
     """Reads a vocabulary as a SentencePiece message; returns the file's path and the message.
 
+    transformers uses tokenizer.json where there is one, so its scores and byte fallback count.
+
     Raises:
         ConversionError: the directory has no vocabulary, or one that is not of T5's type, or
             spiece.model and tokenizer.json are not of the same vocabulary.
@@ -45,9 +47,9 @@ def read_proto(directory: Path) -> tuple[Path, Any]:
     for name in SPIECE_FILES:
         if (directory / name).is_file():
             proto = _parse_spiece(directory / name)
-            if document is not None:
-                _check_same_pieces(directory / name, proto, path, document)
-            return directory / name, proto
+            if document is None:
+                return directory / name, proto
+            _check_same_pieces(directory / name, proto, path, document)
     if document is not None:
         return path, tokenizer_json.build_proto(path, document)
     raise ConversionError(_describe_missing(directory))
