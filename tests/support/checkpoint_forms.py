@@ -16,7 +16,7 @@ from typing import Any
 from sentencepiece import sentencepiece_model_pb2
 
 from support import taught, tiny
-from support.samples import read_proto, write_json
+from support.samples import read_proto, tokenizer_json, write_json
 
 PIECE = sentencepiece_model_pb2.ModelProto.SentencePiece
 PICKLES = Path(__file__).parents[1] / "golden" / "pickles"
@@ -26,6 +26,7 @@ PICKLED |= {"num_layers": 1, "num_decoder_layers": 1}
 PICKLE_FORMS = ("before_1_6", "parameters", "buffers")
 
 TAUGHT_PROMPTS = (*taught.PAIRS, "red<hl>paris", "<extra_id_0>red", "a <= b<c", "  two   cars ")
+STRIPPING_PROMPTS = ("cars  <sep>  price", "<sep> red", "how big<sep>is", "red  <hl> blue <sep>")
 BYTE_PROMPTS = ("how big is paris?", "\u4eca\u5929 how", "red\u0f00blue \U0001f355", "x ^ y {z}")
 SYMBOL_PROMPTS = ("<2de> how big is paris?", "<2de>how big", "how <2fr> big<br>is", "a~b ~ c~")
 WORD_PROMPTS = ("how big is paris?", "names of cheap cars", "red", "two colors in json")
@@ -107,6 +108,22 @@ def add_symbols(proto: Any) -> None:
         proto.pieces.add(piece=text, score=0.0, type=PIECE.USER_DEFINED)
 
 
+def _without_byte_fallback(directory: Path) -> None:
+    """Writes both files of a vocabulary with bytes, as transformers saves its fast tokenizer."""
+    _with_vocabulary(add_bytes)(directory)
+    write_json(directory / "tokenizer.json", tokenizer_json(directory / "spiece.model"))
+
+
+def _legacy_stripping(directory: Path) -> None:
+    """Writes the slow tokenizer with an added token that takes the spaces beside it."""
+    path = taught.build("legacy", directory) / "tokenizer_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    for token in config["added_tokens_decoder"].values():
+        if token["content"] == "<sep>":
+            token |= {"lstrip": True, "rstrip": True}
+    write_json(path, config)
+
+
 def _narrow(directory: Path) -> None:
     _write_random(UNTIED | {"d_model": 40, "d_kv": 10, "d_ff": 72}, directory)
 
@@ -143,6 +160,8 @@ FORMS = {
     "prepend_scheme_always": Form(_with_tokenizer_step(prepend_scheme="always")),
     "whitespace_split": Form(_taught("words")),
     "byte_fallback": Form(_with_vocabulary(add_bytes), BYTE_PROMPTS),
+    "bytes_without_fallback": Form(_without_byte_fallback, BYTE_PROMPTS),
+    "legacy_stripping": Form(_legacy_stripping, STRIPPING_PROMPTS),
     "legacy": Form(_taught("legacy"), TAUGHT_PROMPTS[:-1]),
     "not_legacy": Form(_taught("not_legacy"), TAUGHT_PROMPTS[:-1]),
     **{f"pickle_{form}": Form(partial(build_pickled, form), WORD_PROMPTS) for form in PICKLE_FORMS},

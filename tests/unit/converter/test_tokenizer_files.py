@@ -259,3 +259,11 @@ def test_nulls_about_added_tokens_are_ignored(directory: Path) -> None:
     nulls = {"added_tokens_decoder": None, "extra_ids": None}
     write_json(directory / "tokenizer_config.json", nulls)
     assert Vocabulary.load(directory, CONFIG, ROWS).tokens[299] == "<extra_id_0>"
+
+
+def test_an_added_token_of_whole_words_needs_a_tokenizer_json(directory: Path) -> None:
+    """The slow tokenizer's rules for it are not those of the `tokenizers` library."""
+    table = {"310": {"content": "<query>", "single_word": True}}
+    write_json(directory / "tokenizer_config.json", {"added_tokens_decoder": table})
+    with pytest.raises(ConversionError, match=r"'<query>' is of whole words only .*Fast"):
+        Vocabulary.load(directory, CONFIG, ROWS)
