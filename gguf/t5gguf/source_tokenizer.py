@@ -30,8 +30,11 @@ def open_tokenizers_json(path: Path) -> Encode:
         document = json.loads(path.read_text(encoding="utf-8"))
         document["truncation"] = document["padding"] = None  # transformers sets them itself
         tokenizer = Tokenizer.from_str(json.dumps(document))
-    except Exception as error:  # the library raises plain exceptions
-        raise ConversionError(f"{path}: the tokenizers library refuses it: {error}") from error
+    except BaseException as error:  # a panic of the library is no Exception
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
+        reason = str(error).partition("\n")[0]
+        raise ConversionError(f"{path}: the tokenizers library refuses it: {reason}") from error
     return lambda text: list(tokenizer.encode(text).ids)
 
 

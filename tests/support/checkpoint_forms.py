@@ -111,7 +111,9 @@ def add_symbols(proto: Any) -> None:
 def _without_byte_fallback(directory: Path) -> None:
     """Writes both files of a vocabulary with bytes, as transformers saves its fast tokenizer."""
     _with_vocabulary(add_bytes)(directory)
-    write_json(directory / "tokenizer.json", tokenizer_json(directory / "spiece.model"))
+    document = tokenizer_json(directory / "spiece.model")
+    document["normalizer"]["normalizers"].pop(1)  # the vocabulary has no character map
+    write_json(directory / "tokenizer.json", document)
 
 
 def _legacy_stripping(directory: Path) -> None:
