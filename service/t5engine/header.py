@@ -1,7 +1,8 @@
 """Checks the header of a GGUF file before anything is built from it.
 
 llama.cpp and ggml end the process on values that they do not expect. So every count is held to what
-the file can have, and every key to its type; by the worker, verification and `t5gguf inspect`.
+the file can have, and every key to its type; by the worker, the converter and its `inspect`, and
+`t5serve doctor`.
 """
 
 from __future__ import annotations

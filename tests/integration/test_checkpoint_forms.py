@@ -5,6 +5,7 @@ tests/golden/checkpoint_forms.json has transformers' token ids and answers.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from t5engine.reader import GGUFFile
 from t5gguf import __main__ as cli
 
 GOLDEN = golden("checkpoint_forms")["forms"]
+TESTS = Path(__file__).parents[1]
+README = TESTS.parent / "gguf" / "README.md"
 PLAIN = [name for name, form in FORMS.items() if not form.uses_defaults]
 
 
@@ -91,3 +94,14 @@ def test_a_request_that_sets_nothing_has_the_checkpoint_s_defaults(served: Serve
 @pytest.mark.parametrize("served", ["narrow"], indirect=True)
 def test_a_file_of_a_type_that_its_widths_forbid_is_labelled_as_f16(served: Served) -> None:
     assert GGUFFile.open(served.file).metadata["general.file_type"] == 1
+
+
+def test_each_row_of_the_readme_s_tables_names_tests_that_exist() -> None:
+    """Of the tables of checkpoints and tokenizers, taken or refused."""
+    section = README.read_text(encoding="utf-8").partition("## What is taken")[2]
+    rows = [line for line in section.partition("\n## ")[0].splitlines() if line[:2] == "| "]
+    named = [re.findall(r"`(test_\w+)`", row) for row in rows if not row.endswith("| test |")]
+    files = {path.stem for path in TESTS.rglob("test_*.py")}
+    assert len(named) > 20
+    assert all(named)
+    assert {name for row in named for name in row} <= files
