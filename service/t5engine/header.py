@@ -1,7 +1,8 @@
 """Checks the header of a GGUF file before anything is built from it.
 
 llama.cpp and ggml end the process on values that they do not expect. So every count is held to what
-the file can have, and every key to its type; by the worker, verification and `t5gguf inspect`.
+the file can have, and every key to its type; by the worker, the converter and its `inspect`, and
+`t5serve doctor`.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ BLOCKS = {
     29: (256, 56),
     30: (1, 2),
 }
+# Of other models; llama.cpp reads them for every architecture, and ends the process on some values.
+FOREIGN_KEYS = ("t5.expert", "t5.rope")
 MAX_PADDING = 64  # rows that the converter may add
 TOKENS = "tokenizer.ggml.tokens"
 BYTE = 6  # the last of llama.cpp's token types
@@ -92,6 +95,8 @@ def _is_vector(kinds: str) -> Callable[[Any], bool]:
 
 
 TEXT = Rule(lambda value: isinstance(value, str), "a text")
+ON = Rule(lambda value: value is True, "true: a text ends with </s>")
+OFF = Rule(lambda value: value is False, "false: a text has no first token of its own")
 SWITCH = Rule(lambda value: isinstance(value, bool), "true or false")
 TOKEN_ID = _integer(0)
 RULES = {
@@ -120,8 +125,8 @@ RULES = {
     "tokenizer.ggml.token_type": Rule(_is_vector("iu"), "an array of numbers", is_required=True),
     "tokenizer.ggml.add_space_prefix": SWITCH,
     "tokenizer.ggml.remove_extra_whitespaces": SWITCH,
-    "tokenizer.ggml.add_bos_token": SWITCH,
-    "tokenizer.ggml.add_eos_token": SWITCH,
+    "tokenizer.ggml.add_bos_token": OFF,
+    "tokenizer.ggml.add_eos_token": ON,
     CHARSMAP: Rule(
         lambda value: isinstance(value, np.ndarray) and value.dtype.itemsize == 1,
         "an array of bytes",
@@ -201,6 +206,9 @@ def _find_value_fault(metadata: Mapping[str, Any]) -> str | None:
                 return f"{key} is missing"
         elif not rule.is_valid(metadata[key]):
             return f"{key} is {_shorten(metadata[key])}, expected {rule.expected}"
+    for key in metadata:
+        if key.startswith(FOREIGN_KEYS):
+            return f"{key} is {_shorten(metadata[key])}, but no T5 has this key"
     distance = metadata.get("t5serve.relative_attention_max_distance", 128)
     buckets = metadata["t5.attention.relative_buckets_count"]
     if buckets // 2 >= distance:

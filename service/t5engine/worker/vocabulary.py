@@ -130,7 +130,10 @@ class Vocabulary:
                 texts.append("")
                 continue
             if last is None:
-                text = text.removeprefix(" ")
+                text = self._strip_first(text)
+                if not text and self._pipeline.joins_added:
+                    texts.append("")
+                    continue
             elif self._pipeline.joins_added and (is_added or was_added):
                 has_space = not last or last.endswith(" ") or text.startswith(" ")
                 text = text if has_space else f" {text}"
@@ -143,7 +146,13 @@ class Vocabulary:
         if token in self._hidden and token != self.eos:
             return ""
         text = self._piece(token).decode(errors="replace").replace(SPACE, " ")
-        return text.removeprefix(" ") if is_first else text
+        return self._strip_first(text) if is_first else text
+
+    def _strip_first(self, text: str) -> str:
+        """Returns the text of the first token that has one, without the space before it."""
+        if self._pipeline.keeps_first_space:
+            return text
+        return text.lstrip(" ") if self._pipeline.joins_added else text.removeprefix(" ")
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
