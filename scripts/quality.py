@@ -18,7 +18,7 @@ from t5eval import collection
 from t5eval.collection import Collection
 from t5eval.errors import EvaluationError
 from t5eval.pairs import draw
-from t5eval.quality import page, plot, sources
+from t5eval.quality import labels, page, plot, sources
 from t5eval.quality.answers import Answers, Plan, ask_service, plan_batches
 from t5eval.quality.measurement import Results, measure
 from t5eval.quality.verdict import rank_harmless
@@ -57,6 +57,7 @@ def _build_plan(options: argparse.Namespace) -> Plan:
             for item in (*collections, replace(quora, name="quora"))
         ],
         queries=sources.read_queries(options.data, options.queries_per_source, options.seed),
+        domains=labels.read_domains(),
         seed=options.seed,
     )
 

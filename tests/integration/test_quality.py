@@ -10,7 +10,7 @@ import pytest
 import quality
 from t5eval import stackfaq
 from t5eval.errors import EvaluationError
-from t5eval.quality import sources
+from t5eval.quality import labels, sources
 
 QUESTIONS = ("how can i learn to play the guitar", "what is the best phone of 2019")
 THREADS = "".join(
@@ -71,6 +71,8 @@ def test_the_page_of_the_included_model(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the data to document, plot and figures; a second run answers from the file."""
+    few = {"web": ["how do i clean a laptop screen", "best running shoes"]}
+    monkeypatch.setattr(labels, "read_domains", lambda: few)
     for package in ("bm25s", "Stemmer", "matplotlib", "symspellpy"):
         pytest.importorskip(package)
     out, kept, figures = tmp_path / "quality.md", tmp_path / "answers.json", tmp_path / "q.json"

@@ -20,6 +20,7 @@ PLAN = Plan(
     tasks={"ask": Task(n=2, num_beams=8, preserve=["numbers"]), "mend": Task(corrects=True)},
     collections=[Collection("small", ["red apples", "Apples"], [Query("rde", frozenset({0}))])],
     queries={"MS MARCO": ["buy a guitar", "play", "10 guitars", "phones"]},
+    domains={"shop": ["red shoes"], "web": ["how far is mars"]},
 )
 
 
@@ -54,6 +55,11 @@ def test_requests_have_the_defaults_of_the_recipe() -> None:
     lexicon = batches["typos", "small", "mend", "typed", "lexicon"].lexicon
     assert dict(lexicon.counts) == {"red": 1, "apples": 2}
     assert ("retrieval", "small", "mend", "several") not in batches
+    reading = batches["reading", "ask"].requests
+    assert [(request.query, request.options.n) for request in reading] == [
+        ("red shoes", 4),
+        ("how far is mars", 4),
+    ]
 
 
 def test_answers_are_kept_between_runs(tmp_path: Path) -> None:

@@ -14,6 +14,18 @@ from t5eval.quality.measurement import METRICS
 WORDS, FUSED = "new words added at 0.1", "rankings fused, weights 1 : 1"
 
 
+READ = {
+    "task": "ask",
+    "queries": 2,
+    "changed": 1,
+    "usable": 1,
+    "answers": 2,
+    "unread": 1,
+    "labels": {"good": 1.5, "poor": 0, "harmful": 0.5},
+    "harmful": ["how far is mars -> how far is venus"],
+}
+
+
 def make_row(combination: str, task: str | None, ndcg: float, p: float) -> dict[str, Any]:
     """A row whose recall is always the original's."""
     row: dict[str, Any] = {"combination": combination, "task": task}
@@ -73,6 +85,13 @@ def results() -> dict[str, Any]:
                 },
             }
         ],
+        "reading": {
+            "domains": {"web": 2},
+            "labelled": 9,
+            "agreement": 0.9,
+            "kappa": 0.8,
+            "tasks": [READ],
+        },
     }
 
 
@@ -114,6 +133,9 @@ def test_the_page_says_what_the_figures_say(results: dict[str, Any]) -> None:
     kept = "| Somewhere | the recipe's | 8 | 50.0 % | 90.0 % | 100.0 % | 100.0 % |  | 0.0 % |"
     assert kept in lines
     assert "87.5 % at n = 4" in text
+    assert "| `ask` | 2 | 1 | 1 | 2 | 75.0 % | 0.0 % | 25.0 % | 1 |" in lines
+    assert "- how far is mars -> how far is venus" in lines
+    assert "9 answers were labelled twice; the readers agreed on 90.0 % (kappa 0.80)." in lines
     assert "$" not in text
 
 

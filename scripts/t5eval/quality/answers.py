@@ -14,7 +14,7 @@ from typing import Any, Self
 from t5eval import service
 from t5eval.collection import Collection
 from t5eval.messages import Answer, Request
-from t5eval.quality import keeping, typos
+from t5eval.quality import keeping, labels, typos
 from t5eval.quality.sources import CLEAN
 from t5gguf.tasks import Task
 from t5serve.reformulation.lexicon import EMPTY, Lexicon
@@ -40,13 +40,20 @@ class Plan:
         tasks: The model's tasks by name, with the defaults of its recipe.
         collections: Test collections to search.
         queries: Queries by source.
+        domains: Queries by kind of search, whose answers were read.
         seed: The seed of typos, terms and tests of significance.
     """
 
     tasks: Mapping[str, Task]
     collections: Sequence[Collection]
     queries: Mapping[str, Sequence[str]]
+    domains: Mapping[str, Sequence[str]]
     seed: int = 0
+
+    @property
+    def domain_queries(self) -> list[str]:
+        """The queries whose answers were read."""
+        return [query for queries in self.domains.values() for query in queries]
 
     @property
     def rewording(self) -> list[str]:
@@ -74,6 +81,7 @@ def plan_batches(plan: Plan) -> Iterator[Batch]:
     for collection in plan.collections:
         yield from _plan_typos(plan, collection, "alone", EMPTY)
     yield from _plan_keeping(plan)
+    yield from _plan_reading(plan)
     for collection in plan.collections:
         lexicon = Lexicon(typos.count_words(collection.documents))
         yield from _plan_typos(plan, collection, "lexicon", lexicon)
@@ -109,6 +117,12 @@ def _plan_keeping(plan: Plan) -> Iterator[Batch]:
             if task.corrects and source in CLEAN:
                 several = _options(plan, name, n=FIXES)
                 yield Batch(("keeping", source, name, "several"), _ask(queries, several))
+
+
+def _plan_reading(plan: Plan) -> Iterator[Batch]:
+    for name in plan.tasks:
+        options = _options(plan, name, n=labels.SEVERAL)
+        yield Batch(("reading", name), _ask(plan.domain_queries, options))
 
 
 def _plan_typos(

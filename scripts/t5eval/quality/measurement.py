@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from t5eval.collection import Collection, Query
 from t5eval.messages import Answer
-from t5eval.quality import keeping, typos
+from t5eval.quality import keeping, labels, typos
 from t5eval.quality.answers import SEVERAL_KEY, SINGLE_KEY, STEP, UNGUARDED_KEY, Answers, Plan
 from t5eval.quality.combination import (
     ALONE,
@@ -57,6 +57,7 @@ def measure(plan: Plan, answers: Answers) -> Results:
             for item in tqdm(plan.collections, desc="typed searches", disable=None)
         ],
         "keeping": _measure_keeping(plan, answers),
+        "reading": _measure_reading(plan, answers),
     }
 
 
@@ -205,6 +206,21 @@ def _measure_typos(plan: Plan, collection: Collection, index: Index, answers: An
         "clean": {metric: float(np.mean(before[metric])) for metric in METRICS},
         "typed": {metric: float(np.mean(broken[metric])) for metric in METRICS},
         "rows": rows,
+    }
+
+
+def _measure_reading(plan: Plan, answers: Answers) -> Results:
+    read = labels.read_labels()
+    equal, kappa = labels.agreement(read.values())
+    return {
+        "domains": {name: len(queries) for name, queries in plan.domains.items()},
+        "labelled": len(read),
+        "agreement": equal,
+        "kappa": kappa,
+        "tasks": [
+            labels.judge_task(task, plan.domain_queries, answers["reading", task], read)
+            for task in plan.tasks
+        ],
     }
 
 

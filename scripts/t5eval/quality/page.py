@@ -8,6 +8,7 @@ from string import Template
 from typing import Any
 
 from t5eval.quality.combination import ALONE, BASELINES, COMBINATIONS, FEEDBACK, LONG_LIST, ORIGINAL
+from t5eval.quality.labels import format_reading
 from t5eval.quality.measurement import METRICS, Results
 from t5eval.quality.verdict import Verdict, find_row, judge, rank_harmless
 from t5eval.report import SIGNIFICANT, format_table
@@ -47,6 +48,7 @@ def format_page(results: Results, *, model: str, command: str, picture: str) -> 
         harm=_format_harm(collections, harmless, tasks),
         typos=_format_typos(results["typos"]),
         keeping="\n\n".join(map(_format_keeping, results["keeping"])),
+        reading=format_reading(results["reading"]),
     )
 
 
