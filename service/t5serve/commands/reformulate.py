@@ -34,6 +34,7 @@ FIELDS = (
     *("task", "n", "strategy", "max_tokens", "preserve", "terms", "min_score"),
     *("min_difference", "include_original", "strict"),
 )
+FILE_TIMEOUT_MS = 600_000  # nobody waits for one line of a file; many are in flight at once
 Outcome = QueryResult | RequestError
 
 
@@ -96,7 +97,8 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
         target = options.target or options.source
     failed = 0
     async with ServedModel.from_settings(settings) as model:
-        request_options = request.options(settings.timeout_ms, model.profile)
+        timeout_ms = settings.timeout_ms if is_interactive else FILE_TIMEOUT_MS
+        request_options = request.options(timeout_ms, model.profile)
         decoding_of(request_options, model.profile.generation)  # refuses invalid parameters
         total = None if is_interactive else lines.count_lines(sys.stdin)
         with tqdm(total=total, unit="query", disable=is_interactive or None) as bar:
