@@ -144,9 +144,9 @@ def _choose_strategy(options: Options, defaults: GenerationDefaults) -> Strategy
         return requested
     if defaults.strategy not in ("auto", "greedy"):
         return defaults.strategy
-    if options.sequences > 1:
+    if options.sequences > 1 and not options.separator:  # a list is diverse by itself
         return "diverse_beam"
-    return "beam" if options.can_drop else "greedy"
+    return "beam" if options.can_drop or options.sequences > 1 else "greedy"
 
 
 def _requested_strategy(options: Options) -> Strategy | None:

@@ -64,6 +64,11 @@ class Profile:
         """The text before a query, by task name."""
         return {name: task.prefix for name, task in self.tasks.items()}
 
+    @property
+    def separators(self) -> dict[str, str]:
+        """The text between the queries of an answer, by the name of the task that has one."""
+        return {name: task.separator for name, task in self.tasks.items() if task.separator}
+
     def task(self, name: str | None) -> Task:
         """Returns the task of this name, or the default task for None.
 

@@ -8,10 +8,10 @@ from t5gguf.tasks import Preserved
 from t5serve.reformulation.english import English
 from t5serve.reformulation.guards.analysed_text import AnalysedText
 from t5serve.reformulation.guards.content import MIN_KEYWORDS, RELATIONS, adds_words, has_word
-from t5serve.reformulation.guards.guards import ENGLISH_ONLY
+from t5serve.reformulation.guards.guards import ENGLISH_ONLY, Guards
 from t5serve.reformulation.guards.identifiers import Identifiers
 from t5serve.reformulation.guards.invention import Invention
-from t5serve.reformulation.guards.negation import Negation, find_negations
+from t5serve.reformulation.guards.negation import Negation, find_negations, overlaps
 from t5serve.reformulation.guards.numbers import Numbers
 from t5serve.reformulation.guards.phrases import Phrases, find_capitalised_names, find_quotations
 from t5serve.reformulation.guards.questions import asks_less
@@ -25,7 +25,7 @@ class ListGuards:
 
     What the query has must stand in at least one query of the list. Nothing may be invented in any,
     and with `rare` each is about the query: it has a rare word or a name of the query, or, if that
-    has neither, a content word.
+    has neither, a content word. A list of one query is judged like any text.
 
     Args:
         query: the query, without a prefix.
@@ -43,6 +43,7 @@ class ListGuards:
     ) -> None:
         self._english = English.load()
         self._query = AnalysedText(query, self._english)
+        self._alone = Guards(query, preserve, terms, lexicon)
         self._terms = terms
         self._lexicon = lexicon
         checks_words = not ENGLISH_ONLY.isdisjoint(preserve)
@@ -61,6 +62,8 @@ class ListGuards:
 
     def violation(self, texts: Sequence[str]) -> str | None:
         """Returns the name of the first guard that rejects a list; None if all pass."""
+        if len(texts) == 1:
+            return self._alone.violation(texts[0])
         pieces = [AnalysedText(text, self._english) for text in texts]
         if lacks_phrase(pieces, self._terms):
             return "terms"
@@ -88,10 +91,9 @@ class ListGuards:
         found = [scope for piece in pieces for scope in find_negations(piece)]
         if len(found) < len(expected):
             return True
-        if any(not any(map(scope.intersection, found)) for scope in expected if scope):
-            return True
-        if any(not any(map(scope.intersection, expected)) for scope in found if scope):
-            return True
+        for scopes, others in ((expected, found), (found, expected)):
+            if not all(any(overlaps(scope, other) for other in others) for scope in scopes):
+                return True
         return any(map(Negation(self._query).says_opposite, pieces))
 
     def _strays(self, pieces: Pieces) -> bool:

@@ -49,7 +49,7 @@ class Negation:
         scopes = [*find_negations(candidate)]
         if len(scopes) != len(self._scopes):
             return True
-        if any(not any(_overlap(scope, other) for other in scopes) for scope in self._scopes):
+        if any(not any(overlaps(scope, other) for other in scopes) for scope in self._scopes):
             return True
         return self.says_opposite(candidate)
 
@@ -142,7 +142,8 @@ def find_triples(text: AnalysedText) -> Iterator[tuple[str, str, str]]:
             yield text.stems[first], text.stems[second], text.stems[third]
 
 
-def _overlap(scope: frozenset[str], other: frozenset[str]) -> bool:
+def overlaps(scope: frozenset[str], other: frozenset[str]) -> bool:
+    """Whether two negations can be about the same."""
     return scope == other or not scope.isdisjoint(other)
 
 
