@@ -68,7 +68,7 @@ def overwrite_rows(path: Path, name: str, rows: slice, values: tiny.Float32) -> 
     np.memmap(path, "<f4", "r+", stored.offset, stored.shape)[rows] = values
 
 
-def convert_lists(directory: Path, file_type: str = "F32", separator: str | None = None) -> Path:
+def convert_lists(directory: Path, file_type: str = "F16", separator: str | None = None) -> Path:
     """Writes the GGUF file of the model whose answers are lists, and returns its path."""
     provenance = Provenance(
         "listed",

@@ -158,7 +158,8 @@ def _requested_strategy(options: Options) -> Strategy | None:
     }
     if SAMPLING in requested:
         return "sample"
-    if GROUPS in requested or (BEAMS in requested and options.sequences > 1):
+    is_diverse = options.sequences > 1 and not options.separator
+    if GROUPS in requested or (BEAMS in requested and is_diverse):
         return "diverse_beam"
     return "beam" if BEAMS in requested else None
 

@@ -23,9 +23,10 @@ Pieces = Sequence[AnalysedText]
 class ListGuards:
     """The guards of one query whose answer is a list of queries.
 
-    What the query has must stand in at least one query of the list. Nothing may be invented in any,
-    and with `rare` each is about the query: it has a rare word or a name of the query, or, if that
-    has neither, a content word. A list of one query is judged like any text.
+    What the query has must stand in at least one query of the list, and none may invent anything.
+    With `rare` each is about the query: it has a rare word or a name of the query (a content word,
+    if that has neither), or content words of the query alone. A list of one query is judged like
+    any text.
 
     Args:
         query: the query, without a prefix.
@@ -44,6 +45,7 @@ class ListGuards:
         self._english = English.load()
         self._query = AnalysedText(query, self._english)
         self._alone = Guards(query, preserve, terms, lexicon)
+        self._negation = Negation(self._query)
         self._terms = terms
         self._lexicon = lexicon
         checks_words = not ENGLISH_ONLY.isdisjoint(preserve)
@@ -77,12 +79,15 @@ class ListGuards:
     def _join(self, pieces: Pieces) -> AnalysedText:
         return AnalysedText("\n".join(piece.text for piece in pieces), self._english)
 
-    def _lost(self, pieces: Pieces, places: Sequence[int]) -> list[int]:
+    def _lost(self, pieces: Pieces, places: Sequence[int], *, synonyms: bool = True) -> list[int]:
         """Returns the places of the query's words that no query of the list has."""
         return [
             index
             for index in places
-            if not any(has_word(piece, self._query, index, self._lexicon) for piece in pieces)
+            if not any(
+                has_word(piece, self._query, index, self._lexicon, synonyms=synonyms)
+                for piece in pieces
+            )
         ]
 
     def _negates_otherwise(self, pieces: Pieces) -> bool:
@@ -94,22 +99,28 @@ class ListGuards:
         for scopes, others in ((expected, found), (found, expected)):
             if not all(any(overlaps(scope, other) for other in others) for scope in scopes):
                 return True
-        return any(map(Negation(self._query).says_opposite, pieces))
+        return any(map(self._negation.says_opposite, pieces))
 
     def _strays(self, pieces: Pieces) -> bool:
         """Whether a rare word was lost, or a query of the list is about something else."""
         query, english = self._query, self._query.english
         places = [index for index in query.content if not query.words[index].isdigit()]
         rare = [index for index in places if not english.is_common(query.words[index])]
-        if self._lost(pieces, rare):
+        if self._lost(pieces, rare, synonyms=False):
             return True
         names = find_capitalised_names(query.text)
-        if not (rare or names):
-            return bool(places) and any(len(self._lost([p], places)) == len(places) for p in pieces)
-        return any(
-            len(self._lost([piece], rare)) == len(rare)
-            and all(Phrases([name]).rejects(piece) for name in names)
-            for piece in pieces
+        anchors = rare if rare or names else places
+        return bool(places) and not all(self._is_about(one, anchors, names) for one in pieces)
+
+    def _is_about(self, piece: AnalysedText, anchors: list[int], names: list[str]) -> bool:
+        """Whether a text has one of these words or names, or no content word but the query's."""
+        if len(self._lost([piece], anchors, synonyms=False)) < len(anchors):
+            return True
+        if any(not lacks_phrase([piece], [name]) for name in names):
+            return True
+        return bool(piece.content) and all(
+            has_word(self._query, piece, index, self._lexicon, candidate_first=False)
+            for index in piece.content
         )
 
     def _changes_content(self, pieces: Pieces) -> bool:
