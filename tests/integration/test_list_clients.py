@@ -19,6 +19,7 @@ from openai import OpenAI
 from support import listed
 from support.parity import golden
 from support.serving import Server
+from t5serve.http.examples import LIST_ANSWER, LIST_REQUEST
 
 pytestmark = pytest.mark.filterwarnings("default")  # the clients' own are not ours
 
@@ -179,6 +180,7 @@ def test_the_example_of_the_documentation(list_server: Server) -> None:
     with list_server.client() as http:
         found = http.post("/v1/reformulate", json=request).json()
         streamed = http.post("/v1/reformulate", json={**request, "stream": True}).text
+    assert (request, answer) == (LIST_REQUEST, LIST_ANSWER)  # of the API's description
     assert found.keys() == answer.keys()
     assert round_scores(found["results"]) == round_scores(answer["results"])
     assert found["usage"] == answer["usage"]
@@ -188,6 +190,9 @@ def test_the_example_of_the_documentation(list_server: Server) -> None:
 
 def round_scores(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rounds what differs a little between machines."""
-    for one in results[0]["reformulations"]:
-        one |= {name: round(one[name], 2) for name in ("score", "model_score")}
-    return results
+    scores = ("score", "model_score")
+    rounded = [
+        {**one, **{name: round(one[name], 2) for name in scores}}
+        for one in results[0]["reformulations"]
+    ]
+    return [{**results[0], "reformulations": rounded}]

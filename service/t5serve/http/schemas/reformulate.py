@@ -66,7 +66,8 @@ class ReformulateFields(RequestBody):
     list; if it is shorter than an `n` in the request, the next best lists add their queries."""
     strategy: Strategy = "auto"
     """The decoding strategy. `auto` selects the strategy that the other parameters imply, else
-    the model's default, else greedy decoding for `n` = 1 and diverse beam search for more."""
+    the model's default, else greedy decoding for `n` = 1 and diverse beam search for more; beam
+    search for more lists of queries."""
     max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
     """The most tokens of a reformulation; values above the model's limit are lowered to it."""
     include_original: bool = False
