@@ -44,6 +44,13 @@ TEXTS = st.lists(
         ("rare", TESLA, "nikola tesla lifespan; milankovic lifespan", False),
         ("rare", TESLA, "nikola tesla milutin milankovic lifespan; lifespan of people", False),
         ("rare", TESLA, "nikola tesla milutin milankovic lifespan; longer", True),
+        ("rare", TESLA, "nikola tesla milutin milankovic lifespan; longer age", False),
+        (
+            "rare",
+            "bushy aster or butterfly plant",
+            "bushy aster color; butterfly plant color",
+            True,
+        ),
         ("rare", TESLA, "nikola tesla milutin milankovic lifespan; who", False),
         ("rare", "iphone 15 or galaxy 24 price", "iphone 15 price; galaxy 24 price", True),
         ("rare", "cheap phones or tablets", "cheap phones; good tablets", True),

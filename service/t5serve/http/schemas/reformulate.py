@@ -79,8 +79,9 @@ class ReformulateFields(RequestBody):
     keywords (most of the content words; none is added or said twice), rare words, identifiers
     (code, flags, paths, part numbers, addresses). An empty list turns all guards off, and leaves
     no query alone. `negation`, `content`, `keywords` and `rare` are for English. Where the model
-    answers with a list of queries, the list as a whole must keep these parts; each query must have
-    a rare word or a name of the original with `rare`, and must not add anything."""
+    answers with a list of queries, the list as a whole must keep these parts; with `rare` each
+    query must have a rare word or a name of the original, or two of its content words, or no
+    others; and no query may invent a number or a word."""
     terms: Annotated[list[Term], Field(default_factory=list, max_length=64, fail_fast=True)]
     """Words and phrases that every reformulation must contain as they are; of a list of queries,
     at least one query."""

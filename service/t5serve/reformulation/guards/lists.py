@@ -18,6 +18,7 @@ from t5serve.reformulation.guards.questions import asks_less
 from t5serve.reformulation.lexicon import EMPTY, Lexicon
 
 Pieces = Sequence[AnalysedText]
+MIN_SHARED = 2  # content words of the query that make a text be about it
 
 
 class ListGuards:
@@ -25,8 +26,8 @@ class ListGuards:
 
     What the query has must stand in at least one query of the list, and none may invent anything.
     With `rare` each is about the query: it has a rare word or a name of the query (a content word,
-    if that has neither), or content words of the query alone. A list of one query is judged like
-    any text.
+    if that has neither), or two of its content words, or no other ones. A list of one query is
+    judged like any text.
 
     Args:
         query: the query, without a prefix.
@@ -113,15 +114,19 @@ class ListGuards:
         return bool(places) and not all(self._is_about(one, anchors, names) for one in pieces)
 
     def _is_about(self, piece: AnalysedText, anchors: list[int], names: list[str]) -> bool:
-        """Whether a text has one of these words or names, or no content word but the query's."""
+        """Whether a text has one of these words or names, or otherwise enough of the query.
+
+        Of "lioness or norwich terrier" only one is rare, but a list has a query about each.
+        """
         if len(self._lost([piece], anchors, synonyms=False)) < len(anchors):
             return True
         if any(not lacks_phrase([piece], [name]) for name in names):
             return True
-        return bool(piece.content) and all(
+        shared = sum(
             has_word(self._query, piece, index, self._lexicon, candidate_first=False)
             for index in piece.content
         )
+        return shared >= min(MIN_SHARED, len(piece.content)) > 0
 
     def _changes_content(self, pieces: Pieces) -> bool:
         """Whether a content word or the question was lost, or a content word added."""
