@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from t5engine.messages import Output, Progress, Token
 from t5serve.reformulation.candidates import Selection, select_candidates
-from t5serve.reformulation.live import LivePieces
+from t5serve.reformulation.live_text import LivePieces
 from t5serve.reformulation.options import Options
 from t5serve.reformulation.pieces import select_pieces, split_pieces
 from t5serve.reformulation.text import clean, fold

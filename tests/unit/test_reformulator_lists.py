@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -96,6 +97,30 @@ def test_what_may_be_replaced_is_emitted_after_the_selection(options: dict[str, 
             queries.insert(0, QUERY)
         assert listener.sent == [*enumerate(queries, 1)]
         assert [one[:2] for one in listener.answer] == listener.sent
+
+    with_engine(test)
+
+
+def test_nothing_is_live_if_the_query_may_be_too_long_to_rewrite() -> None:
+    """The worker counts the tokens; the result is the query, and no other text was sent."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        task = Task(separator=" ; ", n=3, max_query_tokens=4)
+        reformulator = Reformulator(engine, Profile({"search": task}, Generation()))
+        stream = reformulator.stream([QUERY], Options.for_task(task))
+        events = asyncio.create_task(collect(stream))
+        await settle()
+        (job,) = pool.newest.inbox
+        assert isinstance(job, Generate)
+        assert not job.stream
+        pool.newest.reply(reply(job.job, "ann height ; bob height"))
+        text, finished = await events
+        assert text == TextDelta(0, 1, QUERY)
+        assert isinstance(finished, Finished)
+        assert finished.result.unchanged_reason == "too_long_to_rewrite"
+
+    async def collect(events: AsyncIterator[Event]) -> list[Event]:
+        return [event async for event in events]
 
     with_engine(test)
 

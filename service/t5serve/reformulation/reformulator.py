@@ -32,7 +32,7 @@ from t5serve.reformulation.candidates import (
 )
 from t5serve.reformulation.english import English
 from t5serve.reformulation.lexicon import EMPTY, Lexicon
-from t5serve.reformulation.live import LivePieces, LiveText
+from t5serve.reformulation.live_text import LivePieces, LiveText
 from t5serve.reformulation.options import Options, decoding_of
 from t5serve.reformulation.pieces import select_pieces
 from t5serve.reformulation.profile import Profile
@@ -102,7 +102,9 @@ class _Call:
 
     @property
     def is_live(self) -> bool:
-        """Whether text can be emitted while it is decoded: no other candidate can replace it."""
+        """Whether text can be emitted while it is decoded: nothing can replace it."""
+        if self.options.leaves_alone and self.task.max_query_tokens is not None:
+            return False  # the worker counts the query's tokens
         return self.emit is not None and self.config.width == 1 and not self.options.can_drop
 
 

@@ -11,11 +11,28 @@ from support import listed, taught
 from support.conversions import PROVENANCE, convert_lists
 from t5engine.reader import GGUFFile
 from t5engine.tokenization.marks import get_mark, has_mark
+from t5gguf import inspect, recipe
+from t5gguf.__main__ import main
 from t5gguf.config import Config
 from t5gguf.convert import Converter
 from t5gguf.errors import ConversionError
 from t5gguf.vocab import Vocabulary
 from t5gguf.writer import padded_rows
+
+RECIPE = """\
+name = "small"
+description = "A small one."
+license = "Apache-2.0"
+file = "small-Q8_0.gguf"
+
+[source]
+repo = "owner/small"
+
+[tasks.search]
+template = "search: {query}"
+separator = "||"
+n = 5
+"""
 
 
 def load_pieces(directory: Path) -> list[str]:
@@ -73,6 +90,31 @@ def test_the_file_has_the_separator_and_the_number(tmp_path: Path) -> None:
     metadata = GGUFFile.open(convert_lists(tmp_path)).metadata
     assert metadata["t5serve.separator.search"] == " ; "
     assert metadata["t5serve.n.search"] == 5
+
+
+def test_inspect_shows_which_task_answers_with_a_list(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the separator."""
+    assert inspect.main([str(convert_lists(tmp_path))]) == 0
+    assert "task search: 'search: ', a list of queries between ' ; '\n" in capsys.readouterr().out
+
+
+def test_a_recipe_s_separators_reach_the_converter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command refuses one that the vocabulary lacks; other tasks on the command line win."""
+    source = listed.build(tmp_path / "source")
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "small.toml").write_text(RECIPE, encoding="utf-8")
+    monkeypatch.setattr(recipe, "BUNDLED", tmp_path / "none")
+    monkeypatch.setattr(recipe, "CHECKOUT", tmp_path)
+    command = [str(source), "--out", str(tmp_path / "x.gguf"), "--recipe", "small", "--quiet"]
+    assert main(command) == 1
+    assert "task search has the separator '||'" in capsys.readouterr().err
+    assert main([*command, "--prefix", "ask=q: "]) == 0
+    keys = GGUFFile.open(tmp_path / "x.gguf").metadata
+    assert not [key for key in keys if key.startswith(("t5serve.separator.", "t5serve.n."))]
 
 
 def test_a_separator_that_is_no_piece_is_refused(tmp_path: Path) -> None:
