@@ -137,6 +137,8 @@ def _build_provenance(
         revision=options.revision or recipe.source.revision,
         license=options.license or recipe.license,
         tasks=tasks or recipe.prefixes,
+        separators={} if tasks else recipe.separators,
+        counts={} if tasks else recipe.counts,
         generation={**recipe.generation.given(), **limit},
     )
 

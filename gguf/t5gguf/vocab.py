@@ -12,6 +12,7 @@ from typing import Any, Self
 from gguf import TokenType
 from sentencepiece import sentencepiece_model_pb2
 
+from t5engine.tokenization.added_tokens import AddedFlag
 from t5engine.tokenization.tokenizer import Pipeline, Tokenizer
 from t5engine.tokenization.unigram import Piece
 from t5gguf import tokenizer_json
@@ -108,6 +109,17 @@ class Vocabulary:
                 or self.token_types[index] in never
                 or SENTINEL.fullmatch(self.tokens[index])
             )
+        ]
+
+    def select_shown_pieces(self) -> list[str]:
+        """Returns the texts of the tokens that are generated and appear in answers."""
+        hidden = {token.id for token in self.pipeline.added if AddedFlag.SPECIAL in token.flags}
+        hidden.update(self.select_suppressed_ids(len(self.tokens)))
+        shown = (TokenType.NORMAL, TokenType.USER_DEFINED)
+        return [
+            token
+            for index, token in enumerate(self.tokens)
+            if self.token_types[index] in shown and index not in hidden
         ]
 
     @classmethod

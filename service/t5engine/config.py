@@ -25,6 +25,8 @@ class WorkerConfig(msgspec.Struct, frozen=True):
         prompt_lookup_num_tokens: number of draft tokens for a single sequence; 0: none.
         ggml_backends: directory of ggml's CPU backends; None: as libllama finds them.
         kernels: auto: the project's own kernels where the processor supports them.
+        separators: texts between the queries of an answer, which the vocabulary must have as pieces
+            of their own; None: those that the file names.
     """
 
     model: str
@@ -39,6 +41,7 @@ class WorkerConfig(msgspec.Struct, frozen=True):
     prompt_lookup_num_tokens: int = 0
     ggml_backends: str | None = None
     kernels: Literal["auto", "ggml"] = "auto"
+    separators: list[str] | None = None
 
     def environment(self) -> dict[str, str]:
         """Returns OpenMP's environment variables, which libgomp reads once, when it is loaded."""

@@ -34,7 +34,7 @@ class Tab(NamedTuple):
         """Waits for the answer; the line that tells of it."""
         line = self.side(side).locator(".outcome")
         expect(self.side(side).locator(".results")).not_to_have_attribute("aria-busy", "true")
-        expect(line).to_contain_text(re.compile("reformulation|as it was typed"))
+        expect(line).to_contain_text(re.compile("reformulation|quer(y|ies) in|as it was typed"))
         return line.inner_text()
 
     def texts(self, side: str = "A") -> list[str]:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from t5engine.decoding.parameters import MAX_WIDTH, GenerationConfig
 from t5gguf.recipe import Generation
+from t5gguf.tasks import Task
 from t5serve.errors import InvalidRequest
 from t5serve.http.schemas.body import MAX_N
 from t5serve.http.schemas.reformulate import ReformulateRequest
@@ -360,3 +361,47 @@ def test_groups_that_fit_no_number_of_beams() -> None:
     assert raised.value.param == "num_beam_groups"
     config = decoding(Generation(num_beam_groups=7), n=15)
     assert (config.num_beams, config.num_beam_groups) == (16, 16)
+
+
+LISTS = Task(separator=" ; ", n=5)
+
+
+@pytest.mark.parametrize(
+    ("fields", "strategy", "sequences", "width"),
+    [
+        ({}, "greedy", 1, 1),
+        ({"n": 1}, "greedy", 1, 1),
+        ({"n": 3}, "beam", 3, 8),
+        ({"n": 3, "strategy": "greedy"}, "greedy", 1, 1),
+        ({"n": 3, "num_beams": 2}, "beam", 2, 2),
+        ({"num_beams": 2}, "beam", 1, 2),
+        ({"n": 3, "strategy": "diverse_beam"}, "diverse_beam", 3, 8),
+        ({"strategy": "sample"}, "sample", 1, 1),
+        ({"terms": ["a"]}, "beam", 1, 4),
+        ({"n": 3, "terms": ["a"]}, "beam", 3, 16),
+    ],
+)
+def test_a_list_is_one_sequence_unless_the_request_asks_for_more(
+    fields: dict[str, Any], strategy: Strategy, sequences: int, width: int
+) -> None:
+    """The task's own n bounds the list; the request's n also asks for further sequences."""
+    body = ReformulateRequest.model_validate({"query": "q", **fields})
+    options = body.options(1000, Profile({"search": LISTS}, Generation()))
+    config = decoding_of(options, Generation())
+    assert options.n == fields.get("n", 5)
+    assert (strategy_of(config), options.sequences, config.width) == (strategy, sequences, width)
+    assert config.top_logprobs == 0
+
+
+@settings(deadline=None)
+@given(st.fixed_dictionaries({}, optional=FIELDS))
+def test_a_task_without_a_separator_decodes_as_many_as_it_returns(fields: dict[str, Any]) -> None:
+    """There a sequence is a reformulation, and no token's text is asked for."""
+    body = ReformulateRequest.model_validate({"query": "q", **fields})
+    options = body.options(1000, Profile.of_prefixes({}, Generation()))
+    assert options.sequences == options.n
+    try:
+        config = decoding_of(options, Generation())
+    except InvalidRequest:
+        return
+    assert config.top_logprobs is None

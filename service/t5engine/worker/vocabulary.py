@@ -141,6 +141,15 @@ class Vocabulary:
             texts.append(text)
         return texts
 
+    def list_shown_pieces(self) -> list[str]:
+        """Returns the stored texts of the tokens that are generated and appear in answers."""
+        hidden = self._hidden.union(self.suppressed.tolist())
+        return [
+            self._stored_text(token).decode(errors="replace")
+            for token in range(self.size)
+            if token not in hidden
+        ]
+
     def decode_token(self, token: int, *, is_first: bool) -> str:
         """Returns the text that a token would add to a sequence, as its first or a later token."""
         if token in self._hidden and token != self.eos:

@@ -95,7 +95,7 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
             print("Enter one query per line; Ctrl-D ends.", file=sys.stderr)
         queries = lines.read_queries(sys.stdin, options.source)
         target = options.target or options.source
-    failed = 0
+    failed = reported = 0
     async with ServedModel.from_settings(settings) as model:
         timeout_ms = settings.timeout_ms if is_interactive else FILE_TIMEOUT_MS
         request_options = request.options(timeout_ms, model.profile)
@@ -104,8 +104,11 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
         with tqdm(total=total, unit="query", disable=is_interactive or None) as bar:
 
             def report(query: Query, result: QueryResult) -> None:
-                nonlocal failed
+                nonlocal failed, reported
                 failed += result.fallback_reason is not None
+                if reported and request_options.separator and target == "text":
+                    print()  # between answers of several queries each
+                reported += 1
                 print(lines.format_result(query, result, target), end="", flush=True)
                 bar.update()
 

@@ -66,6 +66,7 @@ class ServedModel:
                 prompt_lookup_num_tokens=settings.prompt_lookup_num_tokens,
                 ggml_backends=str(settings.ggml_backends) if settings.ggml_backends else None,
                 kernels=settings.kernels,
+                separators=None if recipe is None else list(recipe.separators.values()),
             )
             for share in plan(settings.workers, settings.threads)
         ]

@@ -91,7 +91,7 @@ async function untilAnswered(request) {
 function describe({ data: [model] }) {
   status.model = model.id;
   byId("key").hidden = !hasKey();
-  for (const side of sides) side.settings.describe(model);
+  for (const side of sides) side.describe(model);
   showState();
 }
 

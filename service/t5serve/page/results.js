@@ -24,6 +24,8 @@ export class Results {
   #query = "";
   #items = new Map();
   #isChanged = true;
+  #isList = false;
+  #scores = new Set();
   #state = element("p", { className: "outcome", role: "status" });
   #list = element("ol", { className: "reformulations" });
   #fault = element("p", { className: "fault", hidden: true });
@@ -43,8 +45,10 @@ export class Results {
     this.#state.textContent = "Nothing asked yet.";
   }
 
-  begin(query) {
+  /** `isList`: whether one answer can be several queries. */
+  begin(query, isList) {
     this.#query = query;
+    this.#isList = isList;
     this.#startedAt = performance.now();
     this.#firstTextMs = null;
     this.#items.clear();
@@ -89,6 +93,7 @@ export class Results {
   #showResult(result) {
     this.#markFirstText();
     this.#items.clear();
+    this.#scores.clear();
     this.#list.replaceChildren();
     for (const reformulation of result.reformulations) this.#show(reformulation, result.original);
     if (result.fallback) this.#explain(REASONS[result.fallback_reason] ?? REASONS.server_error);
@@ -103,9 +108,18 @@ export class Results {
     const { parts, removed } = difference(original, reformulation.text);
     item.text = reformulation.text;
     item.body.replaceChildren(...markAdded(parts));
-    item.details.replaceChildren(...makeDetails(reformulation, removed));
+    item.details.replaceChildren(...this.#details(reformulation, removed));
     item.root.dataset.source = reformulation.source;
     item.root.append(makeCopyButton(reformulation));
+  }
+
+  /** The queries of a list share its score, and none has all words of the query that was typed. */
+  #details(reformulation, removed) {
+    const { score } = reformulation;
+    if (!this.#isList) return makeDetails(reformulation, removed);
+    const isFirst = !this.#scores.has(score);
+    if (score !== null) this.#scores.add(score);
+    return makeDetails(reformulation, [], isFirst ? "list" : "");
   }
 
   #explain(sentence) {
@@ -116,12 +130,17 @@ export class Results {
 
   #finish(done) {
     this.#end();
-    const count = this.#items.size;
-    const counted = `${count} ${count === 1 ? "reformulation" : "reformulations"}`;
-    const outcome = this.#isChanged ? counted : "The query as it was typed,";
+    const outcome = this.#isChanged ? this.#count() : "The query as it was typed,";
     this.say(`${outcome} in ${formatNumber(done.timings_ms.total)} ms`);
     this.#latency.replaceChildren(...makeLatency(done, this.#firstTextMs));
     this.#latency.hidden = false;
+  }
+
+  #count() {
+    const count = this.#items.size;
+    if (!this.#isList) return countOf(count, "reformulation", "reformulations");
+    const lists = countOf(this.#scores.size, "answer", "answers");
+    return `${lists} of ${countOf(count, "query", "queries")}`;
   }
 
   #end() {
@@ -153,13 +172,19 @@ function markAdded(parts) {
   return parts.map(({ text, added }) => (added ? element("ins", {}, text) : text));
 }
 
-function makeDetails({ score, tokens, source }, removed) {
+function countOf(count, one, several) {
+  return `${count} ${count === 1 ? one : several}`;
+}
+
+/** `scored`: what the score is of, "" to leave it out. */
+function makeDetails({ score, tokens, source }, removed, scored = "text") {
   const details = [element("span", { className: `source ${source}` }, source)];
-  if (score !== null) {
+  if (score !== null && scored) {
     const probability = Math.exp(score);
     const meter = element("span", { className: "meter", "aria-hidden": "true" }, element("span"));
     meter.firstChild.style.width = `${Math.round(100 * probability)}%`;
-    const title = `Mean log-probability of its tokens: ${Math.round(100 * probability)} % for each`;
+    const owner = scored === "list" ? "the whole answer's" : "its";
+    const title = `Mean log-probability of ${owner} tokens: ${Math.round(100 * probability)} % for each`;
     details.push(
       element(
         "span",
@@ -168,6 +193,8 @@ function makeDetails({ score, tokens, source }, removed) {
         `score ${score.toFixed(3).replace("-", "\u2212")}`,
       ),
     );
+  }
+  if (score !== null) {
     details.push(element("span", {}, `${tokens} ${tokens === 1 ? "token" : "tokens"}`));
   }
   if (removed.length) {

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 from t5engine.messages import Output
 from t5serve.reformulation.guards.guards import Guards
@@ -53,17 +53,38 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class _Candidate:
-    """A decoded sequence with the forms in which it is compared."""
+class Candidate:
+    """The text of a decoded sequence, or a part of it, with the forms in which it is compared.
+
+    Attributes:
+        output: the sequence.
+        tokens: the number of tokens of the text.
+    """
 
     output: Output
     text: str
     folded: str
     words: list[str]
+    tokens: int
+
+    @classmethod
+    def build(cls, output: Output, text: str, tokens: int) -> Self:
+        """Cleans a text, and computes its forms."""
+        text = clean(text)
+        return cls(output, text, fold(text), words(text), tokens)
 
     @property
     def score(self) -> float:
+        """The log-probability per decoded token of the sequence."""
         return self.output.logprob / self.output.decoded
+
+
+def is_usable(text: str, query: str) -> bool:
+    """Whether a text is not blank, and has no sentinel and no loop that the query lacks."""
+    text_words = words(text)
+    if not text_words or SENTINEL in text:
+        return False
+    return not has_loop(text_words) or has_loop(words(query))
 
 
 def original_candidate(query: str) -> Reformulation:
@@ -91,7 +112,8 @@ def select_candidates(
         options: n, and what candidates must satisfy.
         lexicon: words that are spelled rightly, whatever they look like.
     """
-    candidates = list(_usable(query, outputs))
+    built = [Candidate.build(one, one.text, len(one.tokens)) for one in outputs]
+    candidates = [candidate for candidate in built if is_usable(candidate.text, query)]
     if options.is_guarded:  # the best that passes, whatever the search ranked it by
         candidates.sort(key=lambda candidate: -candidate.score)
     folded_query = fold(query)
@@ -102,36 +124,24 @@ def select_candidates(
     is_echo_best = echo is not None and echo.output is best
     changed = [candidate for candidate in candidates if candidate.folded != folded_query]
     allowed = list(_allowed(query, changed, options, lexicon))
-    selected = list(_distinct(query, allowed, options))[: options.n]
+    selected = list(select_distinct(query, allowed, options))[: options.n]
     may_echo = echo is not None and not (options.include_original or options.min_difference)
     prefers_echo = is_echo_best and (options.n == 1 or options.corrects)
     if echo is not None and may_echo and (prefers_echo or not selected):
         reason: UnchangedReason = "already_good" if prefers_echo or not changed else "guard"
-        return Selection([_reformulation(echo, 1)], reason)
+        return Selection(rank_candidates([echo]), reason)
     if not selected:
         if candidates and len(allowed) < len(changed):
             return leave_unchanged(query, "guard")
         return Selection([])
     selected.sort(key=lambda candidate: -candidate.score)
     first = [original_candidate(query)] if options.include_original else []
-    ranked = [_reformulation(one, rank) for rank, one in enumerate(selected, len(first) + 1)]
-    return Selection([*first, *ranked])
-
-
-def _usable(query: str, outputs: Sequence[Output]) -> Iterator[_Candidate]:
-    """Yields the outputs that are texts without sentinels and without loops of their own."""
-    query_has_loop = has_loop(words(query))
-    for output in outputs:
-        text = clean(output.text)
-        output_words = words(text)
-        if not output_words or SENTINEL in text or (has_loop(output_words) and not query_has_loop):
-            continue
-        yield _Candidate(output, text, fold(text), output_words)
+    return Selection([*first, *rank_candidates(selected, len(first) + 1)])
 
 
 def _allowed(
-    query: str, candidates: Sequence[_Candidate], options: Options, lexicon: Lexicon
-) -> Iterator[_Candidate]:
+    query: str, candidates: Sequence[Candidate], options: Options, lexicon: Lexicon
+) -> Iterator[Candidate]:
     """Yields the candidates that score enough and pass the guards."""
     guards = Guards(query, options.preserve, options.terms, lexicon)
     for candidate in candidates:
@@ -141,9 +151,9 @@ def _allowed(
             yield candidate
 
 
-def _distinct(
-    query: str, candidates: Sequence[_Candidate], options: Options
-) -> Iterator[_Candidate]:
+def select_distinct(
+    query: str, candidates: Iterable[Candidate], options: Options
+) -> Iterator[Candidate]:
     """Yields the candidates that differ from the query and from each other by enough."""
     seen: set[str] = set()
     earlier_words = [words(query)]
@@ -157,12 +167,16 @@ def _distinct(
         yield candidate
 
 
-def _reformulation(candidate: _Candidate, rank: int) -> Reformulation:
-    return Reformulation(
-        text=candidate.text,
-        score=candidate.score,
-        model_score=candidate.score,
-        rank=rank,
-        tokens=len(candidate.output.tokens),
-        source="model",
-    )
+def rank_candidates(candidates: Iterable[Candidate], start: int = 1) -> list[Reformulation]:
+    """Returns candidates as reformulations, with ranks in their order."""
+    return [
+        Reformulation(
+            text=candidate.text,
+            score=candidate.score,
+            model_score=candidate.score,
+            rank=rank,
+            tokens=candidate.tokens,
+            source="model",
+        )
+        for rank, candidate in enumerate(candidates, start)
+    ]

@@ -9,7 +9,7 @@ from typing import Any
 
 from t5engine.decoding.parameters import GenerationConfig
 from t5engine.errors import JobError
-from t5engine.messages import Generated, Progress, Timings
+from t5engine.messages import Generated, Timings
 from t5engine.pool.engine import Engine
 from t5gguf.tasks import Task
 from t5serve.concurrency import gather, iterate_events
@@ -32,11 +32,13 @@ from t5serve.reformulation.candidates import (
 )
 from t5serve.reformulation.english import English
 from t5serve.reformulation.lexicon import EMPTY, Lexicon
+from t5serve.reformulation.live_text import LivePieces, LiveText
 from t5serve.reformulation.options import Options, decoding_of
+from t5serve.reformulation.pieces import select_pieces
 from t5serve.reformulation.profile import Profile
 from t5serve.reformulation.screening import reason_to_leave
 from t5serve.reformulation.speller import Speller
-from t5serve.reformulation.text import clean, fold
+from t5serve.reformulation.text import fold
 
 # After these errors the original query is the result. Other errors are faults of the request.
 FALLBACKS = (DeadlineExceeded, NotReady, QueueFull, ServerFault)
@@ -100,7 +102,9 @@ class _Call:
 
     @property
     def is_live(self) -> bool:
-        """Whether text can be emitted while it is decoded: no other candidate can replace it."""
+        """Whether text can be emitted while it is decoded: nothing can replace it."""
+        if self.options.leaves_alone and self.task.max_query_tokens is not None:
+            return False  # the worker counts the query's tokens
         return self.emit is not None and self.config.width == 1 and not self.options.can_drop
 
 
@@ -149,8 +153,9 @@ class Reformulator:
     ) -> AsyncIterator[Event]:
         """Reformulates like `reformulate`, and yields events as soon as they are final.
 
-        With a single candidate, text is emitted while it is decoded. With several candidates or
-        constraints, text is emitted after the selection. `Finished` has the final result.
+        With a single candidate, text is emitted while it is decoded: of a list of queries, each
+        query as soon as it is complete. With several candidates or constraints, text is emitted
+        after the selection. `Finished` has the final result.
 
         Raises:
             RequestError: as for `reformulate`; some events may come before the error.
@@ -210,12 +215,13 @@ class Reformulator:
         query = original
         if self._speller is not None and call.task.corrects:
             query = self._speller.correct(original)
+        live = _live_text(call, index)
         try:
             result = await self._engine.generate(
                 call.config,
                 text=call.task.render(query),
                 timeout=call.deadline - time.monotonic(),
-                on_progress=_LiveText(index, call.emit) if call.emit and call.is_live else None,
+                on_progress=live,
             )
         except JobError as error:
             raise request_error(error, param=call.params[index]) from error
@@ -229,8 +235,8 @@ class Reformulator:
                 raise NoUsableOutput("the model gave no usable text for this query")
             selected = [original_candidate(original)]
             fallback_reason = ERROR_RESPONSES[NoUsableOutput].code
-        elif call.emit is not None and not call.is_live:
-            for candidate in selected:
+        elif call.emit is not None:
+            for candidate in selected[live.sent if live else 0 :]:
                 call.emit(TextDelta(index, candidate.rank, candidate.text))
         return QueryResult(
             original=original,
@@ -255,7 +261,8 @@ class Reformulator:
         outputs = generated.outputs
         if call.config.do_sample:  # beams are sorted already
             outputs = sorted(outputs, key=lambda output: -output.score)
-        return select_candidates(query, outputs, call.options, self._lexicon)
+        select = select_pieces if call.options.separator else select_candidates
+        return select(query, outputs, call.options, self._lexicon)
 
 
 def _keep_corrected(query: str, selection: Selection) -> Selection:
@@ -266,17 +273,15 @@ def _keep_corrected(query: str, selection: Selection) -> Selection:
     return Selection([replace(kept, text=query, source="model")])
 
 
-class _LiveText:
-    """Emits the text of one query while it is decoded, cleaned like the final text."""
+def _live_text(call: _Call, index: int) -> LiveText | LivePieces | None:
+    """Returns what emits the text of a query while it is decoded; None if none may be."""
+    emit = call.emit
+    if emit is None or not call.is_live:
+        return None
 
-    def __init__(self, index: int, emit: Emit) -> None:
-        self._index = index
-        self._emit = emit
-        self._text = ""
+    def send(rank: int, text: str) -> None:
+        emit(TextDelta(index, rank, text))
 
-    def __call__(self, progress: Progress) -> None:
-        sent = clean(self._text)
-        self._text += progress.text
-        delta = clean(self._text)[len(sent) :]
-        if delta:
-            self._emit(TextDelta(self._index, 1, delta))
+    if call.options.separator:
+        return LivePieces(call.queries[index], call.options, send)
+    return LiveText(send)

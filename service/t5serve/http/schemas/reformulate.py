@@ -62,10 +62,12 @@ class ReformulateFields(RequestBody):
     """The task of the model to use; by default the model's first task."""
     n: Annotated[int, Field(ge=1, le=MAX_N)] | None = None
     """The most reformulations of each query; by default the task's, usually 1. Any two differ in
-    more than case, width or spaces."""
+    more than case, width or spaces. Where the model answers with a list of queries, `n` bounds the
+    list; if it is shorter than an `n` in the request, the next best lists add their queries."""
     strategy: Strategy = "auto"
     """The decoding strategy. `auto` selects the strategy that the other parameters imply, else
-    the model's default, else greedy decoding for `n` = 1 and diverse beam search for more."""
+    the model's default, else greedy decoding for `n` = 1 and diverse beam search for more; beam
+    search for more lists of queries."""
     max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
     """The most tokens of a reformulation; values above the model's limit are lowered to it."""
     include_original: bool = False
@@ -76,9 +78,13 @@ class ReformulateFields(RequestBody):
     antonyms and exchanged directions), content words (also by near synonyms; none is added),
     keywords (most of the content words; none is added or said twice), rare words, identifiers
     (code, flags, paths, part numbers, addresses). An empty list turns all guards off, and leaves
-    no query alone. `negation`, `content`, `keywords` and `rare` are for English."""
+    no query alone. `negation`, `content`, `keywords` and `rare` are for English. Where the model
+    answers with a list of queries, the list as a whole must keep these parts; with `rare` each
+    query must have a rare word or a name of the original, or two of its content words, or no
+    others; and no query may invent a number or a word."""
     terms: Annotated[list[Term], Field(default_factory=list, max_length=64, fail_fast=True)]
-    """Words and phrases that every reformulation must contain as they are."""
+    """Words and phrases that every reformulation must contain as they are; of a list of queries,
+    at least one query."""
     min_score: Annotated[Number, Field(le=0)] | None = None
     """The least score of a reformulation; by default the task's. Candidates below are dropped."""
     min_difference: Annotated[Number, Field(ge=0, le=1)] = 0.0
@@ -92,7 +98,9 @@ class ReformulateFields(RequestBody):
     cache: bool = True
     """Whether the answer may come from a cache. Accepted without effect: there is no cache."""
     stream: bool = False
-    """Whether to answer with server-sent events instead of a single body."""
+    """Whether to answer with server-sent events instead of a single body. `event: token` has the
+    next part of a text, with its `query_index` and `rank`; each query of a list has a rank, and is
+    sent once it is complete."""
 
     @field_validator("query")
     @classmethod
@@ -174,13 +182,16 @@ class ReformulationBody(DescribedBody):
     text: str
     """The text of the reformulation."""
     score: float | None
-    """The score that ranks the reformulation; null for the original query."""
+    """The score that ranks the reformulation; null for the original query. The queries of a list
+    share the list's."""
     model_score: float | None
-    """The mean log-probability of the tokens; null for the original query."""
+    """The mean log-probability of the tokens; null for the original query. The queries of a list
+    share the list's."""
     rank: int
-    """The rank of the reformulation, from 1, best first."""
+    """The rank of the reformulation, from 1, best first; the queries of a list are in its
+    order."""
     tokens: int
-    """The number of tokens; 0 for the original query."""
+    """The number of tokens; 0 for the original query. Of a query in a list, its own."""
     source: Literal["model", "original"]
     """The source of the text: `model`, or `original` for the query itself."""
 

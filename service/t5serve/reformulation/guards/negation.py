@@ -47,12 +47,17 @@ class Negation:
     def rejects(self, candidate: AnalysedText) -> bool:
         """Whether a candidate says the opposite of the query, or something else is negated."""
         scopes = [*find_negations(candidate)]
-        if len(scopes) != len(self._scopes) or self._has_other_pair(candidate):
+        if len(scopes) != len(self._scopes):
             return True
-        if any(not any(_overlap(scope, other) for other in scopes) for scope in self._scopes):
+        if any(not any(overlaps(scope, other) for other in scopes) for scope in self._scopes):
             return True
+        return self.says_opposite(candidate)
+
+    def says_opposite(self, candidate: AnalysedText) -> bool:
+        """Whether a candidate has an antonym, or an exchanged direction or role."""
         return (
-            not self._antonyms.isdisjoint(candidate.stems)
+            self._has_other_pair(candidate)
+            or not self._antonyms.isdisjoint(candidate.stems)
             or self._has_flipped_prefix(candidate)
             or self._has_exchanged_direction(candidate)
             or self._has_exchanged_roles(candidate)
@@ -137,7 +142,8 @@ def find_triples(text: AnalysedText) -> Iterator[tuple[str, str, str]]:
             yield text.stems[first], text.stems[second], text.stems[third]
 
 
-def _overlap(scope: frozenset[str], other: frozenset[str]) -> bool:
+def overlaps(scope: frozenset[str], other: frozenset[str]) -> bool:
+    """Whether two negations can be about the same."""
     return scope == other or not scope.isdisjoint(other)
 
 

@@ -24,8 +24,9 @@ DEMONSTRATIVES = frozenset({"that", "these", "this", "those"})
 ARTICLES = frozenset({"a", "an", "the"})
 RELATIONS = frozenset(
     {"above", "after", "before", "below", "between", "inside", "outside", "over", "since", "than"}
-    | {"under", "until", "versus", "vs", "when", "where", "who", "whom", "whose"}
+    | {"under", "until", "versus", "vs"}
 )
+ASKED = frozenset({"when", "where", "who", "whom", "whose"})
 DEGREES = frozenset({"deep", "far", "fast", "long", "many", "much", "often", "old", "tall"})
 
 Pair = tuple[str, str]
@@ -35,7 +36,7 @@ Pair = tuple[str, str]
 def loses_relation(candidate: AnalysedText, query: AnalysedText) -> bool:
     """Whether "before", "over", "when", "who" or "how far" is gone."""
     lost = {*query.words} - {*candidate.words}
-    if not RELATIONS.isdisjoint(lost):
+    if not (RELATIONS | ASKED).isdisjoint(lost):
         return True
     return "how" in lost and any(
         word == "how" and later in DEGREES for word, later in pairwise(query.words)
