@@ -23,9 +23,10 @@ from t5eval import collection, pairs, plot, report, semantics, text_metrics
 from t5eval.collection import Collection
 from t5eval.errors import EvaluationError
 from t5eval.evaluation import Plan, Results, evaluate
+from t5eval.stop_words import load_stop_words
 from t5serve.errors import RequestError
+from t5serve.reformulation.guards.guards import PRESERVED
 from t5serve.reformulation.options import Options, Strategy
-from t5serve.reformulation.preserve import ConstraintType
 
 REQUIRED = ("bm25s", "Stemmer", "sacrebleu", "matplotlib")
 
@@ -91,6 +92,7 @@ def _build_plan(options: argparse.Namespace) -> Plan:
         prefixes=dict(options.prefix),
         examples=options.examples,
         seed=options.seed,
+        stop_words=load_stop_words() if options.long_stop_list else None,
         embed=semantics.load_embedder() if sets and options.semantics else None,
     )
 
@@ -161,7 +163,7 @@ def _build_parser() -> argparse.ArgumentParser:
         nargs="+",
         type=Path,
         default=[],
-        help="directories: vaswani, cranfield, cisi",
+        help="directories: vaswani, cranfield, cisi, stackfaq",
     )
     data.add_argument(
         "--questions",
@@ -169,6 +171,9 @@ def _build_parser() -> argparse.ArgumentParser:
         type=Path,
         default=[],
         help="TSVs of paraphrase pairs as one collection; the first file has the queries",
+    )
+    data.add_argument(
+        "--long-stop-list", action="store_true", help="search without 179 stop words, not 33"
     )
     data.add_argument("--task", help="of collections, and of pairs without a task column")
     data.add_argument("--sample", type=int, help="most pairs per task, and queries per collection")
@@ -189,7 +194,7 @@ def _build_parser() -> argparse.ArgumentParser:
     decoding.add_argument("--fused-strategy", choices=get_args(Strategy), default="auto")
     decoding.add_argument("--fused-parameters", type=_parse_parameters, default={})
     decoding.add_argument("--max-tokens", type=int)
-    decoding.add_argument("--preserve", nargs="+", choices=get_args(ConstraintType), default=[])
+    decoding.add_argument("--preserve", nargs="+", choices=PRESERVED, default=[])
     decoding.add_argument("--min-difference", type=float, default=0.0)
     decoding.add_argument(
         "--prefix",

@@ -14,6 +14,7 @@ from typing import get_args
 from gguf import GGMLQuantizationType as Type
 
 from t5engine.decoding.parameters import MAX_TOKENS
+from t5engine.header import printable
 from t5gguf import inspect
 from t5gguf import recipe as recipes
 from t5gguf.config import Config
@@ -43,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _convert(options)
     except (ConversionError, RecipeError, OSError, UnicodeDecodeError) as error:
-        print(f"t5gguf: {error}", file=sys.stderr)
+        for line in f"t5gguf: {error}".splitlines():
+            print(printable(line), file=sys.stderr)
         return 1
     return 0
 
@@ -135,6 +137,8 @@ def _build_provenance(
         revision=options.revision or recipe.source.revision,
         license=options.license or recipe.license,
         tasks=tasks or recipe.prefixes,
+        separators={} if tasks else recipe.separators,
+        counts={} if tasks else recipe.counts,
         generation={**recipe.generation.given(), **limit},
     )
 

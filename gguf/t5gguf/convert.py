@@ -12,6 +12,7 @@ from pathlib import Path
 from gguf import GGMLQuantizationType as Type
 from gguf import LlamaFileType
 
+from t5engine.tokenization.marks import get_mark, has_mark
 from t5gguf import error_feedback, imatrix
 from t5gguf.checkpoint import Checkpoint
 from t5gguf.errors import ConversionError
@@ -61,8 +62,8 @@ class Converter:
             that this text uses are kept.
 
     Raises:
-        ConversionError: the checkpoint has faults, which the message lists, or `domain` has no
-            text.
+        ConversionError: the checkpoint has faults, which the message lists, the vocabulary lacks a
+            task's separator, or `domain` has no text.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Converter:
             prefixes = provenance.tasks.values()
             self.checkpoint, self.vocabulary = trim(checkpoint, vocabulary, domain, prefixes)
             self._entries = match_tensors(self.checkpoint)
+        _check_separators(self.vocabulary, provenance)
         self.provenance = provenance
         self._rows = padded_rows(self.checkpoint.config.vocab_size)
         reference = Reference(self.checkpoint)
@@ -217,6 +219,18 @@ def label_plan(planned: Sequence[PlannedTensor], file_type: str) -> LlamaFileTyp
     roles = (Role.ATTENTION, Role.FFN, Role.FFN_DOWN)
     types = [tensor.tensor_type for tensor in planned if tensor.entry.role in roles]
     return label_file(POLICIES[file_type], types)
+
+
+def _check_separators(vocabulary: Vocabulary, provenance: Provenance) -> None:
+    pieces = vocabulary.select_shown_pieces()
+    missing = [
+        f"task {task} has the separator {separator!r}, but no piece of the vocabulary is"
+        f" {get_mark(separator)!r}: name another one, or add it as a token before training"
+        for task, separator in provenance.separators.items()
+        if not has_mark(pieces, separator)
+    ]
+    if missing:
+        raise ConversionError("\n".join(missing))
 
 
 def _check_overwrite(out: Path, *, force: bool) -> None:

@@ -13,6 +13,7 @@ from gguf import LlamaFileType, TokenType
 
 from t5engine.header import HeaderError, open_checked, printable
 from t5engine.reader import GGUFFile, ReadError
+from t5engine.tokenization.marks import SEPARATOR_KEY
 from t5gguf.checkpoint import Checkpoint
 from t5gguf.errors import ConversionError
 from t5gguf.generation_config import read_defaults
@@ -107,7 +108,10 @@ def inspect_file(path: Path) -> Iterator[str]:
         yield f"license: {license_name}"
     for key, value in metadata.items():
         if key.startswith(PREFIX_KEY):
-            yield f"task {key.removeprefix(PREFIX_KEY)}: {value!r}"
+            task = key.removeprefix(PREFIX_KEY)
+            separator = metadata.get(SEPARATOR_KEY + task)
+            list_note = f", a list of queries between {separator!r}" if separator else ""
+            yield f"task {task}: {value!r}{list_note}"
     open_checked(path)
     calibrated = metadata.get("t5serve.logits_calibrated") is True
     yield (

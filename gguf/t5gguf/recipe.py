@@ -109,6 +109,16 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The text before a query, by the name of the task."""
         return {name: task.prefix for name, task in self.tasks.items()}
 
+    @property
+    def separators(self) -> dict[str, str]:
+        """The text between the queries of an answer, by the name of the task that has one."""
+        return {name: task.separator for name, task in self.tasks.items() if task.separator}
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The queries that a request gets without asking for a number, where that is not one."""
+        return {name: task.n for name, task in self.tasks.items() if task.n != 1}
+
     def model_path(self) -> Path:
         """Where the recipe's default GGUF file is, or would be."""
         # A ready-made file keeps its name, which another repository may use as well.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sentencepiece import SentencePieceProcessor
 
+from t5engine.tokenization.added_tokens import AddedFlag, AddedToken
 from t5engine.tokenization.tokenizer import Pipeline
 from t5gguf import tokenizer_json
 from t5gguf.errors import ConversionError
@@ -29,8 +30,11 @@ def open_tokenizers_json(path: Path) -> Encode:
         document = json.loads(path.read_text(encoding="utf-8"))
         document["truncation"] = document["padding"] = None  # transformers sets them itself
         tokenizer = Tokenizer.from_str(json.dumps(document))
-    except Exception as error:  # the library raises plain exceptions
-        raise ConversionError(f"{path}: the tokenizers library refuses it: {error}") from error
+    except BaseException as error:  # a panic of the library is no Exception
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
+        reason = str(error).partition("\n")[0]
+        raise ConversionError(f"{path}: the tokenizers library refuses it: {reason}") from error
     return lambda text: list(tokenizer.encode(text).ids)
 
 
@@ -58,17 +62,29 @@ class SentencePieceTokenizer:
 
     def __call__(self, text: str) -> list[int]:
         """Returns the ids of a text, `</s>` last."""
-        added = {token.text: token.id for token in self._pipeline.added}
+        added = {token.text: token for token in self._pipeline.added}
         ids: list[int] = []
-        for index, part in enumerate(_split(text, list(added))):
+        for index, part in enumerate(_split_stripped(text, added)):
             if index % 2:
-                ids.append(added[part])
+                ids.append(added[part].id)
                 continue
             is_first = self._pipeline.prepend_scheme == "always" or index == 0
             has_prefix = is_first or (part[:1].isspace() and self._pipeline.merges_spaces)
             processor = self._with_prefix if has_prefix else self._without_prefix
             ids += processor.encode(part)
         return [*ids, self._eos_token_id]
+
+
+def _split_stripped(text: str, added: Mapping[str, AddedToken]) -> list[str]:
+    """Returns texts and added tokens in turn; some tokens take the whitespace beside them."""
+    parts = _split(text, list(added))
+    for index in range(1, len(parts), 2):
+        flags = added[parts[index]].flags
+        if AddedFlag.LSTRIP in flags:
+            parts[index - 1] = parts[index - 1].rstrip()
+        if AddedFlag.RSTRIP in flags:
+            parts[index + 1] = parts[index + 1].lstrip()
+    return parts
 
 
 def _split(text: str, separators: Sequence[str]) -> list[str]:

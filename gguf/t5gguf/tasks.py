@@ -9,13 +9,15 @@ import msgspec
 from msgspec import Meta
 
 from t5engine.decoding.parameters import MAX_WIDTH
+from t5engine.tokenization.marks import get_mark
 
 QUERY, DOCUMENT, HISTORY = "{query}", "{document}", "{history}"
 PLACEHOLDER = re.compile(r"\{(?:query|document|history)\}")
+COUNT_KEY = "t5serve.n."  # then the name of a task, in a GGUF file
 LANGUAGE = re.compile(r"[a-z]{2,3}")  # ISO 639
 
 Preserved = Literal[
-    "numbers", "quoted", "capitalised", "negation", "content", "rare", "identifiers"
+    "numbers", "quoted", "capitalised", "negation", "content", "keywords", "rare", "identifiers"
 ]
 
 
@@ -24,8 +26,10 @@ class Task(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         template: the encoder's input: text around `{query}`, `{document}` and `{history}`.
-        separator: text at which a decoded sequence is split into several queries; "": none.
-        n: reformulations that a request gets which asks for no number.
+        separator: text at which a decoded sequence is split into several queries; "": none. Without
+            the blanks around it, it must be a piece of the model's vocabulary.
+        n: reformulations that a request gets which asks for no number; with a separator, the most
+            queries that it gets.
         num_beams: beams that are searched for them; None: as the strategy needs.
         preserve: what of a query a candidate must keep.
         min_score: the lowest score of a candidate; None: any.
@@ -34,6 +38,8 @@ class Task(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         rewrite_code: whether queries that look like code are rewritten.
         truncate: what is cut from an input that is too long; refuse: nothing, the input is an
             error.
+        corrects: whether the task corrects a query and never rewords it: candidates that the
+            model finds less likely than the query itself are dropped.
     """
 
     template: str = QUERY
@@ -46,12 +52,17 @@ class Task(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     languages: list[str] = []
     rewrite_code: bool = True
     truncate: Literal["left", "document", "refuse"] = "refuse"
+    corrects: bool = False
 
     def __post_init__(self) -> None:
         """Refuses a template that no input fits in, and what is no language."""
         _check_template(self.template, needs=(QUERY, DOCUMENT))
         if wrong := [code for code in self.languages if not LANGUAGE.fullmatch(code)]:
             raise ValueError(f"languages has {wrong[0]!r}, expected codes such as 'en'")
+        if self.separator and not get_mark(self.separator):
+            raise ValueError(f"separator is {self.separator!r}, expected a mark such as ' ; '")
+        if self.separator and self.corrects:
+            raise ValueError("a task that corrects gives one query, so it has no separator")
 
     @classmethod
     def of_prefix(cls, prefix: str) -> Task:

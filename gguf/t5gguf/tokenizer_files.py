@@ -36,6 +36,8 @@ OTHER_VOCABULARIES = {
 def read_proto(directory: Path) -> tuple[Path, Any]:
     """Reads a vocabulary as a SentencePiece message; returns the file's path and the message.
 
+    transformers uses tokenizer.json where there is one, so its scores and byte fallback count.
+
     Raises:
         ConversionError: the directory has no vocabulary, or one that is not of T5's type, or
             spiece.model and tokenizer.json are not of the same vocabulary.
@@ -45,9 +47,9 @@ def read_proto(directory: Path) -> tuple[Path, Any]:
     for name in SPIECE_FILES:
         if (directory / name).is_file():
             proto = _parse_spiece(directory / name)
-            if document is not None:
-                _check_same_pieces(directory / name, proto, path, document)
-            return directory / name, proto
+            if document is None:
+                return directory / name, proto
+            _check_same_pieces(directory / name, proto, path, document)
     if document is not None:
         return path, tokenizer_json.build_proto(path, document)
     raise ConversionError(_describe_missing(directory))
@@ -137,13 +139,25 @@ def read_pipeline(
         path = directory / tokenizer_json.FILE
         pipeline = tokenizer_json.read_pipeline(path, document, next(iter(control_ids)))
     added = read_added_tokens(directory, pieces, vocab_size)
-    unused = AddedFlag.NORMALIZED if document is None else AddedFlag(0)
-    tokens = tuple(
-        AddedToken(token.id, token.text, token.flags & ~unused)
-        for token in added
-        if token.id not in control_ids
-    )
+    tokens = tuple(token for token in added if token.id not in control_ids)
+    if document is None:
+        tokens = tuple(_read_as_slow(directory, token) for token in tokens)
     return replace(pipeline, added=tokens)
+
+
+def _read_as_slow(directory: Path, token: AddedToken) -> AddedToken:
+    """Returns an added token as the slow T5Tokenizer treats it, which never normalises.
+
+    Raises:
+        ConversionError: the token is a whole word; the slow tokenizer's rules for it are its own.
+    """
+    if AddedFlag.SINGLE_WORD in token.flags:
+        raise ConversionError(
+            f"{directory}: its added token {token.text!r} is of whole words only (single_word), "
+            "which the engine does as a tokenizer.json says: save the tokenizer with "
+            "T5TokenizerFast, and convert that"
+        )
+    return replace(token, flags=token.flags & ~AddedFlag.NORMALIZED)
 
 
 def read_added_tokens(

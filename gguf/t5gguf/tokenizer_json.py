@@ -6,6 +6,7 @@ import base64
 import binascii
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +66,7 @@ def read_pipeline(path: Path, document: Json, eos_token_id: int) -> Pipeline:
     try:
         pipeline = _read_steps(path, document)
         _check_post_processor(path, document.get("post_processor"), eos_token_id)
-        for step in _flatten(document.get("decoder"), "decoders"):
-            if step["type"] not in DECODERS:
-                raise UnsupportedStepError(path, "decoder", step["type"])
+        pipeline = replace(pipeline, keeps_first_space=_read_decoder(path, document))
     except (AttributeError, KeyError, TypeError, IndexError) as error:
         raise ConversionError(f"{path} is malformed: {error!r}") from error
     return pipeline
@@ -91,12 +90,7 @@ def _read_steps(path: Path, document: Json) -> Pipeline:
     if types != ["Metaspace"] and not splits_words:
         unknown = [name for name in types if name not in ("WhitespaceSplit", "Metaspace")]
         raise UnsupportedStepError(path, "pre_tokenizer", ", ".join(unknown or types) or "None")
-    metaspace = steps[-1]
-    scheme = metaspace.get("prepend_scheme") or (
-        "always" if metaspace.get("add_prefix_space", True) else "never"
-    )
-    if metaspace["replacement"] != SPACE:
-        raise UnsupportedStepError(path, "pre_tokenizer", f"Metaspace {metaspace['replacement']!r}")
+    scheme = _read_scheme(path, "pre_tokenizer", steps[-1])
     if scheme != "always" and (splits_words or strips_start):
         other = "WhitespaceSplit" if splits_words else "Strip"
         raise UnsupportedStepError(path, "combination", f"of {other} with Metaspace {scheme!r}")
@@ -107,6 +101,28 @@ def _read_steps(path: Path, document: Json) -> Pipeline:
         strips_end=strips_end or splits_words,
         splits_words=splits_words,
     )
+
+
+def _read_scheme(path: Path, part: str, metaspace: Json) -> str:
+    """Returns the prepend scheme of a Metaspace; old files say it by `add_prefix_space`."""
+    if metaspace["replacement"] != SPACE:
+        raise UnsupportedStepError(path, part, f"Metaspace {metaspace['replacement']!r}")
+    return str(
+        metaspace.get("prepend_scheme")
+        or ("always" if metaspace.get("add_prefix_space", True) else "never")
+    )
+
+
+def _read_decoder(path: Path, document: Json) -> bool:
+    """Returns whether the decoder keeps the space of the first token."""
+    steps = list(_flatten(document.get("decoder"), "decoders"))
+    for step in steps:
+        if step["type"] not in DECODERS:
+            raise UnsupportedStepError(path, "decoder", step["type"])
+    metaspaces = [step for step in steps if step["type"] == "Metaspace"]
+    if len(metaspaces) != 1:
+        raise UnsupportedStepError(path, "decoder", "without one Metaspace")
+    return _read_scheme(path, "decoder", metaspaces[0]) == "never"
 
 
 def _check_post_processor(path: Path, step: Json | None, eos_token_id: int) -> None:

@@ -15,8 +15,9 @@ from t5engine.config import WorkerConfig
 from t5engine.cpus import plan
 from t5engine.decoding.parameters import MAX_TOKENS
 from t5engine.errors import EngineError
+from t5engine.header import HeaderError, open_checked
 from t5engine.pool.engine import Engine
-from t5engine.reader import GGUFFile, ReadError, StoredTensor
+from t5engine.reader import ReadError, StoredTensor
 from t5gguf.checkpoint import Checkpoint
 from t5gguf.errors import VerificationError
 from t5gguf.reference import Reference
@@ -161,8 +162,8 @@ def _find_tensor_faults(
     path: Path, checkpoint: Checkpoint, vocabulary: Vocabulary, planned: Sequence[PlannedTensor]
 ) -> list[str]:
     try:
-        file = GGUFFile.open(path)
-    except ReadError as error:
+        file = open_checked(path)
+    except HeaderError as error:
         return [str(error)]
     stored_tensors = file.tensors
     planned_tensors = {tensor.entry.name: tensor for tensor in planned}

@@ -12,6 +12,7 @@ from typing import Any, Self
 from gguf import TokenType
 from sentencepiece import sentencepiece_model_pb2
 
+from t5engine.tokenization.added_tokens import AddedFlag
 from t5engine.tokenization.tokenizer import Pipeline, Tokenizer
 from t5engine.tokenization.unigram import Piece
 from t5gguf import tokenizer_json
@@ -110,6 +111,17 @@ class Vocabulary:
             )
         ]
 
+    def select_shown_pieces(self) -> list[str]:
+        """Returns the texts of the tokens that are generated and appear in answers."""
+        hidden = {token.id for token in self.pipeline.added if AddedFlag.SPECIAL in token.flags}
+        hidden.update(self.select_suppressed_ids(len(self.tokens)))
+        shown = (TokenType.NORMAL, TokenType.USER_DEFINED)
+        return [
+            token
+            for index, token in enumerate(self.tokens)
+            if self.token_types[index] in shown and index not in hidden
+        ]
+
     @classmethod
     def load(cls, directory: Path, config: Config, rows: int) -> Self:
         """Reads the vocabulary of a checkpoint directory.
@@ -154,8 +166,8 @@ class Vocabulary:
             scores=tuple(scores),
             token_types=tuple(token_types),
             precompiled_charsmap=proto.normalizer_spec.precompiled_charsmap,
-            add_space_prefix=proto.normalizer_spec.add_dummy_prefix,
-            remove_extra_whitespaces=proto.normalizer_spec.remove_extra_whitespaces,
+            add_space_prefix=pipeline.prepend_scheme != "never",
+            remove_extra_whitespaces=pipeline.merges_spaces,
             eos_token_id=config.eos_token_id,
             pad_token_id=config.pad_token_id,
             unk_token_id=unk_token_id,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,16 @@ import numpy as np
 import numpy.typing as npt
 from gguf.utility import LocalTensor, SafetensorsLocal
 
+from t5engine.header import printable
 from t5gguf.config import read_json_object
 from t5gguf.errors import ConversionError
+from t5gguf.pickled_weights import PickledFile, StridedTensor
 from t5gguf.stray_files import describe_missing_weights
 
 F32 = npt.NDArray[np.float32]
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
-ITEM_SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}  # bytes per value
+NUMPY_TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class LazyTensor:
     @property
     def is_float(self) -> bool:
         """Whether the values are floats; a buffer of integers may be beside the weights."""
-        return self.dtype in ITEM_SIZES
+        return self.dtype in NUMPY_TYPES
 
     def load(self) -> F32:
         """Returns the values as F32, whatever the file's type is."""
@@ -84,7 +86,7 @@ def open_weights(file: Path) -> Iterator[LazyTensor]:
     Raises:
         ConversionError: the file is not of its format.
     """
-    return _open_safetensors(file) if file.suffix == ".safetensors" else _open_torch(file)
+    return _open_safetensors(file) if file.suffix == ".safetensors" else _open_pickled(file)
 
 
 def _open_safetensors(file: Path) -> Iterator[LazyTensor]:
@@ -108,9 +110,9 @@ def _check_safetensor(file: Path, name: str, tensor: LocalTensor, data_start: in
         raise ConversionError(f"{file}: {name} has type {tensor.dtype}, which is none")
     if offset + size > file.stat().st_size:
         raise ConversionError(f"{file} is truncated: {name} ends after the end of the file")
-    if tensor.dtype not in ITEM_SIZES:
+    if tensor.dtype not in NUMPY_TYPES:
         return  # never read
-    expected = math.prod(tensor.shape) * ITEM_SIZES[tensor.dtype]
+    expected = math.prod(tensor.shape) * np.dtype(NUMPY_TYPES[tensor.dtype]).itemsize
     if size != expected:
         raise ConversionError(f"{file}: {name} has {size} bytes, expected {expected}")
     if offset < data_start:
@@ -118,46 +120,37 @@ def _check_safetensor(file: Path, name: str, tensor: LocalTensor, data_start: in
 
 
 def _make_safetensors_reader(tensor: LocalTensor) -> Callable[[], F32]:
-    def read() -> F32:
-        raw = tensor.mmap_bytes()
-        if tensor.dtype == "BF16":  # the upper half of an F32
-            bits = raw.view("<u2").astype(np.uint32) << 16
-            return bits.view(np.float32).reshape(tensor.shape)
-        dtype = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}[tensor.dtype]
-        return raw.view(dtype).reshape(tensor.shape).astype(np.float32)
-
-    return read
+    dtype = NUMPY_TYPES.get(tensor.dtype, "|u1")
+    return lambda: _widen(tensor.mmap_bytes().view(dtype).reshape(tensor.shape), tensor.dtype)
 
 
-def _open_torch(file: Path) -> Iterator[LazyTensor]:
-    try:
-        import torch  # noqa: PLC0415 - an extra, needed for this file format alone
-    except ImportError as error:
-        raise ConversionError(
-            f"reading {file.name} needs torch: pip install 't5serve[torch]', "
-            "or save the checkpoint as safetensors"
-        ) from error
-    try:
-        # Files of PyTorch before 1.6 are no archives, and can't be mapped.
-        state = torch.load(
-            file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file)
-        )
-    except Exception as error:
-        reason = str(error).partition("\n")[0]
-        raise ConversionError(f"{file} is not a PyTorch checkpoint: {reason}") from error
+def _widen(values: npt.NDArray[Any], dtype: str) -> F32:
+    """Returns values as F32; BF16 comes as whole numbers, since numpy does not have it."""
+    if dtype == "BF16":  # the upper half of an F32
+        return (values.astype(np.uint32) << 16).view(np.float32)
+    with np.errstate(over="ignore"):  # verification finds what became infinite
+        return values.astype(np.float32)
+
+
+def _open_pickled(file: Path) -> Iterator[LazyTensor]:
+    pickled = PickledFile.open(file)
+    state = pickled.content
     if not isinstance(state, dict):
         raise ConversionError(f"{file} does not map names to tensors")
-    if not any(isinstance(tensor, torch.Tensor) for tensor in state.values()):
+    tensors = {str(n): value for n, value in state.items() if isinstance(value, StridedTensor)}
+    if not tensors:
         raise ConversionError(
-            f"{file} has no tensors, but {', '.join(map(str, state))}: "
-            "save model.state_dict() alone"
+            f"{file} has no tensors, but {_name_keys(state)}: save model.state_dict() alone"
         )
-    for name, tensor in state.items():
-        if isinstance(tensor, torch.Tensor):
-            dtype = "F32" if tensor.is_floating_point() else str(tensor.dtype)
-            shape = tuple(tensor.shape)
-            yield LazyTensor(str(name), shape, _make_torch_reader(tensor), dtype)
+    for name, tensor in tensors.items():
+        read = partial(_read_pickled, pickled.map_tensor(name, tensor), tensor.dtype)
+        yield LazyTensor(name, tensor.shape, read, tensor.dtype)
 
 
-def _make_torch_reader(tensor: Any) -> Callable[[], F32]:  # noqa: ANN401 - torch is an extra
-    return lambda: np.asarray(tensor.detach().float().numpy())  # a Parameter asks for detach
+def _name_keys(state: Mapping[Any, object]) -> str:
+    names = [str(name)[:40] for name in list(state)[:8]]
+    return printable(", ".join(names + ["..."] * (len(state) > 8)) or "nothing")
+
+
+def _read_pickled(map_values: Callable[[], npt.NDArray[Any]], dtype: str) -> F32:
+    return _widen(map_values(), dtype)

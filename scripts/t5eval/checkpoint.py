@@ -79,10 +79,11 @@ def _split_batches(requests: Sequence[Request]) -> Iterator[tuple[Options, list[
 
 
 def _select_answer(query: str, outputs: Sequence[Output], options: Options) -> Answer:
-    chosen = select_candidates(query, outputs, options) if outputs else []
-    if all(candidate.source == "original" for candidate in chosen):
+    selection = select_candidates(query, outputs, options)
+    selected, reason = selection.reformulations, selection.unchanged_reason
+    if reason is None and all(candidate.source == "original" for candidate in selected):
         return Answer([query], fell_back=True)
-    return Answer([candidate.text for candidate in chosen])
+    return Answer([candidate.text for candidate in selected], unchanged_reason=reason)
 
 
 def _decode(

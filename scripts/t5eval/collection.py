@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from t5eval import pairs
+from t5eval import pairs, stackfaq
 from t5eval.errors import EvaluationError
 from t5serve.reformulation.text import clean
 
@@ -26,11 +26,14 @@ class Query:
         text: The query.
         relevant: Indices of the relevant documents.
         excluded: Indices of documents that are not searched for this query.
+        thread: Queries of one thread are wordings of one question: tests of significance count
+            them as one. None: the query is alone.
     """
 
     text: str
     relevant: frozenset[int]
     excluded: frozenset[int] = frozenset()
+    thread: int | None = None
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Collection:
 
 
 def read(directory: Path) -> Collection:
-    """Reads Vaswani, Cranfield or CISI as they are distributed.
+    """Reads Vaswani, Cranfield, CISI or StackFAQ as they are distributed.
 
     The file names tell which collection it is. Relevance is yes or no: a Cranfield judgement of
     -1 is no, 1 to 4 are yes.
@@ -52,11 +55,24 @@ def read(directory: Path) -> Collection:
         EvaluationError: The directory has none of these collections, or judgements of documents
             or queries that are not in the collection.
     """
+    if (directory / stackfaq.FILE).is_file():
+        return _read_threads(directory)
     for file, reader in READERS.items():
         if (directory / file).is_file():
             documents, queries, relevant = reader(directory)
             return _build_collection(directory.name, documents, queries, relevant)
-    raise EvaluationError(f"{directory}: none of {', '.join(READERS)}")
+    raise EvaluationError(f"{directory}: none of {', '.join([*READERS, stackfaq.FILE])}")
+
+
+def _read_threads(directory: Path) -> Collection:
+    """Reads StackFAQ: all answers are documents; a thread's are relevant to its wordings."""
+    documents: list[str] = []
+    queries: list[Query] = []
+    for number, thread in enumerate(stackfaq.read(directory / stackfaq.FILE)):
+        relevant = frozenset(range(len(documents), len(documents) + len(thread.answers)))
+        documents += thread.answers
+        queries += [Query(text, relevant, thread=number) for text in thread.wordings]
+    return Collection(directory.name, documents, queries)
 
 
 def read_questions(files: Sequence[Path]) -> Collection:

@@ -36,6 +36,7 @@ class Plan:
         prefixes: Prefixes by task. They replace those in the models' files.
         examples: How many outputs of each set are listed.
         seed: The seed of samples and significance tests.
+        stop_words: Words that searches leave out; None: a short list.
         embed: The sentence embedder; None leaves out the figures that need embeddings.
     """
 
@@ -47,6 +48,7 @@ class Plan:
     prefixes: Mapping[str, str] = field(default_factory=dict)
     examples: int = 30
     seed: int = 0
+    stop_words: frozenset[str] | None = None
     embed: Embed | None = None
 
 
@@ -181,6 +183,10 @@ def _score_collection(
             for model, (_, several) in by_model.items()
         },
         "rows": retrieval.score_systems(
-            collection, by_model, several=plan.several.n, seed=plan.seed
+            collection,
+            by_model,
+            several=plan.several.n,
+            seed=plan.seed,
+            stop_words=plan.stop_words,
         ),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from t5serve.reformulation.candidates import UnchangedReason
 from t5serve.reformulation.options import Options
 
 
@@ -17,7 +18,13 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """Reformulations, best first; only the query if the model gave no usable output."""
+    """Reformulations, best first; only the query if there is nothing better.
+
+    Attributes:
+        fell_back: Whether the model gave no usable output.
+        unchanged_reason: Why the query was left alone on purpose; None if it was changed.
+    """
 
     texts: list[str]
     fell_back: bool = False
+    unchanged_reason: UnchangedReason | None = None

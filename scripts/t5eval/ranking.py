@@ -12,15 +12,22 @@ K = 60  # of reciprocal rank fusion (Cormack, Clarke and Buettcher 2009)
 Document = TypeVar("Document", bound=Hashable)
 
 
-def fuse(rankings: Sequence[Sequence[Document]], k: int = K) -> list[Document]:
-    """Returns one ranking of several: score = sum of 1 / (k + rank), ranks from 1.
+def fuse(
+    rankings: Sequence[Sequence[Document]], k: int = K, weights: Sequence[float] | None = None
+) -> list[Document]:
+    """Returns one ranking of several: score = sum of weight / (k + rank), ranks from 1.
 
     Documents with equal scores keep the order in which the rankings first name them.
+
+    Args:
+        rankings: Documents, best first.
+        k: A larger number lets lower ranks count more.
+        weights: The weight of each ranking; None: 1 each.
     """
     parts: dict[Document, list[float]] = {}
-    for ranking in rankings:
+    for ranking, weight in zip(rankings, weights or [1.0] * len(rankings), strict=True):
         for rank, document in enumerate(ranking, 1):
-            parts.setdefault(document, []).append(1 / (k + rank))
+            parts.setdefault(document, []).append(weight / (k + rank))
     # fsum: the order of the terms must not change the score
     return sorted(parts, key=lambda document: -math.fsum(parts[document]))
 

@@ -14,6 +14,7 @@ from t5eval.messages import Answer, Request
 from t5serve.concurrency import gather
 from t5serve.errors import ContextLengthExceeded, NoUsableOutput, StartupError
 from t5serve.models.served_model import ServedModel
+from t5serve.reformulation.lexicon import EMPTY, Lexicon
 from t5serve.reformulation.profile import Profile
 from t5serve.reformulation.reformulator import Reformulator
 from t5serve.settings import Settings
@@ -23,9 +24,18 @@ TIMEOUT_MS = 600_000
 
 
 def answer_requests(
-    model: str, requests: Sequence[Request], prefixes: Mapping[str, str]
+    model: str,
+    requests: Sequence[Request],
+    prefixes: Mapping[str, str],
+    lexicon: Lexicon = EMPTY,
 ) -> list[Answer]:
     """Returns the service's answers. The service's settings in the environment apply.
+
+    Args:
+        model: The path of a GGUF file, or the name of a recipe.
+        requests: Their deadlines are ignored.
+        prefixes: Prefixes by task. They replace those in the model's file.
+        lexicon: The words of the collection that is searched.
 
     Raises:
         EvaluationError: The model can't be served.
@@ -33,19 +43,20 @@ def answer_requests(
     """
     settings = Settings(model=model, max_queue=CONCURRENCY)
     try:
-        return asyncio.run(_load_and_answer(settings, requests, prefixes))
+        return asyncio.run(_load_and_answer(settings, requests, prefixes, lexicon))
     except StartupError as error:
         raise EvaluationError(f"{model}: {error}") from error
 
 
 async def _load_and_answer(
-    settings: Settings, requests: Sequence[Request], prefixes: Mapping[str, str]
+    settings: Settings, requests: Sequence[Request], prefixes: Mapping[str, str], lexicon: Lexicon
 ) -> list[Answer]:
     async with ServedModel.from_settings(settings) as model:
         profile = model.profile
         if prefixes:
             profile = Profile.of_prefixes(prefixes, profile.generation)
-        return await reformulate_all(Reformulator(model.engine, profile), requests)
+        reformulator = Reformulator(model.engine, profile, lexicon=lexicon)
+        return await reformulate_all(reformulator, requests)
 
 
 async def reformulate_all(reformulator: Reformulator, requests: Sequence[Request]) -> list[Answer]:
@@ -70,4 +81,5 @@ async def _reformulate(reformulator: Reformulator, request: Request) -> Answer:
         (result,) = await reformulator.reformulate([request.query], options)
     except (NoUsableOutput, ContextLengthExceeded):
         return Answer([request.query], fell_back=True)
-    return Answer([reformulation.text for reformulation in result.reformulations])
+    texts = [reformulation.text for reformulation in result.reformulations]
+    return Answer(texts, unchanged_reason=result.unchanged_reason)

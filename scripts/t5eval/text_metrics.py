@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
 
-from t5serve.reformulation.preserve import ConstraintType, preserves
+from t5gguf.tasks import Preserved
+from t5serve.reformulation.guards.guards import preserves
 from t5serve.reformulation.text import clean, fold, plain_words
 
 Figures = dict[str, float | None]
@@ -80,13 +81,13 @@ def distinct(texts: Iterable[str], size: int) -> float | None:
 
 
 def preserved_share(
-    sources: Sequence[str], outputs: Sequence[str], kind: ConstraintType
+    sources: Sequence[str], outputs: Sequence[str], kind: Preserved
 ) -> float | None:
     """Returns the share of outputs that keep all words of a kind, where the source has any."""
     return mean(
-        preserves(source, output, {kind})
+        preserves(source, output, kind)
         for source, output in zip(sources, outputs, strict=True)
-        if not preserves(source, "", {kind})
+        if not preserves(source, "", kind)
     )
 
 

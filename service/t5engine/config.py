@@ -27,6 +27,8 @@ class WorkerConfig(msgspec.Struct, frozen=True):
         ggml_backends: directory of ggml's CPU backends; None: as libllama finds them.
         kernels: auto: the project's own kernels where the processor supports them.
         costs: what an earlier worker measured; empty: the worker measures before it is ready.
+        separators: texts between the queries of an answer, which the vocabulary must have as pieces
+            of their own; None: those that the file names.
     """
 
     model: str
@@ -42,6 +44,7 @@ class WorkerConfig(msgspec.Struct, frozen=True):
     ggml_backends: str | None = None
     kernels: Literal["auto", "ggml"] = "auto"
     costs: Costs = Costs()
+    separators: list[str] | None = None
 
     def environment(self) -> dict[str, str]:
         """Returns OpenMP's environment variables, which libgomp reads once, when it is loaded."""

@@ -1,7 +1,8 @@
 """Checks the header of a GGUF file before anything is built from it.
 
 llama.cpp and ggml end the process on values that they do not expect. So every count is held to what
-the file can have, and every key to its type; by the worker, verification and `t5gguf inspect`.
+the file can have, and every key to its type; by the worker, the converter and its `inspect`, and
+`t5serve doctor`.
 """
 
 from __future__ import annotations
@@ -9,18 +10,17 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from t5engine.header_rules import CHARSMAP, INTEGER_END, RULES, TOKEN_IDS
 from t5engine.reader import GGUFFile, ReadError, StoredTensor
 from t5engine.tokenization.charsmap import Charsmap
 from t5engine.tokenization.metadata import read_pipeline
 
-INTEGER_END = 2**31
 # Values per block and bytes per block, by number of enum ggml_type (ggml's ggml.c, type_traits).
 BLOCKS = {
     0: (1, 4),
@@ -46,11 +46,12 @@ BLOCKS = {
     29: (256, 56),
     30: (1, 2),
 }
+# Of other models; llama.cpp reads them for every architecture, and ends the process on some values.
+FOREIGN_KEYS = ("t5.expert", "t5.rope")
 MAX_PADDING = 64  # rows that the converter may add
 TOKENS = "tokenizer.ggml.tokens"
 BYTE = 6  # the last of llama.cpp's token types
 BYTE_TEXT = re.compile("<0x[0-9A-Fa-f]{2}>")
-CHARSMAP = "tokenizer.ggml.precompiled_charsmap"
 
 
 class HeaderError(ValueError):
@@ -59,84 +60,6 @@ class HeaderError(ValueError):
     def __init__(self, path: Path, reason: str) -> None:
         colon = "" if reason.startswith("is ") else ":"
         super().__init__(printable(f"{path}{colon} {reason}"))
-
-
-@dataclass(frozen=True)
-class Rule:
-    """What the value of a key must be.
-
-    Attributes:
-        is_valid: whether a value is right.
-        expected: what is expected, in words.
-        is_required: whether the key must be there.
-    """
-
-    is_valid: Callable[[Any], bool]
-    expected: str
-    is_required: bool = False
-
-
-def _integer(low: int, high: int = INTEGER_END, *, required: bool = False) -> Rule:
-    def is_valid(value: object) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and low <= value < high
-
-    return Rule(is_valid, f"a whole number from {low} to {high - 1}", required)
-
-
-def _is_epsilon(value: object) -> bool:
-    return isinstance(value, float) and 0 <= value < 1
-
-
-def _is_vector(kinds: str) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, np.ndarray) and value.dtype.kind in kinds
-
-
-TEXT = Rule(lambda value: isinstance(value, str), "a text")
-SWITCH = Rule(lambda value: isinstance(value, bool), "true or false")
-TOKEN_ID = _integer(0)
-RULES = {
-    "general.name": TEXT,
-    "general.alignment": Rule(
-        lambda value: isinstance(value, int) and 8 <= value <= 65536 and value & (value - 1) == 0,
-        "a power of two from 8 to 65536",
-    ),
-    "t5.context_length": _integer(1),
-    "t5.block_count": _integer(1, required=True),
-    "t5.decoder_block_count": _integer(1),
-    "t5.embedding_length": _integer(1, 2**20, required=True),
-    "t5.feed_forward_length": _integer(1, 2**22, required=True),
-    "t5.attention.head_count": _integer(1, 2**16, required=True),
-    "t5.attention.key_length": _integer(1, 2**16),
-    "t5.attention.value_length": _integer(1, 2**16),
-    "t5.attention.layer_norm_rms_epsilon": Rule(_is_epsilon, "from 0 to 1", is_required=True),
-    "t5.attention.layer_norm_epsilon": Rule(_is_epsilon, "from 0 to 1"),
-    "t5.attention.relative_buckets_count": _integer(4, 2**16, required=True),
-    "t5.decoder_start_token_id": TOKEN_ID,
-    "t5serve.vocab_size": _integer(1),
-    "t5serve.logits_calibrated": SWITCH,
-    "t5serve.relative_attention_max_distance": _integer(2),
-    "tokenizer.ggml.pre": TEXT,
-    "tokenizer.ggml.scores": Rule(_is_vector("f"), "an array of floats", is_required=True),
-    "tokenizer.ggml.token_type": Rule(_is_vector("iu"), "an array of numbers", is_required=True),
-    "tokenizer.ggml.add_space_prefix": SWITCH,
-    "tokenizer.ggml.remove_extra_whitespaces": SWITCH,
-    "tokenizer.ggml.add_bos_token": SWITCH,
-    "tokenizer.ggml.add_eos_token": SWITCH,
-    CHARSMAP: Rule(
-        lambda value: isinstance(value, np.ndarray) and value.dtype.itemsize == 1,
-        "an array of bytes",
-    ),
-    "t5serve.tokenizer.added_ids": Rule(_is_vector("iu"), "an array of numbers"),
-    "t5serve.tokenizer.added_flags": Rule(_is_vector("iu"), "an array of numbers"),
-}
-TOKEN_IDS = (
-    "t5.decoder_start_token_id",
-    *(
-        f"tokenizer.ggml.{name}_token_id"
-        for name in ("bos", "eos", "unknown", "padding", "seperator", "mask", "eot", "eom")
-    ),
-)
-RULES |= dict.fromkeys(TOKEN_IDS, TOKEN_ID)
 
 
 def open_checked(path: Path) -> GGUFFile:
@@ -201,6 +124,9 @@ def _find_value_fault(metadata: Mapping[str, Any]) -> str | None:
                 return f"{key} is missing"
         elif not rule.is_valid(metadata[key]):
             return f"{key} is {_shorten(metadata[key])}, expected {rule.expected}"
+    for key in metadata:
+        if key.startswith(FOREIGN_KEYS):
+            return f"{key} is {_shorten(metadata[key])}, but no T5 has this key"
     distance = metadata.get("t5serve.relative_attention_max_distance", 128)
     buckets = metadata["t5.attention.relative_buckets_count"]
     if buckets // 2 >= distance:

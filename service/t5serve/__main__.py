@@ -1,4 +1,4 @@
-"""The command line: `t5serve serve`, `reformulate`, `models` and `doctor`."""
+"""The command line: `t5serve serve`, `reformulate`, `models`, `lexicon` and `doctor`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pydantic import ValidationError
 
 from t5serve import __version__
-from t5serve.commands import doctor, models, reformulate
+from t5serve.commands import doctor, lexicon, models, reformulate
 from t5serve.environment import check_environment
 from t5serve.errors import RequestError, StartupError
 from t5serve.http.server import serve
@@ -39,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     if options.command == "models":
         return models.run(options)
+    if options.command == "lexicon":
+        return lexicon.run(options)
     settings = _read_settings(options)
     if options.command == "reformulate":
         return asyncio.run(reformulate.run(settings, options))
@@ -84,6 +86,8 @@ def _build_parser() -> argparse.ArgumentParser:
     reformulate.add_arguments(command)
     command = commands.add_parser("models", help="list the recipes and the model files that exist")
     models.add_arguments(command)
+    command = commands.add_parser("lexicon", help="make a lexicon of a collection's words")
+    lexicon.add_arguments(command)
     command = commands.add_parser("doctor", help="check machine, build and model; advise changes")
     _add_model(command)
     doctor.add_arguments(command)

@@ -93,6 +93,9 @@ class Settings(BaseSettings):
     """The most requests of each key, or of each address without keys, such as `60/minute`."""
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """The origins whose web pages may call the service, separated by commas."""
+    lexicon: Path | None = None
+    """A file of words that are spelled rightly, whatever they look like: a word and its count per
+    line, with a tab between. Guards and corrections never change these words."""
     chat_template: str = ""
     """The instruction that surrounds the query in a chat's last message, with `{query}` in place
     of the query. By default the instructions of known query expanders."""

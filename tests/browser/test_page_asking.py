@@ -11,7 +11,7 @@ from playwright.sync_api import BrowserContext, expect
 from support.browsing import Tab, answer_with, assert_blameless, watch
 from support.serving import Server
 
-QUERY = "which are the best python books for beginners"
+QUERY = "how do i clean a laptop screen"
 HOSTILE = [
     "<img src=x onerror=alert(1)> how to <b>learn</b>",
     "</script><script>alert(2)</script> best shoes",
@@ -57,6 +57,8 @@ def test_text_is_shown_as_it_comes(server: Server, tab: Tab) -> None:
     tab.page.add_init_script(RECORDER)
     tab.page.goto(server.url)
     tab.side().get_by_label("strategy").select_option("greedy")
+    tab.side().get_by_text("Parameters").last.click()
+    tab.side().get_by_label("none", exact=True).check()  # a guard looks at the whole text
     tab.ask(QUERY)
     tab.outcome()
     (final,) = tab.texts()
@@ -150,9 +152,9 @@ def test_ten_thousand_characters(server: Server, tab: Tab) -> None:
     """More than the service takes: it says so. As an answer they do not burst the page."""
     tab.page.set_viewport_size({"width": 390, "height": 844})
     tab.page.goto(server.url)
-    long = "shoe" * 2500
-    tab.ask(long)
+    tab.ask("best running shoes " * 600)
     expect(tab.page.locator(".fault:visible")).to_contain_text("at most")
+    long = "shoe" * 2500
     tab.page.route("**/v1/reformulate", partial(answer_with, text=long))
     tab.ask(QUERY)
     expect(tab.page.locator(".text")).to_have_text(long)

@@ -17,7 +17,7 @@ from support.serving import Server
 from t5engine.decoding.parameters import PARAMETERS
 from t5serve.http.schemas.reformulate import ReformulateRequest
 
-QUERY = "which are the best python books for beginners"
+QUERY = "how do i clean a laptop screen"
 QUOTED = """it's "quoted" $HOME `date` \\n \u2028 #1"""
 CHOSEN: dict[str, dict[str, Any]] = {
     "greedy": {"repetition_penalty": 1.2, "max_tokens": 20},

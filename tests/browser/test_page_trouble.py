@@ -14,7 +14,7 @@ from playwright.sync_api import BrowserContext, Route, expect
 from support.browsing import UNHURRIED_MS, Tab, assert_blameless, watch
 from support.serving import Server, start, stop
 
-QUERY = "which are the best python books for beginners"
+QUERY = "how do i clean a laptop screen"
 KEY = "s\u00e9same \u30b4\u30de"
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from support.conversions import convert_lists
 from support.serving import Server, start, stop
 from t5gguf import recipe
 
@@ -24,3 +25,18 @@ def server() -> Iterator[Server]:
 def embedded() -> Path:
     """The embedded model's file."""
     return recipe.load("tiny-t5").model_path()
+
+
+@pytest.fixture(scope="session")
+def list_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a model whose answers are lists of queries."""
+    return convert_lists(tmp_path_factory.mktemp("listed"))
+
+
+@pytest.fixture(scope="session")
+def list_server(list_file: Path) -> Iterator[Server]:
+    """One service with that model."""
+    running = start(model=str(list_file), timeout_ms="60000")
+    running.wait_until_ready()
+    yield running
+    stop(running)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
+from load import added_tokens
 from support import taught
 from support.parity import golden, with_model
 from support.rewriting import rewrite
@@ -17,7 +16,6 @@ from support.serving import start, stop
 from t5engine.decoding.parameters import GenerationConfig
 from t5engine.header import open_checked
 from t5engine.pool.engine import Engine
-from t5engine.pool.result import Result
 from t5engine.reader import GGUFFile
 from t5engine.worker.model import _LoadedFile
 from t5engine.worker.vocabulary import Vocabulary
@@ -27,7 +25,6 @@ from t5gguf.writer import Provenance
 
 GOLDEN = golden("added_tokens")
 CONFIG = GenerationConfig(max_tokens=24)
-EOS = 1
 
 
 def convert(kind: str, directory: Path, file_type: str = "F32") -> ConvertedFile:
@@ -125,30 +122,14 @@ def test_a_file_without_our_keys_splits_and_shows_added_tokens(
     assert text == "select name from cars where price < 10"
 
 
-async def answer_all(engine: Engine) -> list[Result]:
-    jobs = [engine.generate(CONFIG, text=case["prompt"], timeout=120) for case in GOLDEN["prompts"]]
-    return list(await asyncio.gather(*jobs))
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("file_type", POLICIES)
-def test_500_greedy_answers_in_every_type(tmp_path: Path, file_type: str) -> None:
-    """F32 answers as transformers; other types differ only in near-ties of their logit error.
+def test_greedy_answers_in_every_type(tmp_path: Path, file_type: str) -> None:
+    """The short form of tests/load/added_tokens.py: F32 answers 60 prompts as transformers.
 
-    A near-tie is a step where transformers' two best logits are closer than twice the largest
-    error that the conversion measured.
+    Other types differ only in near-ties of their logit error.
     """
-    cases: list[dict[str, Any]] = GOLDEN["prompts"]
-    assert len(cases) == 500
-    converted = convert("fast", tmp_path, file_type)
-    results = with_model(converted.path, answer_all, max_queue=len(cases))
-    margin = 2 * converted.comparison.maximum
-    far = [
-        case["prompt"]
-        for case, result in zip(cases, results, strict=True)
-        if result.generated.best.tokens != [token for token in case["ids"] if token != EOS]
-        and case["gap"] > margin
-    ]
-    assert far == []
+    agreement = added_tokens.measure(tmp_path, file_type, GOLDEN["prompts"][:60])
+    assert agreement.far == []
     if file_type == "F32":
-        assert [result.generated.best.text for result in results] == [c["text"] for c in cases]
+        assert (agreement.same_tokens, agreement.same_texts) == (60, 60)

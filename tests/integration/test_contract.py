@@ -50,7 +50,12 @@ ROUTES: dict[str, tuple[type[BaseModel], list[Json]]] = {
         ReformulateRequest,
         [
             {"query": "how do i learn python"},
-            {"queries": ["a b", {"id": "1", "text": "c d"}], "n": 3, "strategy": "beam"},
+            {
+                "queries": ["a b", {"id": "1", "text": "c d"}],
+                "n": 3,
+                "strategy": "beam",
+                "preserve": [],
+            },
             {"query": "a", "strategy": "sample", "seed": 1, "top_k": 5, "stream": True},
         ],
     ),

@@ -81,7 +81,7 @@ def matches(selector: promql.VectorSelector, labels: dict[str, str]) -> bool:
 def series(server: Server) -> Series:
     """What the service exports after an answer, an error and a fallback: labels by name."""
     with server.client() as client:
-        query = {"query": "which are the best python books for beginners"}
+        query = {"query": "how do i clean a laptop screen"}
         assert client.post("/v1/reformulate", json=query).status_code == 200
         late = client.post("/v1/reformulate", json={**query, "n": 16, "timeout_ms": 1}).json()
         assert late["results"][0]["fallback"]

@@ -45,7 +45,7 @@ def test_curl(server: Server) -> None:
     answer = json.loads(
         run(["/bin/sh", "-c", command.replace("http://127.0.0.1:8000", server.url)])
     )
-    body = {"query": "which are the best python books for beginners"}
+    body = {"query": "how do i clean a laptop screen"}
     with server.client() as client:
         (result,) = client.post("/v1/reformulate", json=body).json()["results"]
     assert [answer["choices"][0]["text"]] == result["queries"]
@@ -69,7 +69,7 @@ def test_python(server: Server, marker: str) -> None:
     assert len(lines) == LINES[marker]
     assert all(line.strip() for line in lines)
     if marker != "seed=1":  # samples may say anything
-        assert all("python" in line.lower() or "shoes" in line.lower() for line in lines)
+        assert all("laptop" in line.lower() or "shoes" in line.lower() for line in lines)
 
 
 def test_tables() -> None:

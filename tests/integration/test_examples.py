@@ -31,6 +31,7 @@ NEED_AN_EXTRA = {
     "distil.py",
     "evaluate.py",
     "prepare.py",
+    "quality.py",
     "reward.py",
     "train.py",
 }
@@ -73,6 +74,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     queries = "".join(f"{index}\thow many legs has a dog {index}\n" for index in range(20))
     (directory / "queries.tsv").write_text(queries)
     (directory / "held-out.txt").write_text("\n".join(tiny.QUERIES.read_text().splitlines()[:8]))
+    (directory / "documents.txt").write_text(tiny.QUERIES.read_text())
     (directory / "domain.txt").write_text(tiny.QUERIES.read_text())
     return directory
 

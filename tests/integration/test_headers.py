@@ -51,7 +51,20 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "scores": ({"tokenizer.ggml.scores": [0.5]}, "320 tokens have 1 scores and 320 types"),
     "no tokens": ({"tokenizer.ggml.tokens": None}, "tokens is None, expected an array of texts"),
     "end": ({"tokenizer.ggml.eos_token_id": 320}, "eos_token_id is 320, which is beyond"),
-    "switch": ({"tokenizer.ggml.add_eos_token": 1}, "add_eos_token is 1, expected true or false"),
+    "switch": (
+        {"tokenizer.ggml.add_space_prefix": 1},
+        "add_space_prefix is 1, expected true or false",
+    ),
+    "experts": ({"t5.expert_count": 8}, "t5.expert_count is 8, but no T5 has this key"),
+    "rotation": ({"t5.rope.scaling.type": "x"}, "t5.rope.scaling.type is 'x', but no T5"),
+    "end switch": (
+        {"tokenizer.ggml.add_eos_token": False},
+        "add_eos_token is False, expected true",
+    ),
+    "begin switch": (
+        {"tokenizer.ggml.add_bos_token": True},
+        "add_bos_token is True, expected false",
+    ),
     "added": (
         {"t5serve.tokenizer.prepend_scheme": "last"},
         "its tokenizer is malformed: t5serve.tokenizer.prepend_scheme is 'last'",

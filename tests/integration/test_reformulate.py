@@ -23,7 +23,7 @@ def test_answer_has_the_contract_s_shape(server: Server) -> None:
     assert (result["fallback"], result["fallback_reason"], result["cached"]) == (False, None, False)
     (reformulation,) = result["reformulations"]
     assert result["queries"] == [reformulation["text"]]
-    assert reformulation.keys() == {"text", "score", "rank", "tokens", "source"}
+    assert reformulation.keys() == {"text", "score", "model_score", "rank", "tokens", "source"}
     assert reformulation["score"] < 0
     assert (reformulation["rank"], reformulation["source"]) == (1, "model")
     times = body["timings_ms"]

@@ -127,7 +127,14 @@ def test_include_original(server: Server) -> None:
     response = post(server, queries=QUERIES, include_original=True, strict=True, **BEAMS)
     for query, result in zip(QUERIES, response.json()["results"], strict=True):
         first, *generated = result["reformulations"]
-        assert first == {"text": query, "score": None, "rank": 1, "tokens": 0, "source": "original"}
+        assert first == {
+            "text": query,
+            "score": None,
+            "model_score": None,
+            "rank": 1,
+            "tokens": 0,
+            "source": "original",
+        }
         assert 1 <= len(generated) <= 3
         assert {reformulation["source"] for reformulation in generated} == {"model"}
         assert query not in [reformulation["text"] for reformulation in generated]

@@ -16,6 +16,7 @@ import pytest
 from support.reformulate_client import (
     ERROR_KEYS,
     QUERIES,
+    UNGUARDED,
     Event,
     assert_still_working,
     concatenate_tokens,
@@ -40,9 +41,9 @@ ENDLESS: dict[str, Any] = {  # almost no random token is </s>
 def rounded(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rounds scores: they vary slightly with the other sequences in a batch."""
     for reformulation in (r for result in results for r in result["reformulations"]):
-        reformulation["score"] = (
-            None if reformulation["score"] is None else round(reformulation["score"], 2)
-        )
+        for name in ("score", "model_score"):
+            if reformulation[name] is not None:
+                reformulation[name] = round(reformulation[name], 2)
     return results
 
 
@@ -124,7 +125,9 @@ def broken(server: Server, sign: signal.Signals, **body: object) -> list[Event]:
     """Returns the events of a stream whose worker gets a signal after the first token."""
     with (
         server.client() as client,
-        client.stream("POST", "/v1/reformulate", json={**body, "stream": True}) as response,
+        client.stream(
+            "POST", "/v1/reformulate", json={**UNGUARDED, **body, "stream": True}
+        ) as response,
     ):
         events = events_of(response)
         first = next(events)
@@ -186,7 +189,9 @@ def test_a_client_that_leaves_mid_stream_frees_the_worker(victim: Server) -> Non
     with (
         victim.client() as client,
         client.stream(
-            "POST", "/v1/reformulate", json={"queries": texts, **ENDLESS, "stream": True}
+            "POST",
+            "/v1/reformulate",
+            json={"queries": texts, **UNGUARDED, **ENDLESS, "stream": True},
         ) as response,
     ):
         assert next(events_of(response))[0] == "token"
@@ -209,5 +214,5 @@ def test_clients_that_leave_at_any_time_break_nothing(victim: Server) -> None:
     for seconds in (0.001, 0.01, 0.05, 0.1, 0.2):
         with victim.client() as client, contextlib.suppress(httpx.TimeoutException):
             body = {"queries": QUERIES, **ENDLESS, "stream": True}
-            client.post("/v1/reformulate", json=body, timeout=seconds)
+            client.post("/v1/reformulate", json={**UNGUARDED, **body}, timeout=seconds)
     assert_still_working(victim)

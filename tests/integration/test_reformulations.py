@@ -28,7 +28,7 @@ def result(*texts: str, reason: str | None = None, first: bool = True) -> QueryR
     """The original, if it is to come first, and candidates in order."""
     before = [original_candidate(QUERY)] if first else []
     candidates = [
-        Reformulation(text, -1.0, rank, 3, "model")
+        Reformulation(text, -1.0, -1.0, rank, 3, "model")
         for rank, text in enumerate(texts, len(before) + 1)
     ]
     return QueryResult(QUERY, [*before, *candidates], reason)
@@ -64,8 +64,8 @@ FINE = "words 1500 by which 3 doors: the end of it"
         (result(f"{GOOD} <extra_id_0>"), "special tokens"),
         (result(f"{GOOD}</s>"), "special tokens"),
         (result(GOOD, first=False), "the original"),
-        (result(), "a fallback without a reason"),
-        (result(GOOD, reason="queue_full"), "a fallback without a reason"),
+        (result(), "no answer, and no reason"),
+        (result(GOOD, reason="queue_full"), "a reason beside an answer"),
         (result("is the end by 3 Doors 1,500 words"), "too little difference"),
         (result(GOOD, "3 Doors, the end: in 1500 songs"), "too little difference"),
         (result("Doors the end in 1,500 words"), "lost numbers"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import re
 import signal
 import struct
 import sys
@@ -19,10 +20,35 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from t5engine.reader import GGUFFile
+from t5engine.reader import ALIGNMENT, SCALAR_FORMATS, GGUFFile
 
 SECONDS = 30.0  # for a file that takes milliseconds
+KEY = re.compile(rb"(?:general|t5|t5serve|tokenizer\.ggml)\.[a-z_.]+(?=[\x00-\x0c]\0\0\0)")
 EXTREMES = (0, 1, 2, 7, 255, 2**15, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63 - 1, 2**63, 2**64 - 1)
+NUMBERS = (*range(9), 16, 31, 32, 33, 63, 64, 65, 127, 128, 255, 256, 1000, *EXTREMES)
+OTHER_KEYS = (
+    "split.count",
+    "t5.attention.causal",
+    "t5.attention.head_count_kv",
+    "t5.attention.layer_norm_epsilon",
+    "t5.decoder_block_count",
+    "t5.expert_count",
+    "t5.expert_used_count",
+    "t5.pooling_type",
+    "t5.rope.dimension_count",
+    "t5.rope.freq_base",
+    "t5.rope.scaling.type",
+    "t5.vocab_size",
+    "t5serve.generation.max_tokens",
+    "t5serve.relative_attention_max_distance",
+    "t5serve.tokenizer.keeps_first_space",
+    "t5serve.vocab_size",
+    "tokenizer.ggml.bos_token_id",
+    "tokenizer.ggml.eot_token_id",
+    "tokenizer.ggml.mask_token_id",
+    "tokenizer.ggml.seperator_token_id",
+    "tokenizer.ggml.token_type_count",
+)
 LOADED, REFUSED, TRACEBACK, MANY_LINES = range(4)
 OUTCOMES = {LOADED: "loaded", REFUSED: "refused", TRACEBACK: "traceback", MANY_LINES: "not a line"}
 FINE = ("loaded", "refused")
@@ -61,6 +87,35 @@ def change_value(random_: random.Random, data: bytearray, end: int) -> None:
         struct.pack_into("<I", data, value + 4, number)
 
 
+def set_value(random_: random.Random, data: bytearray, end: int) -> None:
+    """Gives a key another value of its own type, as a wrong converter would."""
+    starts = [
+        match.end()
+        for match in KEY.finditer(data, 0, end - 12)
+        if struct.unpack_from("<I", data, match.end())[0] in SCALAR_FORMATS
+    ]
+    start = random_.choice(starts)
+    (value_type,) = struct.unpack_from("<I", data, start)
+    code = SCALAR_FORMATS[value_type]
+    if code in "fd":
+        number: float = random_.choice((0.0, -1.0, 1e30, 1e-30, float("nan"), float("inf")))
+    else:
+        number = random_.choice(NUMBERS) % 2 ** (8 * struct.calcsize(code) - (code in "bhiq"))
+    struct.pack_into(f"<{code}", data, start + 4, number)
+
+
+def add_key(random_: random.Random, data: bytearray, _end: int) -> None:
+    """Adds a key that llama.cpp knows; another one fills up, since tensors are aligned."""
+    key = random_.choice(OTHER_KEYS).encode()
+    number = random_.choice(NUMBERS) % 2**32
+    added = struct.pack("<Q", len(key)) + key + struct.pack("<II", 4, number)
+    filler = struct.pack("<Q4sI", 4, b"fill", 8)
+    length = -(len(added) + len(filler) + 8) % ALIGNMENT
+    data[24:24] = added + filler + struct.pack("<Q", length) + b"x" * length
+    (count,) = struct.unpack_from("<Q", data, 16)
+    struct.pack_into("<Q", data, 16, count + 2)
+
+
 def truncate(random_: random.Random, data: bytearray, end: int) -> None:
     """Ends the file anywhere."""
     del data[random_.randrange(random_.choice((end, len(data)))) :]
@@ -72,7 +127,17 @@ def remove(random_: random.Random, data: bytearray, end: int) -> None:
     del data[start : start + random_.choice((1, 4, 8, 64))]
 
 
-MUTATIONS: tuple[Mutation, ...] = (flip, overwrite, change_value, change_value, truncate, remove)
+MUTATIONS: tuple[Mutation, ...] = (
+    flip,
+    overwrite,
+    change_value,
+    change_value,
+    set_value,
+    set_value,
+    add_key,
+    truncate,
+    remove,
+)
 
 
 def mutate(source: bytes, end: int, seed: int) -> bytes:

@@ -82,7 +82,8 @@ def faults(query: str, options: Options, result: QueryResult) -> list[str]:
     """What about a result the contract forbids."""
     every = [one.text for one in result.reformulations]
     ours = [one.text for one in result.reformulations if one.source == "model"]
-    fell_back = result.fallback_reason is not None
+    reason = result.fallback_reason or result.unchanged_reason
+    stands_in = reason is not None and not ours  # the original, for what there is not
     least = options.min_difference
     pairs = combinations([query, *ours], 2)
     originals = [one.text for one in result.reformulations if one.source == "original"]
@@ -100,8 +101,9 @@ def faults(query: str, options: Options, result: QueryResult) -> list[str]:
         ),
         "special tokens": not any(SPECIAL.search(text) for text in ours),
         "the original": every[: len(originals)] == originals
-        and originals == [query] * (options.include_original or fell_back),
-        "a fallback without a reason": bool(ours) != fell_back,
+        and originals == [query] * (options.include_original or stands_in),
+        "no answer, and no reason": bool(ours) or stands_in,
+        "a reason beside an answer": reason is None or set(ours) <= {query},
         "too little difference": not least
         or all(distance(words(one), words(other)) >= least - 1e-9 for one, other in pairs),
         **{f"lost {kind}": all(KEEPS[kind](query, t) for t in ours) for kind in options.preserve},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import NamedTuple
 
 from playwright.sync_api import Locator, Page, Request, Route, expect
@@ -33,7 +34,7 @@ class Tab(NamedTuple):
         """Waits for the answer; the line that tells of it."""
         line = self.side(side).locator(".outcome")
         expect(self.side(side).locator(".results")).not_to_have_attribute("aria-busy", "true")
-        expect(line).to_contain_text("reformulation")
+        expect(line).to_contain_text(re.compile("reformulation|quer(y|ies) in|as it was typed"))
         return line.inner_text()
 
     def texts(self, side: str = "A") -> list[str]:
@@ -75,6 +76,7 @@ def answer_with(route: Route, *, text: str) -> None:
         "reformulations": [
             {"text": text, "score": -0.5, "rank": 1, "tokens": 3, "source": "model"}
         ],
+        "changed": True,
         "fallback": False,
         "fallback_reason": None,
         "cached": False,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from support import tiny
+from support import listed, tiny
 from t5engine.reader import GGUFFile
 from t5gguf.convert import ConvertedFile, Converter
 from t5gguf.quantize import POLICIES
@@ -66,3 +66,15 @@ def overwrite_rows(path: Path, name: str, rows: slice, values: tiny.Float32) -> 
     """Overwrites some rows of an F32 tensor in a file."""
     stored = GGUFFile.open(path).tensors[name]
     np.memmap(path, "<f4", "r+", stored.offset, stored.shape)[rows] = values
+
+
+def convert_lists(directory: Path, file_type: str = "F16", separator: str | None = None) -> Path:
+    """Writes the GGUF file of the model whose answers are lists, and returns its path."""
+    provenance = Provenance(
+        "listed",
+        tasks={"search": listed.PREFIX},
+        separators={"search": listed.SEPARATOR if separator is None else separator},
+        counts={"search": listed.N},
+    )
+    converter = Converter(listed.build(directory / "source"), provenance, list(listed.PAIRS)[:2])
+    return converter.convert(directory / "listed.gguf", file_type, progress=False).path

@@ -181,10 +181,14 @@ def build(
     return directory
 
 
-def build_config(config: Mapping[str, object], directory: Path, *, seed: int = 0) -> Path:
-    """Write a checkpoint of any shape, in float32."""
+def build_config(
+    config: Mapping[str, object], directory: Path, *, seed: int = 0, restless: bool = False
+) -> Path:
+    """Write a checkpoint of any shape, in float32; a restless one needs a head of its own."""
     _write_beside_weights(directory, config)
     drawn = _draw(config, np.random.RandomState(seed))
+    if restless:
+        _unsettle(drawn)
     _write_tensors(directory / "model.safetensors", drawn, "float32")
     return directory
 

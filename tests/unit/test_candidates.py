@@ -12,12 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from t5engine.messages import Output
-from t5serve.reformulation.candidates import Reformulation, original_candidate, select_candidates
+from t5gguf.tasks import Preserved
+from t5serve.reformulation.candidates import (
+    Reformulation,
+    Selection,
+    original_candidate,
+    select_candidates,
+)
+from t5serve.reformulation.guards.guards import PRESERVED, Guards
 from t5serve.reformulation.options import Options
-from t5serve.reformulation.preserve import CONSTRAINT_TYPES, ConstraintType, preserves
 from t5serve.reformulation.text import clean, difference, fold, has_loop, words
 
-NUMBERS: frozenset[ConstraintType] = frozenset({"numbers"})
+NUMBERS: frozenset[Preserved] = frozenset({"numbers"})
 TEXTS = st.lists(
     st.sampled_from(["how", "How", "to", "cook", "rice", "5", "five", '"big"', "Rome", " ", "?"]),
     max_size=6,
@@ -39,22 +45,26 @@ def outputs(*texts: str) -> list[Output]:
     ]
 
 
+def select(query: str, texts: Sequence[str], options: Options) -> list[Reformulation]:
+    return select_candidates(query, outputs(*texts), options).reformulations
+
+
 def select_texts(query: str, texts: Sequence[str], options: Options) -> list[str]:
-    return [result.text for result in select_candidates(query, outputs(*texts), options)]
+    return [result.text for result in select(query, texts, options)]
 
 
 def test_best_first_with_scores_and_ranks() -> None:
     """The first n outputs are returned, cleaned, with ranks from 1 and scores per decoded token."""
-    results = select_candidates("q", outputs(" one ", "two\n two", "three"), Options(n=2))
+    results = select("q", [" one ", "two\n two", "three"], Options(n=2))
     assert results == [
-        Reformulation("one", -0.5, 1, 3, "model"),
-        Reformulation("two two", -1.5, 2, 3, "model"),
+        Reformulation("one", -0.5, -0.5, 1, 3, "model"),
+        Reformulation("two two", -1.5, -1.5, 2, 3, "model"),
     ]
 
 
 def test_nothing_comes_of_nothing() -> None:
     """Without outputs, or with blank outputs only, there are no reformulations."""
-    assert select_candidates("q", [], Options(n=3)) == []
+    assert select("q", [], Options(n=3)) == []
     assert select_texts("q", ["", "  ", "\n\t"], Options(n=3)) == []
 
 
@@ -99,31 +109,31 @@ def test_the_query_itself(texts: list[str], n: int, expected: list[str]) -> None
 )
 def test_the_query_itself_is_not_enough(options: Options) -> None:
     """The query is no reformulation beside the original, or if a difference is required."""
-    results = select_candidates("a query", outputs("A query", "a  query"), options)
-    assert all(result.source == "original" for result in results)
+    results = select("a query", ["A query", "a  query"], options)
+    assert results == []
 
 
 def test_the_query_itself_keeps_everything() -> None:
     """The query satisfies all of its own constraints."""
-    options = Options(preserve=frozenset(CONSTRAINT_TYPES))
+    options = Options(preserve=frozenset(PRESERVED))
     assert select_texts('is "it" 5 Miles', ['is "it" 5 Miles'], options) == ['is "it" 5 Miles']
 
 
 def test_include_original() -> None:
     """The original comes first, unchanged, and does not count as one of the n."""
-    results = select_candidates(
-        "A  query", outputs("a query", "one", "two", "three"), Options(n=2, include_original=True)
+    results = select(
+        "A  query", ["a query", "one", "two", "three"], Options(n=2, include_original=True)
     )
     assert (
         results[0]
         == original_candidate("A  query")
-        == Reformulation("A  query", None, 1, 0, "original")
+        == Reformulation("A  query", None, None, 1, 0, "original")
     )
     assert [(result.text, result.rank, result.source) for result in results[1:]] == [
         ("one", 2, "model"),
         ("two", 3, "model"),
     ]
-    assert select_candidates("q", [], Options(include_original=True)) == [original_candidate("q")]
+    assert select("q", [], Options(include_original=True)) == []
 
 
 @pytest.mark.parametrize(
@@ -146,13 +156,54 @@ def test_min_difference(least: float, expected: list[str]) -> None:
 def test_what_loses_something_makes_way_for_the_next_best() -> None:
     """The next best outputs replace outputs that violate a constraint, in order."""
     texts = ["ten miles", "10 miles far", "100 miles", "how far are 10 miles", "10 miles away"]
-    results = select_candidates("10 miles", outputs(*texts), Options(n=2, preserve=NUMBERS))
+    results = select("10 miles", texts, Options(n=2, preserve=NUMBERS))
     assert [(result.text, result.rank) for result in results] == [
         ("10 miles far", 1),
         ("how far are 10 miles", 2),
     ]
     assert results[1].score == pytest.approx(-14 / 4)
-    assert select_texts("10 miles", ["ten miles"], Options(preserve=NUMBERS)) == []
+
+
+def test_an_answer_that_no_guard_lets_through_is_the_query() -> None:
+    """The query comes back with the reason, and not as a failure."""
+    unchanged = Selection([original_candidate("10 miles")], "guard")
+    options = Options(preserve=NUMBERS)
+    assert select_candidates("10 miles", outputs("ten miles"), options) == unchanged
+    assert select_candidates("10 miles", outputs("100 miles", "9 or 10"), options) == unchanged
+    echo = select_candidates("10 miles", outputs("ten miles", "10 miles"), options)
+    assert (echo.reformulations[0].text, echo.unchanged_reason) == ("10 miles", "guard")
+
+
+def test_candidates_below_the_least_score_are_dropped() -> None:
+    """The mean log-probability of a token counts."""
+    options = Options(n=3, min_score=-1.5)
+    assert select_texts("q", ["one", "two", "three"], options) == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("texts", "n", "expected", "reason"),
+    [
+        (["a query", "a quarry"], 1, ["a query"], "already_good"),
+        (["a query", "a quarry"], 4, ["a query"], "already_good"),
+        (["a queue", "a query", "a quarry"], 4, ["a queue"], None),
+        (["a queue", "a quarry"], 4, ["a queue", "a quarry"], None),
+    ],
+)
+def test_a_correction_is_never_worse_than_the_query(
+    texts: list[str], n: int, expected: list[str], reason: str | None
+) -> None:
+    """A task that corrects drops what the model finds less likely than the query itself."""
+    selection = select_candidates("a query", outputs(*texts), Options(n=n, corrects=True))
+    assert [result.text for result in selection.reformulations] == expected
+    assert selection.unchanged_reason == reason
+
+
+def test_guarded_candidates_come_in_the_order_of_their_scores() -> None:
+    """The best one that passes is the answer, whatever the search ranked it by."""
+    first, second = outputs("rice 10 best", "10 best rice")
+    options = Options(preserve=NUMBERS)
+    selection = select_candidates("best 10 rice", [second, first], options)
+    assert [result.text for result in selection.reformulations] == ["rice 10 best"]
 
 
 @pytest.mark.parametrize(
@@ -183,13 +234,16 @@ def test_texts_without_words() -> None:
         Options,
         n=st.integers(1, 6),
         include_original=st.booleans(),
-        preserve=st.frozensets(st.sampled_from(sorted(CONSTRAINT_TYPES))),
+        preserve=st.frozensets(st.sampled_from(sorted(PRESERVED))),
         min_difference=st.sampled_from([0.0, 0.2, 0.5, 1.0]),
     ),
 )
 def test_what_always_holds(query: str, texts: list[str], options: Options) -> None:
     """Results are at most n, ordered, distinct, non-empty, and satisfy the constraints."""
-    results = select_candidates(query, outputs(*texts), options)
+    results = select(query, texts, options)
+    if not any(result.source == "model" for result in results):
+        assert results in ([], [original_candidate(query)])
+        return
     generated = [result for result in results if result.source == "model"]
     assert (
         results[: len(results) - len(generated)]
@@ -199,7 +253,8 @@ def test_what_always_holds(query: str, texts: list[str], options: Options) -> No
     assert [result.rank for result in results] == list(range(1, len(results) + 1))
     assert all(result.text and result.text == clean(result.text) for result in generated)
     assert len({fold(result.text) for result in results}) == len(results)
-    assert all(preserves(query, result.text, options.preserve) for result in generated)
+    guards = Guards(query, options.preserve)
+    assert all(guards.violation(result.text) is None for result in generated)
     scores = [result.score for result in generated if result.score is not None]
     assert scores == sorted(scores, reverse=True)
     assert len(scores) == len(generated)

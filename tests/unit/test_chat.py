@@ -153,7 +153,7 @@ def test_sampling_parameters_count_where_the_recipe_samples() -> None:
 
 
 def contents(texts: list[str], n: int, *, as_json: bool = False) -> list[str]:
-    candidates = [Reformulation(text, -1.0, i, 1, "model") for i, text in enumerate(texts, 1)]
+    candidates = [Reformulation(text, -1.0, -1.0, i, 1, "model") for i, text in enumerate(texts, 1)]
     return list(_choice_contents(QueryResult("q", candidates), n, as_json=as_json))
 
 

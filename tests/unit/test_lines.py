@@ -16,8 +16,12 @@ from t5serve.reformulation.reformulator import QueryResult
 RESULT = QueryResult(
     "ein Weg",
     [
-        Reformulation(text="der Weg", score=-0.25, rank=1, tokens=2, source="model"),
-        Reformulation(text="ein Pfad", score=-1.5, rank=2, tokens=3, source="model"),
+        Reformulation(
+            text="der Weg", score=-0.25, model_score=-0.25, rank=1, tokens=2, source="model"
+        ),
+        Reformulation(
+            text="ein Pfad", score=-1.5, model_score=-1.5, rank=2, tokens=3, source="model"
+        ),
     ],
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from html import unescape
 from html.parser import HTMLParser
 
 import pytest
@@ -67,6 +68,21 @@ def test_examples_are_taken(operation: object) -> None:
     assert endpoint.request is not None
     assert issubclass(endpoint.request, RequestBody)
     parse(endpoint.request, json.dumps(endpoint.example).encode())
+
+
+def test_examples_of_answers_are_answers() -> None:
+    """Each has the fields of its body, and stands on the page."""
+    text = unescape(render_reference(build_document()))
+    examples = [
+        (endpoint.response, answer)
+        for endpoint in DESCRIBED_ENDPOINTS
+        for answer in endpoint.answers.values()
+    ]
+    assert examples
+    for body, answer in examples:
+        assert body is not None
+        assert body.model_validate(answer).model_dump(exclude_unset=True) == answer
+        assert json.dumps(answer, indent=2) in text
 
 
 def test_statuses_are_those_of_the_errors() -> None:

@@ -12,11 +12,13 @@ from pydantic import ValidationError
 
 from t5engine.decoding.parameters import MAX_WIDTH, GenerationConfig
 from t5gguf.recipe import Generation
+from t5gguf.tasks import Task
 from t5serve.errors import InvalidRequest
 from t5serve.http.schemas.body import MAX_N
 from t5serve.http.schemas.reformulate import ReformulateRequest
+from t5serve.reformulation.guards.guards import PRESERVED
 from t5serve.reformulation.options import Options, Strategy, decoding_of
-from t5serve.reformulation.preserve import CONSTRAINT_TYPES
+from t5serve.reformulation.profile import Profile
 
 BARE = Generation(max_tokens=32)
 STRATEGIES: tuple[Strategy, ...] = ("auto", "greedy", "beam", "diverse_beam", "sample")
@@ -40,7 +42,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "seed": st.integers(0, 2**63 - 1),
     "max_tokens": st.integers(1, 128),
     "include_original": st.booleans(),
-    "preserve": st.lists(st.sampled_from(sorted(CONSTRAINT_TYPES)), max_size=16),
+    "preserve": st.lists(st.sampled_from(sorted(PRESERVED)), max_size=16),
     "min_difference": st.floats(0, 1),
     "strict": st.booleans(),
 }
@@ -162,7 +164,7 @@ def test_auto(n: int, parameters: dict[str, Any], default: Strategy, expected: S
     [
         Options(include_original=True),
         Options(min_difference=0.1),
-        Options(preserve=frozenset(CONSTRAINT_TYPES)),
+        Options(preserve=frozenset(PRESERVED)),
     ],
 )
 def test_one_that_may_be_dropped_has_others_behind_it(options: Options) -> None:
@@ -334,7 +336,7 @@ def test_every_valid_request_is_decoded_or_refused(
         body = ReformulateRequest.model_validate({"query": "q", **fields})
     except ValidationError as error:
         pytest.fail(f"the schema takes less than it says: {error}")
-    options = body.options(1000)
+    options = body.options(1000, Profile.of_prefixes({}, Generation()))
     generation = Generation(**defaults)
     try:
         config = decoding_of(options, generation)
@@ -359,3 +361,47 @@ def test_groups_that_fit_no_number_of_beams() -> None:
     assert raised.value.param == "num_beam_groups"
     config = decoding(Generation(num_beam_groups=7), n=15)
     assert (config.num_beams, config.num_beam_groups) == (16, 16)
+
+
+LISTS = Task(separator=" ; ", n=5)
+
+
+@pytest.mark.parametrize(
+    ("fields", "strategy", "sequences", "width"),
+    [
+        ({}, "greedy", 1, 1),
+        ({"n": 1}, "greedy", 1, 1),
+        ({"n": 3}, "beam", 3, 8),
+        ({"n": 3, "strategy": "greedy"}, "greedy", 1, 1),
+        ({"n": 3, "num_beams": 2}, "beam", 2, 2),
+        ({"num_beams": 2}, "beam", 1, 2),
+        ({"n": 3, "strategy": "diverse_beam"}, "diverse_beam", 3, 8),
+        ({"strategy": "sample"}, "sample", 1, 1),
+        ({"terms": ["a"]}, "beam", 1, 4),
+        ({"n": 3, "terms": ["a"]}, "beam", 3, 16),
+    ],
+)
+def test_a_list_is_one_sequence_unless_the_request_asks_for_more(
+    fields: dict[str, Any], strategy: Strategy, sequences: int, width: int
+) -> None:
+    """The task's own n bounds the list; the request's n also asks for further sequences."""
+    body = ReformulateRequest.model_validate({"query": "q", **fields})
+    options = body.options(1000, Profile({"search": LISTS}, Generation()))
+    config = decoding_of(options, Generation())
+    assert options.n == fields.get("n", 5)
+    assert (strategy_of(config), options.sequences, config.width) == (strategy, sequences, width)
+    assert config.top_logprobs == 0
+
+
+@settings(deadline=None)
+@given(st.fixed_dictionaries({}, optional=FIELDS))
+def test_a_task_without_a_separator_decodes_as_many_as_it_returns(fields: dict[str, Any]) -> None:
+    """There a sequence is a reformulation, and no token's text is asked for."""
+    body = ReformulateRequest.model_validate({"query": "q", **fields})
+    options = body.options(1000, Profile.of_prefixes({}, Generation()))
+    assert options.sequences == options.n
+    try:
+        config = decoding_of(options, Generation())
+    except InvalidRequest:
+        return
+    assert config.top_logprobs is None

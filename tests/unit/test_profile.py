@@ -34,6 +34,20 @@ def test_recipe_overrules_the_file() -> None:
     assert profile.generation.max_tokens == MODEL.max_tokens
 
 
+def test_a_file_says_which_tasks_answer_with_lists() -> None:
+    """With the separator, and how many queries there are at most; what is wrong is ignored."""
+    keys = {"t5serve.tasks": "search,fix", "t5serve.prefix.search": "search: "}
+    keys |= {"t5serve.separator.search": " ; ", "t5serve.n.search": "5"}
+    profile = Profile.of(type(MODEL)("x", "", 10, 512, 128, keys), None)
+    assert profile.tasks == {
+        "search": Task(template="search: {query}", separator=" ; ", n=5),
+        "fix": Task(),
+    }
+    assert profile.separators == {"search": " ; "}
+    spoilt = Profile.of(type(MODEL)("x", "", 10, 512, 128, keys | {"t5serve.n.search": "99"}), None)
+    assert spoilt.tasks["search"] == Task.of_prefix("search: ")
+
+
 def test_file_without_our_keys_has_one_plain_task() -> None:
     """A GGUF file of another converter is served without a prefix."""
     bare = Profile.of(type(MODEL)("x", "", 10, 512, 128, {}), None)

@@ -175,6 +175,8 @@ def test_a_task_says_all_that_it_needs(root: Path) -> None:
     )
     assert long.tasks["search"].render("a") == "search: a </s>"
     assert long.prefixes == {"search": "search: "}
+    assert (long.separators, long.counts) == ({"search": " ; "}, {"search": 5})
+    assert (short.separators, short.counts) == ({}, {})
     assert long.rerank is not None
     assert long.rerank.positive == "true"
 
@@ -229,6 +231,8 @@ def test_an_unknown_name_lists_the_names(root: Path, name: str) -> None:
         (SHORT, '[tasks.search]\npreserve = ["meaning"]', "preserve"),
         (SHORT, '[tasks.search]\nlanguages = ["English"]', "'English'"),
         (SHORT, '[tasks.search]\ntruncate = "right"', "truncate"),
+        (SHORT, '[tasks.search]\nseparator = "  "', "expected a mark"),
+        (SHORT, '[tasks.search]\nseparator = ";"\ncorrects = true', "no separator"),
         (
             "[tasks]",
             '[rerank]\ntemplate = "{query}"\npositive = "a"\nnegative = "b"\n[tasks]',
@@ -262,6 +266,8 @@ def test_an_unknown_name_lists_the_names(root: Path, name: str) -> None:
         "nothing to preserve",
         "no language code",
         "an end that is not cut",
+        "a separator without a mark",
+        "a list of corrections",
         "no place for a document",
         "no tokens to compare",
     ],

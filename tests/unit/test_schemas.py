@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from t5gguf.recipe import Generation
 from t5serve.errors import InvalidRequest
 from t5serve.http.schemas.body import parse
 from t5serve.http.schemas.reformulate import ReformulateRequest
+from t5serve.reformulation.profile import Profile
 
 
 def read(**body: object) -> ReformulateRequest:
@@ -78,7 +80,9 @@ def test_refusals_name_the_field(body: dict[str, object], param: str | None, mes
 
 def test_only_what_was_given_is_a_parameter() -> None:
     """Only fields that the request sets become parameters."""
-    options = read(query="a", temperature=0, top_k=None, seed=5, n=3).options(100)
+    options = read(query="a", temperature=0, top_k=None, seed=5, n=3).options(
+        100, Profile.of_prefixes({}, Generation())
+    )
     assert options.parameters == {"temperature": 0, "seed": 5}
     assert (options.n, options.timeout_ms) == (3, 100)
 

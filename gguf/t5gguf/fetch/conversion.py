@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from t5engine.reader import GGUFFile, ReadError
+from t5engine.header import HeaderError, open_checked
 from t5gguf.convert import ConvertedFile, Converter
 from t5gguf.errors import ConversionError, FetchError
 from t5gguf.fetch.fetcher import FetchRequest
@@ -75,6 +75,8 @@ def convert(
         revision=pin.revision,
         license=recipe.license if recipe else "",
         tasks=recipe.prefixes if recipe else {},
+        separators=recipe.separators if recipe else {},
+        counts=recipe.counts if recipe else {},
         generation=recipe.generation.given() if recipe else read_defaults(directory).values,
     )
     embedding = recipe.quantisation.token_embedding_type if recipe else None
@@ -101,8 +103,8 @@ def _is_converted_from(path: Path, pin: Pin) -> bool:
     if not path.exists():
         return False
     try:
-        metadata = GGUFFile.open(path).metadata
-    except ReadError as error:
+        metadata = open_checked(path).metadata
+    except HeaderError as error:
         raise ConversionError(f"{error}; --force overwrites it") from error
     if metadata.get("t5serve.source.repo") != pin.repo:
         raise ConversionError(f"{path} was not made from {pin.repo}; --force overwrites it")

@@ -11,7 +11,8 @@ from t5engine.tokenization.tokenizer import Pipeline
 PREFIX = "t5serve.tokenizer"
 ADDED_IDS, ADDED_FLAGS = f"{PREFIX}.added_ids", f"{PREFIX}.added_flags"
 SCHEMES = ("always", "first", "never")
-SWITCHES = ("keeps_space", "joins_added", "merges_spaces", "strips_end", "splits_words")
+REQUIRED = ("keeps_space", "joins_added", "merges_spaces", "strips_end", "splits_words")
+OPTIONAL = ("keeps_first_space",)  # which the first files with the others lack
 
 
 def format_pipeline(pipeline: Pipeline) -> dict[str, str | bool | list[int]]:
@@ -19,7 +20,7 @@ def format_pipeline(pipeline: Pipeline) -> dict[str, str | bool | list[int]]:
     metadata: dict[str, str | bool | list[int]] = {
         f"{PREFIX}.prepend_scheme": pipeline.prepend_scheme
     }
-    metadata |= {f"{PREFIX}.{switch}": getattr(pipeline, switch) for switch in SWITCHES}
+    metadata |= {f"{PREFIX}.{switch}": getattr(pipeline, switch) for switch in REQUIRED + OPTIONAL}
     if pipeline.added:
         metadata[ADDED_IDS] = [token.id for token in pipeline.added]
         metadata[ADDED_FLAGS] = [int(token.flags) for token in pipeline.added]
@@ -37,7 +38,8 @@ def read_pipeline(metadata: Mapping[str, Any]) -> Pipeline | None:
         return None
     if scheme not in SCHEMES:
         raise ValueError(f"{PREFIX}.prepend_scheme is {scheme!r}, not one of {', '.join(SCHEMES)}")
-    switches = {name: metadata.get(f"{PREFIX}.{name}") for name in SWITCHES}
+    switches = {name: metadata.get(f"{PREFIX}.{name}") for name in REQUIRED}
+    switches |= {name: metadata.get(f"{PREFIX}.{name}", False) for name in OPTIONAL}
     for name, value in switches.items():
         if not isinstance(value, bool):
             raise ValueError(f"{PREFIX}.{name} is {value!r}, not true or false")  # noqa: TRY004

@@ -21,8 +21,9 @@ class Pipeline:
         prepend_scheme: Hugging Face's name for what gets a space before it: "always" each text
             between added tokens, "first" the one that begins the input, "never" none.
         keeps_space: whether a text beside an added token keeps the space there.
-        joins_added: whether generated added tokens are set off by spaces, as Hugging Face's slow
-            tokenizers do.
+        joins_added: whether generated added tokens are set off by spaces, and answers begin without
+            one, as Hugging Face's slow tokenizers do.
+        keeps_first_space: whether an answer keeps the space of its first token.
         merges_spaces: whether several spaces become one.
         splits_words: whether all whitespace is a space; else only what the character map says.
         strips_end: whether spaces at the end of a text are left out.
@@ -32,6 +33,7 @@ class Pipeline:
     prepend_scheme: str = "always"
     keeps_space: bool = False
     joins_added: bool = False
+    keeps_first_space: bool = False
     merges_spaces: bool = True
     strips_end: bool = True
     splits_words: bool = False

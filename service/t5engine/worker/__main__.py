@@ -40,7 +40,12 @@ def main() -> None:
     from t5engine.worker.job import InputRefused  # noqa: PLC0415
     from t5engine.worker.loop import Loop  # noqa: PLC0415
     from t5engine.worker.meter import CostMeter, calibrate  # noqa: PLC0415
-    from t5engine.worker.model import LoadError, list_cpu_features, load_model  # noqa: PLC0415
+    from t5engine.worker.model import (  # noqa: PLC0415
+        LoadError,
+        check_separators,
+        list_cpu_features,
+        load_model,
+    )
     from t5engine.worker.step import warm_up  # noqa: PLC0415
 
     with socket.socket(fileno=int(sys.argv[1])) as sock:
@@ -60,6 +65,7 @@ def main() -> None:
                 ggml_backends=Path(config.ggml_backends) if config.ggml_backends else None,
                 own_kernels=config.kernels == "auto",
             )
+            check_separators(model, config.separators)
             # llama.cpp's caches would keep NaN from a rejected draft that overflowed.
             drafts = config.prompt_lookup_num_tokens if model.backend.name == "graph" else 0
             warm_up(model, drafts)

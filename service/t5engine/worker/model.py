@@ -6,7 +6,7 @@ import ctypes
 import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from t5engine.graph.variants import load_variant
 from t5engine.header import HeaderError, open_checked, printable
 from t5engine.messages import ModelInfo
 from t5engine.reader import GGUFFile
+from t5engine.tokenization.marks import SEPARATOR_KEY, get_mark, has_mark
 from t5engine.worker.llama_backend import LlamaBackend
 from t5engine.worker.tied import head_is_tied
 from t5engine.worker.vocabulary import Vocabulary
@@ -113,6 +114,26 @@ def load_model(
             rows=rows,
         )
     )
+
+
+def check_separators(model: Model, separators: Sequence[str] | None) -> None:
+    """Checks that the vocabulary has the mark of each separator; None: of those in the file.
+
+    Raises:
+        LoadError: a mark is no piece of its own, so that the model can't write it.
+    """
+    if separators is None:
+        metadata = model.info.metadata
+        separators = [text for key, text in metadata.items() if key.startswith(SEPARATOR_KEY)]
+    if not separators:
+        return
+    pieces = model.vocabulary.list_shown_pieces()
+    missing = [text for text in separators if not has_mark(pieces, text)]
+    if missing:
+        raise LoadError(
+            f"{model.info.name}: the separator of a task is {missing[0]!r}, but no piece of the"
+            f" vocabulary is {get_mark(missing[0])!r}; name another one"
+        )
 
 
 def list_cpu_features() -> list[str]:

@@ -130,7 +130,10 @@ class Vocabulary:
                 texts.append("")
                 continue
             if last is None:
-                text = text.removeprefix(" ")
+                text = self._strip_first(text)
+                if not text and self._pipeline.joins_added:
+                    texts.append("")
+                    continue
             elif self._pipeline.joins_added and (is_added or was_added):
                 has_space = not last or last.endswith(" ") or text.startswith(" ")
                 text = text if has_space else f" {text}"
@@ -138,12 +141,27 @@ class Vocabulary:
             texts.append(text)
         return texts
 
+    def list_shown_pieces(self) -> list[str]:
+        """Returns the stored texts of the tokens that are generated and appear in answers."""
+        hidden = self._hidden.union(self.suppressed.tolist())
+        return [
+            self._stored_text(token).decode(errors="replace")
+            for token in range(self.size)
+            if token not in hidden
+        ]
+
     def decode_token(self, token: int, *, is_first: bool) -> str:
         """Returns the text that a token would add to a sequence, as its first or a later token."""
         if token in self._hidden and token != self.eos:
             return ""
         text = self._piece(token).decode(errors="replace").replace(SPACE, " ")
-        return text.removeprefix(" ") if is_first else text
+        return self._strip_first(text) if is_first else text
+
+    def _strip_first(self, text: str) -> str:
+        """Returns the text of the first token that has one, without the space before it."""
+        if self._pipeline.keeps_first_space:
+            return text
+        return text.lstrip(" ") if self._pipeline.joins_added else text.removeprefix(" ")
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:

@@ -18,10 +18,11 @@ from pathlib import Path
 from gguf import GGMLQuantizationType
 
 from t5engine.cpus import Share, physical_cores, plan, quota
-from t5engine.reader import GGUFFile
+from t5engine.header import HeaderError, open_checked
 from t5gguf.convert import QUERIES
 from t5serve import __version__
 from t5serve.commands import machine
+from t5serve.errors import StartupError
 from t5serve.models.served_model import ServedModel
 from t5serve.reformulation.options import Options
 from t5serve.reformulation.reformulator import QueryResult
@@ -161,7 +162,10 @@ def _check_memory(path: Path, workers: int) -> Finding:
 
 
 def _check_model(model: ServedModel) -> Finding:
-    file = GGUFFile.open(model.path)
+    try:
+        file = open_checked(model.path)
+    except HeaderError as error:
+        raise StartupError(str(error)) from error
     sizes: Counter[int] = Counter()
     for tensor in file.tensors.values():
         sizes[tensor.tensor_type] += prod(tensor.shape)

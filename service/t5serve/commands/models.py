@@ -48,6 +48,7 @@ def _describe(recipe: Recipe) -> dict[str, Any]:
         "description": recipe.description,
         "license": recipe.license,
         "tasks": recipe.prefixes,
+        "separators": recipe.separators,
         "generation": recipe.generation.given(),
         "source": recipe.source.repo,
         "file": str(path),

@@ -18,18 +18,23 @@ from t5serve.commands import lines
 from t5serve.commands.lines import LineFormat, Query
 from t5serve.errors import ERROR_RESPONSES, InvalidRequest, RequestError
 from t5serve.http.schemas.body import parse
-from t5serve.http.schemas.reformulate import ReformulateRequest, require_text
+from t5serve.http.schemas.reformulate import (
+    ReformulateFields,
+    ReformulateRequest,
+    require_text,
+)
 from t5serve.models.served_model import ServedModel
 from t5serve.reformulation.candidates import original_candidate
+from t5serve.reformulation.guards.guards import PRESERVED
 from t5serve.reformulation.options import Options, Strategy, decoding_of
-from t5serve.reformulation.preserve import ConstraintType
 from t5serve.reformulation.reformulator import QueryResult
 from t5serve.settings import Settings
 
 FIELDS = (
-    *("task", "n", "strategy", "max_tokens", "preserve", "min_difference"),
-    *("include_original", "strict"),
+    *("task", "n", "strategy", "max_tokens", "preserve", "terms", "min_score"),
+    *("min_difference", "include_original", "strict"),
 )
+FILE_TIMEOUT_MS = 600_000  # nobody waits for one line of a file; many are in flight at once
 Outcome = QueryResult | RequestError
 
 
@@ -49,7 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             metavar=metavar,
             help=row.parameter.help,
         )
-    parser.add_argument("--preserve", nargs="+", choices=get_args(ConstraintType))
+    parser.add_argument(
+        "--preserve", nargs="*", choices=PRESERVED, help="what a reformulation must keep"
+    )
+    parser.add_argument("--terms", nargs="+", help="words that a reformulation must have")
+    parser.add_argument("--min-score", type=float, metavar="X", help="least score, 0 or below")
     parser.add_argument("--include-original", action="store_true", default=None)
     parser.add_argument("--strict", action="store_true", help="stop at the first query that fails")
     formats = get_args(LineFormat)
@@ -74,7 +83,7 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
         RequestError: the options are invalid; if strict, also the error of a query that failed.
         StartupError: the model can't be served.
     """
-    request_options = _build_options(settings, options)
+    request = _parse_request(options)
     queries: Iterator[Query]
     target: LineFormat
     is_interactive = options.query or sys.stdin.isatty()
@@ -86,16 +95,20 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
             print("Enter one query per line; Ctrl-D ends.", file=sys.stderr)
         queries = lines.read_queries(sys.stdin, options.source)
         target = options.target or options.source
-    failed = 0
+    failed = reported = 0
     async with ServedModel.from_settings(settings) as model:
-        model.profile.task(request_options.task)  # refuses an unknown task before any query runs
+        timeout_ms = settings.timeout_ms if is_interactive else FILE_TIMEOUT_MS
+        request_options = request.options(timeout_ms, model.profile)
         decoding_of(request_options, model.profile.generation)  # refuses invalid parameters
         total = None if is_interactive else lines.count_lines(sys.stdin)
         with tqdm(total=total, unit="query", disable=is_interactive or None) as bar:
 
             def report(query: Query, result: QueryResult) -> None:
-                nonlocal failed
+                nonlocal failed, reported
                 failed += result.fallback_reason is not None
+                if reported and request_options.separator and target == "text":
+                    print()  # between answers of several queries each
+                reported += 1
                 print(lines.format_result(query, result, target), end="", flush=True)
                 bar.update()
 
@@ -105,12 +118,11 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _build_options(settings: Settings, options: argparse.Namespace) -> Options:
-    """Validates the command line like a request, and builds the options."""
+def _parse_request(options: argparse.Namespace) -> ReformulateFields:
+    """Validates the command line like a request."""
     values = {name: getattr(options, name) for name in (*FIELDS, *PARAMETERS)}
     body = {name: value for name, value in values.items() if value is not None}
-    request = parse(ReformulateRequest, json.dumps({"query": "any", **body}).encode())
-    return request.options(settings.timeout_ms)
+    return parse(ReformulateRequest, json.dumps({"query": "any", **body}).encode())
 
 
 async def _reformulate_in_order(

@@ -5,6 +5,7 @@ Routes, API keys, the request log and the OpenAPI document are built from this t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, compile_path
 
+from t5serve.http.examples import LIST_ANSWER, LIST_REQUEST
 from t5serve.http.schemas.chat import ChatRequest, ChatResponse
 from t5serve.http.schemas.completions import CompletionRequest, CompletionResponse
 from t5serve.http.schemas.models import ModelBody, ModelList
@@ -39,6 +41,7 @@ class Endpoint:
         response: the body of a response with status 200; None: the body is not JSON.
         request: the body of a request; None: the request has no body.
         example: an example of a request body.
+        answers: examples of answers, by what each shows.
         streams: whether the endpoint can answer with server-sent events.
         needs_key: whether a request requires an API key, if the service has keys.
         is_quiet: whether requests are logged at debug level only, because probes repeat every
@@ -52,6 +55,7 @@ class Endpoint:
     response: type[BaseModel] | None = None
     request: type[BaseModel] | None = None
     example: Json = field(default_factory=dict)
+    answers: Json = field(default_factory=dict)
     streams: bool = False
     media_type: str = "application/json"
     needs_key: bool = True
@@ -78,7 +82,8 @@ REFORMULATE = Endpoint(
     GENERATION_ERRORS,
     ReformulateResponse,
     ReformulateRequest,
-    {"query": "which are the best python books for beginners", "n": 3},
+    {"query": "how do i clean a laptop screen", "n": 3},
+    {f"{json.dumps(LIST_REQUEST)} to a task whose answer is a list of queries": LIST_ANSWER},
     streams=True,
 )
 COMPLETIONS = Endpoint(
@@ -88,7 +93,7 @@ COMPLETIONS = Endpoint(
     GENERATION_ERRORS,
     CompletionResponse,
     CompletionRequest,
-    {"model": "tiny-t5", "prompt": "how do i learn python", "temperature": 0},
+    {"model": "tiny-t5", "prompt": "how do i clean a laptop screen", "temperature": 0},
     streams=True,
 )
 CHAT = Endpoint(
@@ -98,7 +103,10 @@ CHAT = Endpoint(
     GENERATION_ERRORS,
     ChatResponse,
     ChatRequest,
-    {"model": "tiny-t5", "messages": [{"role": "user", "content": "how do i learn python"}]},
+    {
+        "model": "tiny-t5",
+        "messages": [{"role": "user", "content": "how do i clean a laptop screen"}],
+    },
     streams=True,
 )
 MODELS = Endpoint(

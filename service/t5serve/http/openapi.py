@@ -71,6 +71,11 @@ def _describe_operation(endpoint: Endpoint) -> Json:
     content: Json = {endpoint.media_type: {}}
     if endpoint.response is not None:
         content[endpoint.media_type] = {"schema": _reference(endpoint.response)}
+    if endpoint.answers:
+        content[endpoint.media_type]["examples"] = {
+            f"answer{number}": {"summary": summary, "value": answer}
+            for number, (summary, answer) in enumerate(endpoint.answers.items(), 1)
+        }
     if endpoint.streams:
         content["text/event-stream"] = {}  # OpenAPI 3.1 can't describe single events
     responses: Json = {"200": {"description": "OK", "content": content}}

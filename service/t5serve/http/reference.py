@@ -75,8 +75,15 @@ def _render_operation(path: str, method: str, operation: Json, document: Json) -
         (f"<code>{escape(status)}</code>", escape(answer["description"]), _render_bodies(answer))
         for status, answer in operation["responses"].items()
     ]
-    parts.append(f"{_render_table(('status', 'meaning', 'body'), statuses)}</section>")
-    return "".join(parts)
+    parts.append(_render_table(("status", "meaning", "body"), statuses))
+    for content in operation["responses"]["200"]["content"].values():
+        parts += [_render_example(example) for example in content.get("examples", {}).values()]
+    return f"{''.join(parts)}</section>"
+
+
+def _render_example(example: Json) -> str:
+    value = json.dumps(example["value"], indent=2, ensure_ascii=False)
+    return f"<p>The answer to {escape(example['summary'])}:</p><pre>{escape(value)}</pre>"
 
 
 def _render_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -16,6 +16,7 @@ from t5gguf.recipe import Recipe
 from t5serve.errors import StartupError, request_error
 from t5serve.models.admission import Admission
 from t5serve.models.fingerprint import Fingerprint
+from t5serve.reformulation.lexicon import EMPTY, Lexicon
 from t5serve.reformulation.options import Options
 from t5serve.reformulation.profile import Profile
 from t5serve.reformulation.reformulator import Reformulator
@@ -30,6 +31,7 @@ class ServedModel:
         recipe: the recipe of the model; None if the settings name a file.
         engine: the engine, whose worker processes have the model.
         admission: the checks that accept or refuse a request.
+        lexicon: words that are spelled rightly, whatever they look like.
         fingerprint: the fingerprint of file and version, on which answers depend.
     """
 
@@ -41,6 +43,7 @@ class ServedModel:
         recipe: Recipe | None = None,
         fingerprint: Fingerprint | None = None,
     ) -> None:
+        self.lexicon = Lexicon.read(settings.lexicon) if settings.lexicon else EMPTY
         self.path = path
         self.recipe = recipe
         self.engine = engine
@@ -68,6 +71,7 @@ class ServedModel:
                 prompt_lookup_num_tokens=settings.prompt_lookup_num_tokens,
                 ggml_backends=str(settings.ggml_backends) if settings.ggml_backends else None,
                 kernels=settings.kernels,
+                separators=None if recipe is None else list(recipe.separators.values()),
             )
             for share in plan(settings.workers, settings.threads)
         ]
@@ -153,7 +157,7 @@ class ServedModel:
         Raises:
             NotReady: the model is not loaded yet.
         """
-        return Reformulator(self.engine, self.profile, self._admit)
+        return Reformulator(self.engine, self.profile, self._admit, self.lexicon)
 
     def _admit(self, queries: int, config: GenerationConfig, options: Options) -> None:
         self.admission.check_budget(queries, config, param="queries")

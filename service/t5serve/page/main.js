@@ -9,7 +9,7 @@ import { Side } from "./side.js";
 import { ServiceStatus } from "./status.js";
 
 const EXAMPLES = [
-  "which are the best python books for beginners",
+  "how do i clean a laptop screen",
   "whats the best way too remove a wine stain",
   "cheap flights london new york 2026",
   "why does my cat stare at me at night",
@@ -91,7 +91,7 @@ async function untilAnswered(request) {
 function describe({ data: [model] }) {
   status.model = model.id;
   byId("key").hidden = !hasKey();
-  for (const side of sides) side.settings.describe(model);
+  for (const side of sides) side.describe(model);
   showState();
 }
 

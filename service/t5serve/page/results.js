@@ -9,11 +9,23 @@ const REASONS = {
   no_usable_output: "The model has nothing better to offer. This is the query as it was typed.",
   server_error: "The service failed at this query. This is the query as it was typed.",
 };
+const UNCHANGED = {
+  already_good: "the model finds nothing better",
+  code: "it looks like code",
+  guard: "every other wording lost or changed something",
+  identifier: "it is an identifier",
+  language: "it is in another language",
+  name: "it is a name",
+  too_long_to_rewrite: "it is too long to rewrite",
+};
 const PHASES = ["queue", "tokenize", "encode", "decode"];
 
 export class Results {
   #query = "";
   #items = new Map();
+  #isChanged = true;
+  #isList = false;
+  #scores = new Set();
   #state = element("p", { className: "outcome", role: "status" });
   #list = element("ol", { className: "reformulations" });
   #fault = element("p", { className: "fault", hidden: true });
@@ -33,8 +45,10 @@ export class Results {
     this.#state.textContent = "Nothing asked yet.";
   }
 
-  begin(query) {
+  /** `isList`: whether one answer can be several queries. */
+  begin(query, isList) {
     this.#query = query;
+    this.#isList = isList;
     this.#startedAt = performance.now();
     this.#firstTextMs = null;
     this.#items.clear();
@@ -79,9 +93,14 @@ export class Results {
   #showResult(result) {
     this.#markFirstText();
     this.#items.clear();
+    this.#scores.clear();
     this.#list.replaceChildren();
     for (const reformulation of result.reformulations) this.#show(reformulation, result.original);
-    if (result.fallback) this.#showFallback(result.fallback_reason);
+    if (result.fallback) this.#explain(REASONS[result.fallback_reason] ?? REASONS.server_error);
+    if (result.unchanged_reason) {
+      this.#explain(`Left as it is, because ${UNCHANGED[result.unchanged_reason]}.`);
+    }
+    this.#isChanged = result.changed;
   }
 
   #show(reformulation, original) {
@@ -89,25 +108,39 @@ export class Results {
     const { parts, removed } = difference(original, reformulation.text);
     item.text = reformulation.text;
     item.body.replaceChildren(...markAdded(parts));
-    item.details.replaceChildren(...makeDetails(reformulation, removed));
+    item.details.replaceChildren(...this.#details(reformulation, removed));
     item.root.dataset.source = reformulation.source;
     item.root.append(makeCopyButton(reformulation));
   }
 
-  #showFallback(reason) {
-    this.#fault.replaceChildren(REASONS[reason] ?? REASONS.server_error);
+  /** The queries of a list share its score, and none has all words of the query that was typed. */
+  #details(reformulation, removed) {
+    const { score } = reformulation;
+    if (!this.#isList) return makeDetails(reformulation, removed);
+    const isFirst = !this.#scores.has(score);
+    if (score !== null) this.#scores.add(score);
+    return makeDetails(reformulation, [], isFirst ? "list" : "");
+  }
+
+  #explain(sentence) {
+    this.#fault.replaceChildren(sentence);
     this.#fault.hidden = false;
     this.#fault.removeAttribute("role");
   }
 
   #finish(done) {
     this.#end();
-    const count = this.#items.size;
-    this.say(
-      `${count} ${count === 1 ? "reformulation" : "reformulations"} in ${formatNumber(done.timings_ms.total)} ms`,
-    );
+    const outcome = this.#isChanged ? this.#count() : "The query as it was typed,";
+    this.say(`${outcome} in ${formatNumber(done.timings_ms.total)} ms`);
     this.#latency.replaceChildren(...makeLatency(done, this.#firstTextMs));
     this.#latency.hidden = false;
+  }
+
+  #count() {
+    const count = this.#items.size;
+    if (!this.#isList) return countOf(count, "reformulation", "reformulations");
+    const lists = countOf(this.#scores.size, "answer", "answers");
+    return `${lists} of ${countOf(count, "query", "queries")}`;
   }
 
   #end() {
@@ -139,13 +172,19 @@ function markAdded(parts) {
   return parts.map(({ text, added }) => (added ? element("ins", {}, text) : text));
 }
 
-function makeDetails({ score, tokens, source }, removed) {
+function countOf(count, one, several) {
+  return `${count} ${count === 1 ? one : several}`;
+}
+
+/** `scored`: what the score is of, "" to leave it out. */
+function makeDetails({ score, tokens, source }, removed, scored = "text") {
   const details = [element("span", { className: `source ${source}` }, source)];
-  if (score !== null) {
+  if (score !== null && scored) {
     const probability = Math.exp(score);
     const meter = element("span", { className: "meter", "aria-hidden": "true" }, element("span"));
     meter.firstChild.style.width = `${Math.round(100 * probability)}%`;
-    const title = `Mean log-probability of its tokens: ${Math.round(100 * probability)} % for each`;
+    const owner = scored === "list" ? "the whole answer's" : "its";
+    const title = `Mean log-probability of ${owner} tokens: ${Math.round(100 * probability)} % for each`;
     details.push(
       element(
         "span",
@@ -154,6 +193,8 @@ function makeDetails({ score, tokens, source }, removed) {
         `score ${score.toFixed(3).replace("-", "\u2212")}`,
       ),
     );
+  }
+  if (score !== null) {
     details.push(element("span", {}, `${tokens} ${tokens === 1 ? "token" : "tokens"}`));
   }
   if (removed.length) {

@@ -178,13 +178,13 @@ export class Settings {
     const changed = Object.keys(this.values()).filter(
       (name) => !["n", "strategy", "task"].includes(name),
     );
-    this.#summary.textContent = changed.map((name) => ` \u00b7 ${name} ${all[name]}`).join("");
+    this.#summary.textContent = changed.map((name) => ` \u00b7 ${name} ${all[name].length === 0 ? "none" : all[name]}`).join("");
     this.root.dispatchEvent(new Event("change"));
   }
 }
 
 function isDefault(value, defaultValue) {
-  if (Array.isArray(value)) return value.length === 0;
+  if (Array.isArray(value)) return value.length === 0 && defaultValue !== null;
   return value === defaultValue;
 }
 
@@ -202,7 +202,7 @@ function makeField(name, property, id) {
           element("label", {}, control.input, ` ${name}`),
           help,
         )
-      : type.type === "array"
+      : type.type === "array" && type.items.enum
         ? element(
             "div",
             { className: "field", role: "group", "aria-label": name },
@@ -239,18 +239,41 @@ function makeControl(type, defaultValue, id, describedBy) {
     });
     return { input, read: () => input.checked, write: (value) => (input.checked = value) };
   }
-  if (type.type === "array") {
-    const boxes = type.items.enum.map((value) => element("input", { type: "checkbox", value }));
-    const labels = boxes.map((box) =>
-      element("label", { className: "check" }, box, ` ${box.value}`),
-    );
-    return {
-      input: element("div", { className: "boxes" }, ...labels),
-      read: () => boxes.filter((box) => box.checked).map((box) => box.value),
-      write: (values = []) => boxes.forEach((box) => (box.checked = values.includes(box.value))),
-    };
-  }
+  if (type.type === "array" && !type.items.enum) return makeList(id, describedBy);
+  if (type.type === "array") return makeBoxes(type.items.enum, defaultValue === null);
   return makeNumber(type, defaultValue, id, describedBy);
+}
+
+/** A box per value; where a default stands in for no choice, "none" chooses the empty list. */
+function makeBoxes(values, hasNone) {
+  const makeBox = (value) => element("input", { type: "checkbox", value });
+  const boxes = values.map(makeBox);
+  const none = makeBox("none");
+  const labels = [...boxes, ...(hasNone ? [none] : [])].map((box) =>
+    element("label", { className: "check" }, box, ` ${box.value}`),
+  );
+  return {
+    input: element("div", { className: "boxes" }, ...labels),
+    read: () => {
+      const chosen = boxes.filter((box) => box.checked).map((box) => box.value);
+      return chosen.length || none.checked || !hasNone ? chosen : undefined;
+    },
+    write: (chosen) => {
+      boxes.forEach((box) => (box.checked = (chosen ?? []).includes(box.value)));
+      none.checked = chosen?.length === 0;
+    },
+  };
+}
+
+/** A text field for several words or phrases, separated by commas. */
+function makeList(id, describedBy) {
+  const input = element("input", { id, type: "text", "aria-describedby": describedBy });
+  const split = () => input.value.split(",").map((value) => value.trim());
+  return {
+    input,
+    read: () => split().filter(Boolean),
+    write: (values) => (input.value = (values ?? []).join(", ")),
+  };
 }
 
 function makeNumber(type, defaultValue, id, describedBy) {

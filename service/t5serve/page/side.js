@@ -14,6 +14,7 @@ export class Side {
   #retry;
   #query = "";
   #signal = null;
+  #separators = {}; // by task whose answer is a list of queries
 
   /** `getQuery` returns the query as typed so far; `retry` asks again. */
   constructor(schema, name, status, { getQuery, retry }) {
@@ -34,6 +35,12 @@ export class Side {
       this.results.root,
       this.code.root,
     );
+  }
+
+  /** Offers the model's tasks. */
+  describe(model) {
+    this.#separators = model.separators;
+    this.settings.describe(model);
   }
 
   /** Asks, and asks again after temporary errors; returns whether there was an answer. */
@@ -66,7 +73,7 @@ export class Side {
 
   /** Sends one request; returns the reason if the answer is the query after a temporary error. */
   async #askOnce(signal) {
-    this.results.begin(this.#query);
+    this.results.begin(this.#query, this.settings.task in this.#separators);
     let reason = null;
     const body = { query: this.#query, ...this.settings.values(), stream: true };
     for await (const event of reformulate(body, signal)) {

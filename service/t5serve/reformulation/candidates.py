@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 from t5engine.messages import Output
+from t5serve.reformulation.guards.guards import Guards
+from t5serve.reformulation.lexicon import EMPTY, Lexicon
 from t5serve.reformulation.options import Options
-from t5serve.reformulation.preserve import Constraints
 from t5serve.reformulation.text import clean, difference, fold, has_loop, words
 
 SENTINEL = "<extra_id_"
+
+UnchangedReason = Literal[
+    "already_good", "language", "code", "identifier", "name", "guard", "too_long_to_rewrite"
+]
+"""Why the query itself is the honest answer."""
 
 
 @dataclass(frozen=True)
@@ -19,80 +25,158 @@ class Reformulation:
     """A selected candidate.
 
     Attributes:
-        score: the log-probability per decoded token; None for the original query.
+        score: what ranks candidates; None for the original query.
+        model_score: the log-probability per decoded token; None for the original query.
         rank: from 1, best first.
         tokens: the number of tokens; 0 for the original query.
     """
 
     text: str
     score: float | None
+    model_score: float | None
     rank: int
     tokens: int
     source: Literal["model", "original"]
 
 
+@dataclass(frozen=True)
+class Selection:
+    """The reformulations of one query.
+
+    Attributes:
+        reformulations: best first; empty if the model gave no usable text.
+        unchanged_reason: why the only one is the query itself; None if the query was changed.
+    """
+
+    reformulations: list[Reformulation]
+    unchanged_reason: UnchangedReason | None = None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """The text of a decoded sequence, or a part of it, with the forms in which it is compared.
+
+    Attributes:
+        output: the sequence.
+        tokens: the number of tokens of the text.
+    """
+
+    output: Output
+    text: str
+    folded: str
+    words: list[str]
+    tokens: int
+
+    @classmethod
+    def build(cls, output: Output, text: str, tokens: int) -> Self:
+        """Cleans a text, and computes its forms."""
+        text = clean(text)
+        return cls(output, text, fold(text), words(text), tokens)
+
+    @property
+    def score(self) -> float:
+        """The log-probability per decoded token of the sequence."""
+        return self.output.logprob / self.output.decoded
+
+
+def is_usable(text: str, query: str) -> bool:
+    """Whether a text is not blank, and has no sentinel and no loop that the query lacks."""
+    text_words = words(text)
+    if not text_words or SENTINEL in text:
+        return False
+    return not has_loop(text_words) or has_loop(words(query))
+
+
 def original_candidate(query: str) -> Reformulation:
     """Returns the query itself as the first reformulation."""
-    return Reformulation(query, None, 1, 0, "original")
+    return Reformulation(query, None, None, 1, 0, "original")
+
+
+def leave_unchanged(query: str, reason: UnchangedReason) -> Selection:
+    """Returns the query itself, with the reason."""
+    return Selection([original_candidate(query)], reason)
 
 
 def select_candidates(
-    query: str, outputs: Sequence[Output], options: Options
-) -> list[Reformulation]:
-    """Returns the best n outputs that are usable, distinct and satisfy the constraints.
+    query: str, outputs: Sequence[Output], options: Options, lexicon: Lexicon = EMPTY
+) -> Selection:
+    """Returns the best n outputs that are usable, distinct and pass the guards.
 
-    An output that equals the query is returned only if no other output is selected, or if n
-    is 1 and it is the best output. `include_original` and `min_difference` always exclude it.
+    An output that equals the query (an echo) is returned only if no other output is selected, or
+    if it is the best output and either n is 1 or the task corrects. `include_original` and
+    `min_difference` always exclude it.
 
     Args:
         query: the query, without a prefix.
         outputs: the decoded sequences, best first.
-        options: n, and the constraints on candidates.
+        options: n, and what candidates must satisfy.
+        lexicon: words that are spelled rightly, whatever they look like.
     """
-    selected: list[Output] = []
+    built = [Candidate.build(one, one.text, len(one.tokens)) for one in outputs]
+    candidates = [candidate for candidate in built if is_usable(candidate.text, query)]
+    if options.is_guarded:  # the best that passes, whatever the search ranked it by
+        candidates.sort(key=lambda candidate: -candidate.score)
     folded_query = fold(query)
-    seen = {folded_query}
-    echo: Output | None = None
-    earlier_words = [words(query)]
-    query_has_loop = has_loop(earlier_words[0])
-    constraints = Constraints(query, options.preserve)
-    for output in outputs:
-        if len(selected) == options.n:
-            break
-        text = clean(output.text)
-        output_words = words(text)
-        if not output_words or SENTINEL in text or (has_loop(output_words) and not query_has_loop):
-            continue
-        if not constraints.satisfied_by(text):
-            continue
-        folded = fold(text)
-        if folded in seen:
-            if folded == folded_query and echo is None:
-                echo = output
-            continue
-        minimum = options.min_difference
-        differences = (difference(output_words, earlier) for earlier in earlier_words)
-        if minimum and any(value < minimum for value in differences):
-            continue
-        selected.append(output)
-        seen.add(folded)
-        earlier_words.append(output_words)
+    echo = next((one for one in candidates if one.folded == folded_query), None)
+    if options.corrects and echo is not None:
+        candidates = [one for one in candidates if one.score >= echo.score]
+    best = candidates[0].output if options.is_guarded and candidates else next(iter(outputs), None)
+    is_echo_best = echo is not None and echo.output is best
+    changed = [candidate for candidate in candidates if candidate.folded != folded_query]
+    allowed = list(_allowed(query, changed, options, lexicon))
+    selected = list(select_distinct(query, allowed, options))[: options.n]
+    may_echo = echo is not None and not (options.include_original or options.min_difference)
+    prefers_echo = is_echo_best and (options.n == 1 or options.corrects)
+    if echo is not None and may_echo and (prefers_echo or not selected):
+        reason: UnchangedReason = "already_good" if prefers_echo or not changed else "guard"
+        return Selection(rank_candidates([echo]), reason)
+    if not selected:
+        if candidates and len(allowed) < len(changed):
+            return leave_unchanged(query, "guard")
+        return Selection([])
+    selected.sort(key=lambda candidate: -candidate.score)
     first = [original_candidate(query)] if options.include_original else []
-    # A model that ranks the query first prefers to leave the query alone.
-    prefers_echo = not selected or (options.n == 1 and outputs[0] is echo)
-    if echo and prefers_echo and not (options.include_original or options.min_difference):
-        selected = [echo]
+    return Selection([*first, *rank_candidates(selected, len(first) + 1)])
+
+
+def _allowed(
+    query: str, candidates: Sequence[Candidate], options: Options, lexicon: Lexicon
+) -> Iterator[Candidate]:
+    """Yields the candidates that score enough and pass the guards."""
+    guards = Guards(query, options.preserve, options.terms, lexicon)
+    for candidate in candidates:
+        if options.min_score is not None and candidate.score < options.min_score:
+            continue
+        if guards.violation(candidate.text) is None:
+            yield candidate
+
+
+def select_distinct(
+    query: str, candidates: Iterable[Candidate], options: Options
+) -> Iterator[Candidate]:
+    """Yields the candidates that differ from the query and from each other by enough."""
+    seen: set[str] = set()
+    earlier_words = [words(query)]
+    for candidate in candidates:
+        differences = (difference(candidate.words, earlier) for earlier in earlier_words)
+        minimum = options.min_difference
+        if candidate.folded in seen or (minimum and min(differences) < minimum):
+            continue
+        seen.add(candidate.folded)
+        earlier_words.append(candidate.words)
+        yield candidate
+
+
+def rank_candidates(candidates: Iterable[Candidate], start: int = 1) -> list[Reformulation]:
+    """Returns candidates as reformulations, with ranks in their order."""
     return [
-        *first,
-        *(_reformulation(output, len(first) + i) for i, output in enumerate(selected, 1)),
+        Reformulation(
+            text=candidate.text,
+            score=candidate.score,
+            model_score=candidate.score,
+            rank=rank,
+            tokens=candidate.tokens,
+            source="model",
+        )
+        for rank, candidate in enumerate(candidates, start)
     ]
-
-
-def _reformulation(output: Output, rank: int) -> Reformulation:
-    return Reformulation(
-        text=clean(output.text),
-        score=output.logprob / output.decoded,
-        rank=rank,
-        tokens=len(output.tokens),
-        source="model",
-    )

@@ -10,8 +10,9 @@ from typing import Self
 import msgspec
 
 from t5engine.messages import ModelInfo
+from t5engine.tokenization.marks import SEPARATOR_KEY
 from t5gguf.recipe import Generation, GenerationDefaults, Recipe
-from t5gguf.tasks import Task
+from t5gguf.tasks import COUNT_KEY, QUERY, Task
 from t5serve.errors import InvalidRequest
 
 logger = logging.getLogger(__name__)
@@ -46,8 +47,8 @@ class Profile:
             )
         else:
             names = [name for name in model.metadata.get("t5serve.tasks", "").split(",") if name]
-            prefixes = {name: model.metadata.get(PREFIX_KEY + name, "") for name in names}
-            profile = cls.of_prefixes(prefixes, _generation(model.metadata))
+            tasks = {name: _task(model.metadata, name) for name in names}
+            profile = cls(tasks or {DEFAULT_TASK: Task()}, _generation(model.metadata))
         limit = min(profile.generation.max_tokens, model.max_tokens)
         generation = msgspec.structs.replace(profile.generation, max_tokens=limit)
         return cls(profile.tasks, generation, profile.completions_prefix)
@@ -63,6 +64,11 @@ class Profile:
         """The text before a query, by task name."""
         return {name: task.prefix for name, task in self.tasks.items()}
 
+    @property
+    def separators(self) -> dict[str, str]:
+        """The text between the queries of an answer, by the name of the task that has one."""
+        return {name: task.separator for name, task in self.tasks.items() if task.separator}
+
     def task(self, name: str | None) -> Task:
         """Returns the task of this name, or the default task for None.
 
@@ -76,6 +82,21 @@ class Profile:
                 param="task",
             )
         return self.tasks[name]
+
+
+def _task(metadata: Mapping[str, str], name: str) -> Task:
+    """Returns a task as the file describes it."""
+    prefix = metadata.get(PREFIX_KEY + name, "")
+    values = {
+        "template": prefix + QUERY,
+        "separator": metadata.get(SEPARATOR_KEY + name, ""),
+        "n": metadata.get(COUNT_KEY + name, "1"),
+    }
+    try:
+        return msgspec.convert(values, Task, strict=False)
+    except msgspec.ValidationError as error:
+        logger.warning("ignored all but the prefix of the file's task %s: %s", name, error)
+        return Task.of_prefix(prefix)
 
 
 def _generation(metadata: Mapping[str, str]) -> GenerationDefaults:

@@ -116,10 +116,14 @@ def test_sentinels_among_the_pieces_of_tokenizer_json_are_no_text(
     assert vocabulary.select_suppressed_ids(320) == [0, 2, *range(200, 320)]
 
 
-def test_spiece_model_is_preferred_to_tokenizer_json(directory: Path, spiece: Path) -> None:
-    """spiece.model is the original; tokenizer.json was converted from it."""
-    write_json(directory / "tokenizer.json", tokenizer_json(spiece))
-    assert Vocabulary.load(directory, CONFIG, ROWS).source.name == "spiece.model"
+def test_tokenizer_json_is_preferred_to_spiece_model(directory: Path, spiece: Path) -> None:
+    """Transformers uses it where there is one; its scores may be others."""
+    document = tokenizer_json(spiece)
+    document["model"]["vocab"][10][1] = -3.25
+    write_json(directory / "tokenizer.json", document)
+    vocabulary = Vocabulary.load(directory, CONFIG, ROWS)
+    assert vocabulary.source.name == "tokenizer.json"
+    assert vocabulary.scores[10] == -3.25
 
 
 def test_a_tokenizer_json_of_another_vocabulary_is_refused(directory: Path, spiece: Path) -> None:
@@ -255,3 +259,11 @@ def test_nulls_about_added_tokens_are_ignored(directory: Path) -> None:
     nulls = {"added_tokens_decoder": None, "extra_ids": None}
     write_json(directory / "tokenizer_config.json", nulls)
     assert Vocabulary.load(directory, CONFIG, ROWS).tokens[299] == "<extra_id_0>"
+
+
+def test_an_added_token_of_whole_words_needs_a_tokenizer_json(directory: Path) -> None:
+    """The slow tokenizer's rules for it are not those of the `tokenizers` library."""
+    table = {"310": {"content": "<query>", "single_word": True}}
+    write_json(directory / "tokenizer_config.json", {"added_tokens_decoder": table})
+    with pytest.raises(ConversionError, match=r"'<query>' is of whole words only .*Fast"):
+        Vocabulary.load(directory, CONFIG, ROWS)

@@ -135,6 +135,8 @@ STEPS: dict[str, dict[str, Any]] = {
         "post_processor": {"type": "BertProcessing", "sep": ["</s>", 1], "cls": ["<pad>", 0]}
     },
     "TemplateProcessing": {"post_processor": TEMPLATE | {"single": [START, TEXT, END]}},
+    "decoder without one Metaspace": {"decoder": None},
+    "decoder Metaspace '_'": {"decoder": metaspace("always") | {"replacement": "_"}},
     "decoder ByteLevel": {"decoder": {"type": "ByteLevel"}},
 }
 

@@ -1,5 +1,9 @@
 import json
-import sys
+import os
+import pickle
+import random
+import zipfile
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +11,14 @@ import pytest
 from numpy.typing import NDArray
 
 from support import tiny
+from support.checkpoint_forms import PICKLE_FORMS, PICKLES, build_pickled, write_unpickled
 from support.checkpoints import CONFIG_JSON, open_tensor, write_safetensors
+from support.parity import golden
 from support.samples import write_json
 from t5gguf.checkpoint import Checkpoint
 from t5gguf.errors import ConversionError
 from t5gguf.tensor_map import match_tensors
+from t5gguf.weights import open_weights
 
 
 def nearest_bfloat16(value: tiny.Float32) -> tiny.Float32:
@@ -194,40 +201,109 @@ def test_a_prefix_that_all_tensors_share_is_left_out(tmp_path: Path, prefix: str
     assert Checkpoint.open(tmp_path).tensors.keys() == drawn.keys()
 
 
-@pytest.mark.parametrize("form", ["archive", "before 1.6", "parameters", "buffers"])
+@pytest.mark.parametrize("form", PICKLE_FORMS)
 def test_every_form_of_pickled_weights_is_read(tmp_path: Path, form: str) -> None:
     """The format before PyTorch 1.6, `nn.Parameter` values, and buffers of integers."""
-    torch = pytest.importorskip("torch")
-    tiny.build("tied_relu", tmp_path)
-    (tmp_path / "model.safetensors").unlink()
-    drawn = tiny.tensors("tied_relu")
-    state = {name: torch.from_numpy(value) for name, value in drawn.items()}
-    if form == "parameters":
-        state = {name: torch.nn.Parameter(value) for name, value in state.items()}
-    if form == "buffers":
-        state["steps"] = torch.zeros(1, dtype=torch.int64)
-    path = tmp_path / "pytorch_model.bin"
-    torch.save(state, path, _use_new_zipfile_serialization=form != "before 1.6")
-    checkpoint = Checkpoint.open(tmp_path)
-    assert {entry.source for entry in match_tensors(checkpoint)} == drawn.keys()
-    for name, value in drawn.items():
-        np.testing.assert_array_equal(checkpoint.tensors[name].load(), value)
+    build_pickled(form, tmp_path / "pickled")
+    write_unpickled(tmp_path / "plain")
+    expected = Checkpoint.open(tmp_path / "plain")
+    checkpoint = Checkpoint.open(tmp_path / "pickled")
+    assert checkpoint.weight_files == (tmp_path / "pickled" / "pytorch_model.bin",)
+    assert match_tensors(checkpoint) == match_tensors(expected)
+    for name, tensor in expected.tensors.items():
+        np.testing.assert_array_equal(
+            checkpoint.tensors[name].load(), tensor.load().astype(np.float16).astype(np.float32)
+        )
 
 
-def test_a_training_state_is_refused(tmp_path: Path) -> None:
-    torch = pytest.importorskip("torch")
-    tiny.build("tied_relu", tmp_path)
-    (tmp_path / "model.safetensors").unlink()
-    torch.save({"state_dict": {}, "epoch": 3}, tmp_path / "pytorch_model.bin")
-    with pytest.raises(ConversionError, match="has no tensors, but state_dict, epoch: save"):
-        Checkpoint.open(tmp_path)
+@pytest.mark.parametrize("form", ["layouts", "layouts_before_1_6"])
+def test_pickled_tensors_of_every_type_and_layout_have_pytorch_s_values(form: str) -> None:
+    """Views, transposed, expanded and empty tensors; integers and truth values are no weights."""
+    layouts = golden("pickles")["layouts"]
+    tensors = {tensor.name: tensor for tensor in open_weights(PICKLES / f"{form}.bin")}
+    assert tensors.keys() == layouts.keys()
+    integers = {"int64", "int32", "int16", "int8", "uint8", "bool"}
+    assert {name for name, tensor in tensors.items() if not tensor.is_float} == integers
+    for name, expected in layouts.items():
+        assert list(tensors[name].shape) == expected["shape"]
+        assert tensors[name].load().tolist() == expected["values"]
 
 
-def test_pickled_weights_without_torch_name_the_package_to_install(
-    tied_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def write_archive(path: Path, pickled: bytes) -> None:
+    """Writes a pickle as PyTorch does since 1.6, without storages."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", pickled)
+
+
+class Command:
+    """What a malicious checkpoint has: a call that unpickling makes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self._path),)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"state_dict": {}, "epoch": 3}, "has no tensors, but state_dict, epoch: save"),
+        (
+            {"\x1b[31m": 1} | dict.fromkeys(range(20)),
+            "but \ufffd.31m, 0, 1, 2, 3, 4, 5, 6, ...: save",
+        ),
+        ({}, "has no tensors, but nothing: save"),
+        ([1], "does not map names to tensors"),
+        (
+            {"x": Fraction(1)},
+            r"an object of fractions\.Fraction, but only plain tensors",
+        ),
+    ],
+)
+def test_a_pickle_that_is_no_state_is_refused(
+    tmp_path: Path, content: object, message: str
 ) -> None:
-    monkeypatch.setitem(sys.modules, "torch", None)
-    (tmp_path / "config.json").write_bytes((tied_checkpoint / "config.json").read_bytes())
-    (tmp_path / "pytorch_model.bin").write_bytes(b"")
-    with pytest.raises(ConversionError, match=r"pip install 't5serve\[torch\]'"):
-        Checkpoint.open(tmp_path)
+    """A training state, a list, an object of another library: one printable line each."""
+    path = tmp_path / "pytorch_model.bin"
+    write_archive(path, pickle.dumps(content))
+    with pytest.raises(ConversionError, match=message) as error:
+        list(open_weights(path))
+    assert str(error.value).isprintable()
+
+
+def test_a_pickle_runs_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "pytorch_model.bin"
+    write_archive(path, pickle.dumps(Command(tmp_path / "made")))
+    with pytest.raises(ConversionError, match=r"has an object of \w+\.mkdir"):
+        list(open_weights(path))
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("form", ["layouts", "layouts_before_1_6"])
+def test_pickled_weights_that_end_early_are_refused(tmp_path: Path, form: str) -> None:
+    """Wherever the file ends."""
+    whole = (PICKLES / f"{form}.bin").read_bytes()
+    path = tmp_path / "pytorch_model.bin"
+    for end in range(0, len(whole) - 1, 97):
+        path.write_bytes(whole[:end])
+        with pytest.raises(ConversionError, match=r"is not a PyTorch checkpoint|is truncated"):
+            list(open_weights(path))
+
+
+@pytest.mark.parametrize("form", ["layouts", "layouts_before_1_6"])
+def test_pickled_weights_with_changed_bytes_are_read_or_refused(tmp_path: Path, form: str) -> None:
+    """A changed file gives other values or one line, never another exception."""
+    whole = (PICKLES / f"{form}.bin").read_bytes()
+    path = tmp_path / "pytorch_model.bin"
+    random_ = random.Random(0)
+    for _ in range(500):
+        changed = bytearray(whole)
+        for _ in range(random_.randint(1, 3)):
+            changed[random_.randrange(len(changed))] = random_.randrange(256)
+        path.write_bytes(changed)
+        try:
+            for tensor in open_weights(path):
+                tensor.load()
+        except ConversionError as error:
+            assert str(error).isprintable()  # noqa: PT017 - not every file is refused

@@ -34,7 +34,7 @@ from t5serve.reformulation.profile import Profile
 from t5serve.reformulation.reformulator import QueryResult, Reformulator
 from t5serve.settings import Settings
 
-DEFAULT_QUERIES = 3  # reformulations of a choice, if the request names no number
+DEFAULT_QUERIES = 3  # reformulations of a choice, if neither the request nor a list's task says
 
 
 def chat_routes(models: ModelRegistry, settings: Settings) -> list[Route]:
@@ -79,7 +79,9 @@ def _options(
 ) -> Options:
     """Builds the options of a chat request."""
     schema_count = body.response_format.count if body.response_format is not None else None
-    queries = schema_count or instruction.count or DEFAULT_QUERIES
+    task = profile.task(body.task)
+    default = task.n if task.separator else DEFAULT_QUERIES
+    queries = schema_count or instruction.count or default
     parameters = {}
     strategy: Strategy = "auto"
     if profile.generation.strategy == "sample":
@@ -91,9 +93,11 @@ def _options(
         if body.temperature == 0:  # without randomness all samples are equal
             strategy, parameters = "diverse_beam", {}
     max_tokens = body.max_completion_tokens or body.max_tokens or profile.generation.max_tokens
-    return Options(
+    return Options.for_task(
+        task,
         task=body.task,
         n=min(queries * body.n, MAX_N),
+        wants_more=body.n > 1,  # an expander's usual number asks for no second-best list
         strategy=strategy,
         parameters=parameters,
         max_tokens=min(max_tokens, profile.generation.max_tokens),

@@ -24,6 +24,7 @@ def model_routes(models: ModelRegistry) -> list[Route]:
             created=created,
             description=model.info.description,
             tasks=model.profile.prefixes,
+            separators=model.profile.separators,
             max_input_tokens=model.info.max_input_tokens,
             max_tokens=model.info.max_tokens,
             generation=model.profile.generation.given(),

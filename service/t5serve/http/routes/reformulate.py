@@ -46,7 +46,7 @@ def reformulate_routes(models: ModelRegistry, settings: Settings, metrics: Metri
             )
         model = models.default
         reformulator = model.reformulator
-        options = body.options(settings.timeout_ms)
+        options = body.options(settings.timeout_ms, model.profile)
         texts = [item.text for item in items]
         builder = _AnswerBuilder(model.name, items, metrics, started)
         if body.stream:

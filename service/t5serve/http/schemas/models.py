@@ -22,6 +22,9 @@ class ModelBody(DescribedBody):
     """A description of the model: file, backend and kernels."""
     tasks: dict[str, str]
     """The tasks of the model: the prefix of a query by task name. The first is the default."""
+    separators: dict[str, str]
+    """The tasks whose answer is a list of queries: the text between two queries in the model's
+    output, by task name. /v1/completions shows it; elsewhere the queries are apart."""
     max_input_tokens: int
     """The most tokens of an input."""
     max_tokens: int

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, create_model, field_validator, model_validator
 
 from t5engine.decoding.parameters import MAX_TOKENS, PARAMETERS
+from t5gguf.tasks import Preserved
 from t5serve.http.schemas.body import MAX_LIST, MAX_N, DescribedBody, Number, RequestBody, UsageBody
 from t5serve.http.schemas.parameters import parameter_fields
+from t5serve.reformulation.candidates import UnchangedReason
 from t5serve.reformulation.options import Options, Strategy
-from t5serve.reformulation.preserve import ConstraintType
+from t5serve.reformulation.profile import Profile
 from t5serve.reformulation.reformulator import QueryResult
 
+Term = Annotated[str, Field(min_length=1, max_length=200)]
 MAX_MARKS = 30  # combining marks in a row, as in UAX #15's stream-safe format; sorting is quadratic
 
 
@@ -57,20 +60,33 @@ class ReformulateFields(RequestBody):
     one of `query` and `queries` is required."""
     task: str | None = None
     """The task of the model to use; by default the model's first task."""
-    n: Annotated[int, Field(ge=1, le=MAX_N)] = 1
-    """The most reformulations of each query. Any two differ in more than case, width or spaces."""
+    n: Annotated[int, Field(ge=1, le=MAX_N)] | None = None
+    """The most reformulations of each query; by default the task's, usually 1. Any two differ in
+    more than case, width or spaces. Where the model answers with a list of queries, `n` bounds the
+    list; if it is shorter than an `n` in the request, the next best lists add their queries."""
     strategy: Strategy = "auto"
     """The decoding strategy. `auto` selects the strategy that the other parameters imply, else
-    the model's default, else greedy decoding for `n` = 1 and diverse beam search for more."""
+    the model's default, else greedy decoding for `n` = 1 and diverse beam search for more; beam
+    search for more lists of queries."""
     max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
     """The most tokens of a reformulation; values above the model's limit are lowered to it."""
     include_original: bool = False
     """Whether the query itself comes first, in addition to the reformulations."""
-    preserve: Annotated[
-        list[ConstraintType], Field(default_factory=list, max_length=16, fail_fast=True)
-    ]
-    """The parts of the query that a reformulation must contain: numbers, quoted phrases,
-    capitalised names. Candidates without them are dropped."""
+    preserve: Annotated[list[Preserved], Field(max_length=16, fail_fast=True)] | None = None
+    """The parts of the query that a reformulation must keep; by default the task's. Candidates that
+    lose or invent some are dropped: numbers, quoted phrases, capitalised names, negation (also
+    antonyms and exchanged directions), content words (also by near synonyms; none is added),
+    keywords (most of the content words; none is added or said twice), rare words, identifiers
+    (code, flags, paths, part numbers, addresses). An empty list turns all guards off, and leaves
+    no query alone. `negation`, `content`, `keywords` and `rare` are for English. Where the model
+    answers with a list of queries, the list as a whole must keep these parts; with `rare` each
+    query must have a rare word or a name of the original, or two of its content words, or no
+    others; and no query may invent a number or a word."""
+    terms: Annotated[list[Term], Field(default_factory=list, max_length=64, fail_fast=True)]
+    """Words and phrases that every reformulation must contain as they are; of a list of queries,
+    at least one query."""
+    min_score: Annotated[Number, Field(le=0)] | None = None
+    """The least score of a reformulation; by default the task's. Candidates below are dropped."""
     min_difference: Annotated[Number, Field(ge=0, le=1)] = 0.0
     """Drops candidates that are too similar to the query or to a better candidate. The
     difference is the edit distance in words, divided by the words of the longer text."""
@@ -82,7 +98,9 @@ class ReformulateFields(RequestBody):
     cache: bool = True
     """Whether the answer may come from a cache. Accepted without effect: there is no cache."""
     stream: bool = False
-    """Whether to answer with server-sent events instead of a single body."""
+    """Whether to answer with server-sent events instead of a single body. `event: token` has the
+    next part of a text, with its `query_index` and `rank`; each query of a list has a rank, and is
+    sent once it is complete."""
 
     @field_validator("query")
     @classmethod
@@ -101,21 +119,28 @@ class ReformulateFields(RequestBody):
             return self.queries
         return [QueryItem(text=self.query or "")]
 
-    def options(self, timeout_ms: int) -> Options:
+    def options(self, timeout_ms: int, profile: Profile) -> Options:
         """Builds the options of the request.
 
         Args:
             timeout_ms: the deadline of a request that sets none.
+            profile: the model's; its task gives the defaults.
+
+        Raises:
+            InvalidRequest: the model has no such task.
         """
         parameters = {name: getattr(self, name) for name in PARAMETERS}
-        return Options(
+        return Options.for_task(
+            profile.task(self.task),
             task=self.task,
             n=self.n,
             strategy=self.strategy,
             parameters={name: value for name, value in parameters.items() if value is not None},
             max_tokens=self.max_tokens,
             include_original=self.include_original,
-            preserve=frozenset(self.preserve),
+            preserve=None if self.preserve is None else frozenset(self.preserve),
+            terms=tuple(self.terms),
+            min_score=self.min_score,
             min_difference=self.min_difference,
             strict=self.strict,
             timeout_ms=self.timeout_ms or timeout_ms,
@@ -157,11 +182,16 @@ class ReformulationBody(DescribedBody):
     text: str
     """The text of the reformulation."""
     score: float | None
-    """The mean log-probability of the tokens; null for the original query."""
+    """The score that ranks the reformulation; null for the original query. The queries of a list
+    share the list's."""
+    model_score: float | None
+    """The mean log-probability of the tokens; null for the original query. The queries of a list
+    share the list's."""
     rank: int
-    """The rank of the reformulation, from 1, best first."""
+    """The rank of the reformulation, from 1, best first; the queries of a list are in its
+    order."""
     tokens: int
-    """The number of tokens; 0 for the original query."""
+    """The number of tokens; 0 for the original query. Of a query in a list, its own."""
     source: Literal["model", "original"]
     """The source of the text: `model`, or `original` for the query itself."""
 
@@ -177,6 +207,13 @@ class ResultBody(DescribedBody):
     """The texts of the reformulations, best first; never empty."""
     reformulations: list[ReformulationBody]
     """The reformulations with score and rank, best first."""
+    changed: bool
+    """Whether some reformulation differs from the query."""
+    unchanged_reason: UnchangedReason | None
+    """Why the query itself is the answer, where that is no failure. `already_good`: the model's
+    best is the query. `guard`: no candidate kept what it must. `language`, `code`, `identifier`,
+    `name`: the task leaves such queries alone. `too_long_to_rewrite`: the query has more tokens
+    than the task rewrites. Null if the query was changed."""
     fallback: bool
     """Whether the original query is the result because the query could not be reformulated."""
     fallback_reason: str | None
@@ -193,6 +230,8 @@ def result_json(result: QueryResult, query_id: str | None) -> dict[str, Any]:
         reformulations=[
             ReformulationBody(**vars(candidate)) for candidate in result.reformulations
         ],
+        changed=result.unchanged_reason is None and result.fallback_reason is None,
+        unchanged_reason=result.unchanged_reason,
         fallback=result.fallback_reason is not None,
         fallback_reason=result.fallback_reason,
         cached=False,

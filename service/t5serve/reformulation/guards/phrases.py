@@ -1,21 +1,14 @@
-"""The parts of a query that a candidate must keep: numbers, quoted phrases, names."""
+"""Phrases that must stand as they are: quotations, capitalised names, the caller's terms."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Collection
-from typing import Literal, get_args
+from collections.abc import Iterable
 
+from t5serve.reformulation.guards.analysed_text import AnalysedText
 from t5serve.reformulation.text import plain_words
 
-ConstraintType = Literal["numbers", "quoted", "capitalised"]
-CONSTRAINT_TYPES: tuple[ConstraintType, ...] = get_args(ConstraintType)
-
-NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*")
-THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
-FRACTION = str.maketrans("\u2044", "/")  # the slash that NFKC puts into a vulgar fraction
 # A phrase contains no opening quote. Otherwise a text of many opening quotes takes quadratic time.
 # Single quotes count only at the edges of words. Elsewhere they are apostrophes.
 QUOTED = re.compile(
@@ -37,34 +30,26 @@ SENTENCE_OPENER = re.compile(
 )
 
 
-class Constraints:
-    """The parts of a query that a candidate must contain.
+class Phrases:
+    """Keeps phrases word by word.
 
     Args:
-        query: the query, without a prefix.
-        types: which parts must be kept.
+        phrases: what a candidate must contain; phrases without a word are ignored.
     """
 
-    def __init__(self, query: str, types: Collection[ConstraintType]) -> None:
-        normal = unicodedata.normalize("NFKC", query)
-        self._numbers = _count_numbers(normal) if "numbers" in types else Counter()
-        quotations = QUOTED.findall(normal) if "quoted" in types else []
-        quoted = [next(filter(None, groups)) for groups in quotations]
-        names = find_capitalised_names(normal) if "capitalised" in types else []
-        padded = [_pad_words(phrase) for phrase in (*quoted, *names)]
+    def __init__(self, phrases: Iterable[str]) -> None:
+        padded = (f" {' '.join(plain_words(phrase))} " for phrase in phrases)
         self._phrases = [phrase for phrase in padded if phrase.strip()]
 
-    def satisfied_by(self, candidate: str) -> bool:
-        """Whether a candidate contains every part; a number as often as the query does."""
-        if self._numbers and not self._numbers <= _count_numbers(candidate):
-            return False
-        text = _pad_words(candidate) if self._phrases else ""
-        return all(phrase in text for phrase in self._phrases)
+    def rejects(self, candidate: AnalysedText) -> bool:
+        """Whether a candidate lost a phrase."""
+        return any(phrase not in candidate.padded for phrase in self._phrases)
 
 
-def preserves(query: str, candidate: str, types: Collection[ConstraintType]) -> bool:
-    """Whether a candidate contains every part of these types that the query contains."""
-    return Constraints(query, types).satisfied_by(candidate)
+def find_quotations(text: str) -> list[str]:
+    """Returns the phrases between quotation marks."""
+    normal = unicodedata.normalize("NFKC", text)
+    return [next(filter(None, groups)) for groups in QUOTED.findall(normal)]
 
 
 def find_capitalised_names(text: str) -> list[str]:
@@ -103,13 +88,3 @@ def _begins_sentence(preceding: str) -> bool:
         return True
     is_abbreviation = TITLE.fullmatch(words[0]) or "." in words[0] or len(words[0]) == 1
     return not is_abbreviation
-
-
-def _count_numbers(text: str) -> Counter[str]:
-    normal = unicodedata.normalize("NFKC", text).translate(FRACTION)
-    return Counter(NUMBER.findall(THOUSANDS.sub("", normal)))
-
-
-def _pad_words(text: str) -> str:
-    """Returns the folded words between single spaces, so that a phrase matches whole words."""
-    return f" {' '.join(plain_words(text))} "

@@ -1,0 +1,153 @@
+"""Judges what answers keep of their queries, by rules of its own and not by the guards."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from t5eval.messages import Answer
+from t5eval.stop_words import load_stop_words
+from t5eval.text_metrics import find_rarest, mean
+from t5serve.reformulation.text import fold, plain_words
+
+NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
+NEGATION = re.compile(
+    r"\b(?:no|not|non|never|none|nor|neither|nobody|nothing|without|cannot"
+    r"|(?:do|does|did|is|are|was|were|has|have|had|ca|could|wo|would|should|must|need|ai)n['\u2019]?t"
+    r"|unable|impossible|except)\b|\w-free\b"
+)
+MIN_LETTERS = 3  # of an invented word; shorter ones are abbreviations more often than not
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Decides by plain rules whether an answer kept something.
+
+    Args:
+        dictionary: English words and how often each occurs.
+        corpus: The words of the texts that are measured on; they are not invented.
+    """
+
+    dictionary: Mapping[str, int]
+    corpus: Collection[str] = ()
+    stop_words: Collection[str] = field(default_factory=load_stop_words)
+
+    def __post_init__(self) -> None:
+        """Makes the stemmer."""
+        import Stemmer  # noqa: PLC0415 - of the extra
+
+        object.__setattr__(self, "_stemmer", Stemmer.Stemmer("english"))
+
+    def content(self, query: str, answer: str) -> float | None:
+        """Returns the share of the query's content words whose stems the answer has."""
+        content = set(self._stems(word for word in plain_words(query) if self._is_content(word)))
+        kept = content & set(self._stems(plain_words(answer)))
+        return len(kept) / len(content) if content else None
+
+    def rarest(self, query: str, answer: str) -> bool | None:
+        """Whether the answer has the stem of the query's rarest content word without a digit."""
+        words = [word for word in plain_words(query) if not any(map(str.isdigit, word))]
+        word = find_rarest(" ".join(words), self.dictionary, self.stop_words)
+        if word is None:
+            return None
+        return self._stems([word])[0] in self._stems(plain_words(answer))
+
+    def numbers(self, query: str, answer: str) -> bool | None:
+        """Whether the answer has all numbers that the query has in digits."""
+        numbers = _find_numbers(query)
+        return numbers <= _find_numbers(answer) if numbers else None
+
+    def negation(self, query: str, answer: str) -> bool | None:
+        """Whether the answer has a negation if the query has one, and none otherwise."""
+        expected = NEGATION.search(fold(query)) is not None
+        found = NEGATION.search(fold(answer)) is not None
+        return expected == found if expected or found else None
+
+    def invents(self, query: str, answer: str) -> bool:
+        """Whether the answer has a number or a word that is nowhere else."""
+        if _find_numbers(answer).keys() - _find_numbers(query).keys():
+            return True
+        known = set(self._stems(plain_words(query)))
+        return any(
+            word.isalpha()
+            and len(word) >= MIN_LETTERS
+            and word not in self.dictionary
+            and word not in self.corpus
+            and self._stems([word])[0] not in known
+            for word in plain_words(answer)
+        )
+
+    def _is_content(self, word: str) -> bool:
+        return word not in self.stop_words
+
+    def _stems(self, words: Any) -> list[str]:  # noqa: ANN401 - an iterable of texts
+        stems: list[str] = self._stemmer.stemWords(list(words))  # type: ignore[attr-defined]
+        return stems
+
+
+def _find_numbers(text: str) -> Counter[str]:
+    """Counts the numbers in digits; 10,000 is 10000, and a superscript is a digit."""
+    return Counter(number.replace(",", "") for number in NUMBER.findall(fold(text)))
+
+
+def judge_answers(queries: Sequence[str], answers: Sequence[Answer], judge: Judge) -> Row:
+    """Returns the share of changed queries and, of the changed ones, what their answers keep.
+
+    A query counts as changed if an answer differs by more than case and spaces.
+    """
+    changed = [
+        (query, answer.texts[0])
+        for query, answer in zip(queries, answers, strict=True)
+        if fold(query) != fold(answer.texts[0])
+    ]
+    reasons = Counter(
+        _reason(answer)
+        for query, answer in zip(queries, answers, strict=True)
+        if fold(query) == fold(answer.texts[0])
+    )
+    row: Row = {
+        "queries": len(queries),
+        "changed": len(changed) / len(queries),
+        "unchanged": {reason: count / len(queries) for reason, count in reasons.most_common()},
+        "invented": mean(judge.invents(*pair) for pair in changed),
+    }
+    for name in KEPT:
+        values = [value for pair in changed if (value := getattr(judge, name)(*pair)) is not None]
+        row[name] = mean(values)
+        row[f"{name} judged"] = len(values)
+    return row
+
+
+KEPT = ("content", "rarest", "numbers", "negation")
+"""The judgements of which the share is reported, by their method's name."""
+
+
+def terms_kept(terms: Sequence[str], answers: Sequence[Answer]) -> float | None:
+    """Returns the share of all answers that have the caller's term."""
+    return mean(
+        term in plain_words(text)
+        for term, answer in zip(terms, answers, strict=True)
+        for text in answer.texts
+    )
+
+
+def draw_terms(queries: Sequence[str], seed: int) -> list[str]:
+    """Returns a random content word of each query, as a caller's term."""
+    rng = random.Random(seed)  # noqa: S311 - no secret
+    stop_words = load_stop_words()
+    terms = []
+    for query in queries:
+        words = plain_words(query)
+        terms.append(rng.choice([word for word in words if word not in stop_words] or words))
+    return terms
+
+
+def _reason(answer: Answer) -> str:
+    if answer.fell_back:
+        return "nothing usable"
+    return answer.unchanged_reason or "already_good"

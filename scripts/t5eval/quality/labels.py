@@ -1,0 +1,104 @@
+"""Answers that were read: what two readers said of them, and what of it still comes back."""
+
+from __future__ import annotations
+
+import csv
+import tomllib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from t5eval.messages import Answer
+from t5eval.report import format_table
+
+DIRECTORY = Path(__file__).parent
+SEVERAL = 4  # answers per query
+GOOD, POOR, HARMFUL = "good", "poor", "harmful"
+
+Pair = tuple[str, str]
+"""What the two readers said of one answer."""
+
+
+def read_domains(directory: Path = DIRECTORY) -> dict[str, list[str]]:
+    """Returns the queries by kind of search."""
+    return tomllib.loads((directory / "domains.toml").read_text("utf-8"))
+
+
+def read_labels(directory: Path = DIRECTORY) -> dict[tuple[str, str, str], Pair]:
+    """Returns the two labels of an answer by task, query and answer."""
+    with (directory / "labels.tsv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    return {(task, query, answer): (one, two) for task, query, answer, one, two in rows[1:]}
+
+
+def judge_task(
+    task: str,
+    queries: Sequence[str],
+    answers: Iterable[Answer],
+    labels: Mapping[tuple[str, str, str], Pair],
+) -> dict[str, Any]:
+    """Returns how many of a task's answers readers called good, poor or harmful.
+
+    A label counts half for each reader. Answers that nobody read are counted apart.
+    """
+    counts: Counter[str] = Counter()
+    changed = usable = unread = 0
+    harmful = []
+    for query, answer in zip(queries, answers, strict=True):
+        if answer.fell_back or answer.unchanged_reason is not None:
+            continue
+        changed += 1
+        pairs = [labels.get((task, query, text)) for text in answer.texts]
+        unread += pairs.count(None)
+        for text, pair in zip(answer.texts, pairs, strict=True):
+            counts.update(pair or ())
+            harmful += [f"{query} -> {text}"] * (pair is not None and HARMFUL in pair)
+        usable += (GOOD, GOOD) in pairs
+    return {
+        "task": task,
+        "queries": len(queries),
+        "changed": changed,
+        "usable": usable,
+        "answers": counts.total() // 2,
+        "unread": unread,
+        "labels": {label: counts[label] / 2 for label in (GOOD, POOR, HARMFUL)},
+        "harmful": harmful,
+    }
+
+
+def agreement(pairs: Iterable[Pair]) -> tuple[float, float]:
+    """Returns the share of equal labels, and Cohen's kappa."""
+    pairs = list(pairs)
+    equal = sum(first == second for first, second in pairs) / len(pairs)
+    firsts, seconds = (Counter(pair[reader] for pair in pairs) for reader in (0, 1))
+    by_chance = sum(firsts[label] * seconds[label] for label in firsts) / len(pairs) ** 2
+    return equal, (equal - by_chance) / (1 - by_chance)
+
+
+def format_reading(reading: Mapping[str, Any]) -> str:
+    """Returns the table of all tasks, and the answers that were harmful."""
+    head = ["task", "queries", "changed", "with a good answer", "answers", GOOD, POOR, HARMFUL]
+    rows = []
+    for row in reading["tasks"]:
+        read = max(1, row["answers"])
+        counts = [row["queries"], row["changed"], row["usable"], row["answers"]]
+        shares = [f"{100 * count / read:.1f} %" for count in row["labels"].values()]
+        rows.append([f"`{row['task']}`", *map(str, counts), *shares, str(row["unread"])])
+    harmful = [pair for row in reading["tasks"] for pair in row["harmful"]]
+    return "\n\n".join(
+        [
+            format_table([*head, "unread"], rows, 1),
+            _describe_readers(reading),
+            f"Harmful, by at least one reader: {len(harmful)}.",
+            *(["\n".join(f"- {pair}" for pair in harmful)] if harmful else []),
+        ]
+    )
+
+
+def _describe_readers(reading: Mapping[str, Any]) -> str:
+    equal, kappa = f"{100 * reading['agreement']:.1f} %", f"{reading['kappa']:.2f}"
+    return (
+        f"{reading['labelled']} answers were labelled twice; the readers agreed on {equal} "
+        f"(kappa {kappa})."
+    )

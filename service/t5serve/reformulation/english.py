@@ -1,0 +1,150 @@
+"""English words: how common each is, its stem, near synonyms and antonyms.
+
+The list comes with the package. `scripts/english.py` makes it of SCOWL, WordNet and wordfreq.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cache
+from importlib import resources
+from typing import Self
+
+import Stemmer
+from rapidfuzz.distance import OSA
+
+from t5serve.reformulation.edits import edit_once
+
+COMMON_LEVEL = 35  # SCOWL's size: the 48,000 words that most people know
+USUAL_LEVEL = 60  # what a misspelt word can have been meant to be
+UNKNOWN_LEVEL = 100
+MIN_MISSPELT = 4  # letters; shorter words are too near to others
+PREFIXES = (
+    *("anti", "auto", "bio", "counter", "cyber", "hyper", "hypo", "infra", "inter", "intra"),
+    *("macro", "mega", "meta", "micro", "mini", "mono", "multi", "neuro", "over", "para", "poly"),
+    *("post", "pre", "pseudo", "semi", "sub", "super", "trans", "ultra", "under"),
+)
+SHORT = 5  # letters of a word that can have one wrong letter; longer ones can have two
+
+# Wordings that search queries exchange freely, and that WordNet does not have as synonyms.
+SEARCH_SYNONYMS = (
+    ("best", "top", "greatest"),
+    ("buy", "purchase", "shop"),
+    ("cheap", "affordable", "budget", "inexpensive"),
+    ("compare", "comparison", "difference", "different", "differ", "versus", "vs"),
+    ("definition", "define", "mean", "meaning"),
+    ("delete", "remove", "eliminate"),
+    ("fast", "quick", "quickly", "rapid"),
+    ("fix", "repair", "mend", "solve", "troubleshoot"),
+    ("hotel", "accommodation", "lodging"),
+    ("kid", "child"),
+    ("learn", "study"),
+    ("lose", "loss"),
+    ("movie", "film"),
+    ("photo", "picture", "image"),
+    ("price", "cost"),
+    ("safe", "safety"),
+    ("start", "begin", "beginning"),
+    ("tip", "advice"),
+)
+
+
+class English:
+    """The word list.
+
+    Words are folded; stems are Snowball's, and those of irregular forms are their word's.
+    """
+
+    def __init__(self, text: str) -> None:
+        lines = text.split("\n")
+        sections = dict(zip(lines[::2], lines[1::2], strict=False))
+        self._levels = {
+            word: int(title.removeprefix("level "))
+            for title, body in sections.items()
+            if title.startswith("level ")
+            for word in body.split()
+        }
+        self._names = frozenset(sections["names"].split())
+        self._forms = dict(_split_pairs(sections["forms"]))
+        self._stemmer = Stemmer.Stemmer("english")
+        self._stems: dict[str, str] = {}
+        synonyms = [*_split_pairs(sections["synonyms"])]
+        synonyms += [(a, b) for group in SEARCH_SYNONYMS for a in group for b in group]
+        self._synonyms = self._relate(synonyms)
+        self._antonyms = self._relate([*_split_pairs(sections["antonyms"])])
+
+    @classmethod
+    @cache
+    def load(cls) -> Self:
+        """Reads the list that comes with the package, once."""
+        data = resources.files("t5serve.reformulation") / "english.txt.gz"
+        return cls(gzip.decompress(data.read_bytes()).decode())
+
+    def is_word(self, word: str) -> bool:
+        """Whether a word is English, or a name that English texts have."""
+        return word in self._levels or word in self._names
+
+    def is_common(self, word: str) -> bool:
+        """Whether most people know a word."""
+        return self.level(word) <= COMMON_LEVEL
+
+    def level(self, word: str) -> int:
+        """Returns SCOWL's size of a word: 10 for the best known, 100 for one that it lacks."""
+        return self._levels.get(word, UNKNOWN_LEVEL)
+
+    def is_misspelling(self, word: str, correction: str) -> bool:
+        """Whether a word that is not English is one or two typing errors from another that is.
+
+        Where one error gives a common word, it is that: "chepest" is "cheapest", not "chest", and
+        "leson" is "lesson", not "Leon".
+        """
+        if len(word) < MIN_MISSPELT or not word.isalpha() or self._is_derived(word):
+            return False
+        if self.level(correction) > USUAL_LEVEL and correction not in self._names:
+            return False
+        distance = OSA.distance(word, correction, score_cutoff=2)
+        if distance > 1 and len(word) <= SHORT:
+            return False
+        is_nearest = distance == 1 and self.is_common(correction)
+        return distance <= 2 and (is_nearest or not any(map(self.is_common, edit_once(word))))
+
+    def _is_derived(self, word: str) -> bool:
+        """Whether a word is English, or an English word after a prefix: intra-national."""
+        return self.is_word(word) or any(
+            word.startswith(prefix) and self.is_common(word.removeprefix(prefix))
+            for prefix in PREFIXES
+        )
+
+    def stem(self, word: str) -> str:
+        """Returns the stem of a word."""
+        stem = self._stems.get(word)
+        if stem is None:
+            stem = str(self._stemmer.stemWord(self._forms.get(word, word)))
+            if word in self._levels:  # others would fill the memory
+                self._stems[word] = stem
+        return stem
+
+    def are_synonyms(self, stem: str, other: str) -> bool:
+        """Whether two stems are equal or near synonyms."""
+        return stem == other or other in self._synonyms.get(stem, ())
+
+    def antonyms(self, stem: str) -> frozenset[str]:
+        """Returns the stems of a stem's antonyms."""
+        return self._antonyms.get(stem, frozenset())
+
+    def _relate(self, pairs: list[tuple[str, str]]) -> dict[str, frozenset[str]]:
+        related: defaultdict[str, set[str]] = defaultdict(set)
+        for a, b in pairs:
+            stem, other = self.stem(a), self.stem(b)
+            if stem != other:
+                related[stem].add(other)
+                related[other].add(stem)
+        return {stem: frozenset(stems) for stem, stems in related.items()}
+
+
+def _split_pairs(body: str) -> Iterator[tuple[str, str]]:
+    for pair in body.split():
+        first, _, second = pair.partition("=")
+        yield first, second

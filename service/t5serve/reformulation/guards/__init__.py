@@ -1,0 +1,1 @@
+"""Guards: what of a query must survive in a candidate, and what must not appear."""

@@ -1,0 +1,57 @@
+"""A query or a candidate with everything that guards compare, computed at most once."""
+
+from __future__ import annotations
+
+import unicodedata
+from functools import cached_property
+
+from t5serve.reformulation.content_words import content_indices
+from t5serve.reformulation.english import English
+from t5serve.reformulation.text import plain_words
+
+
+class AnalysedText:
+    """A text taken apart.
+
+    Args:
+        text: as the client or the model wrote it.
+        english: the word list that stems come from.
+    """
+
+    def __init__(self, text: str, english: English) -> None:
+        self.text = unicodedata.normalize("NFKC", text)
+        self.english = english
+
+    @cached_property
+    def words(self) -> list[str]:
+        """The folded words."""
+        return plain_words(self.text)
+
+    @cached_property
+    def padded(self) -> str:
+        """The folded words between single spaces, so that a phrase matches whole words."""
+        return f" {' '.join(self.words)} "
+
+    @cached_property
+    def stems(self) -> list[str]:
+        """The stem of each word."""
+        return [self.english.stem(word) for word in self.words]
+
+    @cached_property
+    def content(self) -> list[int]:
+        """The places of the content words."""
+        return content_indices(self.words)
+
+    @cached_property
+    def content_stems(self) -> list[str]:
+        """The stems of the content words, in order."""
+        return [self.stems[index] for index in self.content]
+
+    def has_plural(self, word: str) -> bool:
+        """Whether the text has a word in the other number: of short ones Snowball knows none."""
+        return f"{word}s" in self.words or word.removesuffix("s") in self.words
+
+    @cached_property
+    def joined(self) -> frozenset[str]:
+        """Each two neighbouring words as one: wi fi as wifi."""
+        return frozenset(a + b for a, b in zip(self.words, self.words[1:], strict=False))

@@ -1,0 +1,152 @@
+"""Negation and direction: "without" lost, "un-" added, from and to exchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from t5serve.reformulation.content_words import CONTRACTED, NEGATIONS
+from t5serve.reformulation.guards.analysed_text import AnalysedText
+from t5serve.reformulation.guards.questions import is_polar, question_words
+
+_OPPOSITES = (
+    ("above", "below"),
+    ("after", "before"),
+    ("inside", "outside"),
+    ("least", "most"),
+    ("less", "more"),
+    ("max", "min"),
+    ("maximum", "minimum"),
+    ("off", "on"),
+    ("over", "under"),
+)
+OPPOSITES = dict(_OPPOSITES) | {second: first for first, second in _OPPOSITES}
+NEGATIVE_PREFIXES = ("un", "non", "in", "im", "dis", "anti")
+MIN_BASE = 4  # letters after a prefix: "under" is not the negative of "der"
+DIRECTIONS = frozenset({"from", "to", "into", "than", "before", "after", "over", "under", "versus"})
+EXCLUSIONS = frozenset(  # of two words
+    {("apart", "from"), ("aside", "from"), ("instead", "of"), ("other", "than"), ("rather", "than")}
+)
+PAIRED = frozenset({"neither", "nor"})
+OF_OR_FROM = (["of"], ["from"])  # after "free"
+SCOPE = 3  # words after a negation that it can be about
+
+
+class Negation:
+    """Keeps what the query negates, refuses antonyms of its words, and exchanged directions."""
+
+    def __init__(self, query: AnalysedText) -> None:
+        self._query = query
+        self._scopes = [*find_negations(query)]
+        self._directions = find_directions(query)
+        is_question = bool(question_words(query)) or is_polar(query)
+        self._triples = {*find_triples(query)} if is_question else set()
+        antonyms = {stem for word in query.stems for stem in query.english.antonyms(word)}
+        opposites = {OPPOSITES[word] for word in query.words if word in OPPOSITES}
+        self._antonyms = antonyms.union(map(query.english.stem, opposites)) - {*query.stems}
+
+    def rejects(self, candidate: AnalysedText) -> bool:
+        """Whether a candidate says the opposite of the query, or something else is negated."""
+        scopes = [*find_negations(candidate)]
+        if len(scopes) != len(self._scopes):
+            return True
+        if any(not any(overlaps(scope, other) for other in scopes) for scope in self._scopes):
+            return True
+        return self.says_opposite(candidate)
+
+    def says_opposite(self, candidate: AnalysedText) -> bool:
+        """Whether a candidate has an antonym, or an exchanged direction or role."""
+        return (
+            self._has_other_pair(candidate)
+            or not self._antonyms.isdisjoint(candidate.stems)
+            or self._has_flipped_prefix(candidate)
+            or self._has_exchanged_direction(candidate)
+            or self._has_exchanged_roles(candidate)
+        )
+
+    def _has_other_pair(self, candidate: AnalysedText) -> bool:
+        """Whether "neither" or "nor" came in: each negates two things."""
+        return not PAIRED.isdisjoint({*candidate.words} - {*self._query.words})
+
+    def _has_flipped_prefix(self, candidate: AnalysedText) -> bool:
+        """Whether "safe" became "unsafe", or the reverse."""
+        lost = {*self._query.words} - {*candidate.words}
+        added = {*candidate.words} - {*self._query.words}
+        return any(
+            added & {prefix + word for prefix in NEGATIVE_PREFIXES if len(word) >= MIN_BASE}
+            for word in lost
+        ) or any(
+            lost & {prefix + word for prefix in NEGATIVE_PREFIXES if len(word) >= MIN_BASE}
+            for word in added
+        )
+
+    def _has_exchanged_roles(self, candidate: AnalysedText) -> bool:
+        """Whether "dogs eat cats" became "cats eat dogs"."""
+        reverses = {(last, verb, first) for first, verb, last in find_triples(candidate)}
+        return not self._triples.isdisjoint(reverses - {*find_triples(candidate)})
+
+    def _has_exchanged_direction(self, candidate: AnalysedText) -> bool:
+        """Whether "kg to lbs" became "lbs to kg"."""
+        directions = find_directions(candidate)
+        for preposition in self._directions.keys() & directions.keys():
+            before, after = self._directions[preposition], directions[preposition]
+            lost = (before - after) & {*candidate.content_stems}
+            new = (after - before) & {*self._query.content_stems}
+            if lost and new:
+                return True
+        return False
+
+
+def find_negations(text: AnalysedText) -> Iterator[frozenset[str]]:
+    """Yields for each negation the stems that it can be about.
+
+    Negations are "no", "without", "can't", "other than" and the like, "non-" as a word, and "free"
+    after a word: "sugar-free", "free of sugar".
+    """
+    words, stems = text.words, text.stems
+    for index, word in enumerate(words):
+        after = _scope_start(words, index)
+        if after is not None:
+            yield frozenset(stems[after : after + SCOPE])
+        elif word == "free" and _is_hyphenated(text, index):
+            yield frozenset(stems[index - 1 : index])
+
+
+def _scope_start(words: Sequence[str], index: int) -> int | None:
+    """Returns where the scope of a negation begins; None if what follows is not negated."""
+    word, next_word = words[index], words[index + 1 : index + 2]
+    if word in NEGATIONS or word == "non":
+        return index + 1
+    if (word, *next_word) in EXCLUSIONS:
+        return index + 2
+    if (word in CONTRACTED and next_word == ["t"]) or (word == "free" and next_word in OF_OR_FROM):
+        return index + 2
+    return None
+
+
+def find_directions(text: AnalysedText) -> dict[str, frozenset[str]]:
+    """Returns for each preposition of direction the content stems right after it."""
+    directions: dict[str, frozenset[str]] = {}
+    content = {*text.content}
+    for index, word in enumerate(text.words):
+        if word in DIRECTIONS:
+            target = next((i for i in range(index + 1, index + 4) if i in content), None)
+            if target is not None:
+                directions[word] = directions.get(word, frozenset()) | {text.stems[target]}
+    return directions
+
+
+def find_triples(text: AnalysedText) -> Iterator[tuple[str, str, str]]:
+    """Yields the stems of each three content words in a row: "dogs eat cats"."""
+    for first, second, third in zip(text.content, text.content[1:], text.content[2:], strict=False):
+        if third - first == 2:
+            yield text.stems[first], text.stems[second], text.stems[third]
+
+
+def overlaps(scope: frozenset[str], other: frozenset[str]) -> bool:
+    """Whether two negations can be about the same."""
+    return scope == other or not scope.isdisjoint(other)
+
+
+def _is_hyphenated(text: AnalysedText, index: int) -> bool:
+    """Whether the word "free" at this place belongs to the word before it: sugar-free."""
+    return index > 0 and f"{text.words[index - 1]}-free" in text.text.casefold()

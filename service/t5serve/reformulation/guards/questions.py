@@ -1,0 +1,63 @@
+"""What a text asks: for a person, a place, a way, for yes or no."""
+
+from __future__ import annotations
+
+from t5serve.reformulation.content_words import AUXILIARIES, asks_for_way
+from t5serve.reformulation.guards.analysed_text import AnalysedText
+
+QUESTION_WORDS = {  # "what" and "which" ask for anything
+    "how": "how",
+    "when": "when",
+    "where": "where",
+    "who": "who",
+    "whom": "who",
+    "whose": "whose",
+    "why": "why",
+}
+PAST = frozenset({"did", "was", "were"})
+PRESENT = frozenset({"are", "can", "do", "does", "is"})
+FUTURE = frozenset({"will", "would"})
+WHAT_IS = (["is"], ["are"], ["was"], ["were"])
+
+
+def question_words(text: AnalysedText) -> frozenset[str]:
+    """Returns what a text asks for; "the way to" asks how."""
+    words = text.words
+    asked = {QUESTION_WORDS[word] for word in words if word in QUESTION_WORDS}
+    asks_how = any(asks_for_way(words, index) for index in range(len(words)))
+    return frozenset(asked | {"how"} if asks_how else asked)
+
+
+def is_polar(text: AnalysedText) -> bool:
+    """Whether a text asks for yes or no."""
+    return text.words[:1] != [] and text.words[0] in AUXILIARIES and not question_words(text)
+
+
+def asks_more(candidate: AnalysedText, query: AnalysedText) -> bool:
+    """Whether a candidate asks for something that the query does not ask for.
+
+    "What is the price" asks no more than "price", nor "what is the way to" than "how"; "which
+    price" and "what prices" do.
+    """
+    if asks_less(query, candidate):
+        return True
+    if "what" in query.words or "which" in query.words:
+        return False
+    added = {*candidate.words} - {*query.words}
+    if "which" in candidate.words or {"what", "that"} <= added:
+        return True  # "what is the app that won't open"
+    if "what" not in candidate.words:
+        return False
+    starts_plainly = candidate.words[0] == "what" and candidate.words[1:2] in WHAT_IS
+    asks_same = question_words(candidate) or not (question_words(query) or is_polar(query))
+    return not (starts_plainly and asks_same)
+
+
+def asks_less(candidate: AnalysedText, query: AnalysedText) -> bool:
+    """Whether a candidate no longer asks for a person, a way.., for yes or no, about its time."""
+    if question_words(query) - question_words(candidate):
+        return True
+    lost = {*query.words} - {*candidate.words}
+    if not PAST.isdisjoint(lost) and not PRESENT.isdisjoint(candidate.words):
+        return True
+    return is_polar(query) > is_polar(candidate) or not FUTURE.isdisjoint(lost)

@@ -1,0 +1,82 @@
+"""The small words between content words: how the words of a query relate."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import pairwise
+
+from t5serve.reformulation.guards.analysed_text import AnalysedText
+from t5serve.reformulation.guards.questions import is_polar, question_words
+
+PREPOSITIONS = frozenset(
+    {"about", "as", "at", "by", "for", "from", "in", "into", "of", "on", "to", "with"}
+)
+ALIKE = (
+    frozenset({"at", "in", "on"}),
+    frozenset({"in", "of"}),
+    frozenset({"for", "of"}),
+    frozenset({"about", "of"}),
+    frozenset({"about", "on"}),
+)
+UNDROPPABLE = frozenset({"by", "from", "with"})
+DEMONSTRATIVES = frozenset({"that", "these", "this", "those"})
+ARTICLES = frozenset({"a", "an", "the"})
+RELATIONS = frozenset(
+    {"above", "after", "before", "below", "between", "inside", "outside", "over", "since", "than"}
+    | {"under", "until", "versus", "vs"}
+)
+ASKED = frozenset({"when", "where", "who", "whom", "whose"})
+DEGREES = frozenset({"deep", "far", "fast", "long", "many", "much", "often", "old", "tall"})
+
+Pair = tuple[str, str]
+"""The stems of two neighbouring content words."""
+
+
+def loses_relation(candidate: AnalysedText, query: AnalysedText) -> bool:
+    """Whether "before", "over", "when", "who" or "how far" is gone."""
+    lost = {*query.words} - {*candidate.words}
+    if not (RELATIONS | ASKED).isdisjoint(lost):
+        return True
+    return "how" in lost and any(
+        word == "how" and later in DEGREES for word, later in pairwise(query.words)
+    )
+
+
+def changes_relation(candidate: AnalysedText, query: AnalysedText) -> bool:
+    """Whether two neighbouring content words of both texts relate in another way.
+
+    "alcohol from antibiotics" is not "alcohol with antibiotics", "cast an iron pan" no "cast iron
+    pan", and "foods to avoid gout" are not those "to avoid with gout".
+    """
+    gaps: defaultdict[Pair, list[list[str]]] = defaultdict(list)
+    for pair, gap in _find_gaps(query):
+        gaps[pair].append(gap)
+    asks = bool(question_words(query)) or is_polar(query)
+    return any(
+        pair in gaps
+        and not any(_is_same_relation(pair, before, gap, asks=asks) for before in gaps[pair])
+        for pair, gap in _find_gaps(candidate)
+    )
+
+
+def _find_gaps(text: AnalysedText) -> Iterator[tuple[Pair, list[str]]]:
+    """Yields the stems of neighbouring content words, and the words between."""
+    for first, second in pairwise(text.content):
+        yield (text.stems[first], text.stems[second]), text.words[first + 1 : second]
+
+
+def _is_same_relation(pair: Pair, gap: list[str], other: list[str], *, asks: bool) -> bool:
+    if not gap:  # a phrase; a question may have an article after its verb
+        return not other or (asks and not pair[0].isdigit() and ARTICLES.issuperset(other))
+    if not DEMONSTRATIVES.isdisjoint({*gap} - {*other}):
+        return False
+    before, after = (PREPOSITIONS.intersection(words) for words in (gap, other))
+    if not after:
+        return UNDROPPABLE.isdisjoint(before)
+    return not before or any(
+        first == second or {first, second} <= group
+        for first in before
+        for second in after
+        for group in ALIKE
+    )

