@@ -95,7 +95,8 @@ class EarlyAnswers:
         """Early answers since the last line in the log, by status."""
         self._templates: dict[str, Json] = {}
         """Answers without a query, by the reason of the fallback."""
-        self._config: GenerationConfig | None = None
+        self._configs: dict[str, GenerationConfig] = {}
+        """How each task decodes a request with nothing but a query."""
 
     @property
     def is_overloaded(self) -> bool:
@@ -149,12 +150,13 @@ class EarlyAnswers:
 
     def _refusal_of(self, request: PlainRequest, client: Hashable) -> RequestError | None:
         model = self._models.default
-        if self._config is None:
-            self._config = decoding_of(Options(), model.profile.generation)
-        tasks = model.profile.tasks
-        text = tasks[request.task or next(iter(tasks))].render(request.query)
+        tasks, defaults = model.profile.tasks, model.profile.generation
+        name = request.task or next(iter(tasks))
+        if name not in self._configs:
+            self._configs[name] = decoding_of(Options.for_task(tasks[name]), defaults)
+        text = tasks[name].render(request.query)
         seconds = self._timeout_ms(request) / 1000
-        error = model.engine.refusal_of(self._config, text, seconds, client)
+        error = model.engine.refusal_of(self._configs[name], text, seconds, client)
         return None if error is None else request_error(error)
 
     def _timeout_ms(self, request: PlainRequest) -> int:
