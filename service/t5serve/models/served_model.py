@@ -16,10 +16,12 @@ from t5gguf.recipe import Recipe
 from t5serve.errors import StartupError, request_error
 from t5serve.models.admission import Admission
 from t5serve.models.fingerprint import Fingerprint
+from t5serve.reformulation.english import English
 from t5serve.reformulation.lexicon import EMPTY, Lexicon
 from t5serve.reformulation.options import Options
 from t5serve.reformulation.profile import Profile
 from t5serve.reformulation.reformulator import Reformulator
+from t5serve.reformulation.speller import Speller
 from t5serve.settings import Settings
 
 
@@ -102,9 +104,12 @@ class ServedModel:
         await self.close()
 
     def start(self) -> None:
-        """Starts the workers and the computation of the fingerprint."""
+        """Starts the workers and the computation of the fingerprint; loads word lists meanwhile."""
         self.fingerprint.start()
         self.engine.start()
+        English.load()
+        if self.lexicon:
+            Speller.of(self.lexicon)
 
     async def ready(self) -> ModelInfo:
         """Waits until the model is loaded.

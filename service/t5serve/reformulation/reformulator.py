@@ -128,7 +128,7 @@ class Reformulator:
         self._engine = engine
         self._admit = admit
         self._lexicon = lexicon
-        self._speller = Speller(lexicon) if lexicon else None
+        self._speller = Speller.of(lexicon) if lexicon else None
         self._english = English.load()
         self.profile = profile
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+from functools import cache
+from typing import Self
 
 from symspellpy import SymSpell, Verbosity
 from symspellpy.suggest_item import SuggestItem
@@ -38,6 +40,12 @@ class Speller:
         self._symspell = SymSpell(max_dictionary_edit_distance=MAX_EDITS)
         for word, count in lexicon.counts.items():
             self._symspell.create_dictionary_entry(word, count)
+
+    @classmethod
+    @cache
+    def of(cls, lexicon: Lexicon) -> Self:
+        """Returns the speller of a lexicon, which is made once: it takes seconds for many words."""
+        return cls(lexicon)
 
     def correct(self, query: str) -> str:
         """Returns a query with each unknown word replaced by the most plausible known one."""
