@@ -14,6 +14,7 @@ from gguf import LlamaFileType, TokenType
 from t5engine.header import HeaderError, open_checked, printable
 from t5engine.reader import GGUFFile, ReadError
 from t5engine.tokenization.marks import SEPARATOR_KEY
+from t5engine.tokenization.metadata import read_pipeline
 from t5gguf.checkpoint import Checkpoint
 from t5gguf.errors import ConversionError
 from t5gguf.generation_config import read_defaults
@@ -23,6 +24,7 @@ from t5gguf.vocab import Vocabulary
 from t5gguf.writer import padded_rows
 
 PREFIX_KEY = "t5serve.prefix."
+CLEANING_NOTE = "answers: spaces before punctuation are left out (clean_up_tokenization_spaces)"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -80,6 +82,8 @@ def _inspect_vocabulary(vocabulary: Vocabulary, vocab_size: int) -> Iterator[str
     if added:
         more = f" and {len(added) - 10} more" if len(added) > 10 else ""
         yield f"added tokens: {', '.join(map(repr, added[:10]))}{more}"
+    if vocabulary.pipeline.cleans_up_spaces:
+        yield CLEANING_NOTE
 
 
 def inspect_file(path: Path) -> Iterator[str]:
@@ -118,6 +122,9 @@ def inspect_file(path: Path) -> Iterator[str]:
         f"vocabulary: {len(metadata['tokenizer.ggml.tokens']):,} tokens; written by "
         f"{'t5gguf' if calibrated else 'another converter, logits are scaled when it is loaded'}"
     )
+    pipeline = read_pipeline(metadata)
+    if pipeline is not None and pipeline.cleans_up_spaces:
+        yield CLEANING_NOTE
 
 
 def _format_label(label: Any) -> str:  # noqa: ANN401 - whatever the file has

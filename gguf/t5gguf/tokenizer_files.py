@@ -119,7 +119,8 @@ def read_pipeline(
 
     tokenizer.json says it, or else spiece.model is used as Hugging Face's slow T5Tokenizer does:
     texts are split at added tokens before anything else, and `legacy: false` leaves out the space
-    before texts after the first.
+    before texts after the first. Without `clean_up_tokenization_spaces` answers keep their spaces,
+    as with transformers since 4.46.
 
     Args:
         directory: the checkpoint.
@@ -142,7 +143,8 @@ def read_pipeline(
     tokens = tuple(token for token in added if token.id not in control_ids)
     if document is None:
         tokens = tuple(_read_as_slow(directory, token) for token in tokens)
-    return replace(pipeline, added=tokens)
+    cleans_up = bool(config.get("clean_up_tokenization_spaces"))
+    return replace(pipeline, added=tokens, cleans_up_spaces=cleans_up)
 
 
 def _read_as_slow(directory: Path, token: AddedToken) -> AddedToken:

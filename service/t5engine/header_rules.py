@@ -79,6 +79,7 @@ RULES = {
         lambda value: isinstance(value, np.ndarray) and value.dtype.itemsize == 1,
         "an array of bytes",
     ),
+    "t5serve.tokenizer.cleans_up_spaces": SWITCH,
     "t5serve.tokenizer.added_ids": Rule(_is_vector("iu"), "an array of numbers"),
     "t5serve.tokenizer.added_flags": Rule(_is_vector("iu"), "an array of numbers"),
 }

@@ -10,6 +10,7 @@ PyTorch saves them, and tensors of every type and layout with their values.
 
 import argparse
 import logging
+import random
 import sys
 import tempfile
 from pathlib import Path
@@ -128,6 +129,14 @@ def find_never(tokenizer: PreTrainedTokenizerBase, rows: int) -> list[int]:
     return [PAD, UNK, *sentinels, *range(len(known), rows)]
 
 
+def clean_texts() -> list[tuple[str, str]]:
+    """Return texts of what the clean-up looks for, and the texts cleaned up."""
+    random_ = random.Random(0)
+    pieces = (*" " * 6, *".?!,''", "n't", "'m", "'s", "'ve", "'re", "n", "m", "a")
+    texts = ["".join(random_.choices(pieces, k=random_.randint(1, 16))) for _ in range(100)]
+    return [(text, PreTrainedTokenizerBase.clean_up_tokenization(text)) for text in texts]
+
+
 def main() -> None:
     """Write the files."""
     parser = argparse.ArgumentParser(description="Write the golden file.")
@@ -144,7 +153,7 @@ def main() -> None:
             forms[name] = describe(form, Path(root) / name)
             for case in forms[name]:
                 log.info("%s: %r -> %r", name, case["prompt"], case["text"])
-    write("checkpoint_forms.json", {"forms": forms})
+    write("checkpoint_forms.json", {"forms": forms, "cleaned": clean_texts()})
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ tests/golden/checkpoint_forms.json has transformers' token ids and answers.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -47,6 +48,15 @@ class Served:
         answer = self.client.post("/v1/completions", json=body).json()
         return answer["choices"][0]["text"], answer["usage"]["prompt_tokens"]
 
+    def stream(self, prompt: str, **fields: Any) -> list[dict[str, Any]]:
+        """Returns the choices of a greedy answer's events."""
+        model = self.client.get("/v1/models").json()["data"][0]["id"]
+        body = {"model": model, "prompt": prompt, "temperature": 0, "max_tokens": 12}
+        body |= {"stream": True, **fields}
+        with self.client.stream("POST", "/v1/completions", json=body) as response:
+            events = [line[6:] for line in response.iter_lines() if line.startswith("data: {")]
+        return [json.loads(event)["choices"][0] for event in events]
+
 
 @pytest.fixture(scope="module")
 def served(
@@ -78,6 +88,25 @@ def test_answers_over_http_are_transformers_(served: Served) -> None:
         expected = case["text"], len(case["prompt_ids"])
         assert served.complete(case["prompt"]) == expected
         assert served.complete(case["prompt_ids"]) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("served", ["cleaned", "cleaned_slow"], indirect=True)
+def test_streams_of_cleaned_answers_are_transformers_(served: Served) -> None:
+    """As are their tokens' texts and offsets; stop strings are those of the cleaned text."""
+    for case in served.cases:
+        choices = served.stream(case["prompt"], logprobs=2)
+        assert "".join(choice["text"] for choice in choices) == case["text"]
+        parts = [choice["logprobs"] for choice in choices if choice["logprobs"]]
+        tokens = [token for part in parts for token in part["tokens"]]
+        offsets = [offset for part in parts for offset in part["text_offset"]]
+        assert "".join(tokens) == case["text"]
+        assert offsets == [len("".join(tokens[:index])) for index in range(len(tokens))]
+        # The space before it is not in the text that the client gets.
+        for mark in (case["text"][-2:], f" {case['text'][-1]}"):
+            stopped = served.stream(case["prompt"], stop=mark)
+            expected = case["text"].partition(mark)[0]
+            assert "".join(choice["text"] for choice in stopped) == expected
 
 
 @pytest.mark.slow

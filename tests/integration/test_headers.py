@@ -69,6 +69,10 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
         {"t5serve.tokenizer.prepend_scheme": "last"},
         "its tokenizer is malformed: t5serve.tokenizer.prepend_scheme is 'last'",
     ),
+    "clean-up": (
+        {"t5serve.tokenizer.cleans_up_spaces": "true"},
+        "cleans_up_spaces is 'true', expected true or false",
+    ),
     "another model": ({"tokenizer.ggml.model": "llama"}, "model is 'llama', expected t5"),
 }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,11 +10,12 @@ from msgspec.structs import replace
 from sentencepiece import sentencepiece_model_pb2
 
 from support import tiny
-from support.decoding import EOS, QUERIES, Answer, convert, open_model, run_one
+from support.decoding import EOS, QUERIES, convert, open_model, run_one
 from support.drawing import draw_config, draw_input
 from support.samples import read_proto
+from support.streaming import check_stream, draw_stops
 from t5engine.decoding.parameters import GenerationConfig
-from t5engine.messages import Generate, Output
+from t5engine.messages import Generate
 from t5engine.worker.model import Model
 
 FIRST_BYTE = 3  # of the vocabulary that is mostly bytes
@@ -42,40 +42,6 @@ def byte_model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     proto.trainer_spec.byte_fallback = True
     (checkpoint / "spiece.model").write_bytes(proto.SerializeToString())
     return open_model(convert(checkpoint, checkpoint / "x.gguf"), "graph")
-
-
-def draw_stops(chance: random.Random, outputs: Sequence[Output]) -> list[str]:
-    """Up to three strings, most of them from the texts."""
-    stops = ["never there"] if chance.random() < 0.2 else []
-    for _ in range(chance.randint(0, 2)):
-        text = chance.choice(outputs).text
-        if text:
-            first = chance.randrange(len(text))
-            stops.append(text[first : first + chance.randint(1, 4)])
-    return stops
-
-
-def check_texts(answer: Answer, stops: Sequence[str]) -> None:
-    """Texts have no stop string, and are those of the tokens joined."""
-    for output in answer.outputs:
-        assert not any(stop in output.text for stop in stops)
-        if output.details is not None:
-            assert "".join(token.text for token in output.details) == output.text
-            ids = [token.id for token in output.details]
-            assert ids == output.tokens[: len(ids)]
-
-
-def check_stream(model: Model, request: Generate) -> None:
-    """What comes in parts is what comes at once, for every sequence."""
-    whole = run_one(model, request)
-    stream = run_one(model, replace(request, stream=True))
-    assert not whole.progress
-    assert stream.outputs == whole.outputs
-    check_texts(whole, request.stop)
-    for index, output in enumerate(whole.outputs):
-        text, tokens = stream.streamed(index)
-        assert text == output.text
-        assert tokens == (output.details or [])
 
 
 @pytest.mark.parametrize("name", ["embedded", "bytes"])

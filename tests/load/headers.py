@@ -41,6 +41,7 @@ OTHER_KEYS = (
     "t5.vocab_size",
     "t5serve.generation.max_tokens",
     "t5serve.relative_attention_max_distance",
+    "t5serve.tokenizer.cleans_up_spaces",
     "t5serve.tokenizer.keeps_first_space",
     "t5serve.vocab_size",
     "tokenizer.ggml.bos_token_id",

@@ -16,7 +16,7 @@ from typing import Any
 from sentencepiece import sentencepiece_model_pb2
 
 from support import taught, tiny
-from support.samples import read_proto, tokenizer_json, write_json
+from support.samples import added_token, read_proto, tokenizer_json, write_json
 
 PIECE = sentencepiece_model_pb2.ModelProto.SentencePiece
 PICKLES = Path(__file__).parents[1] / "golden" / "pickles"
@@ -31,6 +31,7 @@ BYTE_PROMPTS = ("how big is paris?", "\u4eca\u5929 how", "red\u0f00blue \U0001f3
 SYMBOL_PROMPTS = ("<2de> how big is paris?", "<2de>how big", "how <2fr> big<br>is", "a~b ~ c~")
 WORD_PROMPTS = ("how big is paris?", "names of cheap cars", "red", "two colors in json")
 BEAM_PROMPTS = ("how big is paris?", "blue", "select name", "a blue name")
+CLEANED_PROMPTS = ("red", "how", "is", '"color": of', "price", "a color", '"color":', "10 red")
 NARROW_PROMPTS = ("how big is paris?", "two colors in json", "json", "at most 10")
 
 
@@ -108,6 +109,44 @@ def add_symbols(proto: Any) -> None:
         proto.pieces.add(piece=text, score=0.0, type=PIECE.USER_DEFINED)
 
 
+def add_punctuation(proto: Any) -> None:
+    """Pieces before which the clean-up of answers leaves out spaces, in place of the words."""
+    kept = [piece for piece in proto.pieces if len(piece.piece) == 1 or piece.type != PIECE.NORMAL]
+    next(piece for piece in kept if piece.piece == "k").piece = "!"
+    del proto.pieces[:]
+    proto.pieces.extend(kept)
+    texts = ["'"]
+    for text in ("'ve", "'re", "'m", "?", "n't", ",", "'", ".", "'s"):
+        texts += [f"▁{text}", f"▁{text}s", f"▁{text}'"]
+    for index, text in enumerate(dict.fromkeys(texts)):
+        proto.pieces.add(piece=text, score=-7.0 - index / 100, type=PIECE.NORMAL)
+
+
+def _cleaned(*, fast: bool) -> Callable[[Path], None]:
+    """Writes a random T5 whose tokenizer cleans answers up, as transformers 4 saved it.
+
+    The slow tokenizer sets its added token `!` off by spaces, which the clean-up takes back.
+    """
+
+    def build(directory: Path) -> None:
+        _with_vocabulary(add_punctuation)(directory)
+        spiece = directory / "spiece.model"
+        path = directory / "tokenizer_config.json"
+        config = json.loads(path.read_text(encoding="utf-8"))
+        texts = [piece.piece for piece in read_proto(spiece).pieces]
+        token = added_token(texts.index("!"), "!")
+        if fast:
+            document = tokenizer_json(spiece)
+            document["normalizer"]["normalizers"].pop(1)  # the vocabulary has no character map
+            document["added_tokens"].append(token)
+            write_json(directory / "tokenizer.json", document)
+        else:
+            config["added_tokens_decoder"] = {str(token.pop("id")): token}
+        write_json(path, config | {"clean_up_tokenization_spaces": True})
+
+    return build
+
+
 def _without_byte_fallback(directory: Path) -> None:
     """Writes both files of a vocabulary with bytes, as transformers saves its fast tokenizer."""
     _with_vocabulary(add_bytes)(directory)
@@ -167,6 +206,8 @@ FORMS = {
     "legacy": Form(_taught("legacy"), TAUGHT_PROMPTS[:-1]),
     "not_legacy": Form(_taught("not_legacy"), TAUGHT_PROMPTS[:-1]),
     **{f"pickle_{form}": Form(partial(build_pickled, form), WORD_PROMPTS) for form in PICKLE_FORMS},
+    "cleaned": Form(_cleaned(fast=True), CLEANED_PROMPTS),
+    "cleaned_slow": Form(_cleaned(fast=False), CLEANED_PROMPTS),
     "user_defined": Form(_with_vocabulary(add_symbols), SYMBOL_PROMPTS),
     "no_architectures": Form(_taught("fast", architectures=None)),
     "bare_model": Form(_taught("fast", architectures=["T5Model"])),

@@ -12,15 +12,19 @@ PREFIX = "t5serve.tokenizer"
 ADDED_IDS, ADDED_FLAGS = f"{PREFIX}.added_ids", f"{PREFIX}.added_flags"
 SCHEMES = ("always", "first", "never")
 REQUIRED = ("keeps_space", "joins_added", "merges_spaces", "strips_end", "splits_words")
-OPTIONAL = ("keeps_first_space",)  # which the first files with the others lack
+CLEANS_UP_SPACES = f"{PREFIX}.cleans_up_spaces"
+OPTIONAL = ("keeps_first_space", "cleans_up_spaces")  # which the first files with the others lack
+WRITTEN = (*REQUIRED, "keeps_first_space")
 
 
 def format_pipeline(pipeline: Pipeline) -> dict[str, str | bool | list[int]]:
-    """Returns the metadata that describes a pipeline; arrays without an item are left out."""
+    """Returns the metadata that describes a pipeline; defaults of later keys are left out."""
     metadata: dict[str, str | bool | list[int]] = {
         f"{PREFIX}.prepend_scheme": pipeline.prepend_scheme
     }
-    metadata |= {f"{PREFIX}.{switch}": getattr(pipeline, switch) for switch in REQUIRED + OPTIONAL}
+    metadata |= {f"{PREFIX}.{switch}": getattr(pipeline, switch) for switch in WRITTEN}
+    if pipeline.cleans_up_spaces:
+        metadata[CLEANS_UP_SPACES] = True
     if pipeline.added:
         metadata[ADDED_IDS] = [token.id for token in pipeline.added]
         metadata[ADDED_FLAGS] = [int(token.flags) for token in pipeline.added]

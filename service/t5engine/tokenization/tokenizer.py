@@ -24,6 +24,7 @@ class Pipeline:
         joins_added: whether generated added tokens are set off by spaces, and answers begin without
             one, as Hugging Face's slow tokenizers do.
         keeps_first_space: whether an answer keeps the space of its first token.
+        cleans_up_spaces: whether answers are without the spaces before punctuation.
         merges_spaces: whether several spaces become one.
         splits_words: whether all whitespace is a space; else only what the character map says.
         strips_end: whether spaces at the end of a text are left out.
@@ -34,6 +35,7 @@ class Pipeline:
     keeps_space: bool = False
     joins_added: bool = False
     keeps_first_space: bool = False
+    cleans_up_spaces: bool = False
     merges_spaces: bool = True
     strips_end: bool = True
     splits_words: bool = False

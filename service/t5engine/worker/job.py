@@ -149,7 +149,8 @@ class Generation:
         )
 
     def _has_stop(self, tokens: Sequence[int]) -> bool:
-        return self._stops.matches(self._model.vocabulary.decode(tokens, final=False))
+        is_last = len(tokens) == self.request.config.max_tokens
+        return self._stops.matches(self._model.vocabulary.decode(tokens, final=is_last))
 
     def _settled_text(self, hypothesis: Hypothesis) -> str:
         """Returns the text that can no longer change: all of it when the sequence is over."""
@@ -187,9 +188,7 @@ class Generation:
             return None
         is_over = hypothesis.finish_reason is not None
         vocabulary = self._model.vocabulary
-        parts = vocabulary.decode_each(hypothesis.tokens, final=is_over)
-        if not is_over and parts and vocabulary.decode_each(hypothesis.tokens)[-1] != parts[-1]:
-            parts.pop()  # the last token's text depends on whether the sequence ends with it
+        parts = vocabulary.decode_parts(hypothesis.tokens, final=is_over)
         details: list[Token] = []
         start = 0
         # The last choice may be `</s>`, which has no part.
@@ -198,8 +197,14 @@ class Generation:
             if end > len(text) and (start >= len(text) or not is_over):
                 break
             if index >= skip:
+                # A clean-up depends on what is around a token: the chosen one has its part.
+                shown = {choice.token: text[start:end]} if vocabulary.cleans_up_spaces else {}
                 top = [
-                    (token, vocabulary.decode_token(token, is_first=index == 0), logprob)
+                    (
+                        token,
+                        shown.get(token, vocabulary.decode_token(token, is_first=index == 0)),
+                        logprob,
+                    )
                     for token, logprob in choice.top
                 ]
                 details.append(Token(choice.token, text[start:end], choice.logprob, top))

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from t5engine.tokenization.added_tokens import AddedFlag, AddedToken, Splitter
+from t5engine.tokenization.cleanup import clean_up, clean_up_begun, divide
 from t5engine.tokenization.metadata import read_pipeline
 from t5engine.tokenization.tokenizer import SPACE, Pipeline, Tokenizer
 from t5engine.tokenization.unigram import Piece
@@ -30,6 +31,7 @@ class Vocabulary:
         size: number of ids.
         eos: id of `</s>`.
         suppressed: ids that are never generated: padding, `<unk>`, sentinels, unused rows.
+        cleans_up_spaces: whether answers are without the spaces before punctuation.
     """
 
     def __init__(self, model: Any, size: int, metadata: Mapping[str, Any]) -> None:  # noqa: ANN401 - an opaque pointer
@@ -57,6 +59,7 @@ class Vocabulary:
                 if attributes[token] & llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED
             )
         )
+        self.cleans_up_spaces = self._pipeline.cleans_up_spaces
         self._added = {token.id for token in self._pipeline.added}
         self._hidden = self._find_hidden(attributes)
         # A character that is mapped could become such a token.
@@ -107,13 +110,30 @@ class Vocabulary:
         """Returns the text of ids as SentencePiece joins them, without the leading space.
 
         An incomplete character at the end becomes U+FFFD if the ids are final, else it is omitted.
+        So are spaces that the model's clean-up of answers may still leave out.
         """
-        return "".join(self.decode_each(ids, final=final))
+        text = "".join(self.decode_each(ids, final=final))
+        if self.cleans_up_spaces:
+            return clean_up(text) if final else clean_up_begun(text)
+        return text
+
+    def decode_parts(self, ids: Sequence[int], *, final: bool = True) -> list[str]:
+        """Returns the parts of an answer's text that the ids make.
+
+        Joined, they are the text of `decode`. If the ids are not final, ids at the end may have no
+        part yet.
+        """
+        parts = self.decode_each(ids, final=final)
+        if not final and parts and self.decode_each(ids)[-1] != parts[-1]:
+            parts.pop()  # the last token's text depends on whether the sequence ends with it
+        if self.cleans_up_spaces:
+            return divide(self.decode(ids, final=final), parts, final=final)
+        return parts
 
     def decode_each(
         self, ids: Sequence[int], *, final: bool = True, shows_special: bool = False
     ) -> list[str]:
-        """Returns the text of each id; joined, they are the text of all ids.
+        """Returns the text of each id, without any clean-up; joined, they are the text of all ids.
 
         `</s>` has no text; other special tokens have one if `shows_special`.
         """
@@ -151,11 +171,15 @@ class Vocabulary:
         ]
 
     def decode_token(self, token: int, *, is_first: bool) -> str:
-        """Returns the text that a token would add to a sequence, as its first or a later token."""
+        """Returns the text that a token would add to a sequence, as its first or a later token.
+
+        The clean-up of answers is that of the token's text by itself.
+        """
         if token in self._hidden and token != self.eos:
             return ""
         text = self._piece(token).decode(errors="replace").replace(SPACE, " ")
-        return self._strip_first(text) if is_first else text
+        text = self._strip_first(text) if is_first else text
+        return clean_up(text) if self.cleans_up_spaces else text
 
     def _strip_first(self, text: str) -> str:
         """Returns the text of the first token that has one, without the space before it."""

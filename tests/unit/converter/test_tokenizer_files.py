@@ -7,6 +7,7 @@ from sentencepiece import sentencepiece_model_pb2
 
 from support.samples import read_proto, tokenizer_json, write_json
 from support.vocabularies import CONFIG, ROWS
+from t5engine.tokenization.metadata import CLEANS_UP_SPACES, format_pipeline, read_pipeline
 from t5gguf.errors import ConversionError
 from t5gguf.tokenizer_json import ADDED_SCORE
 from t5gguf.vocab import Vocabulary
@@ -267,3 +268,27 @@ def test_an_added_token_of_whole_words_needs_a_tokenizer_json(directory: Path) -
     write_json(directory / "tokenizer_config.json", {"added_tokens_decoder": table})
     with pytest.raises(ConversionError, match=r"'<query>' is of whole words only .*Fast"):
         Vocabulary.load(directory, CONFIG, ROWS)
+
+
+@pytest.mark.parametrize(
+    ("config", "cleans_up"),
+    [
+        (None, False),
+        ({}, False),
+        ({"clean_up_tokenization_spaces": None}, False),
+        ({"clean_up_tokenization_spaces": False}, False),
+        ({"clean_up_tokenization_spaces": True}, True),
+    ],
+)
+def test_only_files_whose_answers_are_cleaned_up_say_so(
+    directory: Path, config: dict[str, object] | None, *, cleans_up: bool
+) -> None:
+    """Without being told so, transformers 4.56 cleans nothing up."""
+    if config is not None:
+        write_json(directory / "tokenizer_config.json", config)
+    pipeline = Vocabulary.load(directory, CONFIG, ROWS).pipeline
+    metadata = format_pipeline(pipeline)
+    assert metadata.get(CLEANS_UP_SPACES, "absent") == (True if cleans_up else "absent")
+    read = read_pipeline(metadata | {"tokenizer.ggml.tokens": ["x"] * ROWS})
+    assert read is not None
+    assert read.cleans_up_spaces == pipeline.cleans_up_spaces == cleans_up
