@@ -33,7 +33,7 @@ class LogWriter(logging.Handler):
         self._lines: deque[bytes] = deque()
         self._bytes = 0
         self._reported = 0
-        """Dropped lines that a line in the log already tells of."""
+        """The dropped lines that were reported in the log."""
         self._is_writing = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)

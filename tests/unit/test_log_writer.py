@@ -28,7 +28,7 @@ def test_lines_are_written_in_order() -> None:
 
 @pytest.mark.parametrize("blocking", [True, False])
 def test_lines_without_room_are_counted(monkeypatch: pytest.MonkeyPatch, *, blocking: bool) -> None:
-    """A pipe that is full costs lines, not time; once it is read, the log tells how many."""
+    """A full pipe loses lines and blocks nobody; a reader then finds the number of lost lines."""
     monkeypatch.setattr(log_writer, "MAX_BYTES", 100_000)
     reader, writer = os.pipe()
     os.set_blocking(writer, blocking)

@@ -17,8 +17,8 @@ class Job:
 
     Attributes:
         deadline: seconds by time.perf_counter, after which nobody waits for the outcome.
-        submitted_at: likewise.
-        dispatched_at: likewise; 0 while the job is queued.
+        submitted_at: seconds by the same clock at which the job was submitted.
+        dispatched_at: seconds by the same clock at which a worker got the job; 0 before.
         turn: whose turn it takes, such as (key, request).
         is_streamed: its caller already has some of the text, so the job can't be retried.
         is_exclusive: a retry after a worker exited; shares its worker with no other job.

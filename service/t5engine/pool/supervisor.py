@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 HEALTHY_SECONDS = 1.0  # a worker that was ready for so long is restarted without delay
 READY_BACKOFF_SECONDS = (0.1, 1.0)  # first and longest pause after a worker that had been ready
-LOAD_BACKOFF_SECONDS = (0.5, 30.0)  # likewise, after a worker that could not load the model
+LOAD_BACKOFF_SECONDS = (0.5, 30.0)  # the same after one that could not load
 START_SECONDS = 1.0  # until the first start has been measured
 
 

@@ -60,7 +60,7 @@ class Fairness:
             is_shared: whether generations had to wait for it, by `choose`.
         """
         signed = seconds if rows > SPARE_ROWS else -seconds
-        # Who comes to a wide request has the next step; nobody saves up time.
+        # A request that joins a wide one has the next step: time without sharing is not saved up.
         self._balance = self._balance + signed if is_shared else signed
 
     def record_turns(self, turns: Iterable[Hashable]) -> None:
