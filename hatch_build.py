@@ -29,7 +29,8 @@ class CompileKernels(BuildHookInterface[Any]):
             self.app.display_warning(f"no C compiler ({compiler[0]}): built without {library.name}")
             library.unlink(missing_ok=True)
             return
-        command = [*compiler, "-O3", "-shared", "-fPIC", *sources, "-o", str(library)]
+        flags = ["-std=c11", "-O3", "-shared", "-fPIC"]
+        command = [*compiler, *flags, *sources, "-lm", "-o", str(library)]
         subprocess.run(command, check=True)
         build_data["artifacts"].append(f"/{LIBRARY}")
         build_data["pure_python"] = False

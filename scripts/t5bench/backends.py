@@ -1,4 +1,4 @@
-"""Compares the two backends on the same files, and the graph with ggml's kernels.
+"""Compares the two backends on the same files, and the graph's kernels with each other.
 
 All run in one pinned process, interleaved: every round runs each backend once. The printed times
 are medians. Inputs are random tokens, outputs have a fixed length. `llama` decodes several rows
@@ -8,6 +8,7 @@ as llama.cpp does: one call encodes all inputs.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import statistics
 import sys
@@ -15,20 +16,16 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from msgspec import structs
 
 from t5bench import environment, probe
+from t5engine.config import KernelsName
 from t5engine.cpus import plan
 from t5engine.decoding.parameters import MAX_TOKENS
 
-# Name: (backend, whether it multiplies with our own kernels).
-BACKENDS: dict[str, tuple[Literal["graph", "llama"], bool]] = {
-    "graph": ("graph", True),
-    "ggml's kernels": ("graph", False),
-    "llama": ("llama", False),
-}
+N_BEST = 8  # sequences of one query, at most
 
 
 def run(options: argparse.Namespace) -> None:
@@ -42,18 +39,22 @@ def run(options: argparse.Namespace) -> None:
     from t5engine.worker import model  # noqa: PLC0415 - loads OpenMP
 
     for file in options.files:
+        names: dict[str, tuple[Literal["graph", "llama"], KernelsName]] = {
+            _name(kernels): ("graph", kernels) for kernels in options.kernels
+        }
+        names["llama"] = ("llama", "ggml")
         models = {
             name: model.load_model(
                 file,
                 backend=backend,
                 threads=share.threads,
-                rows=max(options.rows),
+                rows=max(N_BEST, *options.rows),
                 max_input_tokens=512,
                 max_tokens=MAX_TOKENS,
                 logit_scale=1.0,
-                own_kernels=own_kernels,
+                kernels=kernels,
             )
-            for name, (backend, own_kernels) in BACKENDS.items()
+            for name, (backend, kernels) in names.items()
         }
         backends = {name: loaded.backend for name, loaded in models.items()}
         print(f"\n{file.name}, {share.threads} threads, {options.tokens_out} tokens out")
@@ -64,7 +65,11 @@ def run(options: argparse.Namespace) -> None:
         for tokens_in in options.tokens_in:
             _compare_single_rows(backends, tokens_in, options, limit)
         _compare_batches(backends, options)
-        _compare_n_best(models["graph"], options)
+        _compare_n_best(next(iter(models.values())), options)
+
+
+def _name(kernels: KernelsName) -> str:
+    return {"auto": "graph", "ggml": "ggml's kernels"}.get(kernels, kernels)
 
 
 def _step_bytes(file: Path) -> int:
@@ -82,6 +87,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rows", nargs="+", type=int, default=[1, 4, 8, 16])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int)
+    parser.add_argument(
+        "--kernels",
+        nargs="+",
+        choices=get_args(KernelsName),
+        default=["auto", "ggml"],
+        help="what the graph multiplies with; the others are compared with the first",
+    )
 
 
 def _compare_single_rows(
@@ -109,20 +121,22 @@ def _compare_single_rows(
         e, t, s = (statistics.median(values[name]) for values in (encode, token, total))
         line += f"  {name} encode {e:6.2f}, token {t:5.2f} ({limit / t:4.0%}), total {s:6.1f} ms"
     print(line)
-    for name in backends:
-        if name != "graph":
-            token_ratio = statistics.median(token[name]) / statistics.median(token["graph"])
-            total_ratio = statistics.median(total[name]) / statistics.median(total["graph"])
-            ratios = f"token {token_ratio:.2f}x, total {total_ratio:.2f}x"
-            print(f"        graph against {name}: {ratios}", flush=True)
+    first, *others = backends
+    for name in others:
+        ratios = ", ".join(
+            f"{part} {statistics.median(times[name]) / statistics.median(times[first]):.2f}x"
+            for part, times in (("encode", encode), ("token", token), ("total", total))
+        )
+        print(f"        {first} against {name}: {ratios}", flush=True)
 
 
 def _compare_batches(backends: dict[str, Any], options: argparse.Namespace) -> None:
     """Measures tokens per second of several rows decoded together, without encoding."""
-    graph = backends["graph"]
     speeds: dict[str, list[float]] = defaultdict(list)
     for _ in range(max(3, options.rounds // 3)):
-        for rows in options.rows:
+        for rows, (name, graph) in itertools.product(options.rows, backends.items()):
+            if name == "llama":
+                continue
             for row in range(rows):
                 graph.encode(row, _ids(12))
             batch = list(range(rows))
@@ -131,14 +145,14 @@ def _compare_batches(backends: dict[str, Any], options: argparse.Namespace) -> N
             for _ in range(options.tokens_out - 1):
                 graph.step(batch, [5] * rows)
             seconds = time.perf_counter() - started
-            speeds[f"graph {rows}"].append(rows * (options.tokens_out - 1) / seconds)
+            speeds[f"{name} {rows}"].append(rows * (options.tokens_out - 1) / seconds)
             for row in batch:
                 graph.release(row)
         rows = max(options.rows)
         speed = _decode_llama_rows(backends["llama"], rows, options.tokens_out)
         speeds[f"llama {rows}"].append(speed)
     for name, values in speeds.items():
-        print(f"  {name:>9} rows: {statistics.median(values):6.0f} tokens/s", flush=True)
+        print(f"  {name:>17} rows: {statistics.median(values):6.0f} tokens/s", flush=True)
 
 
 def _compare_n_best(loaded: Any, options: argparse.Namespace) -> None:  # noqa: ANN401 - see `load`
@@ -154,7 +168,7 @@ def _compare_n_best(loaded: Any, options: argparse.Namespace) -> None:  # noqa: 
     )
     sampled = structs.replace(plain, do_sample=True, seed=1)
     settings = {
-        "8 samples": structs.replace(sampled, num_return_sequences=8),
+        f"{N_BEST} samples": structs.replace(sampled, num_return_sequences=N_BEST),
         "4 beams": structs.replace(plain, num_beams=4, num_return_sequences=4),
         "4 diverse beams": structs.replace(
             plain, num_beams=4, num_beam_groups=4, diversity_penalty=1.0, num_return_sequences=4
@@ -172,7 +186,7 @@ def _compare_n_best(loaded: Any, options: argparse.Namespace) -> None:  # noqa: 
             times[name].append(1000 * (time.perf_counter() - started))
     medians = {name: statistics.median(values[1:]) for name, values in times.items()}
     for name, count, baseline in (
-        ("8 samples", 8, "one sample"),
+        (f"{N_BEST} samples", N_BEST, "one sample"),
         ("4 beams", 4, "one greedy"),
         ("4 diverse beams", 4, "one greedy"),
     ):

@@ -9,6 +9,8 @@ import msgspec
 from t5engine.decoding.parameters import MAX_TOKENS
 from t5engine.messages import Costs
 
+KernelsName = Literal["auto", "ggml", "avx2", "avxvnni", "avx512", "neon"]
+
 
 class WorkerConfig(msgspec.Struct, frozen=True):
     """Configures one worker process.
@@ -25,7 +27,8 @@ class WorkerConfig(msgspec.Struct, frozen=True):
         batch_window_ms: time that a first job waits for other jobs to share its steps with.
         prompt_lookup_num_tokens: number of draft tokens for a single sequence; 0: none.
         ggml_backends: directory of ggml's CPU backends; None: as libllama finds them.
-        kernels: auto: the project's own kernels where the processor supports them.
+        kernels: auto: the project's own kernels where the processor supports them; or those of one
+            instruction set; or ggml's.
         costs: what an earlier worker measured; empty: the worker measures before it is ready.
         separators: texts between the queries of an answer, which the vocabulary must have as pieces
             of their own; None: those that the file names.
@@ -42,7 +45,7 @@ class WorkerConfig(msgspec.Struct, frozen=True):
     batch_window_ms: float = 0.0
     prompt_lookup_num_tokens: int = 0
     ggml_backends: str | None = None
-    kernels: Literal["auto", "ggml"] = "auto"
+    kernels: KernelsName = "auto"
     costs: Costs = Costs()
     separators: list[str] | None = None
 

@@ -9,6 +9,7 @@ from limits import RateLimitItem, parse
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from t5engine.config import KernelsName
 from t5gguf import recipe as recipes
 from t5gguf.recipe import Recipe, RecipeError
 from t5serve.errors import StartupError
@@ -50,9 +51,9 @@ class Settings(BaseSettings):
     backend: Literal["auto", "graph", "llama"] = "auto"
     """The inference backend: `graph`, `llama`, or `auto`: graph, and llama for a file that graph
     refuses."""
-    kernels: Literal["auto", "ggml"] = "auto"
-    """The matrix products: `ggml`, or `auto`: t5serve's own products if the processor supports
-    them, else ggml's."""
+    kernels: KernelsName = "auto"
+    """The matrix products: `ggml`, t5serve's own for one instruction set that the processor has
+    (`avx512`, `avxvnni`, `avx2`, `neon`), or `auto`: the fastest of all."""
     max_batch: Annotated[int, Field(ge=1, le=64)] = 16
     """The most sequences that a worker decodes together. An input with more sequences is decoded
     alone. While one request fills the batch, up to four sequences of other requests may join."""

@@ -13,7 +13,7 @@ import pytest
 
 from support import tiny
 from support.serving import Server
-from t5engine.kernels import loader
+from t5engine.kernels.loader import Kernels
 from t5gguf.convert import Converter
 from t5gguf.writer import Provenance
 
@@ -160,7 +160,8 @@ def test_doctor_finds_what_it_should() -> None:
     assert {"versions", "processor", "cores", "kernels", "memory", "speed"} <= set(found)
     assert "2 x 3, not pinned" in found["threads"]["value"]
     assert "lower T5SERVE_THREADS" in found["threads"]["advice"]
-    kernels = "own" if loader.can_multiply(loader.Q8_0, [16], 32) else "ggml's"
+    own = Kernels.find()
+    kernels = f"own {own.name}" if own else "ggml's"
     told = f"tiny-t5-Q8_0.gguf, graph backend, {kernels} kernels"
     assert told in found["model"]["value"]
 

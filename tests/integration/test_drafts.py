@@ -141,7 +141,7 @@ def test_a_draft_that_overflows_is_forgotten(
     poison = 7
     file = convert(tiny.build_poison(tmp_path, poison), tmp_path / "x.gguf", "F16")
     # Our own kernels do not round a step's inputs to F16, where they would overflow.
-    model = open_model(file, "graph", own_kernels=False)
+    model = open_model(file, "graph", kernels="ggml")
     request = Generate(0, GenerationConfig(max_tokens=12), ids=[5, 6, 9, EOS])
     plain = run_one(model, request)
     assert poison not in outcome(plain).best.tokens

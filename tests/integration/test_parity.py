@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_args
 
 import pytest
 
 from support import tiny
 from support.parity import GREEDY, agreement, golden, golden_logits, logit_error, with_model
+from t5engine.config import KernelsName
 from t5engine.decoding.parameters import GenerationConfig
+from t5engine.errors import ModelLoadError
+from t5engine.kernels.loader import Kernels
 from t5engine.pool.engine import Engine
 from t5gguf.convert import Converter
 from t5gguf.writer import Provenance
@@ -28,6 +31,9 @@ NEAR_TIE = 0.15
 # Texts whose ids differ from the slow tokenizer's on purpose: a client's text never makes
 # control tokens, so these three stay text.
 CONTROL = ("</s>", "<unk>", "<pad>")
+OWN: list[KernelsName] = [
+    name for name in get_args(KernelsName) if name not in ("auto", "ggml") and Kernels.find(name)
+]
 
 
 @pytest.fixture(scope="module", params=tiny.FLAVOURS)
@@ -109,10 +115,8 @@ def test_embedded_model_on_real_queries(embedded: Path) -> None:
     assert max(gap for *_, gap in found.different) < NEAR_TIE
 
 
-@pytest.mark.parametrize(("kernels", "share"), [("ggml", 0.02), ("auto", 0.08)])
-def test_both_backends_say_the_same(
-    embedded: Path, kernels: Literal["auto", "ggml"], share: float
-) -> None:
+@pytest.mark.parametrize(("kernels", "share"), [("ggml", 0.02), *((name, 0.08) for name in OWN)])
+def test_both_backends_say_the_same(embedded: Path, kernels: KernelsName, share: float) -> None:
     """Greedy outputs of the graph, sixteen at a time, are llama.cpp's own, one at a time.
 
     But for near-ties, of which this Q8_0 file has a few more where sums are in another order.
@@ -128,6 +132,17 @@ def test_both_backends_say_the_same(
     different = [case["gap"] for case, a, b in zip(cases, graph, llama, strict=True) if a != b]
     assert all(gap < NEAR_TIE for gap in different)
     assert len(different) <= share * len(cases)
+
+
+def test_an_instruction_set_that_the_processor_lacks(embedded: Path) -> None:
+    """It is an error that names it, not a crash or another choice without a word."""
+    lacking: KernelsName = "avx512" if Kernels.find("neon") else "neon"
+
+    async def use(_engine: Engine) -> None:
+        pytest.fail("the model was loaded")
+
+    with pytest.raises(ModelLoadError, match=f"this processor has no {lacking}"):
+        with_model(embedded, use, kernels=lacking)
 
 
 def test_embedded_model_s_scores(embedded: Path) -> None:

@@ -153,7 +153,7 @@ def test_beams_of_the_embedded_file(graph: Model) -> None:
 
 def test_both_backends_find_the_same(embedded: Path, llama: Model) -> None:
     """Reordering rows on llama.cpp's cache is reordering them on ours; with the same kernels."""
-    graph = open_model(embedded, "graph", own_kernels=False)
+    graph = open_model(embedded, "graph", kernels="ggml")
     for case in BEAMS["embedded"][::8]:
         ours, theirs = (run_one(model, request(case)) for model in (graph, llama))
         assert ours.sequences == theirs.sequences
@@ -304,7 +304,7 @@ FATAL: list[Generate] = [
 @pytest.mark.parametrize("fatal", FATAL)
 def test_a_poisoned_job_fails_alone(poison: Path, backend: Which, fatal: Generate) -> None:
     """Numbers that overflow end one job; the next in its rows is right, and so is its company."""
-    model = open_model(poison, backend, rows=12, own_kernels=False)  # ours do not overflow there
+    model = open_model(poison, backend, rows=12, kernels="ggml")  # ours do not overflow there
     healthy = [
         Generate(0, GenerationConfig(max_tokens=8, num_beams=beams), ids=HEALTHY)
         for beams in (1, 4)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from support import tiny
 from support.parity import golden
+from t5engine.config import KernelsName
 from t5engine.decoding.logprobs import F32
 from t5engine.decoding.parameters import GenerationConfig
 from t5engine.decoding.processors import Processors
@@ -89,7 +90,7 @@ def convert(checkpoint: Path, file: Path, file_type: str = "F32") -> Path:
 
 
 def open_model(
-    path: Path, backend: Literal["graph", "llama"], rows: int = 20, *, own_kernels: bool = True
+    path: Path, backend: Literal["graph", "llama"], rows: int = 20, *, kernels: KernelsName = "auto"
 ) -> Model:
     return load_model(
         path,
@@ -99,7 +100,7 @@ def open_model(
         logit_scale=None,
         backend=backend,
         rows=rows,
-        own_kernels=own_kernels,
+        kernels=kernels,
     )
 
 

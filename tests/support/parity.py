@@ -16,12 +16,12 @@ import base64
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from t5engine.config import WorkerConfig
+from t5engine.config import KernelsName, WorkerConfig
 from t5engine.cpus import plan
 from t5engine.decoding.parameters import GenerationConfig
 from t5engine.pool.engine import Engine
@@ -48,7 +48,7 @@ def with_model(
     backend: str = "auto",
     logit_scale: float | None = None,
     max_queue: int = 1,
-    kernels: Literal["auto", "ggml"] = "auto",
+    kernels: KernelsName = "auto",
 ) -> Answer:
     """Loads a file in a real worker, and runs a coroutine on its engine."""
 

@@ -13,15 +13,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from t5engine.kernels import loader
+from t5engine.kernels.loader import Kernels
+from t5engine.kernels.memory import Arena
 
 F32 = npt.NDArray[np.float32]
 TYPE_NAMES = {loader.F16: "F16", loader.Q4_0: "Q4_0", loader.Q8_0: "Q8_0"}
 
+NAMES = ("scalar", "avx2", "avxvnni", "avx512", "neon")
 # The tests fail where the library is missing: whoever runs tests has a C compiler.
-pytestmark = pytest.mark.skipif(
-    loader.load_library() is not None and not loader.can_multiply(loader.Q8_0, [16], 32),
-    reason="no kernel for this processor",
-)
+FOUND = {name: Kernels.find(name) for name in NAMES}
+EVERY_KERNEL = [kernels for kernels in FOUND.values() if kernels is not None]
+
+
+@pytest.fixture(params=EVERY_KERNEL, ids=lambda kernels: kernels.name)
+def kernels(request: pytest.FixtureRequest) -> Kernels:
+    """The kernels of each instruction set that this processor has, and the scalar ones."""
+    found: Kernels = request.param
+    return found
+
+
+def test_auto_is_the_best_that_the_processor_has() -> None:
+    best = [kernels.name for kernels in EVERY_KERNEL if kernels.name != "scalar"]
+    found = Kernels.find()
+    assert (found.name if found else None) == (best[-1] if best else None)
+
+
+def test_an_unknown_instruction_set_has_no_kernels() -> None:
+    assert Kernels.find("avx1024") is None
 
 
 def quantised(x: F32) -> F32:
@@ -59,23 +77,27 @@ def multiply(
     product.epsilon, product.relu = 1e-6, relu
     product.norm = None if norm is None else norm.ctypes.data
     product.residual = None if residual is None else residual.ctypes.data
-    run(loader.load_multiply_op(), product, threads)
+    run(matrix.multiply_op, product, threads)
     assert np.all(y[[0, -1]] == 7)
     return y[1:-1]
 
 
-def build_matrix(tensor_type: int, weights: F32, parts: int = 1) -> tuple[loader.Matrix, F32]:
+def build_matrix(
+    kernels: Kernels, tensor_type: int, weights: F32, parts: int = 1
+) -> tuple[loader.Matrix, F32]:
     """Returns the matrix, built from so many parts, and the dequantised weights."""
     stored = quantize(weights, GGMLQuantizationType(tensor_type))
     split = [np.ascontiguousarray(part).reshape(-1) for part in np.split(stored, parts)]
     rounded = dequantize(stored, GGMLQuantizationType(tensor_type))
     rows, columns = weights.shape
-    return loader.Matrix(
-        tensor_type, rows, columns, [part.view(np.uint8) for part in split]
-    ), rounded
+    matrix = loader.Matrix(
+        kernels, tensor_type, rows, columns, [part.view(np.uint8) for part in split], Arena()
+    )
+    return matrix, rounded
 
 
 @given(
+    kernels=st.sampled_from(EVERY_KERNEL),
     tensor_type=st.sampled_from(list(TYPE_NAMES)),
     rows=st.integers(1, 12),
     columns=st.integers(1, 12),
@@ -85,14 +107,21 @@ def build_matrix(tensor_type: int, weights: F32, parts: int = 1) -> tuple[loader
 )
 @settings(deadline=None)
 def test_products(
-    tensor_type: int, rows: int, columns: int, count: int, threads: int, seed: int
+    *,
+    kernels: Kernels,
+    tensor_type: int,
+    rows: int,
+    columns: int,
+    count: int,
+    threads: int,
+    seed: int,
 ) -> None:
     """Any shape, number of input rows and number of threads, zeros and large values included."""
     rng = np.random.default_rng(seed)
     weights = rng.standard_normal((16 * rows, 32 * columns)).astype(np.float32)
     x = (rng.standard_normal((count, 32 * columns)) * rng.choice([1e-3, 1, 1e3])).astype(np.float32)
     x[rng.random(count) < 0.2] = 0
-    matrix, rounded = build_matrix(tensor_type, weights)
+    matrix, rounded = build_matrix(kernels, tensor_type, weights)
     expected = (x if tensor_type == loader.F16 else quantised(x)).astype(np.float64) @ rounded.T
     result = multiply(matrix, x, threads)
     assert np.abs(result - expected).max() <= 1e-5 * max(np.abs(expected).max(), 1e-30)
@@ -100,10 +129,12 @@ def test_products(
 
 @pytest.mark.parametrize("count", [1, 5, 70])
 @pytest.mark.parametrize("tensor_type", TYPE_NAMES, ids=TYPE_NAMES.get)
-def test_norm_relu_and_residual(tensor_type: int, count: int) -> None:
+def test_norm_relu_and_residual(kernels: Kernels, tensor_type: int, count: int) -> None:
     """Norm and ReLU before a product and the residual after it, alone and together."""
     rng = np.random.default_rng(count)
-    matrix, _ = build_matrix(tensor_type, rng.standard_normal((48, 1024)).astype(np.float32))
+    matrix, _ = build_matrix(
+        kernels, tensor_type, rng.standard_normal((48, 1024)).astype(np.float32)
+    )
     x = rng.standard_normal((count, 1024)).astype(np.float32)
     norm = rng.standard_normal(1024).astype(np.float32)
     residual = rng.standard_normal((count, 48)).astype(np.float32)
@@ -124,10 +155,12 @@ def test_norm_relu_and_residual(tensor_type: int, count: int) -> None:
 
 
 @pytest.mark.parametrize("tensor_type", TYPE_NAMES, ids=TYPE_NAMES.get)
-def test_the_batch_changes_no_bit(tensor_type: int) -> None:
+def test_the_batch_changes_no_bit(kernels: Kernels, tensor_type: int) -> None:
     """The result of an input row is the same in any batch, on any thread."""
     rng = np.random.default_rng(0)
-    matrix, _ = build_matrix(tensor_type, rng.standard_normal((64, 3072)).astype(np.float32))
+    matrix, _ = build_matrix(
+        kernels, tensor_type, rng.standard_normal((64, 3072)).astype(np.float32)
+    )
     x = rng.standard_normal((90, 3072)).astype(np.float32)
     batch = multiply(matrix, x, 2)
     for index in (0, 1, 5, 20, 41, 89):
@@ -137,18 +170,19 @@ def test_the_batch_changes_no_bit(tensor_type: int) -> None:
 
 
 @pytest.mark.parametrize("tensor_type", [loader.Q4_0, loader.Q8_0], ids=TYPE_NAMES.get)
-def test_parts_make_one_matrix(tensor_type: int) -> None:
+def test_parts_make_one_matrix(kernels: Kernels, tensor_type: int) -> None:
     """A matrix may consist of rows from several offsets of a file."""
     weights = np.random.default_rng(1).standard_normal((48, 64)).astype(np.float32)
     x = np.ones((1, 64), np.float32)
-    whole, parts = build_matrix(tensor_type, weights)[0], build_matrix(tensor_type, weights, 3)[0]
+    whole, _ = build_matrix(kernels, tensor_type, weights)
+    parts, _ = build_matrix(kernels, tensor_type, weights, 3)
     assert np.array_equal(multiply(whole, x, 1), multiply(parts, x, 1))
 
 
 @pytest.mark.parametrize("tensor_type", TYPE_NAMES, ids=TYPE_NAMES.get)
-def test_nan_and_infinity_propagate(tensor_type: int) -> None:
+def test_nan_and_infinity_propagate(kernels: Kernels, tensor_type: int) -> None:
     """NaN and infinity in an input row reach its result; the other rows stay finite."""
-    matrix, _ = build_matrix(tensor_type, np.ones((16, 64), np.float32))
+    matrix, _ = build_matrix(kernels, tensor_type, np.ones((16, 64), np.float32))
     for bad in (np.nan, np.inf, -np.inf):
         x = np.ones((2, 64), np.float32)
         x[1, 40] = bad
@@ -172,8 +206,10 @@ def test_nan_and_infinity_propagate(tensor_type: int) -> None:
         (loader.Q8_0, [16], 0),
     ],
 )
-def test_matrices_without_a_kernel(tensor_type: int, rows: list[int], columns: int) -> None:
-    assert not loader.can_multiply(tensor_type, rows, columns)
+def test_matrices_without_a_kernel(
+    kernels: Kernels, tensor_type: int, rows: list[int], columns: int
+) -> None:
+    assert not kernels.can_multiply(tensor_type, rows, columns)
 
 
 class Attention:
@@ -200,7 +236,7 @@ class Attention:
         probabilities /= probabilities.sum(axis=-1, keepdims=True)
         return np.asarray(np.einsum("rhqk,rkhd->rqhd", probabilities, v))
 
-    def run_kernel(self, threads: int) -> F32:
+    def run_kernel(self, kernels: Kernels, threads: int) -> F32:
         """Returns (rows, queries, heads, d_kv), by the kernel."""
         output = np.full((self.q.size + 32,), 7, np.float32)
         kv_stride = 2 * self.shape["heads"] * self.shape["d_kv"]
@@ -219,13 +255,14 @@ class Attention:
             bias_row_stride=self.bias.shape[1] * head_scores,
             **self.shape,
         )
-        run(loader.load_attention_op(), params, threads)
+        run(kernels.attention_op, params, threads)
         assert np.all(output[:16] == 7)
         assert np.all(output[-16:] == 7)
         return output[16:-16].reshape(self.q.shape)
 
 
 @given(
+    kernels=st.sampled_from(EVERY_KERNEL),
     d_kv=st.sampled_from([64, 128]),
     heads=st.integers(1, 5),
     queries=st.integers(1, 5),
@@ -238,6 +275,7 @@ class Attention:
 @settings(deadline=None)
 def test_attention(
     *,
+    kernels: Kernels,
     d_kv: int,
     heads: int,
     queries: int,
@@ -253,30 +291,37 @@ def test_attention(
     )
     if shared_bias:
         attention.bias = np.ascontiguousarray(attention.bias[:, :1])
-    assert np.allclose(attention.run_kernel(threads), attention.expected(), rtol=1e-5, atol=1e-5)
+    assert np.allclose(
+        attention.run_kernel(kernels, threads), attention.expected(), rtol=1e-5, atol=1e-5
+    )
 
 
-def test_attention_of_large_scores() -> None:
+def test_attention_of_large_scores(kernels: Kernels) -> None:
     """Probabilities from 1 down to less than F32 can hold."""
     attention = Attention(np.random.default_rng(0), d_kv=64, heads=2, queries=3, keys=16, rows=2)
     attention.q *= 100
-    assert np.allclose(attention.run_kernel(2), attention.expected(), rtol=1e-4, atol=1e-4)
+    assert np.allclose(attention.run_kernel(kernels, 2), attention.expected(), rtol=1e-4, atol=1e-4)
 
 
-def test_attention_ignores_masked_keys() -> None:
+def test_attention_ignores_masked_keys(kernels: Kernels) -> None:
     """NaN in a masked key or value changes no bit; NaN in a visible value reaches the result."""
     attention = Attention(np.random.default_rng(0), d_kv=64, heads=2, queries=3, keys=8, rows=2)
     attention.bias[:, :, :, 5] = -np.inf
-    before = attention.run_kernel(1)
+    before = attention.run_kernel(kernels, 1)
     attention.cache[0, 5] = np.nan
-    assert np.array_equal(attention.run_kernel(1), before)
+    assert np.array_equal(attention.run_kernel(kernels, 1), before)
     attention.cache[0, 0, 0, 1, 7] = np.nan
-    result = attention.run_kernel(1)
+    result = attention.run_kernel(kernels, 1)
     assert np.isnan(result[0, :, 1]).all()
     assert np.isfinite(result[:, :, 0]).all()
     assert np.isfinite(result[1]).all()
 
 
-@pytest.mark.parametrize(("d_kv", "keys"), [(32, 16), (0, 16), (64, 6), (64, 0), (64, 5000)])
-def test_attention_without_a_kernel(d_kv: int, keys: int) -> None:
-    assert not loader.can_attend(d_kv, keys)
+@pytest.mark.parametrize(("d_kv", "keys"), [(0, 16), (64, 0), (64, 5000)])
+def test_attention_without_a_kernel(kernels: Kernels, d_kv: int, keys: int) -> None:
+    assert not kernels.can_attend(d_kv, keys)
+
+
+@pytest.mark.parametrize(("d_kv", "keys"), [(32, 16), (64, 6)])
+def test_odd_shapes_are_left_to_ggml(kernels: Kernels, d_kv: int, keys: int) -> None:
+    assert kernels.can_attend(d_kv, keys) == (kernels.name == "scalar")

@@ -142,7 +142,7 @@ class Graph:
         if residual is not None:
             fields["residual"] = StridedRows(residual)
         shape = (matrix.rows, product.count)
-        return self._add_custom_op(loader.load_multiply_op(), product, fields, shape)
+        return self._add_custom_op(matrix.multiply_op, product, fields, shape)
 
     def _add_custom_op(
         self,

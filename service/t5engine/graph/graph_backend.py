@@ -24,6 +24,7 @@ from t5engine.graph.encoder import EncoderGraph
 from t5engine.graph.ggml import Cpu
 from t5engine.graph.graph import Graph
 from t5engine.graph.weights import Weights
+from t5engine.kernels.loader import Kernels
 from t5engine.relative import relative_position_bucket
 from t5engine.rows import padded_rows
 
@@ -43,7 +44,7 @@ class GraphBackend:
         max_tokens: most decoder inputs per row.
         threads: threads of every native call.
         rows: most sequences at once, and most inputs.
-        own_kernels: whether to use our own kernels where they support the weights.
+        kernels: our own kernels, for the weights that they support; None: ggml's.
     """
 
     name = "graph"
@@ -58,15 +59,16 @@ class GraphBackend:
         max_tokens: int,
         threads: int,
         rows: int,
-        own_kernels: bool = True,
+        kernels: Kernels | None = None,
     ) -> None:
         self.rows = self.inputs = rows
         self.n_vocab = n_vocab
         self.max_input_tokens = max_input_tokens
         self.max_tokens = max_tokens
         self._cpu = Cpu(threads)
-        self._weights = Weights(path, self._cpu, output_scale=logit_scale, own_kernels=own_kernels)
-        self.kernels = "own kernels" if self._weights.matrices else "ggml's kernels"
+        self._weights = Weights(path, self._cpu, output_scale=logit_scale, kernels=kernels)
+        is_own = kernels is not None and self._weights.matrices
+        self.kernels = f"own {kernels.name} kernels" if kernels and is_own else "ggml's kernels"
         shape = self._weights.shape
         self._input_slots = _pad_input_length(max_input_tokens)
         self._row_slots = _next_power_of_two(max_tokens)

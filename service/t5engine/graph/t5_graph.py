@@ -85,8 +85,9 @@ class T5Graph(Graph):
             bias: (keys, queries, heads or 1, rows); -inf masks a key from a query.
             sizes: numbers of queries, keys and rows.
         """
-        if self._weights.own_kernels and loader.can_attend(self._shape.d_kv, sizes.keys):
-            return self._attend_fused(q, k, v, bias, sizes)
+        kernels = self._weights.kernels
+        if kernels is not None and kernels.can_attend(self._shape.d_kv, sizes.keys):
+            return self._attend_fused(kernels, q, k, v, bias, sizes)
         scores = self._g.ggml_mul_mat(
             self._ctx,
             self._view_heads(k, sizes.keys, sizes.rows, sizes.row_slots),
@@ -106,7 +107,13 @@ class T5Graph(Graph):
         return int(self._g.ggml_cont_2d(self._ctx, merged, d_inner, tokens))
 
     def _attend_fused(
-        self, q: StridedRows, k: StridedRows, v: StridedRows, bias: Tensor, sizes: AttentionShape
+        self,
+        kernels: loader.Kernels,
+        q: StridedRows,
+        k: StridedRows,
+        v: StridedRows,
+        bias: Tensor,
+        sizes: AttentionShape,
     ) -> Tensor:
         """Does the work of `_attend` with our own kernel, as one operation."""
         shape = self._shape
@@ -125,7 +132,7 @@ class T5Graph(Graph):
         )
         fields = {"q": q, "k": k, "v": v, "bias": StridedRows(bias)}
         output_shape = (shape.d_inner, sizes.queries * sizes.rows)
-        return self._add_custom_op(loader.load_attention_op(), params, fields, output_shape)
+        return self._add_custom_op(kernels.attention_op, params, fields, output_shape)
 
     def _view_heads(self, rows: StridedRows, tokens: int, sequences: int, row_slots: int) -> Tensor:
         """Returns a view (d_kv, tokens, heads, sequences); sequences are `row_slots` rows apart."""

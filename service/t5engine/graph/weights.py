@@ -18,6 +18,7 @@ from t5engine.graph import ggml
 from t5engine.graph.ggml import Context, Cpu, Tensor
 from t5engine.graph.model_shape import read_shape
 from t5engine.kernels import loader
+from t5engine.kernels.memory import Arena
 from t5engine.reader import GGUFFile, ReadError, StoredTensor
 
 MAX_TENSORS = 4096
@@ -32,13 +33,13 @@ class Weights:
     Attributes:
         shape: shape of the model.
         is_gated: whether the feed-forward has a gate.
-        own_kernels: whether our own kernels are used where they support a weight.
+        kernels: our own kernels, used where they support a weight; None: ggml's.
         matrices: the weights that our own kernel multiplies, by name; the others are tensors.
         private_bytes: memory that this process does not share with others on the same file.
     """
 
     def __init__(
-        self, path: Path, cpu: Cpu, *, output_scale: float, own_kernels: bool = True
+        self, path: Path, cpu: Cpu, *, output_scale: float, kernels: loader.Kernels | None
     ) -> None:
         """Maps the file.
 
@@ -46,7 +47,7 @@ class Weights:
             path: the GGUF file.
             cpu: the device that computes.
             output_scale: factor on the decoder's output that calibrates the logits.
-            own_kernels: whether to use our own kernels where they support a weight.
+            kernels: our own kernels, for the weights that they support; None: ggml's.
 
         Raises:
             GgmlError: the file's tensors are not those of a T5 of the shape in its header.
@@ -72,8 +73,9 @@ class Weights:
         self._plain_context = Context(1)
         self._pending: list[tuple[Tensor, npt.NDArray[np.uint8]]] = []
         self._tensors: dict[str, Tensor] = {}
-        self.own_kernels = own_kernels
+        self.kernels = kernels
         self.matrices: dict[str, loader.Matrix] = {}
+        self._arena = Arena()
         self._add_all(output_scale)
         self.private_bytes = self._allocate_private()
         self.private_bytes += sum(matrix.private_bytes for matrix in self.matrices.values())
@@ -170,13 +172,16 @@ class Weights:
         tensors = [self._file.tensors[source] for source in sources]
         first = tensors[0]
         data = [self._base[t.offset : t.offset + self._stored_size(t)] for t in tensors]
-        if repack and self._can_multiply(tensors):
+        if repack and self.kernels is not None and self._can_multiply(tensors):
             rows = sum(t.shape[0] for t in tensors)
             if first.tensor_type == loader.F16:  # one after another in the file
                 end = tensors[-1].offset + self._stored_size(tensors[-1])
                 data = [self._base[first.offset : end]]
             columns = first.shape[1]
-            self.matrices[name] = loader.Matrix(int(first.tensor_type), rows, columns, data)
+            tensor_type = int(first.tensor_type)
+            self.matrices[name] = loader.Matrix(
+                self.kernels, tensor_type, rows, columns, data, self._arena
+            )
             return
         if repack and self._can_repack(tensors):
             tensor = self._new_tensor(self._repacked_context, tensors)
@@ -207,7 +212,7 @@ class Weights:
     def _can_multiply(self, tensors: Sequence[StoredTensor]) -> bool:
         """Whether our own kernels take the matrix."""
         rows = [t.shape[0] for t in tensors]
-        return self.own_kernels and loader.can_multiply(
+        return self.kernels is not None and self.kernels.can_multiply(
             int(tensors[0].tensor_type), rows, tensors[0].shape[1]
         )
 

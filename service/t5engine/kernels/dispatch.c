@@ -1,46 +1,35 @@
-/* Chooses the kernels for the processor, once, at the first call.
+/* Finds the kernels for the processor.
  *
- * A new instruction set is a file of its own that defines a struct kernels, and a line in CANDIDATES:
- * the best first.
+ * A new instruction set is a file of its own that defines a struct kernels, and a line in
+ * CANDIDATES.
  */
 #include "kernels.h"
 
+#include <string.h>
+
+/* The best first; the scalar ones only by their name. */
 static const struct kernels *const CANDIDATES[] = {
 #if defined(__x86_64__)
     &x86_avx512_kernels,
+    &x86_avxvnni_kernels,
+    &x86_avx2_kernels,
+#elif defined(__aarch64__)
+    &arm_neon_kernels,
 #endif
-    NULL,
+    &scalar_kernels,
 };
 
-/* Returns the first candidate that the processor supports; NULL if there is none. */
-static const struct kernels *select_kernels(void) {
-    static const struct kernels *selected;
-    static int is_selected; /* a race selects the same twice */
-    if (!is_selected) {
-        const struct kernels *const *candidate = CANDIDATES;
-        while (*candidate && !(*candidate)->is_supported()) candidate++;
-        selected = *candidate;
-        is_selected = 1;
+const size_t t5_struct_sizes[4] = {sizeof(struct format), sizeof(struct matrix),
+                                   sizeof(struct product), sizeof(struct attention)};
+
+/* Returns the kernels of this name, or the best for "auto"; NULL if the processor lacks them. */
+const struct kernels *t5_find_kernels(const char *name) {
+    const int is_auto = strcmp(name, "auto") == 0;
+    for (size_t i = 0; i < sizeof CANDIDATES / sizeof *CANDIDATES; i++) {
+        const struct kernels *candidate = CANDIDATES[i];
+        const int is_wanted =
+            is_auto ? candidate != &scalar_kernels : strcmp(name, candidate->name) == 0;
+        if (is_wanted && candidate->is_supported()) return candidate;
     }
-    return selected;
-}
-
-int t5_can_multiply(int64_t type, int64_t rows, int64_t columns) {
-    const struct kernels *kernels = select_kernels();
-    return kernels && kernels->can_multiply(type, rows, columns);
-}
-
-int t5_can_attend(int64_t d_kv, int64_t keys) {
-    const struct kernels *kernels = select_kernels();
-    return kernels && kernels->can_attend(d_kv, keys);
-}
-
-/* Only called after t5_can_multiply said yes. */
-void t5_multiply(void *tensor, int thread, int threads, void *product) {
-    select_kernels()->multiply(tensor, thread, threads, product);
-}
-
-/* Only called after t5_can_attend said yes. */
-void t5_attend(void *tensor, int thread, int threads, void *attention) {
-    select_kernels()->attend(tensor, thread, threads, attention);
+    return NULL;
 }

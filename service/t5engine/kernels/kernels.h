@@ -1,11 +1,12 @@
-/* What the kernels of all instruction sets share: operands, packed layout, the dispatch table.
+/* What the kernels of all instruction sets share: formats, operands, packed layout.
  *
  * Quantised matrices are repacked: groups of 16 matrix rows, each group with all its blocks of 32
  * columns one after another, then all their scales.
  *   Q4_0: a block is four vectors of 64 bytes: bytes 0 to 3 of each row's 16, then 4 to 7, ...
  *   Q8_0: a block is eight vectors of 64 bytes: values 0 to 3 of each row's 32, then 4 to 7, ...
  *         128 is added to each value: one operand of the instruction is unsigned.
- * F16 matrices are read as they are in the file.
+ * A block thus has as many vectors as a weight has bits. F16 matrices are read as they are in the
+ * file.
  */
 #ifndef T5ENGINE_KERNELS_H
 #define T5ENGINE_KERNELS_H
@@ -13,13 +14,23 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { F16 = 1, Q4_0 = 2, Q8_0 = 8 }; /* enum ggml_type */
-/* Matrix rows per group; columns per block; bytes of a group's scales per block. */
-enum { GROUP = 16, BLOCK = 32, SCALE_BYTES = 2 * GROUP };
+/* Matrix rows per group; columns per block; bytes per vector, and of a group's scales per block. */
+enum { GROUP = 16, BLOCK = 32, VECTOR_BYTES = 64, SCALE_BYTES = 2 * GROUP };
+/* The largest matrices: columns, and keys of an attention. */
+enum { MAX_COLUMNS = 16384, MAX_KEYS = 4096 };
+
+/* A type of weights. */
+struct format {
+    int64_t type;    /* enum ggml_type */
+    int bits;        /* of a weight; 16: F16, which is not packed */
+    int zero_point;  /* packed weights are unsigned: weight = (packed - zero_point) * scale */
+    uint8_t flipped; /* bits that packing inverts in every byte */
+};
 
 /* A matrix of rows x columns weights; row-major F16, or packed. */
 struct matrix {
-    int64_t type, rows, columns;
+    const struct format *format;
+    int64_t rows, columns;
     const uint8_t *data;
 };
 
@@ -57,25 +68,49 @@ struct attention {
  * argument is a struct product or a struct attention. A result does not depend on how many input
  * rows are multiplied at once. */
 struct kernels {
+    const char *name;
     int (*is_supported)(void); /* by the processor that runs this */
-    int (*can_multiply)(int64_t type, int64_t rows, int64_t columns);
+    int (*can_multiply)(const struct format *format, int64_t rows, int64_t columns);
     int (*can_attend)(int64_t d_kv, int64_t keys);
     void (*multiply)(void *tensor, int thread, int threads, void *product);
     void (*attend)(void *tensor, int thread, int threads, void *attention);
 };
 
+/* The definition that the others are held to; any processor. */
+extern const struct kernels scalar_kernels;
 #if defined(__x86_64__)
-extern const struct kernels x86_avx512_kernels;
+extern const struct kernels x86_avx2_kernels, x86_avxvnni_kernels, x86_avx512_kernels;
 int x86_avx512_can_attend(int64_t d_kv, int64_t keys);
 void x86_avx512_attend(void *tensor, int thread, int threads, void *attention);
+int x86_avx2_can_attend(int64_t d_kv, int64_t keys);
+void x86_avx2_attend(void *tensor, int thread, int threads, void *attention);
+#elif defined(__aarch64__)
+extern const struct kernels arm_neon_kernels;
+int arm_neon_can_attend(int64_t d_kv, int64_t keys);
+void arm_neon_attend(void *tensor, int thread, int threads, void *attention);
 #endif
 
+/* Whether groups and blocks divide the matrix; all kernels of matrices need it. */
+static inline int is_divisible(const struct format *format, int64_t rows, int64_t columns) {
+    return format && rows % GROUP == 0 && columns % BLOCK == 0 && columns > 0 &&
+           columns <= MAX_COLUMNS;
+}
+
+/* Bytes of a packed group's block without its scales. */
+static inline int64_t block_bytes(const struct format *format) {
+    return format->bits * VECTOR_BYTES;
+}
+
+/* Bytes of a packed group. */
+static inline int64_t group_bytes(const struct format *format, int64_t columns) {
+    return columns / BLOCK * (block_bytes(format) + SCALE_BYTES);
+}
+
 /* What the loader calls. */
-int t5_can_multiply(int64_t type, int64_t rows, int64_t columns);
-int t5_can_attend(int64_t d_kv, int64_t keys);
-void t5_multiply(void *tensor, int thread, int threads, void *product);
-void t5_attend(void *tensor, int thread, int threads, void *attention);
-size_t t5_block_size(int64_t type);
-void t5_pack(int64_t type, int64_t rows, int64_t columns, const uint8_t *source, uint8_t *target);
+extern const size_t t5_struct_sizes[4]; /* format, matrix, product, attention */
+const struct kernels *t5_find_kernels(const char *name);
+const struct format *t5_find_format(int64_t type);
+void t5_pack(const struct format *format, int64_t rows, int64_t columns, const uint8_t *source,
+             uint8_t *target);
 
 #endif

@@ -9,26 +9,28 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from ctypes import c_float, c_int, c_int32, c_int64, c_size_t, c_void_p
+from ctypes import c_char_p, c_float, c_int, c_int32, c_int64, c_size_t, c_uint8, c_void_p
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+from t5engine.kernels.memory import Arena, Bytes
 
 LIBRARY = Path(__file__).with_name("kernels.so")
 F16, Q4_0, Q8_0 = 1, 2, 8  # enum ggml_type
 GROUP, BLOCK = 16, 32  # rows per group, columns per block, as in kernels.h
-CACHE_LINE = 64  # bytes
 
-Bytes = npt.NDArray[np.uint8]
+
+class FormatStruct(ctypes.Structure):
+    """struct format of kernels.h."""
+
+    _fields_ = (("type", c_int64), ("bits", c_int), ("zero_point", c_int), ("flipped", c_uint8))
 
 
 class MatrixStruct(ctypes.Structure):
     """struct matrix of kernels.h."""
 
-    _fields_ = (("type", c_int64), ("rows", c_int64), ("columns", c_int64), ("data", c_void_p))
+    _fields_ = (("format", c_void_p), ("rows", c_int64), ("columns", c_int64), ("data", c_void_p))
 
 
 class ProductStruct(ctypes.Structure):
@@ -57,96 +59,137 @@ class AttentionStruct(ctypes.Structure):
     )
 
 
+class KernelsStruct(ctypes.Structure):
+    """struct kernels of kernels.h."""
+
+    _fields_ = (
+        ("name", c_char_p),
+        ("is_supported", ctypes.CFUNCTYPE(c_int)),
+        ("can_multiply", ctypes.CFUNCTYPE(c_int, c_void_p, c_int64, c_int64)),
+        ("can_attend", ctypes.CFUNCTYPE(c_int, c_int64, c_int64)),
+        ("multiply", c_void_p),
+        ("attend", c_void_p),
+    )
+
+
+class Kernels:
+    """The kernels of one instruction set.
+
+    Attributes:
+        name: the instruction set.
+        multiply_op: the ggml_custom_op_t whose parameters are a ProductStruct.
+        attention_op: the ggml_custom_op_t whose parameters are an AttentionStruct.
+    """
+
+    def __init__(self, struct: KernelsStruct) -> None:
+        self._struct = struct
+        self.name = struct.name.decode()
+        self.multiply_op = c_void_p(struct.multiply)
+        self.attention_op = c_void_p(struct.attend)
+
+    @classmethod
+    def find(cls, name: str = "auto") -> Kernels | None:
+        """Returns the kernels of an instruction set that this processor has; None if it has none.
+
+        Args:
+            name: the instruction set, or auto: the best.
+        """
+        library = load_library()
+        address = library and library.t5_find_kernels(name.encode())
+        return cls(KernelsStruct.from_address(address)) if address else None
+
+    def can_multiply(self, tensor_type: int, rows: Sequence[int], columns: int) -> bool:
+        """Whether a kernel takes the matrix whose parts have these numbers of rows."""
+        tensor_format = load_library().t5_find_format(tensor_type)
+        return all(self._struct.can_multiply(tensor_format, count, columns) for count in rows)
+
+    def can_attend(self, d_kv: int, keys: int) -> bool:
+        """Whether a kernel takes heads of this size over this number of keys."""
+        return bool(self._struct.can_attend(d_kv, keys))
+
+
 class Matrix:
-    """Weights in the layout that the kernel reads.
+    """Weights in the layout that the kernels read.
 
     Attributes:
         rows: outputs of a product with one input row.
         columns: values of an input row.
+        multiply_op: the ggml_custom_op_t that multiplies it.
         private_bytes: memory that the matrix takes besides the file.
     """
 
-    def __init__(self, tensor_type: int, rows: int, columns: int, parts: Sequence[Bytes]) -> None:
+    def __init__(
+        self,
+        kernels: Kernels,
+        tensor_type: int,
+        rows: int,
+        columns: int,
+        parts: Sequence[Bytes],
+        arena: Arena,
+    ) -> None:
         """Packs the weights, unless they are F16.
 
         Args:
+            kernels: what multiplies the matrix.
             tensor_type: ggml's type, for which `can_multiply` is true.
             rows: rows of all parts together.
             columns: columns of each part.
             parts: consecutive rows as in a GGUF file. F16 must be one part, which is not copied.
+            arena: gives the memory for the packed weights.
         """
         self.rows, self.columns = rows, columns
+        self.multiply_op = kernels.multiply_op
+        tensor_format = int(load_library().t5_find_format(tensor_type))
         if tensor_type == F16:
             (self._data,) = parts
             self.private_bytes = 0
         else:
-            self._data = self._pack(tensor_type, parts)
+            self._data = self._pack(tensor_format, parts, arena)
             self.private_bytes = self._data.nbytes
-        self._struct = MatrixStruct(tensor_type, rows, columns, self._data.ctypes.data)
+        self._struct = MatrixStruct(tensor_format, rows, columns, self._data.ctypes.data)
 
     def new_product(self) -> ProductStruct:
         """Returns parameters for the multiply operation, with only the matrix filled in."""
         return ProductStruct(matrix=ctypes.addressof(self._struct))
 
-    def _pack(self, tensor_type: int, parts: Sequence[Bytes]) -> Bytes:
-        library = load_library()
-        block_size = int(library.t5_block_size(tensor_type)) + 2 * GROUP
-        group_size = self.columns // BLOCK * block_size
-        packed = _allocate_aligned(self.rows // GROUP * group_size)
+    def _pack(self, tensor_format: int, parts: Sequence[Bytes], arena: Arena) -> Bytes:
+        bits = FormatStruct.from_address(tensor_format).bits
+        group_size = self.columns // BLOCK * GROUP * (BLOCK * bits // 8 + 2)
+        packed = arena.allocate(self.rows // GROUP * group_size)
         total_size = sum(part.nbytes for part in parts)
         group = 0
         for part in parts:
             rows = self.rows * part.nbytes // total_size
             target = packed[group * group_size :].ctypes.data
-            library.t5_pack(tensor_type, rows, self.columns, part.ctypes.data, target)
+            load_library().t5_pack(tensor_format, rows, self.columns, part.ctypes.data, target)
             group += rows // GROUP
         return packed
 
 
-def can_multiply(tensor_type: int, rows: Sequence[int], columns: int) -> bool:
-    """Whether a kernel takes the matrix whose parts have these numbers of rows."""
-    library = load_library()
-    return library is not None and all(
-        library.t5_can_multiply(tensor_type, count, columns) for count in rows
-    )
-
-
-def can_attend(d_kv: int, keys: int) -> bool:
-    """Whether a kernel takes heads of this size over this number of keys."""
-    library = load_library()
-    return library is not None and bool(library.t5_can_attend(d_kv, keys))
-
-
-def load_multiply_op() -> c_void_p:
-    """Returns the ggml_custom_op_t whose parameters are a ProductStruct."""
-    return ctypes.cast(load_library().t5_multiply, c_void_p)
-
-
-def load_attention_op() -> c_void_p:
-    """Returns the ggml_custom_op_t whose parameters are an AttentionStruct."""
-    return ctypes.cast(load_library().t5_attend, c_void_p)
-
-
 @cache
 def load_library() -> Any:  # noqa: ANN401 - functions as attributes
-    """Returns the library, or None if it was not compiled."""
+    """Returns the library, or None if it was not compiled.
+
+    Raises:
+        ImportError: the library was compiled from another kernels.h.
+    """
     try:
         library = ctypes.CDLL(str(LIBRARY))
     except OSError:
         return None
-    library.t5_can_multiply.argtypes = [c_int64, c_int64, c_int64]
-    library.t5_can_multiply.restype = c_int
-    library.t5_can_attend.argtypes = [c_int64, c_int64]
-    library.t5_can_attend.restype = c_int
-    library.t5_block_size.argtypes = [c_int64]
-    library.t5_block_size.restype = c_size_t
-    library.t5_pack.argtypes = [c_int64, c_int64, c_int64, c_void_p, c_void_p]
+    structs = (FormatStruct, MatrixStruct, ProductStruct, AttentionStruct)
+    sizes = [ctypes.sizeof(struct) for struct in structs]
+    try:
+        compiled_sizes = list((c_size_t * len(structs)).in_dll(library, "t5_struct_sizes"))
+    except ValueError:  # no such symbol
+        compiled_sizes = []
+    if sizes != compiled_sizes:
+        message = f"{LIBRARY} is of another version: install t5serve again, which compiles it"
+        raise ImportError(message)
+    library.t5_find_kernels.argtypes = [c_char_p]
+    library.t5_find_kernels.restype = c_void_p
+    library.t5_find_format.argtypes = [c_int64]
+    library.t5_find_format.restype = c_void_p
+    library.t5_pack.argtypes = [c_void_p, c_int64, c_int64, c_void_p, c_void_p]
     library.t5_pack.restype = None
     return library
-
-
-def _allocate_aligned(size: int) -> Bytes:
-    """Returns uninitialised memory that starts at a cache line."""
-    memory = np.empty(size + CACHE_LINE, np.uint8)
-    start = -memory.ctypes.data % CACHE_LINE
-    return memory[start : start + size]

@@ -12,7 +12,7 @@
 #define AVX512 __attribute__((target("avx512f,avx512dq,avx512vl")))
 #define INLINE static inline __attribute__((always_inline)) AVX512
 /* F32 values of a vector register; keys scored at once; values of d_kv summed at once. */
-enum { LANES = 16, KEY_TILE = 4, VALUE_TILE = 4 * LANES, MAX_KEYS = 4096 };
+enum { LANES = 16, KEY_TILE = 4, VALUE_TILE = 4 * LANES };
 
 int x86_avx512_can_attend(int64_t d_kv, int64_t keys) {
     return d_kv > 0 && d_kv % VALUE_TILE == 0 && keys > 0 && keys % KEY_TILE == 0 &&
@@ -115,7 +115,7 @@ INLINE void weighted_sum(const struct attention *a, const float *weights, float 
 /* A ggml_custom_op_t. The heads of all rows are divided among the threads. */
 AVX512 void x86_avx512_attend(void *tensor, int thread, int threads, void *attention) {
     (void)tensor;
-    static __thread float scores[MAX_KEYS];
+    static _Thread_local float scores[MAX_KEYS];
     const struct attention *a = attention;
     const int64_t tasks = a->rows * a->heads, inner = a->heads * a->d_kv;
     for (int64_t task = tasks * thread / threads; task < tasks * (thread + 1) / threads; task++) {

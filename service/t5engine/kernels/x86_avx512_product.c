@@ -13,12 +13,13 @@
 
 #include <immintrin.h>
 #include <math.h>
-#include <string.h>
 
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
 #define INLINE static inline __attribute__((always_inline)) AVX512
-enum { PREFETCH_DISTANCE = 4096 }; /* bytes; 2048 to 8192 measured equally fast */
-enum { MAX_TILE = 12, MAX_COLUMNS = 16384 }; /* input rows multiplied at once; matrix columns */
+#define UNROLL _Pragma("GCC unroll 16")
+enum { PREFETCH_DISTANCE = 4096 };      /* bytes; 2048 to 8192 measured equally fast */
+enum { MAX_TILE = 12, F16_TILE = 4 };   /* input rows multiplied at once */
+enum { WORDS = BLOCK / 4 };             /* words of four values per block */
 enum { BUFFER_SIZE = 4 * MAX_COLUMNS }; /* values quantised at once: four input rows or more */
 
 static int is_supported(void) {
@@ -27,16 +28,11 @@ static int is_supported(void) {
            __builtin_cpu_supports("avx512vnni");
 }
 
-static int can_multiply(int64_t type, int64_t rows, int64_t columns) {
-    return (type == F16 || type == Q4_0 || type == Q8_0) && rows % GROUP == 0 &&
-           columns % BLOCK == 0 && columns > 0 && columns <= MAX_COLUMNS;
-}
-
 /* Input rows in blocks of 32. zero_point_sum = -zero_point * sum(values): packed weights are
  * unsigned, weight = packed - zero_point, so sum(weight * value) = sum(packed * value) +
  * zero_point_sum. */
 struct quantised {
-    int8_t values[BUFFER_SIZE];
+    int32_t words[BUFFER_SIZE / BLOCK * WORDS]; /* four values each */
     float scales[BUFFER_SIZE / BLOCK];
     int32_t zero_point_sum[BUFFER_SIZE / BLOCK];
 };
@@ -79,13 +75,14 @@ INLINE void quantise(const float *input, int64_t blocks, int zero_point, int64_t
         const __m512 inverse = _mm512_set1_ps(max_abs > 0 ? 127 / max_abs : 0);
         const __m512i a = _mm512_cvtps_epi32(_mm512_mul_ps(low, inverse));
         const __m512i b = _mm512_cvtps_epi32(_mm512_mul_ps(high, inverse));
-        int8_t *values = q->values + BLOCK * (first_block + block);
-        _mm_storeu_si128((__m128i *)values, _mm512_cvtsepi32_epi8(a));
-        _mm_storeu_si128((__m128i *)(values + 16), _mm512_cvtsepi32_epi8(b));
+        __m128i *words = (__m128i *)(q->words + WORDS * (first_block + block));
+        _mm_storeu_si128(words, _mm512_cvtsepi32_epi8(a));
+        _mm_storeu_si128(words + 1, _mm512_cvtsepi32_epi8(b));
         const int has_nan = _mm512_cmp_ps_mask(low, high, _CMP_UNORD_Q); /* max_abs ignores NaN */
+        const int32_t total = _mm512_reduce_add_epi32(_mm512_add_epi32(a, b));
         q->scales[first_block + block] = has_nan ? NAN : max_abs / 127;
         q->zero_point_sum[first_block + block] =
-            -zero_point * _mm512_reduce_add_epi32(_mm512_add_epi32(a, b));
+            (int32_t)(0u - (uint32_t)zero_point * (uint32_t)total);
     }
 }
 
@@ -104,38 +101,42 @@ INLINE struct output_tile output_at(const struct product *p, int64_t input_row, 
 }
 
 /* Multiplies a group's 16 matrix rows by `count` input rows, from the row `first` of q on. */
-INLINE void multiply_group(int type, const uint8_t *group, int64_t blocks,
+INLINE void multiply_group(int bits, const uint8_t *group, int64_t blocks,
                            const struct quantised *q, int64_t first, int count,
                            struct output_tile tile) {
-    const int vectors = type == Q4_0 ? 4 : 8;
-    const uint8_t *scales = group + blocks * vectors * 64;
+    const uint8_t *scales = group + blocks * bits * VECTOR_BYTES;
     const __m512i low_nibble = _mm512_set1_epi8(15);
     __m512 sum[MAX_TILE];
-    for (int n = 0; n < count; n++) sum[n] = _mm512_setzero_ps();
+    UNROLL for (int n = 0; n < count; n++) sum[n] = _mm512_setzero_ps();
     for (int64_t block = 0; block < blocks; block++) {
-        const uint8_t *weights = group + block * vectors * 64;
-        __m512i w[8];
-        for (int i = 0; i < vectors; i++) {
-            _mm_prefetch((const char *)weights + 64 * i + PREFETCH_DISTANCE, _MM_HINT_T0);
-            w[i] = _mm512_loadu_si512(weights + 64 * i);
+        const uint8_t *weights = group + block * bits * VECTOR_BYTES;
+        const int64_t input_block = first * blocks + block; /* the next input row's: + blocks */
+        const int32_t *words = q->words + input_block * WORDS;
+        __m512i dot[MAX_TILE];
+        UNROLL for (int n = 0; n < count; n++) {
+            dot[n] = _mm512_set1_epi32(q->zero_point_sum[input_block + n * blocks]);
         }
-        for (int i = 0; i < 4 && type == Q4_0; i++) {
-            w[4 + i] = _mm512_and_si512(_mm512_srli_epi16(w[i], 4), low_nibble);
-            w[i] = _mm512_and_si512(w[i], low_nibble);
+        UNROLL for (int i = 0; i < bits; i++) {
+            _mm_prefetch((const char *)weights + VECTOR_BYTES * i + PREFETCH_DISTANCE, _MM_HINT_T0);
+            const __m512i packed = _mm512_loadu_si512(weights + VECTOR_BYTES * i);
+            const __m512i w = bits == 4 ? _mm512_and_si512(packed, low_nibble) : packed;
+            UNROLL for (int n = 0; n < count; n++) {
+                const __m512i x = _mm512_set1_epi32(words[n * blocks * WORDS + i]);
+                dot[n] = _mm512_dpbusd_epi32(dot[n], w, x);
+            }
+            if (bits == 8) continue;
+            const __m512i high = _mm512_and_si512(_mm512_srli_epi16(packed, 4), low_nibble);
+            UNROLL for (int n = 0; n < count; n++) {
+                const __m512i x = _mm512_set1_epi32(words[n * blocks * WORDS + 4 + i]);
+                dot[n] = _mm512_dpbusd_epi32(dot[n], high, x);
+            }
         }
         const __m256i *f16_scales = (const __m256i *)(scales + SCALE_BYTES * block);
         const __m512 weight_scale = _mm512_cvtph_ps(_mm256_loadu_si256(f16_scales));
-        for (int n = 0; n < count; n++) {
-            const int64_t input_block = (first + n) * blocks + block;
-            int32_t x[8];
-            memcpy(x, q->values + BLOCK * input_block, BLOCK);
-            __m512i dot = _mm512_set1_epi32(q->zero_point_sum[input_block]);
-            for (int i = 0; i < 8; i++) {
-                dot = _mm512_dpbusd_epi32(dot, w[i], _mm512_set1_epi32(x[i]));
-            }
-            const __m512 input_scale = _mm512_set1_ps(q->scales[input_block]);
+        UNROLL for (int n = 0; n < count; n++) {
+            const __m512 input_scale = _mm512_set1_ps(q->scales[input_block + n * blocks]);
             const __m512 scale = _mm512_mul_ps(weight_scale, input_scale);
-            sum[n] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), scale, sum[n]);
+            sum[n] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[n]), scale, sum[n]);
         }
     }
     for (int n = 0; n < count; n++) {
@@ -147,12 +148,11 @@ INLINE void multiply_group(int type, const uint8_t *group, int64_t blocks,
 
 /* Multiplies a group by the largest tile that `remaining` input rows fill. Returns its size.
  * The larger the tile, the less often weights are unpacked. Each size is compiled separately. */
-INLINE int multiply_tile(int type, const uint8_t *group, int64_t blocks,
-                         const struct quantised *q, int64_t first, int64_t remaining,
-                         struct output_tile tile) {
+INLINE int multiply_tile(int bits, const uint8_t *group, int64_t blocks, const struct quantised *q,
+                         int64_t first, int64_t remaining, struct output_tile tile) {
 #define TRY_SIZE(size)                                               \
     if (remaining >= (size)) {                                       \
-        multiply_group(type, group, blocks, q, first, (size), tile); \
+        multiply_group(bits, group, blocks, q, first, (size), tile); \
         return (size);                                               \
     }
     TRY_SIZE(MAX_TILE)
@@ -161,54 +161,58 @@ INLINE int multiply_tile(int type, const uint8_t *group, int64_t blocks,
     TRY_SIZE(3)
     TRY_SIZE(2)
 #undef TRY_SIZE
-    multiply_group(type, group, blocks, q, first, 1, tile);
+    multiply_group(bits, group, blocks, q, first, 1, tile);
     return 1;
 }
 
-AVX512 static void multiply_packed(int type, const struct product *p, int64_t first_group,
+AVX512 static void multiply_packed(int bits, const struct product *p, int64_t first_group,
                                    int64_t end_group) {
-    static __thread struct quantised quantised;
-    static __thread float transformed[MAX_COLUMNS];
+    static _Thread_local struct quantised quantised;
+    static _Thread_local float transformed[MAX_COLUMNS];
     const int64_t blocks = p->matrix->columns / BLOCK;
-    const int64_t group_stride = blocks * ((int64_t)t5_block_size(type) + SCALE_BYTES);
+    const int64_t group_stride = group_bytes(p->matrix->format, p->matrix->columns);
     const int64_t capacity = BUFFER_SIZE / p->matrix->columns; /* input rows */
-    const int zero_point = type == Q4_0 ? 8 : 128;
     for (int64_t start = 0; start < p->count; start += capacity) {
         const int64_t count = p->count - start < capacity ? p->count - start : capacity;
         for (int64_t n = 0; n < count; n++) {
             const float *input = transform_input(p, start + n, transformed);
-            quantise(input, blocks, zero_point, n * blocks, &quantised);
+            quantise(input, blocks, p->matrix->format->zero_point, n * blocks, &quantised);
         }
         for (int64_t group = first_group; group < end_group; group++) {
             const uint8_t *data = p->matrix->data + group * group_stride;
             for (int64_t n = 0; n < count;) {
-                n += multiply_tile(type, data, blocks, &quantised, n, count - n,
+                n += multiply_tile(bits, data, blocks, &quantised, n, count - n,
                                    output_at(p, start + n, group * GROUP));
             }
         }
     }
 }
 
-/* Multiplies four matrix rows of F16 by one input row. */
-INLINE void multiply_four_rows(const uint8_t *weights, int64_t columns, const float *input,
-                               struct output_tile tile) {
-    __m512 sum[4];
-    for (int r = 0; r < 4; r++) sum[r] = _mm512_setzero_ps();
+/* Multiplies four matrix rows of F16 by `count` input rows. */
+INLINE void multiply_four_rows(const uint8_t *weights, int64_t columns, const float *const *input,
+                               int count, struct output_tile tile) {
+    __m512 sum[4][F16_TILE];
+    UNROLL for (int i = 0; i < 4 * count; i++) sum[i % 4][i / 4] = _mm512_setzero_ps();
     for (int64_t i = 0; i < columns; i += 16) {
-        const __m512 x = _mm512_loadu_ps(input + i);
-        for (int r = 0; r < 4; r++) {
+        UNROLL for (int r = 0; r < 4; r++) {
             const uint8_t *f16 = weights + 2 * (r * columns + i);
             const __m512 w = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)f16));
-            sum[r] = _mm512_fmadd_ps(w, x, sum[r]);
+            UNROLL for (int n = 0; n < count; n++) {
+                sum[r][n] = _mm512_fmadd_ps(w, _mm512_loadu_ps(input[n] + i), sum[r][n]);
+            }
         }
     }
-    for (int r = 0; r < 4; r++) {
-        tile.output[r] = _mm512_reduce_add_ps(sum[r]) + (tile.residual ? tile.residual[r] : 0);
+    for (int n = 0; n < count; n++) {
+        for (int r = 0; r < 4; r++) {
+            const int64_t offset = n * tile.stride + r;
+            const float residual = tile.residual ? tile.residual[offset] : 0;
+            tile.output[offset] = _mm512_reduce_add_ps(sum[r][n]) + residual;
+        }
     }
 }
 
 AVX512 static void multiply_f16(const struct product *p, int64_t first_group, int64_t end_group) {
-    static __thread float transformed[BUFFER_SIZE];
+    static _Thread_local float transformed[BUFFER_SIZE];
     const int64_t columns = p->matrix->columns, capacity = BUFFER_SIZE / columns;
     for (int64_t start = 0; start < p->count; start += capacity) {
         const int64_t count = p->count - start < capacity ? p->count - start : capacity;
@@ -218,8 +222,13 @@ AVX512 static void multiply_f16(const struct product *p, int64_t first_group, in
         }
         for (int64_t row = GROUP * first_group; row < GROUP * end_group; row += 4) {
             const uint8_t *weights = p->matrix->data + 2 * row * columns;
-            for (int64_t n = 0; n < count; n++) {
-                multiply_four_rows(weights, columns, input[n], output_at(p, start + n, row));
+            int64_t n = 0;
+            for (; n + F16_TILE <= count; n += F16_TILE) {
+                multiply_four_rows(weights, columns, input + n, F16_TILE,
+                                   output_at(p, start + n, row));
+            }
+            for (; n < count; n++) {
+                multiply_four_rows(weights, columns, input + n, 1, output_at(p, start + n, row));
             }
         }
     }
@@ -231,12 +240,12 @@ static void multiply(void *tensor, int thread, int threads, void *product) {
     const struct product *p = product;
     const int64_t groups = p->matrix->rows / GROUP;
     const int64_t first = groups * thread / threads, end = groups * (thread + 1) / threads;
-    switch (p->matrix->type) {
-    case Q4_0:
-        multiply_packed(Q4_0, p, first, end);
+    switch (p->matrix->format->bits) {
+    case 4:
+        multiply_packed(4, p, first, end);
         break;
-    case Q8_0:
-        multiply_packed(Q8_0, p, first, end);
+    case 8:
+        multiply_packed(8, p, first, end);
         break;
     default:
         multiply_f16(p, first, end);
@@ -244,8 +253,9 @@ static void multiply(void *tensor, int thread, int threads, void *product) {
 }
 
 const struct kernels x86_avx512_kernels = {
+    .name = "avx512",
     .is_supported = is_supported,
-    .can_multiply = can_multiply,
+    .can_multiply = is_divisible,
     .can_attend = x86_avx512_can_attend,
     .multiply = multiply,
     .attend = x86_avx512_attend,

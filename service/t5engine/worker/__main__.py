@@ -63,7 +63,7 @@ def main() -> None:
                 backend=config.backend,
                 rows=max(config.max_batch, MAX_WIDTH) + SPARE_ROWS,
                 ggml_backends=Path(config.ggml_backends) if config.ggml_backends else None,
-                own_kernels=config.kernels == "auto",
+                kernels=config.kernels,
             )
             check_separators(model, config.separators)
             # llama.cpp's caches would keep NaN from a rejected draft that overflowed.

@@ -14,10 +14,12 @@ from typing import Any, Literal
 import llama_cpp
 
 from t5engine.backend import Backend
+from t5engine.config import KernelsName
 from t5engine.graph.ggml import GgmlError
 from t5engine.graph.graph_backend import GraphBackend
 from t5engine.graph.variants import load_variant
 from t5engine.header import HeaderError, open_checked, printable
+from t5engine.kernels.loader import Kernels
 from t5engine.messages import ModelInfo
 from t5engine.reader import GGUFFile
 from t5engine.tokenization.marks import SEPARATOR_KEY, get_mark, has_mark
@@ -54,7 +56,7 @@ def load_model(
     backend: Literal["auto", "graph", "llama"],
     rows: int,
     ggml_backends: Path | None = None,
-    own_kernels: bool = True,
+    kernels: KernelsName = "auto",
 ) -> Model:
     """Maps the file and creates a backend for it.
 
@@ -67,11 +69,12 @@ def load_model(
         backend: the backend; auto: graph, or llama for a file that graph refuses.
         rows: most sequences at once.
         ggml_backends: directory of ggml's CPU backends, if none is linked in; None: libllama's.
-        own_kernels: whether the graph backend uses our own kernels where they support a weight.
+        kernels: what the graph backend multiplies with: ggml's kernels; auto: our own, where they
+            support a weight; or our own for one instruction set.
 
     Raises:
         LoadError: the file is missing, not GGUF, truncated, not a T5, or a T5 that the backend
-            can't compute.
+            can't compute; or the processor lacks the instruction set.
     """
     try:
         header = open_checked(path)
@@ -92,7 +95,7 @@ def load_model(
                 max_tokens=max_tokens,
                 threads=threads,
                 rows=rows,
-                own_kernels=own_kernels,
+                kernels=_find_kernels(kernels),
             )
             return file.build_model(graph_backend)
         except GgmlError as error:
@@ -114,6 +117,15 @@ def load_model(
             rows=rows,
         )
     )
+
+
+def _find_kernels(name: KernelsName) -> Kernels | None:
+    if name == "ggml":
+        return None
+    kernels = Kernels.find(name)
+    if kernels is None and name != "auto":
+        raise LoadError(f"this processor has no {name}, for which kernels were asked; try auto")
+    return kernels
 
 
 def check_separators(model: Model, separators: Sequence[str] | None) -> None:

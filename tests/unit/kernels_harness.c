@@ -1,0 +1,149 @@
+/* Holds every kernel that this processor has to the scalar ones, on shapes of all sizes.
+ *
+ * Compiled by tests with the kernels' sources, with sanitizers or for another processor. Prints a
+ * line for each instruction set; ends with 1 at the first result that differs.
+ */
+#include "kernels.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static uint32_t seed = 1;
+
+/* Uniform in [-1, 1). */
+static float draw(void) {
+    seed = seed * 1664525u + 1013904223u;
+    return (float)(seed >> 8) / 8388608.0f - 1.0f;
+}
+
+static float *draw_values(int64_t count) {
+    float *values = malloc((size_t)count * sizeof *values);
+    for (int64_t i = 0; i < count; i++) values[i] = draw();
+    return values;
+}
+
+static void store_f16(uint8_t *target, int exponent) {
+    const uint16_t half = (uint16_t)((unsigned)exponent << 10 | (seed >> 9 & 1023));
+    memcpy(target, &half, 2);
+}
+
+/* Random weights as a GGUF file holds them, packed if the format is. */
+static uint8_t *draw_matrix(const struct format *format, int64_t rows, int64_t columns) {
+    const int64_t count = rows * columns;
+    const int64_t bytes =
+        format->bits == 16 ? 2 * count : count / BLOCK * (2 + BLOCK * format->bits / 8);
+    uint8_t *stored = malloc((size_t)bytes);
+    for (int64_t i = 0; i < bytes; i++) stored[i] = (uint8_t)(127 * draw());
+    const int64_t step = format->bits == 16 ? 2 : 2 + BLOCK * format->bits / 8;
+    for (int64_t i = 0; i < bytes; i += step, draw()) store_f16(stored + i, 10);
+    if (format->bits == 16) return stored;
+    uint8_t *packed = malloc((size_t)(rows / GROUP * group_bytes(format, columns)));
+    t5_pack(format, rows, columns, stored, packed);
+    free(stored);
+    return packed;
+}
+
+static double largest_difference(const float *a, const float *b, int64_t count) {
+    double largest = 0;
+    for (int64_t i = 0; i < count; i++) {
+        const double difference = fabs((double)a[i] - b[i]);
+        if (!(difference <= largest)) largest = difference; /* NaN too */
+    }
+    return largest;
+}
+
+static double largest_value(const float *values, int64_t count) {
+    double largest = 0;
+    for (int64_t i = 0; i < count; i++) largest = fmax(largest, fabs((double)values[i]));
+    return largest;
+}
+
+static void check(const char *name, const char *what, double difference, double scale,
+                  double tolerance) {
+    if (difference <= tolerance * scale) return;
+    printf("%s: %s differs by %g of %g\n", name, what, difference, scale);
+    exit(1);
+}
+
+static void check_product(const struct kernels *kernels, int64_t type, int64_t rows,
+                          int64_t columns, int64_t count, int features) {
+    const struct format *format = t5_find_format(type);
+    if (!kernels->can_multiply(format, rows, columns)) return;
+    uint8_t *weights = draw_matrix(format, rows, columns);
+    float *input = draw_values(count * columns), *norm = draw_values(columns);
+    float *residual = draw_values(count * rows);
+    float *expected = malloc((size_t)(count * rows) * sizeof *expected);
+    float *actual = malloc((size_t)(count * rows) * sizeof *actual);
+    const struct matrix matrix = {format, rows, columns, weights};
+    struct product product = {.matrix = &matrix,
+                              .input = input,
+                              .output = expected,
+                              .count = count,
+                              .epsilon = 1e-6f,
+                              .relu = features & 1};
+    if (features & 2) product.norm = norm;
+    if (features & 4) product.residual = residual;
+    scalar_kernels.multiply(NULL, 0, 1, &product);
+    product.output = actual;
+    for (int thread = 0; thread < 3; thread++) kernels->multiply(NULL, thread, 3, &product);
+    /* With a norm, a value on the edge may be rounded to the other of two steps of 1/127. */
+    const double tolerance = features & 2 ? 0.02 : 2e-5;
+    check(kernels->name, "product", largest_difference(expected, actual, count * rows),
+          largest_value(expected, count * rows), tolerance);
+    free(weights), free(input), free(norm), free(residual), free(expected), free(actual);
+}
+
+static void check_attention(const struct kernels *kernels, int64_t d_kv, int64_t heads,
+                            int64_t queries, int64_t keys, int64_t rows) {
+    if (!kernels->can_attend(d_kv, keys)) return;
+    const int64_t inner = heads * d_kv, outputs = rows * queries * inner;
+    float *q = draw_values(outputs), *cache = draw_values(rows * keys * 2 * inner);
+    float *bias = draw_values(rows * heads * queries * keys);
+    for (int64_t i = 0; i < rows * heads * queries * keys; i++) {
+        if (i % keys && bias[i] < -0.4f) bias[i] = -INFINITY;
+    }
+    float *expected = malloc((size_t)outputs * sizeof *expected);
+    float *actual = malloc((size_t)outputs * sizeof *actual);
+    struct attention attention = {.q = q,
+                                  .k = cache,
+                                  .v = cache + inner,
+                                  .bias = bias,
+                                  .output = expected,
+                                  .d_kv = d_kv,
+                                  .heads = heads,
+                                  .queries = queries,
+                                  .keys = keys,
+                                  .rows = rows,
+                                  .q_stride = inner,
+                                  .kv_stride = 2 * inner,
+                                  .kv_row_stride = 2 * inner * keys,
+                                  .bias_head_stride = queries * keys,
+                                  .bias_row_stride = heads * queries * keys};
+    scalar_kernels.attend(NULL, 0, 1, &attention);
+    attention.output = actual;
+    for (int thread = 0; thread < 2; thread++) kernels->attend(NULL, thread, 2, &attention);
+    check(kernels->name, "attention", largest_difference(expected, actual, outputs), 1, 2e-5);
+    free(q), free(cache), free(bias), free(expected), free(actual);
+}
+
+int main(void) {
+    const char *names[] = {"avx512", "avxvnni", "avx2", "neon"};
+    const int64_t types[] = {1, 2, 8}, columns[] = {32, 96, 768, 3072};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const struct kernels *kernels = t5_find_kernels(names[i]);
+        if (!kernels) continue;
+        for (int64_t count = 1; count <= 27; count += count < 14 ? 1 : 13) {
+            for (int t = 0; t < 3; t++) {
+                for (int c = 0; c < 4; c++) {
+                    check_product(kernels, types[t], 16 * (1 + count % 3), columns[c], count,
+                                  (int)(count + c) % 8);
+                }
+            }
+            check_attention(kernels, 64 * (1 + count % 2), 1 + count % 4, count, 4 * count, 2);
+        }
+        printf("%s: equal\n", kernels->name);
+    }
+    return 0;
+}
