@@ -55,11 +55,11 @@ class ResultCache:
 
     def put(self, key: bytes, result: bytes) -> None:
         """Keeps a result, unless the result alone is larger than the cache."""
+        if (previous := self._entries.pop(key, None)) is not None:
+            self._content_bytes -= _allocated(key) + _allocated(previous)
         size = _allocated(key) + _allocated(result)
         if size > self._max_bytes:
             return
-        if (previous := self._entries.pop(key, None)) is not None:
-            self._content_bytes -= _allocated(key) + _allocated(previous)
         self._entries[key] = result
         self._content_bytes += size
         self._evict()

@@ -26,6 +26,7 @@ DELIVERY_FIELDS = frozenset({"job", "stream", "turn"})
 """The fields of Generate that say when and how a result is delivered. All others decide it."""
 _DECIDING = [name for name in Generate.__struct_fields__ if name not in DELIVERY_FIELDS]
 
+RESTART_SECONDS = 0.02  # between looks at an engine that starts a worker anew
 MAX_FOLLOWED = 2  # generations of other requests that a request waits for before its own
 NO_TIME = Timings(0.0, 0.0, 0.0)
 
@@ -172,13 +173,20 @@ class CachedEngine:
         """
         try:
             async with asyncio.timeout(deadline - time.perf_counter()):
-                return await self._wait(key, flight)
+                try:
+                    return await self._wait(key, flight)
+                except JobError as error:
+                    if not flight.is_to_blame(error, deadline - time.perf_counter()):
+                        raise
+                if isinstance(flight.task.exception(), JobFailed):
+                    await self._wait_for_worker()  # as a job of its own that is tried again
+                return None
         except TimeoutError:
             raise DeadlineExceeded("the deadline passed before the model was done") from None
-        except JobError as error:
-            if not flight.is_to_blame(error, deadline - time.perf_counter()):
-                raise
-            return None
+
+    async def _wait_for_worker(self) -> None:
+        while self._engine.state == "restarting":  # noqa: ASYNC110 - the engine has no such event
+            await asyncio.sleep(RESTART_SECONDS)
 
     async def _wait(self, key: bytes, flight: _Flight) -> Result:
         """Waits for a generation; it ends with the last request that waits for it."""
