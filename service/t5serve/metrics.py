@@ -48,9 +48,11 @@ class _CacheCollector(Collector):
         yield GaugeMetricFamily(
             "t5serve_cache_bytes", "Memory of the cached results, in bytes.", cache.bytes_used
         )
-        yield GaugeMetricFamily("t5serve_cache_results", "Cached results.", len(cache))
+        yield GaugeMetricFamily(
+            "t5serve_cache_entries", "Cached results and selections.", len(cache)
+        )
         yield CounterMetricFamily(
-            "t5serve_cache_evictions", "Results dropped for lack of memory.", cache.evictions
+            "t5serve_cache_evictions", "Entries dropped for lack of memory.", cache.evictions
         )
 
 
