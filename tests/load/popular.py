@@ -79,7 +79,7 @@ def ask(server: Server, queries: Sequence[str], clients: int, **body: Any) -> Ru
         for query in waiting:
             response = client.post("/v1/reformulate", json={"query": query, **body})
             (result,) = response.raise_for_status().json()["results"]
-            if result["fallback"]:
+            if result["fallback_reason"] not in (None, "no_usable_output"):
                 raise RuntimeError(f"{query}: {result['fallback_reason']}")
             run.answers.append((query, result["queries"], result["cached"]))
             bar.update()
@@ -185,8 +185,9 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--uncached", type=int, default=1000, help="requests without the cache")
     parser.add_argument("--hits", type=int, default=2000, help="of a single client")
-    options = parser.parse_args()
-    outcome = measure(**vars(options))
+    parser.add_argument("--body", type=json.loads, default={}, help="further fields, as JSON")
+    options = vars(parser.parse_args())
+    outcome = measure(**options.pop("body"), **options)
     percentiles = statistics.quantiles(outcome.hits.own, n=100, method="inclusive")
     tqdm.write(
         f"hit rate {outcome.cached.hit_rate:.1%}; {outcome.cached.rate:.0f} answers/s, without the "
