@@ -73,6 +73,7 @@ class HttpSession:
             "T5SERVE_MODEL": str(runner.model),
             "T5SERVE_THREADS": str(runner.threads),
             "T5SERVE_TIMEOUT_MS": str(int(1000 * TIMEOUT)),
+            "T5SERVE_CACHE_BYTES": "0",  # a query is asked in every round, to be decoded
         }
         self._process = subprocess.Popen(
             [sys.executable, "-m", "t5serve", "serve", "--port", str(port)],

@@ -141,7 +141,7 @@ class Token(msgspec.Struct, frozen=True, array_like=True):
     top: list[tuple[int, str, float]]
 
 
-class Output(msgspec.Struct, frozen=True):
+class Output(msgspec.Struct, frozen=True, array_like=True):
     """A finished sequence.
 
     Attributes:

@@ -63,9 +63,14 @@ def _drop_coloured_message(_logger: object, _name: str, event: EventDict) -> Eve
 
 @dataclass
 class RequestStats:
-    """The inputs, tokens and durations of one request, each summed over its inputs."""
+    """The inputs, tokens and durations of one request, each summed over its decoded inputs.
+
+    Attributes:
+        cached: inputs that were not decoded: their results were known.
+    """
 
     inputs: int = 0
+    cached: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     queue_ms: float = 0.0
@@ -76,9 +81,9 @@ class RequestStats:
     decode_ms: float = 0.0
 
     def log_fields(self) -> dict[str, float]:
-        """Returns the fields of the log line; none if nothing was decoded."""
+        """Returns the fields of the log line; none if the request had no input."""
         if not self.inputs:
-            return {}
+            return {"cached": self.cached} if self.cached else {}
         return {name: round(value, 2) for name, value in vars(self).items()}
 
 
@@ -106,3 +111,10 @@ def record_generation(generated: Generated, queue_ms: float, ipc_ms: float) -> N
         stats.tokenize_ms += generated.timings.tokenize
         stats.encode_ms += generated.timings.encode
         stats.decode_ms += generated.timings.decode
+
+
+def record_cached() -> None:
+    """Adds an input whose result was known to the stats of the current request."""
+    stats = _current.get(None)
+    if stats is not None:
+        stats.cached += 1

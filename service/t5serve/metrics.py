@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -12,6 +13,8 @@ from prometheus_client import (
     Histogram,
     generate_latest,
 )
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from t5engine.messages import Generated, ModelInfo
 from t5engine.pool.engine import Engine
@@ -21,6 +24,36 @@ SECONDS = tuple(
     ms / 1000 for ms in (1, 2, 5, 10, 15, 20, 30, 40, 50, 60, 80, 100, 150, 200, 300, 500, 1000)
 )
 SEQUENCES = (1, 2, 4, 8, 12, 16, 24, 32, 64)
+
+
+class Cache(Protocol):
+    """What is measured of the cache of results."""
+
+    evictions: int
+
+    def __len__(self) -> int: ...
+
+    @property
+    def bytes_used(self) -> int: ...
+
+
+class _CacheCollector(Collector):
+    """Reads the figures of a cache at each scrape."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+
+    def collect(self) -> Iterator[Metric]:
+        cache = self._cache
+        yield GaugeMetricFamily(
+            "t5serve_cache_bytes", "Memory of the cached results, in bytes.", cache.bytes_used
+        )
+        yield GaugeMetricFamily(
+            "t5serve_cache_entries", "Cached results and selections.", len(cache)
+        )
+        yield CounterMetricFamily(
+            "t5serve_cache_evictions", "Entries dropped for lack of memory.", cache.evictions
+        )
 
 
 class Metrics:
@@ -74,6 +107,12 @@ class Metrics:
             ("reason",),
             registry=self._registry,
         )
+        self.cache_lookups = Counter(
+            "t5serve_cache_lookups",
+            "Deterministic inputs: hit (cached), shared (decoded for another request), miss.",
+            ("outcome",),
+            registry=self._registry,
+        )
         self._model = Gauge(
             "t5serve_model_info",
             "The served model; the value is always 1.",
@@ -101,6 +140,10 @@ class Metrics:
             "Log lines that were dropped because standard error was not read.",
             registry=self._registry,
         ).set_function(lambda: log.dropped)
+
+    def watch_cache(self, cache: Cache) -> None:
+        """Adds the size of the cache of results, and how many results were dropped."""
+        self._registry.register(_CacheCollector(cache))
 
     def record_generation(self, generated: Generated, queue_ms: float) -> None:
         """Counts a decoded input: phases, tokens, batch and drafts."""

@@ -268,3 +268,15 @@ def test_two_tabs_know_nothing_of_each_other(server: Server, context: BrowserCon
     expect(other.page.locator(".outcome:visible")).to_have_text("Nothing asked yet.")
     for tab in (one, other):
         assert_blameless(tab)
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_an_answer_from_the_cache_says_so(server: Server, tab: Tab, *, cached: bool) -> None:
+    """Beside the time of the answer, and below its phases; other answers do not."""
+    tab.page.goto(server.url)
+    tab.page.route("**/v1/reformulate", partial(answer_with, text="a text", cached=cached))
+    tab.ask("a")
+    assert tab.outcome().endswith("ms, from the cache") is cached
+    note = tab.side().get_by_text("First text in this browser")
+    assert ("the answer is from the cache" in note.inner_text()) is cached
+    assert_blameless(tab)

@@ -168,8 +168,8 @@ def test_task(server: Server) -> None:
     assert answers(server, task="paraphrase") == answers(server)
 
 
-def test_cache_changes_nothing_yet(server: Server) -> None:
-    """The field is accepted; nothing is cached."""
+def test_cache_changes_nothing_where_it_is_off(server: Server) -> None:
+    """The field is accepted; a service without a cache decodes every time."""
     for allowed in (True, False):
         (result,) = post(server, query=QUERIES[0], cache=allowed).json()["results"]
         assert result["cached"] is False

@@ -68,7 +68,7 @@ def assert_blameless(tab: Tab) -> None:
     assert [one.url for one in tab.requests if one.url.split("/", 3)[:3] != origin] == []
 
 
-def answer_with(route: Route, *, text: str) -> None:
+def answer_with(route: Route, *, text: str, cached: bool = False) -> None:
     """A stream with one reformulation."""
     result = {
         "original": "a",
@@ -79,7 +79,7 @@ def answer_with(route: Route, *, text: str) -> None:
         "changed": True,
         "fallback": False,
         "fallback_reason": None,
-        "cached": False,
+        "cached": cached,
     }
     phases = ("queue", "tokenize", "encode", "decode", "total")
     rest = {

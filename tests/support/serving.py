@@ -68,7 +68,10 @@ def free_port() -> int:
 
 
 def start(port: int | str = 0, max_files: int | str = "", **settings: str) -> Server:
-    """Starts the service as a user would.
+    """Starts the service as a user would, but for its cache of results, which is off.
+
+    What a test or a measurement asks twice is to be decoded twice; `cache_bytes=""` is the
+    service's default.
 
     Args:
         port: the port; 0: a free one.
@@ -78,7 +81,7 @@ def start(port: int | str = 0, max_files: int | str = "", **settings: str) -> Se
     port = port or free_port()
     log = tempfile.TemporaryFile()  # noqa: SIM115 - a pipe that nobody reads would fill
     limit = ["prlimit", f"--nofile={max_files}:{max_files}"] if max_files else []
-    return launch(int(port), log, log, settings, limit)
+    return launch(int(port), log, log, {"cache_bytes": "0", **settings}, limit)
 
 
 def launch(

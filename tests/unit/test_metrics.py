@@ -19,6 +19,7 @@ from t5engine.messages import Generate
 from t5engine.pool.engine import Engine
 from t5serve.http.middleware import RequestContext
 from t5serve.metrics import SECONDS, Metrics
+from t5serve.models.cache import ResultCache
 
 GREEDY = GenerationConfig(max_tokens=4)
 GREEDY_JOB = Generate(1, GREEDY, text="a")
@@ -128,3 +129,14 @@ def test_requests_by_route_and_status() -> None:
     assert value(metrics, counted, route="/v1/models/{id}", status="405") == 1
     assert value(metrics, counted, route="other", status="404") == 2
     assert value(metrics, "t5serve_request_seconds_count", route="/v1/models/{id}") == 3
+
+
+def test_the_cache() -> None:
+    """Each scrape has the size of the cache and the number of dropped entries."""
+    metrics, cache = Metrics(), ResultCache(3000)
+    metrics.watch_cache(cache)
+    for number in range(4):
+        cache.put(bytes([number]), b"x" * 1000)
+    assert value(metrics, "t5serve_cache_bytes") == cache.bytes_used
+    assert value(metrics, "t5serve_cache_entries") == len(cache) == 2
+    assert value(metrics, "t5serve_cache_evictions_total") == 2

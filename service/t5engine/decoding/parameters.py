@@ -229,6 +229,11 @@ class GenerationConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
         """Sequences that are decoded side by side."""
         return max(self.num_beams, self.num_return_sequences)
 
+    @property
+    def is_deterministic(self) -> bool:
+        """Whether the same input always has the same result: nothing is drawn without a seed."""
+        return not self.do_sample or self.seed is not None or self.temperature == 0
+
 
 @dataclass(frozen=True)
 class Row:

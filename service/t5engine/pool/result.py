@@ -14,8 +14,10 @@ class Result(NamedTuple):
         generated: the worker's message.
         queue_ms: time in the queue.
         ipc_ms: time between the processes, both ways.
+        cached: whether no worker decoded for this caller: the result was there already.
     """
 
     generated: Generated
     queue_ms: float
     ipc_ms: float
+    cached: bool = False

@@ -41,6 +41,7 @@ from t5serve.http.routes.page import page_routes
 from t5serve.http.routes.reference import reference_routes
 from t5serve.http.routes.reformulate import reformulate_routes
 from t5serve.metrics import Metrics
+from t5serve.models.cached_engine import Lookup
 from t5serve.models.registry import ModelRegistry
 from t5serve.models.served_model import ServedModel
 from t5serve.settings import Settings
@@ -75,9 +76,16 @@ def create_app(
         metrics.record_generation(result.generated, result.queue_ms)
         logs.record_generation(result.generated, result.queue_ms, result.ipc_ms)
 
+    def on_lookup(lookup: Lookup) -> None:
+        metrics.cache_lookups.labels(lookup).inc()
+        if lookup != "miss":
+            logs.record_cached()
+
     for model in models:
         metrics.watch_engine(model.engine)
         model.engine.on_generated = on_generated
+        if model.cached_engine is not None:
+            model.cached_engine.on_lookup = on_lookup
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:

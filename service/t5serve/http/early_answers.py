@@ -20,6 +20,7 @@ from starlette.types import Scope
 
 from t5engine.decoding.parameters import GenerationConfig
 from t5engine.pool.turns import current_turn
+from t5gguf.tasks import Task
 from t5serve.errors import (
     ERROR_RESPONSES,
     RequestError,
@@ -117,8 +118,10 @@ class EarlyAnswers:
         if request is None or (client := self._admit(scope)) is None:
             return None
         error = self._refusal_of(request, client)
+        if error is None or self._needs_no_place(request):
+            return None
         rates = self._access.rates
-        if error is None or (rates is not None and not rates.allow({"path": REFORMULATE.path})):
+        if rates is not None and not rates.allow({"path": REFORMULATE.path}):
             return None
         delay = self._models.default.engine.refusal_delay()
         if request.strict:
@@ -149,15 +152,28 @@ class EarlyAnswers:
         return current_turn.get()[0] if is_admitted else None
 
     def _refusal_of(self, request: PlainRequest, client: Hashable) -> RequestError | None:
-        model = self._models.default
-        tasks, defaults = model.profile.tasks, model.profile.generation
-        name = request.task or next(iter(tasks))
-        if name not in self._configs:
-            self._configs[name] = decoding_of(Options.for_task(tasks[name]), defaults)
-        text = tasks[name].render(request.query)
+        task, config = self._decoding_of(request)
         seconds = self._timeout_ms(request) / 1000
-        error = model.engine.refusal_of(self._configs[name], text, seconds, client)
+        engine = self._models.default.engine
+        error = engine.refusal_of(config, task.render(request.query), seconds, client)
         return None if error is None else request_error(error)
+
+    def _needs_no_place(self, request: PlainRequest) -> bool:
+        """Whether the result is known: then the application answers, whatever the load."""
+        model = self._models.default
+        if not request.cache or model.cached_engine is None:
+            return False
+        task, config = self._decoding_of(request)
+        text = task.render(model.reformulator.correct(request.query, task))
+        return model.cached_engine.has_result(config, text=text)
+
+    def _decoding_of(self, request: PlainRequest) -> tuple[Task, GenerationConfig]:
+        profile = self._models.default.profile
+        name = request.task or next(iter(profile.tasks))
+        if name not in self._configs:
+            options = Options.for_task(profile.tasks[name])
+            self._configs[name] = decoding_of(options, profile.generation)
+        return profile.tasks[name], self._configs[name]
 
     def _timeout_ms(self, request: PlainRequest) -> int:
         return self._max_timeout_ms if request.timeout_ms is None else request.timeout_ms

@@ -22,6 +22,7 @@ from t5serve.http.early_protocol import EarlyProtocol
 from t5serve.http.protocol import ConnectionLimits
 from t5serve.log_writer import LogWriter
 from t5serve.metrics import Metrics
+from t5serve.models.cache import ResultCache
 from t5serve.models.registry import ModelRegistry
 from t5serve.models.served_model import ServedModel
 from t5serve.settings import Settings
@@ -38,13 +39,16 @@ def serve(settings: Settings) -> None:
         StartupError: the model can't be served.
     """
     log = logs.configure(settings.log_level, settings.log_format)
-    models = ModelRegistry([ServedModel.from_settings(settings)])
+    cache = ResultCache.from_settings(settings)
+    models = ModelRegistry([ServedModel.from_settings(settings, cache)])
 
     descriptors = plan_descriptors(settings.max_connections, settings.workers)
     limits = ConnectionLimits(descriptors.max_connections, settings.head_seconds)
 
     access, metrics = Access.from_settings(settings), Metrics()
     metrics.watch_log(log)
+    if cache is not None:
+        metrics.watch_cache(cache)
     early = EarlyAnswers(settings, models, access, metrics)
 
     def give_up() -> None:

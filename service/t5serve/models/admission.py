@@ -47,6 +47,8 @@ class Admission:
             NotReady: no worker is ready.
             QueueFull: there is no room for all inputs.
         """
+        if not inputs:  # all are answered without the engine
+            return
         if self._engine.state != "ready":
             raise request_error(self._engine.not_ready())
         if self._engine.free_slots(config.width) < inputs:

@@ -8,17 +8,17 @@ from typing import Self
 
 from t5engine.config import WorkerConfig
 from t5engine.cpus import plan
-from t5engine.decoding.parameters import GenerationConfig
 from t5engine.errors import ModelLoadError
 from t5engine.messages import ModelInfo
 from t5engine.pool.engine import Engine
 from t5gguf.recipe import Recipe
 from t5serve.errors import StartupError, request_error
 from t5serve.models.admission import Admission
+from t5serve.models.cache import ResultCache
+from t5serve.models.cached_engine import CachedEngine
 from t5serve.models.fingerprint import Fingerprint
 from t5serve.reformulation.english import English
 from t5serve.reformulation.lexicon import EMPTY, Lexicon
-from t5serve.reformulation.options import Options
 from t5serve.reformulation.profile import Profile
 from t5serve.reformulation.reformulator import Reformulator
 from t5serve.reformulation.speller import Speller
@@ -32,6 +32,7 @@ class ServedModel:
         path: the GGUF file.
         recipe: the recipe of the model; None if the settings name a file.
         engine: the engine, whose worker processes have the model.
+        cached_engine: the engine behind the cache; None: nothing is cached.
         admission: the checks that accept or refuse a request.
         lexicon: words that are spelled rightly, whatever they look like.
         fingerprint: the fingerprint of file and version, on which answers depend.
@@ -44,17 +45,23 @@ class ServedModel:
         path: Path,
         recipe: Recipe | None = None,
         fingerprint: Fingerprint | None = None,
+        cache: ResultCache | None = None,
     ) -> None:
         self.lexicon = Lexicon.read(settings.lexicon) if settings.lexicon else EMPTY
         self.path = path
         self.recipe = recipe
         self.engine = engine
+        self.cached_engine = None if cache is None else CachedEngine(engine, cache)
         self.admission = Admission(engine, settings)
         self.fingerprint = fingerprint or Fingerprint(path)
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Self:
+    def from_settings(cls, settings: Settings, cache: ResultCache | None = None) -> Self:
         """Builds the model that the settings name; its engine is not started yet.
+
+        Args:
+            settings: name the model, and configure its workers.
+            cache: the cache of the service's results; None: nothing is cached.
 
         Raises:
             StartupError: there is no such model.
@@ -84,7 +91,7 @@ class ServedModel:
             stall_seconds=settings.stall_seconds,
             is_model_unchanged=fingerprint.is_unchanged,
         )
-        return cls(engine, settings, path, recipe, fingerprint)
+        return cls(engine, settings, path, recipe, fingerprint, cache)
 
     async def __aenter__(self) -> Self:
         """Starts the engine and waits until the model is loaded.
@@ -162,9 +169,6 @@ class ServedModel:
         Raises:
             NotReady: the model is not loaded yet.
         """
-        return Reformulator(self.engine, self.profile, self._admit, self.lexicon)
-
-    def _admit(self, queries: int, config: GenerationConfig, options: Options) -> None:
-        self.admission.check_budget(queries, config, param="queries")
-        if options.strict:  # otherwise queries without room fall back to the original
-            self.admission.check_room(queries, config)
+        return Reformulator(
+            self.engine, self.profile, self.admission, self.lexicon, self.cached_engine
+        )

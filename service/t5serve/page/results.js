@@ -24,6 +24,7 @@ export class Results {
   #query = "";
   #items = new Map();
   #isChanged = true;
+  #isCached = false;
   #isList = false;
   #scores = new Set();
   #state = element("p", { className: "outcome", role: "status" });
@@ -101,6 +102,7 @@ export class Results {
       this.#explain(`Left as it is, because ${UNCHANGED[result.unchanged_reason]}.`);
     }
     this.#isChanged = result.changed;
+    this.#isCached = result.cached;
   }
 
   #show(reformulation, original) {
@@ -131,8 +133,9 @@ export class Results {
   #finish(done) {
     this.#end();
     const outcome = this.#isChanged ? this.#count() : "The query as it was typed,";
-    this.say(`${outcome} in ${formatNumber(done.timings_ms.total)} ms`);
-    this.#latency.replaceChildren(...makeLatency(done, this.#firstTextMs));
+    const source = this.#isCached ? ", from the cache" : "";
+    this.say(`${outcome} in ${formatNumber(done.timings_ms.total)} ms${source}`);
+    this.#latency.replaceChildren(...makeLatency(done, this.#firstTextMs, this.#isCached));
     this.#latency.hidden = false;
   }
 
@@ -215,7 +218,7 @@ function makeCopyButton({ text, rank }) {
 }
 
 /** Makes the phases of an answer, as a bar and in figures. */
-function makeLatency({ timings_ms: timings, usage }, firstTextMs) {
+function makeLatency({ timings_ms: timings, usage }, firstTextMs, isCached) {
   const measured = PHASES.reduce((sum, phase) => sum + timings[phase], 0);
   const durations = { ...timings, other: Math.max(0, timings.total - measured) };
   const bar = element("div", { className: "phases", "aria-hidden": "true" });
@@ -227,7 +230,7 @@ function makeLatency({ timings_ms: timings, usage }, firstTextMs) {
     figures.append(makeFigure(phase, `${formatNumber(durations[phase])} ms`));
   }
   figures.append(makeFigure("total", `${formatNumber(timings.total)} ms`));
-  const note = `First text in this browser after ${formatNumber(firstTextMs ?? 0)} ms; ${usage.prompt_tokens} tokens in, ${usage.completion_tokens} decoded.`;
+  const note = `First text in this browser after ${formatNumber(firstTextMs ?? 0)} ms; ${usage.prompt_tokens} tokens in, ${usage.completion_tokens} decoded${isCached ? " earlier: the answer is from the cache" : ""}.`;
   return [bar, figures, element("p", { className: "muted small" }, note)];
 }
 

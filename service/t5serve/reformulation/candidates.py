@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 from t5engine.messages import Output
@@ -95,6 +95,14 @@ def original_candidate(query: str) -> Reformulation:
 def leave_unchanged(query: str, reason: UnchangedReason) -> Selection:
     """Returns the query itself, with the reason."""
     return Selection([original_candidate(query)], reason)
+
+
+def keep_corrected(query: str, selection: Selection) -> Selection:
+    """Turns "unchanged" into a change: the speller changed the query, the model nothing more."""
+    if selection.unchanged_reason is None and selection.reformulations:
+        return selection
+    kept = next(iter(selection.reformulations), original_candidate(query))
+    return Selection([replace(kept, text=query, source="model")])
 
 
 def select_candidates(

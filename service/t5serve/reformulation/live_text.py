@@ -69,3 +69,8 @@ class LivePieces:
     def sent(self) -> int:
         """The number of reformulations that were sent as a whole."""
         return len(self._folded)
+
+
+def start_live_text(query: str, options: Options, send: Send) -> LiveText | LivePieces:
+    """Returns what sends the text of a query's only sequence while it is decoded."""
+    return LivePieces(query, options, send) if options.separator else LiveText(send)

@@ -46,6 +46,7 @@ class Options:
         min_difference: the least difference between any two of the query and the candidates,
             0 to 1.
         strict: whether a failure is an error instead of a fallback to the original query.
+        cache: whether results may come from a cache and go there.
     """
 
     task: str | None = None
@@ -64,6 +65,7 @@ class Options:
     leaves_alone: bool = True
     min_difference: float = 0.0
     strict: bool = False
+    cache: bool = True
     timeout_ms: int = 10_000
 
     @classmethod

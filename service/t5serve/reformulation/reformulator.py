@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from t5engine.decoding.parameters import GenerationConfig
 from t5engine.errors import JobError
-from t5engine.messages import Generated, Timings
-from t5engine.pool.engine import Engine
+from t5engine.messages import Timings
 from t5gguf.tasks import Task
 from t5serve.concurrency import gather, iterate_events
 from t5serve.errors import (
@@ -25,21 +24,18 @@ from t5serve.errors import (
 )
 from t5serve.reformulation.candidates import (
     Reformulation,
-    Selection,
     UnchangedReason,
-    leave_unchanged,
     original_candidate,
-    select_candidates,
 )
 from t5serve.reformulation.english import English
+from t5serve.reformulation.generator import Admission, CachedGenerator, Generator
 from t5serve.reformulation.lexicon import EMPTY, Lexicon
-from t5serve.reformulation.live_text import LivePieces, LiveText
+from t5serve.reformulation.live_text import LivePieces, LiveText, start_live_text
 from t5serve.reformulation.options import Options, decoding_of
-from t5serve.reformulation.pieces import select_pieces
 from t5serve.reformulation.profile import Profile
 from t5serve.reformulation.screening import reason_to_leave
+from t5serve.reformulation.selector import Decoded, Selector
 from t5serve.reformulation.speller import Speller
-from t5serve.reformulation.text import fold
 
 # After these errors the original query is the result. Other errors are faults of the request.
 FALLBACKS = (DeadlineExceeded, InputQuarantined, NotReady, QueueFull, ServerFault)
@@ -54,6 +50,7 @@ class QueryResult:
         fallback_reason: the error code, if the original query replaces the reformulations.
         queue_ms: the time that the query waited for a worker.
         completion_tokens: the decoded tokens, dropped candidates included.
+        cached: whether nothing was decoded for this query: the model's answer was known.
     """
 
     original: str
@@ -64,6 +61,7 @@ class QueryResult:
     timings: Timings = NO_TIME
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cached: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,8 +83,6 @@ class Finished:
 
 Event = TextDelta | Finished
 Emit = Callable[[Event], None]
-Admit = Callable[[int, GenerationConfig, Options], None]
-"""Raises a RequestError if this number of queries can not be accepted."""
 
 
 @dataclass(frozen=True)
@@ -115,19 +111,23 @@ class Reformulator:
     Args:
         engine: the engine that runs the model.
         profile: the model's tasks and generation defaults.
-        admit: called before a request is decoded; raises an error to refuse the request.
+        admission: decides which requests are accepted; None: all are.
+        lexicon: words that are spelled rightly, whatever they look like.
+        cached: decodes requests that take results of others; None: the engine decodes all.
     """
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Generator,
         profile: Profile,
-        admit: Admit = lambda _queries, _config, _options: None,
+        admission: Admission | None = None,
         lexicon: Lexicon = EMPTY,
+        cached: CachedGenerator | None = None,
     ) -> None:
         self._engine = engine
-        self._admit = admit
-        self._lexicon = lexicon
+        self._admission = admission
+        self._cached = cached
+        self._selector = Selector(lexicon, None if cached is None else cached.cache)
         self._speller = Speller.of(lexicon) if lexicon else None
         self._english = English.load()
         self.profile = profile
@@ -176,11 +176,12 @@ class Reformulator:
         emit: Emit | None = None,
     ) -> _Call:
         config = decoding_of(options, self.profile.generation)
-        self._admit(len(queries), config, options)
+        if self._admission is not None:
+            self._admission.check_budget(len(queries), config, param="queries")
         if params is None:
             indexed = [f"queries[{index}]" for index in range(len(queries))]
             params = ["query"] if len(queries) == 1 else indexed
-        return _Call(
+        call = _Call(
             queries=queries,
             params=params,
             options=options,
@@ -189,6 +190,24 @@ class Reformulator:
             deadline=time.monotonic() + options.timeout_ms / 1000,
             emit=emit,
         )
+        if self._admission is not None and options.strict:
+            # Otherwise queries without room fall back to the original.
+            self._admission.check_room(self._count_jobs(call), config)
+        return call
+
+    def _count_jobs(self, call: _Call) -> int:
+        """Returns how many queries need a place in the queue."""
+        cached = self._cached
+        if cached is None or not call.options.cache:
+            return len(call.queries)
+        texts = (call.task.render(self.correct(query, call.task)) for query in call.queries)
+        return sum(not cached.has_result(call.config, text=text) for text in texts)
+
+    def correct(self, query: str, task: Task) -> str:
+        """Returns the query as the task's model reads it: corrected by the lexicon, if any."""
+        if self._speller is None or not task.corrects:
+            return query
+        return self._speller.correct(query)
 
     async def _run(self, call: _Call) -> list[QueryResult]:
         return await gather(self._reformulate(call, index) for index in range(len(call.queries)))
@@ -213,12 +232,10 @@ class Reformulator:
 
     async def _decode(self, call: _Call, index: int) -> QueryResult:
         original = call.queries[index]
-        query = original
-        if self._speller is not None and call.task.corrects:
-            query = self._speller.correct(original)
+        query = self.correct(original, call.task)
         live = _live_text(call, index)
         try:
-            result = await self._engine.generate(
+            result = await self._generator(call.options).generate(
                 call.config,
                 text=call.task.render(query),
                 timeout=call.deadline - time.monotonic(),
@@ -227,9 +244,8 @@ class Reformulator:
         except JobError as error:
             raise request_error(error, param=call.params[index]) from error
         generated = result.generated
-        selection = self._select(call, query, generated)
-        if fold(query) != fold(original):
-            selection = _keep_corrected(query, selection)
+        decoded = Decoded(original, query, call.config, result)
+        selection = self._selector.select(decoded, call.options, call.task)
         selected, fallback_reason = selection.reformulations, None
         if not selected:
             if call.options.strict:
@@ -248,30 +264,16 @@ class Reformulator:
             timings=generated.timings,
             prompt_tokens=generated.prompt_tokens,
             completion_tokens=generated.completion_tokens,
+            cached=result.cached,
         )
+
+    def _generator(self, options: Options) -> Generator:
+        return self._cached if self._cached is not None and options.cache else self._engine
 
     def _reason_to_leave(self, query: str, call: _Call) -> UnchangedReason | None:
         if not call.options.leaves_alone:
             return None
         return reason_to_leave(query, call.task, self._english)
-
-    def _select(self, call: _Call, query: str, generated: Generated) -> Selection:
-        limit = call.task.max_query_tokens if call.options.leaves_alone else None
-        if limit is not None and generated.prompt_tokens > limit:
-            return leave_unchanged(query, "too_long_to_rewrite")
-        outputs = generated.outputs
-        if call.config.do_sample:  # beams are sorted already
-            outputs = sorted(outputs, key=lambda output: -output.score)
-        select = select_pieces if call.options.separator else select_candidates
-        return select(query, outputs, call.options, self._lexicon)
-
-
-def _keep_corrected(query: str, selection: Selection) -> Selection:
-    """Turns "unchanged" into a change: the speller changed the query, the model nothing more."""
-    if selection.unchanged_reason is None and selection.reformulations:
-        return selection
-    kept = next(iter(selection.reformulations), original_candidate(query))
-    return Selection([replace(kept, text=query, source="model")])
 
 
 def _live_text(call: _Call, index: int) -> LiveText | LivePieces | None:
@@ -279,10 +281,8 @@ def _live_text(call: _Call, index: int) -> LiveText | LivePieces | None:
     emit = call.emit
     if emit is None or not call.is_live:
         return None
-
-    def send(rank: int, text: str) -> None:
-        emit(TextDelta(index, rank, text))
-
-    if call.options.separator:
-        return LivePieces(call.queries[index], call.options, send)
-    return LiveText(send)
+    return start_live_text(
+        call.queries[index],
+        call.options,
+        lambda rank, text: emit(TextDelta(index, rank, text)),
+    )

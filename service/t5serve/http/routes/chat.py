@@ -102,6 +102,7 @@ def _options(
         parameters=parameters,
         max_tokens=min(max_tokens, profile.generation.max_tokens),
         strict=True,
+        cache=body.cache,
         timeout_ms=timeout_ms,
     )
 

@@ -14,7 +14,6 @@ from starlette.routing import Route
 
 from t5engine.decoding.parameters import GenerationConfig
 from t5engine.messages import Generated, Progress, Token
-from t5engine.pool.engine import Engine
 from t5serve.concurrency import gather, iterate_events
 from t5serve.http import endpoints
 from t5serve.http.routes.connection import read_body, while_connected
@@ -27,6 +26,7 @@ from t5serve.http.schemas.completions import (
     LogprobsBody,
 )
 from t5serve.models.registry import ModelRegistry
+from t5serve.models.served_model import ServedModel
 from t5serve.settings import Settings
 
 
@@ -41,9 +41,9 @@ def completion_routes(models: ModelRegistry, settings: Settings) -> list[Route]:
         model = models.find(body.model)
         config = body.config(model.info.max_tokens)
         model.admission.check_budget(len(body.prompts), config, param="prompt")
-        model.admission.check_room(len(body.prompts), config)
         deadline = time.monotonic() + settings.timeout_ms / 1000
-        decoder = Decoder(model.engine, body, config, model.profile.completions_prefix, deadline)
+        decoder = Decoder(model, body, config, deadline)
+        model.admission.check_room(decoder.count_jobs(), config)
         envelope = Envelope(model.name, await model.fingerprint.text())
         if body.stream:
             return await while_connected(request, event_response(_events(decoder, envelope)))
@@ -77,17 +77,28 @@ class Decoder:
 
     def __init__(
         self,
-        engine: Engine,
+        model: ServedModel,
         body: CompletionRequest,
         config: GenerationConfig,
-        prefix: str,
         deadline: float,
     ) -> None:
-        self._engine = engine
-        self._prefix = prefix
+        self._engine = model.engine
+        self._cached = model.cached_engine if body.cache else None
+        self._prefix = model.profile.completions_prefix
         self._config = config
         self._deadline = deadline
         self.body = body
+
+    def count_jobs(self) -> int:
+        """Returns how many prompts need a place in the queue."""
+        cached = self._cached
+        if cached is None or self.body.echo:  # a worker tokenises what is echoed
+            return len(self.body.prompts)
+        inputs = map(self._input, self.body.prompts)
+        return sum(
+            not cached.has_result(self._config, text=text, ids=ids, stop=self.body.stops)
+            for text, ids in inputs
+        )
 
     async def decode_all(self) -> list[tuple[Prompt, Generated]]:
         """Decodes every prompt of the request."""
@@ -100,11 +111,7 @@ class Decoder:
 
     async def prepare(self, raw_prompt: str | list[int]) -> Prompt:
         """Adds the prefix to a text, and tokenises a prompt that is echoed."""
-        text, ids = None, None
-        if isinstance(raw_prompt, str):
-            text = self._prefix + raw_prompt
-        else:
-            ids = raw_prompt
+        text, ids = self._input(raw_prompt)
         if not self.body.echo:
             return Prompt(text, ids, [])
         timeout = self._deadline - time.monotonic()
@@ -118,7 +125,8 @@ class Decoder:
         self, prompt: Prompt, on_progress: Callable[[Progress], None] | None = None
     ) -> Generated:
         """Decodes one prompt."""
-        result = await self._engine.generate(
+        generator = self._cached or self._engine
+        result = await generator.generate(
             self._config,
             text=prompt.text,
             ids=prompt.ids,
@@ -127,6 +135,12 @@ class Decoder:
             on_progress=on_progress,
         )
         return result.generated
+
+    def _input(self, raw_prompt: str | list[int]) -> tuple[str | None, list[int] | None]:
+        """Returns the encoder's input, as a text or as token ids."""
+        if isinstance(raw_prompt, str):
+            return self._prefix + raw_prompt, None
+        return None, raw_prompt
 
 
 class Envelope:

@@ -141,6 +141,9 @@ class ChatRequest(NullableBody):
     """Must be false; only /v1/completions returns log-probabilities."""
     tools: Annotated[list[Any], Field(max_length=0)] | None = None
     """Must be empty; the model can not call tools."""
+    cache: bool = True
+    """Whether the answer may come from the cache of results, and go there. A field of t5serve, not
+    of OpenAI's API."""
 
     @field_validator("messages")
     @classmethod

@@ -123,6 +123,9 @@ class CompletionRequest(NullableBody):
     num_beams: Annotated[int, bounds("num_beams")] = 1
     """The number of beams. Values above 1 select beam search instead of sampling, and must be
     at least `n`."""
+    cache: bool = True
+    """Whether the answer may come from the cache of results, and go there. A field of t5serve, not
+    of OpenAI's API."""
 
     @model_validator(mode="after")
     def _check_combination(self) -> Self:

@@ -96,7 +96,8 @@ class ReformulateFields(RequestBody):
     strict: bool = False
     """Whether a failed query is an error, instead of a fallback to the original query."""
     cache: bool = True
-    """Whether the answer may come from a cache. Accepted without effect: there is no cache."""
+    """Whether the model's answer may come from the cache of results, and go there. Samples without
+    a `seed` are never cached."""
     stream: bool = False
     """Whether to answer with server-sent events instead of a single body. `event: token` has the
     next part of a text, with its `query_index` and `rank`; each query of a list has a rank, and is
@@ -143,6 +144,7 @@ class ReformulateFields(RequestBody):
             min_score=self.min_score,
             min_difference=self.min_difference,
             strict=self.strict,
+            cache=self.cache,
             timeout_ms=self.timeout_ms or timeout_ms,
         )
 
@@ -219,7 +221,9 @@ class ResultBody(DescribedBody):
     fallback_reason: str | None
     """The error code that caused the fallback; null without a fallback."""
     cached: bool
-    """Whether the result came from a cache; always false."""
+    """Whether nothing was decoded for this query: the model's answer was in the cache, or was being
+    decoded for another request. Its times in `timings_ms` are then 0, but for `queue`, the time
+    that it took to come by."""
 
 
 def result_json(result: QueryResult, query_id: str | None) -> dict[str, Any]:
@@ -234,7 +238,7 @@ def result_json(result: QueryResult, query_id: str | None) -> dict[str, Any]:
         unchanged_reason=result.unchanged_reason,
         fallback=result.fallback_reason is not None,
         fallback_reason=result.fallback_reason,
-        cached=False,
+        cached=result.cached,
     ).model_dump(exclude_unset=True)
     return body if query_id is None else {"id": query_id, **body}
 

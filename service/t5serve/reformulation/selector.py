@@ -1,0 +1,120 @@
+"""Selects the reformulations of a query, and remembers those of known results."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, fields
+from typing import Protocol
+
+import msgspec
+
+from t5engine.decoding.parameters import GenerationConfig
+from t5engine.messages import Generated
+from t5engine.pool.result import Result
+from t5gguf.tasks import Task
+from t5serve.digests import digest
+from t5serve.reformulation.candidates import (
+    Selection,
+    keep_corrected,
+    leave_unchanged,
+    select_candidates,
+)
+from t5serve.reformulation.lexicon import EMPTY, Lexicon
+from t5serve.reformulation.options import Options
+from t5serve.reformulation.pieces import select_pieces
+from t5serve.reformulation.text import fold
+
+DELIVERY_OPTIONS = frozenset({"strict", "cache", "timeout_ms"})
+"""The options that say how a result is delivered. All others may decide what is selected."""
+_SELECTING = [field.name for field in fields(Options) if field.name not in DELIVERY_OPTIONS]
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Selection)
+
+
+class Cache(Protocol):
+    """Keeps bytes by key, for as long as there is memory."""
+
+    def get(self, key: bytes) -> bytes | None: ...
+
+    def put(self, key: bytes, result: bytes) -> None: ...
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A query and what the model made of it.
+
+    Attributes:
+        original: the query as it was sent.
+        query: the query as the model read it.
+        config: how it was decoded.
+        result: the decoded sequences.
+    """
+
+    original: str
+    query: str
+    config: GenerationConfig
+    result: Result
+
+
+class Selector:
+    """Selects by the rules of one model.
+
+    Guards take longer than a hit of the cache may take. So selections are cached, too; they are
+    used only if the model's answer is cached, and they are this selector's own: another
+    lexicon is another selector's.
+
+    Args:
+        lexicon: words that are spelled rightly, whatever they look like.
+        cache: None: nothing is remembered.
+    """
+
+    def __init__(self, lexicon: Lexicon = EMPTY, cache: Cache | None = None) -> None:
+        self._lexicon = lexicon
+        self._cache = cache
+        self._identity = uuid.uuid4().bytes
+
+    def select(self, decoded: Decoded, options: Options, task: Task) -> Selection:
+        """Selects reformulations.
+
+        Args:
+            decoded: the query, and what the model made of it.
+            options: the options of the request.
+            task: the task that the options name.
+        """
+        cache = self._cache if options.cache and decoded.config.is_deterministic else None
+        if cache is None:
+            return self._select(decoded, options, task)
+        key = self.key_of(decoded.original, decoded.query, options)
+        if decoded.result.cached and (stored := cache.get(key)) is not None:
+            return _decoder.decode(stored)
+        selection = self._select(decoded, options, task)
+        cache.put(key, _encoder.encode(selection))
+        return selection
+
+    def key_of(self, original: str, query: str, options: Options) -> bytes:
+        """Returns the key of a selection; how a query is decoded follows from the options."""
+        values = [getattr(options, name) for name in _SELECTING]
+        return digest(self._identity, [original, query, *values])
+
+    def _select(self, decoded: Decoded, options: Options, task: Task) -> Selection:
+        original, query, generated = decoded.original, decoded.query, decoded.result.generated
+        selection = self._select_outputs(query, generated, decoded.config, options, task)
+        return selection if fold(query) == fold(original) else keep_corrected(query, selection)
+
+    def _select_outputs(
+        self,
+        query: str,
+        generated: Generated,
+        config: GenerationConfig,
+        options: Options,
+        task: Task,
+    ) -> Selection:
+        limit = task.max_query_tokens if options.leaves_alone else None
+        if limit is not None and generated.prompt_tokens > limit:
+            return leave_unchanged(query, "too_long_to_rewrite")
+        outputs = generated.outputs
+        if config.do_sample:  # beams are sorted already
+            outputs = sorted(outputs, key=lambda output: -output.score)
+        select = select_pieces if options.separator else select_candidates
+        return select(query, outputs, options, self._lexicon)
