@@ -9,6 +9,8 @@ T5ServeError
     ├── Unauthorized
     ├── RequestTooLarge
     │   └── HeadTooLarge
+    ├── UnsupportedEncoding
+    ├── UnknownTransferCoding
     ├── RequestTimeout
     ├── TooManyConnections
     ├── HostNotAllowed
@@ -33,6 +35,13 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from t5engine import errors as engine
+
+MAX_EXCERPT = 200
+
+
+def excerpt(text: str) -> str:
+    """Returns a text of a client for a message, at most 200 characters of it."""
+    return text if len(text) <= MAX_EXCERPT else f"{text[: MAX_EXCERPT - 1]}…"
 
 
 class T5ServeError(Exception):
@@ -81,6 +90,14 @@ class RequestTooLarge(RequestError):
 
 class HeadTooLarge(RequestTooLarge):
     """The head has more bytes than the service allows."""
+
+
+class UnsupportedEncoding(RequestError):
+    """The body has a Content-Encoding."""
+
+
+class UnknownTransferCoding(RequestError):
+    """The body has a Transfer-Encoding other than chunked."""
 
 
 class RequestTimeout(RequestError):
@@ -152,6 +169,12 @@ ERROR_RESPONSES: dict[type[RequestError], ErrorResponse] = {
     ),
     RequestTooLarge: ErrorResponse(413, "invalid_request_error", "request_too_large"),
     HeadTooLarge: ErrorResponse(431, "invalid_request_error", "request_too_large"),
+    # RFC 9110, 12.5.3: the answer says which encodings are taken.
+    UnsupportedEncoding: ErrorResponse(
+        415, "invalid_request_error", "unsupported_encoding", {"accept-encoding": "identity"}
+    ),
+    # RFC 9112, 6.1.
+    UnknownTransferCoding: ErrorResponse(501, "invalid_request_error", "unsupported_encoding"),
     RequestTimeout: ErrorResponse(408, "invalid_request_error", "request_timeout"),
     TooManyConnections: ErrorResponse(503, "server_error", "not_ready", RETRY),
     HostNotAllowed: ErrorResponse(421, "invalid_request_error", "host_not_allowed"),

@@ -25,7 +25,7 @@ from t5serve.http.schemas.state import Alive, ReadyState
 
 Json = dict[str, Any]
 Handler = Callable[[Request], Awaitable[Response]]
-GENERATION_ERRORS = (400, 401, 404, 408, 413, 421, 422, 429, 431, 500, 503, 504)
+GENERATION_ERRORS = (400, 401, 404, 408, 413, 415, 421, 422, 429, 431, 500, 501, 503, 504)
 READING_ERRORS = (401, 404, 421, 429, 500, 503)
 
 

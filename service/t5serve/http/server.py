@@ -16,10 +16,10 @@ from t5serve import logs
 from t5serve.errors import StartupError
 from t5serve.http.access import Access
 from t5serve.http.app import create_app
+from t5serve.http.connection import ConnectionLimits
 from t5serve.http.descriptors import plan_descriptors
 from t5serve.http.early_answers import EarlyAnswers
 from t5serve.http.early_protocol import EarlyProtocol
-from t5serve.http.protocol import ConnectionLimits
 from t5serve.log_writer import LogWriter
 from t5serve.metrics import Metrics
 from t5serve.models.registry import ModelRegistry
@@ -63,6 +63,7 @@ def serve(settings: Settings) -> None:
             access_log=False,  # RequestContext logs requests, with more fields
             lifespan="on",
             server_header=False,
+            headers=[("x-content-type-options", "nosniff")],
             timeout_graceful_shutdown=settings.drain_seconds + ANSWER_SECONDS,
         ),
         models,
