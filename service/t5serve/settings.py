@@ -13,6 +13,7 @@ from t5gguf import recipe as recipes
 from t5gguf.recipe import Recipe, RecipeError
 from t5serve.errors import StartupError
 from t5serve.logs import LogFormat
+from t5serve.origins import parse_origin
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -127,6 +128,22 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _normalise_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(parse_origin, origins))
+
+    @field_validator("host")
+    @classmethod
+    def _strip_brackets(cls, host: str) -> str:
+        """Takes an IPv6 address as it stands in a URL."""
+        return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+
+    @field_validator("backend", "kernels", "log_level", "log_format", mode="before")
+    @classmethod
+    def _ignore_case(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
 
     @field_validator("chat_template")
     @classmethod
