@@ -9,6 +9,7 @@ from limits import RateLimitItem, parse
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from t5engine.header import convert_first
 from t5gguf import recipe as recipes
 from t5gguf.recipe import Recipe, RecipeError
 from t5serve.errors import StartupError
@@ -186,8 +187,5 @@ class Settings(BaseSettings):
 def _describe_path(path: Path) -> str:
     """Returns why a path is not a model's file."""
     if path.is_dir():
-        return (
-            f"{path} is a directory; convert the checkpoint with `t5gguf convert {path} --out "
-            "FILE.gguf`, and serve that file"
-        )
+        return f"{path} {convert_first(path)}"
     return f"{path} {'is not a file' if path.exists() else 'does not exist'}"

@@ -6,6 +6,7 @@ import json
 import unicodedata
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -143,7 +144,7 @@ def test_a_byte_order_mark_is_skipped() -> None:
         parse(ReformulateRequest, b"\xef\xbb\xbf" * 2 + body)
 
 
-REQUIRED = {
+REQUIRED: dict[type[RequestBody], dict[str, Any]] = {
     ReformulateRequest: {"query": "a"},
     CompletionRequest: {"model": "m", "prompt": "a"},
     ChatRequest: {"model": "m", "messages": [{"role": "user", "content": "a"}]},

@@ -43,7 +43,7 @@ def run(source: Path, out: Path, *options: str) -> int:
     """Converts to F32 over two queries, quietly."""
     queries = str(source / "queries.txt")
     fixed = ("--out", str(out), "--type", "F32", "--quiet", "--queries", queries)
-    return cli.main([str(source), *fixed, *options])
+    return cli.main(["convert", str(source), *fixed, *options])
 
 
 def stored_type(path: Path, name: str) -> str:
