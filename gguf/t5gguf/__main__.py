@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None, command: str | None = None) -> 
 def _build_parser(program: str, command: str | None) -> Parser:
     if command is not None:
         module, summary = COMMANDS[command]
-        parser = Parser(prog=program, description=f"{summary.capitalize()}.")
+        parser = Parser(prog=program, description=f"{summary[:1].upper()}{summary[1:]}.")
         module.add_arguments(parser)
         parser.set_defaults(run=module.run)
         return parser
@@ -64,7 +64,9 @@ def _build_parser(program: str, command: str | None) -> Parser:
     add_completion(parser)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for name, (module, summary) in COMMANDS.items():
-        subparser = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
+        subparser = commands.add_parser(
+            name, help=summary, description=f"{summary[:1].upper()}{summary[1:]}."
+        )
         module.add_arguments(subparser)
         subparser.set_defaults(run=module.run)
     return parser

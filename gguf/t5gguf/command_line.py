@@ -20,7 +20,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Ends the program with status 2."""
-        self.exit(USAGE, f"{self.prog.split()[0]}: {message}; see {self.prog} --help\n")
+        self.exit(USAGE, f"{self.prog.split()[0]}: {message} (see {self.prog} --help)\n")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:  # noqa: ANN401
         if action.choices is not None and value not in action.choices:
@@ -53,10 +53,9 @@ def open_standard_streams() -> None:
             setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
 
 
-def print_error(program: str, lines: str) -> None:
-    """Prints an error on standard error, with the program's name before each line."""
-    for line in lines.splitlines():
-        print(f"{program}: {line}", file=sys.stderr)
+def print_error(program: str, message: str) -> None:
+    """Prints an error on standard error; a message of several lines begins with their summary."""
+    print(f"{program}: {message}", file=sys.stderr)
 
 
 def add_completion(parser: argparse.ArgumentParser) -> None:

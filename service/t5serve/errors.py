@@ -2,6 +2,7 @@
 
 T5ServeError
 ├── StartupError               the service can't start; one line for the operator
+├── UsageError                 the command line is wrong
 └── RequestError               answered to a client; the table below has status, type and code
     ├── InvalidRequest
     │   ├── ContextLengthExceeded
@@ -50,6 +51,10 @@ class T5ServeError(Exception):
 
 class StartupError(T5ServeError):
     """The service can't start: a model is missing or wrong, or a setting is invalid."""
+
+
+class UsageError(T5ServeError):
+    """An option of the command line is wrong, or options exclude each other."""
 
 
 class RequestError(T5ServeError):

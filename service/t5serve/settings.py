@@ -41,6 +41,7 @@ class Settings(BaseSettings):
         env_ignore_empty=True,  # `T5SERVE_HOST=` would listen on every interface
         frozen=True,
         arbitrary_types_allowed=True,
+        use_attribute_docstrings=True,  # the command line shows them
     )
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"

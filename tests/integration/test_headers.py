@@ -141,7 +141,7 @@ def test_a_file_without_metadata_is_named(tmp_path: Path) -> None:
 
 
 def test_a_directory_is_named(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match=r"is a directory; convert a checkpoint with `t5gguf"):
+    with pytest.raises(EngineError, match="is a directory; convert the checkpoint with `t5gg"):
         asyncio.run(load(tmp_path))
 
 

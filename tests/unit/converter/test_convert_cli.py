@@ -151,7 +151,7 @@ def test_an_unknown_type_is_a_usage_error(
     with pytest.raises(SystemExit) as error:
         run(tmp_path, tmp_path / "out.gguf", *options)
     assert error.value.code == 2
-    assert "invalid choice: 'Q3_K'" in capsys.readouterr().err
+    assert "'Q3_K' is unknown; there are: F32, F16, " in capsys.readouterr().err
 
 
 def test_faults_are_printed_one_a_line_without_a_traceback(
