@@ -9,8 +9,12 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from extras import Extra
+
+EXTRA = Extra("test")
+with EXTRA:
+    from PIL import Image
+    from playwright.sync_api import Browser, Page, sync_playwright
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 QUERY = "which are the best python books for beginners"
@@ -24,6 +28,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="of the service")
     url = parser.parse_args().url
+    EXTRA.require()
     chromium = shutil.which("chromium")
     if chromium is None:
         print("needs chromium: apt-get install chromium", file=sys.stderr)  # noqa: T201 - a command

@@ -21,9 +21,9 @@ from t5gguf.errors import ConversionError, FetchError
 from t5gguf.recipe import RecipeError
 
 COMMANDS: dict[str, tuple[ModuleType, str]] = {
-    "convert": (convert, "convert a Hugging Face T5 checkpoint to a verified GGUF file"),
-    "fetch": (fetch, "fetch a T5 from the hub, verify it, pin it, and convert it to GGUF"),
-    "inspect": (inspect, "say what a GGUF file or a checkpoint is, and whether it will be taken"),
+    "convert": (convert, "Convert a Hugging Face T5 checkpoint to a verified GGUF file"),
+    "fetch": (fetch, "Fetch a T5 from the hub, verify it, pin it, and convert it to GGUF"),
+    "inspect": (inspect, "Say what a GGUF file or a checkpoint is, and whether it will be taken"),
 }
 
 
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None, command: str | None = None) -> 
 def _build_parser(program: str, command: str | None) -> Parser:
     if command is not None:
         module, summary = COMMANDS[command]
-        parser = Parser(prog=program, description=f"{summary[:1].upper()}{summary[1:]}.")
+        parser = Parser(prog=program, description=f"{summary}.")
         module.add_arguments(parser)
         parser.set_defaults(run=module.run)
         return parser
@@ -64,9 +64,7 @@ def _build_parser(program: str, command: str | None) -> Parser:
     add_completion(parser)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for name, (module, summary) in COMMANDS.items():
-        subparser = commands.add_parser(
-            name, help=summary, description=f"{summary[:1].upper()}{summary[1:]}."
-        )
+        subparser = commands.add_parser(name, help=summary, description=f"{summary}.")
         module.add_arguments(subparser)
         subparser.set_defaults(run=module.run)
     return parser

@@ -115,27 +115,25 @@ def _build_parser(program: str) -> Parser:
     )
     add_completion(parser)
     commands = parser.add_subparsers(dest="command", title="commands", metavar="COMMAND")
-    command = _add_command(commands, "serve", "serve over HTTP")
+    command = _add_command(commands, "serve", "Serve over HTTP")
     command.epilog = "Further settings are variables; README.md and docs/ list them."
     add_settings(command, ("host", "port", "model", "workers", "threads", "api_keys_file"))
     add_settings(command, ("log_level", "log_format"))
-    command = _add_command(commands, "reformulate", "reformulate queries in the terminal")
+    command = _add_command(commands, "reformulate", "Reformulate queries in the terminal")
     add_settings(command, ("model", "workers", "threads"))
     reformulate.add_arguments(command)
-    command = _add_command(commands, "models", "list the recipes and the model files that exist")
+    command = _add_command(commands, "models", "List the recipes and the model files that exist")
     models.add_arguments(command)
-    command = _add_command(commands, "lexicon", "make a lexicon of a collection's words")
+    command = _add_command(commands, "lexicon", "Make a lexicon of a collection's words")
     lexicon.add_arguments(command)
-    command = _add_command(commands, "doctor", "check machine, build and model; advise changes")
+    command = _add_command(commands, "doctor", "Check machine, build and model; advise changes")
     add_settings(command, ("model", "workers", "threads"))
     doctor.add_arguments(command)
     return parser
 
 
 def _add_command(commands: argparse._SubParsersAction[Parser], name: str, summary: str) -> Parser:
-    return commands.add_parser(
-        name, help=summary, description=f"{summary[:1].upper()}{summary[1:]}."
-    )
+    return commands.add_parser(name, help=summary, description=f"{summary}.")
 
 
 if __name__ == "__main__":
