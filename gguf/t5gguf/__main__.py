@@ -9,12 +9,11 @@ from types import ModuleType
 from t5engine.header import printable
 from t5gguf.command_line import (
     FAILURE,
-    INTERRUPTED,
     Parser,
     add_completion,
-    open_standard_streams,
     print_error,
     program_name,
+    run_program,
 )
 from t5gguf.commands import convert, fetch, inspect
 from t5gguf.errors import ConversionError, FetchError
@@ -30,13 +29,17 @@ COMMANDS: dict[str, tuple[ModuleType, str]] = {
 def main(arguments: Sequence[str] | None = None, command: str | None = None) -> int:
     """Runs a command and returns its exit status.
 
-    A command that fails prints one line per fault and returns 1; a wrong command line returns 2.
+    A command that fails prints one line per fault and returns 1. A wrong command line ends the
+    program with 2, one without a command shows the help.
 
     Args:
         arguments: the arguments; None: those of the command line.
         command: the command of a program that has no other.
     """
-    open_standard_streams()
+    return run_program(lambda: _run(arguments, command))
+
+
+def _run(arguments: Sequence[str] | None, command: str | None) -> int:
     parser = _build_parser(program_name("t5gguf", arguments), command)
     options = parser.parse_args(arguments)
     if options.run is None:
@@ -48,8 +51,6 @@ def main(arguments: Sequence[str] | None = None, command: str | None = None) -> 
     except (ConversionError, FetchError, RecipeError, OSError, UnicodeDecodeError) as error:
         print_error("t5gguf", "\n".join(map(printable, str(error).splitlines())))
         return FAILURE
-    except KeyboardInterrupt:
-        return INTERRUPTED
 
 
 def _build_parser(program: str, command: str | None) -> Parser:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,6 +29,26 @@ class Parser(argparse.ArgumentParser):
             raise argparse.ArgumentError(action, f"{value!r} is unknown; {advice}")
 
 
+def run_program(run: Callable[[], int]) -> int:
+    """Runs a program and returns its exit status.
+
+    Ctrl-C ends it without a traceback, and so does a reader of standard output that leaves, such as
+    `head`. Standard streams that are closed are opened to /dev/null.
+    """
+    _open_standard_streams()
+    try:
+        try:
+            return run()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILURE
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one has nothing left to end
+        return INTERRUPTED
+
+
 def program_name(package: str, arguments: Sequence[str] | None) -> str:
     """Returns the name by which a program was started; the package's for `python -m`.
 
@@ -39,11 +60,8 @@ def program_name(package: str, arguments: Sequence[str] | None) -> str:
     return package if arguments is not None or name in ("", "-c", "__main__.py") else name
 
 
-def open_standard_streams() -> None:
-    """Opens /dev/null in place of standard streams that are closed.
-
-    A file that is opened later would get the stream's number, and what is printed.
-    """
+def _open_standard_streams() -> None:
+    # A file that is opened later would get a closed stream's number, and what is printed.
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         if getattr(sys, name) is None:
             null = os.open(os.devnull, os.O_RDWR)

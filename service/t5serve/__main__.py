@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import signal
 import sys
 from collections.abc import Collection, Sequence
 
@@ -13,13 +12,12 @@ from pydantic import ValidationError
 
 from t5gguf.command_line import (
     FAILURE,
-    INTERRUPTED,
     USAGE,
     Parser,
     add_completion,
-    open_standard_streams,
     print_error,
     program_name,
+    run_program,
 )
 from t5serve.commands import doctor, lexicon, models, reformulate
 from t5serve.commands.settings_options import PREFIX, add_settings, read_options
@@ -38,7 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     A command that fails writes one line to standard error and returns 1; a wrong command line
     returns 2. Without a command the help is shown.
     """
-    open_standard_streams()
+    return run_program(lambda: _main(arguments))
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     parser = _build_parser(program_name(PROGRAM, arguments))
     options = parser.parse_args(arguments)
     if options.command is None:
@@ -52,12 +53,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (StartupError, RequestError) as error:
         print_error(PROGRAM, str(error))
         return FAILURE
-    except BrokenPipeError:  # the reader of standard output left, like `head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILURE
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the interpreter ends without a traceback
-        return INTERRUPTED
 
 
 def _run(options: argparse.Namespace) -> int:

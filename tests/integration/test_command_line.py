@@ -241,3 +241,10 @@ def test_a_link_has_its_own_name(tmp_path: Path) -> None:
     link.chmod(0o755)
     assert run(str(link), "--help").stdout.startswith("usage: queries [-h]")
     assert run(str(link), "srve").stderr.endswith("(see queries --help)\n")
+
+
+@pytest.mark.parametrize("command", ["t5serve --help", "t5gguf --help", "t5serve models"])
+def test_a_reader_that_leaves_ends_it_quietly(command: str) -> None:
+    """A pipe that nobody reads is no reason for a traceback."""
+    shell = f"{sys.executable} -m {command} | true"
+    assert run("sh", "-c", shell).stderr == ""

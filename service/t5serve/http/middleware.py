@@ -17,14 +17,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from t5engine.pool.turns import current_turn
 from t5serve import logs
 from t5serve.errors import NotReady, RequestTooLarge, UnsupportedEncoding, excerpt
-from t5serve.http.endpoints import QUIET_PATHS
+from t5serve.http.endpoints import ENDPOINTS, QUIET_PATHS
 from t5serve.http.responses import error_response
 from t5serve.metrics import Metrics
 
 logger = logging.getLogger("t5serve.requests")
 
 OTHER_ROUTE = "other"
-MAX_LOGGED_PATH = 64  # of a path that is no route; it can have the text of a query
+MAX_LOGGED_PATH = 64
 VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
@@ -91,6 +91,10 @@ class RequestContext:
 
 
 def _shorten_path(path: str) -> str:
+    """Returns the beginning of a path that is no route; not what stands behind a route."""
+    for endpoint in ENDPOINTS:
+        if path.startswith(f"{endpoint.path}/"):
+            return f"{endpoint.path}/..."
     quoted = quote(path)
     return quoted if len(quoted) <= MAX_LOGGED_PATH else f"{quoted[:MAX_LOGGED_PATH]}..."
 
