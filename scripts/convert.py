@@ -5,4 +5,4 @@ import sys
 from t5gguf.__main__ import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(command="convert"))

@@ -12,11 +12,15 @@ import logging
 import sys
 from pathlib import Path
 
-import torch
+from extras import Extra
 
-from t5train import asking, mixture, pausing, searches, tuning, writing
-from t5train.shards import Shards
-from t5train.teacher import Teacher
+EXTRA = Extra("train")
+with EXTRA:
+    import torch
+
+    from t5train import asking, mixture, pausing, searches, tuning, writing
+    from t5train.shards import Shards
+    from t5train.teacher import Teacher
 
 log = logging.getLogger("distil")
 
@@ -59,6 +63,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Runs a subcommand; 2 if something can't be used."""
     options = parser().parse_args(arguments)
+    EXTRA.require()
     if options.threads:
         torch.set_num_threads(options.threads)
     try:

@@ -17,7 +17,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import wordfreq
+from extras import Extra
+
+EXTRA = Extra("train")
+with EXTRA:
+    import wordfreq
 
 OUT = Path(__file__).parents[1] / "service/t5serve/reformulation/english.txt.gz"
 LEVELS = (10, 20, 35, 40, 50, 55, 60, 70)  # SCOWL's sizes: 10 has the most common words
@@ -58,6 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--misspellings", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args(arguments)
+    EXTRA.require()
     for folder in (options.scowl, options.wordnet):
         if not folder.is_dir():
             parser.error(f"{folder} is not there: apt-get install scowl wordnet-base")

@@ -2,7 +2,7 @@
 
 import sys
 
-from t5gguf.fetch.__main__ import main
+from t5gguf.__main__ import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(command="fetch"))

@@ -9,8 +9,12 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from extras import Extra
+
+EXTRA = Extra("test")
+with EXTRA:
+    from PIL import Image
+    from playwright.sync_api import Browser, Error, Page, sync_playwright
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 QUERY = "which are the best python books for beginners"
@@ -24,10 +28,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="of the service")
     url = parser.parse_args().url
+    EXTRA.require()
     chromium = shutil.which("chromium")
     if chromium is None:
         print("needs chromium: apt-get install chromium", file=sys.stderr)  # noqa: T201 - a command
         return 1
+    try:
+        take_screenshots(url, chromium)
+    except Error as error:  # no service is at the URL, or its page is another one
+        print(f"screenshots.py: {error.message.splitlines()[0]}", file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+def take_screenshots(url: str, chromium: str) -> None:
+    """Takes every screenshot of the service at a URL."""
     IMAGES.mkdir(exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
@@ -40,7 +55,6 @@ def main() -> int:
         save_screenshot(page, "page-compare")
         page.goto(f"{url}/docs")
         save_screenshot(page, "reference")
-    return 0
 
 
 def open_page(browser: Browser, url: str, scheme: Literal["light", "dark"], size: str) -> Page:

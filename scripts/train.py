@@ -15,17 +15,21 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-import torch
-from tqdm import tqdm
-from transformers import T5ForConditionalGeneration
+from extras import Extra
 
-from t5train import mixture, pairs, plot, t5_model, threads, vocabulary, word_vectors
-from t5train.averaging import replaced_weights
-from t5train.batches import Batch, split
-from t5train.mixture import Example, Mixture
-from t5train.schedule import Schedule
-from t5train.trainer import HISTORY, Plan, Trainer
-from t5train.vocabulary import Vocabulary
+EXTRA = Extra("train")
+with EXTRA:
+    import torch
+    from tqdm import tqdm
+    from transformers import T5ForConditionalGeneration
+
+    from t5train import mixture, pairs, plot, t5_model, threads, vocabulary, word_vectors
+    from t5train.averaging import replaced_weights
+    from t5train.batches import Batch, split
+    from t5train.mixture import Example, Mixture
+    from t5train.schedule import Schedule
+    from t5train.trainer import HISTORY, Plan, Trainer
+    from t5train.vocabulary import Vocabulary
 
 log = logging.getLogger("train")
 
@@ -95,6 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Trains or resumes, and writes the checkpoint; returns 2 if an option can't be used."""
     options = build_parser().parse_args(arguments)
+    EXTRA.require()
     try:
         trainer, words, tasks = _prepare(options)
         trainer.resume()

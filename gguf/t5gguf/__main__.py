@@ -1,238 +1,73 @@
-"""Command line: `t5gguf convert DIR --out FILE.gguf`, `t5gguf inspect PATH`, `t5gguf fetch NAME`.
-
-`t5gguf DIR --out FILE.gguf`, as scripts/convert.py is called, converts as well.
-"""
+"""The command line: `t5gguf convert`, `fetch` and `inspect`."""
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import get_args
+from collections.abc import Callable, Sequence
+from types import ModuleType
 
-from gguf import GGMLQuantizationType as Type
-
-from t5engine.decoding.parameters import MAX_TOKENS
 from t5engine.header import printable
-from t5gguf import inspect
-from t5gguf import recipe as recipes
-from t5gguf.config import Config
-from t5gguf.convert import Converter
-from t5gguf.errors import ConversionError
-from t5gguf.generation_config import GenerationDefaults, read_defaults
-from t5gguf.quantize import GROUPS, POLICIES, expand_group_type
-from t5gguf.recipe import Recipe, RecipeError, TensorType
-from t5gguf.report import describe_defaults, describe_file, describe_source
-from t5gguf.stray_files import check_directory
-from t5gguf.tensor_map import Role
-from t5gguf.writer import Provenance
+from t5gguf.command_line import (
+    FAILURE,
+    Parser,
+    add_completion,
+    print_error,
+    program_name,
+    run_program,
+)
+from t5gguf.commands import convert, fetch, inspect
+from t5gguf.errors import ConversionError, FetchError
+from t5gguf.recipe import RecipeError
+
+COMMANDS: dict[str, tuple[ModuleType, str]] = {
+    "convert": (convert, "Convert a Hugging Face T5 checkpoint to a verified GGUF file"),
+    "fetch": (fetch, "Fetch a T5 from the hub, verify it, pin it, and convert it to GGUF"),
+    "inspect": (inspect, "Say what a GGUF file or a checkpoint is, and whether it will be taken"),
+}
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Converts and verifies; on a failure prints one line per fault and returns 1."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments[:1] == ["fetch"]:  # a checkpoint directory of that name is ./fetch
-        from t5gguf.fetch.__main__ import main as fetch  # noqa: PLC0415 - the hub's client is slow
+def main(arguments: Sequence[str] | None = None, command: str | None = None) -> int:
+    """Runs a command and returns its exit status.
 
-        return fetch(arguments[1:])
-    if arguments[:1] == ["inspect"]:
-        return inspect.main(arguments[1:])
-    if arguments[:1] == ["convert"]:
-        arguments = arguments[1:]
-    options = _build_parser().parse_args(arguments)
-    try:
-        _convert(options)
-    except (ConversionError, RecipeError, OSError, UnicodeDecodeError) as error:
-        for line in f"t5gguf: {error}".splitlines():
-            print(printable(line), file=sys.stderr)
-        return 1
-    return 0
+    A command that fails prints one line per fault and returns 1. A wrong command line ends the
+    program with 2, one without a command shows the help.
 
-
-def _convert(options: argparse.Namespace) -> None:
-    recipe = recipes.load(options.recipe) if options.recipe else None
-    queries = options.queries.read_text(encoding="utf-8").splitlines() if options.queries else []
-    check_directory(options.source)
-    defaults = read_defaults(options.source)
-    if recipe is None:  # a recipe says how its model generates
-        _print(describe_defaults(defaults))
-    converter = Converter(
-        options.source,
-        _build_provenance(options, recipe, defaults),
-        queries,
-        _select_calibration(options, recipe),
-        options.trim_vocabulary,
-    )
-    _print(describe_source(converter))
-    if options.imatrix_out:
-        converter.write_imatrix(
-            options.imatrix_out, force=options.force, progress=not options.quiet
-        )
-    converted = converter.convert(
-        options.out,
-        options.type,
-        force=options.force,
-        types=_select_role_types(options, recipe),
-        progress=not options.quiet,
-    )
-    _print(describe_file(converter, converted))
-
-
-def _print(lines: Iterable[str]) -> None:
-    for line in lines:
-        print(line)
-
-
-def _select_calibration(options: argparse.Namespace, recipe: Recipe | None) -> list[str] | None:
-    """Returns the calibration queries; None for the included ones, none for plain rounding."""
-    if options.calibrate:
-        return _read_queries(options.calibrate)
-    if options.no_calibration or (recipe and not recipe.quantisation.calibration):
-        return []
-    return None
-
-
-def _read_queries(path: Path) -> list[str]:
-    """Reads the queries of a file, one per line.
-
-    Raises:
-        ConversionError: the file has no query.
+    Args:
+        arguments: the arguments; None: those of the command line.
+        command: the command of a program that has no other.
     """
-    queries = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    if not queries:
-        raise ConversionError(f"{path} has no query: expected one per line")
-    return queries
+    return run_program(lambda: _run(arguments, command))
 
 
-def _select_role_types(options: argparse.Namespace, recipe: Recipe | None) -> dict[Role, Type]:
-    """Returns the types that replace the policy's; the command line wins over the recipe."""
-    embedding = options.token_embedding_type or (
-        recipe.quantisation.token_embedding_type if recipe else None
-    )
-    role_types = expand_group_type("embedding", embedding) if embedding else {}
-    for group_types in options.tensor_type or []:
-        role_types |= group_types
-    return role_types
-
-
-def _build_provenance(
-    options: argparse.Namespace, recipe: Recipe | None, defaults: GenerationDefaults
-) -> Provenance:
-    """Builds the provenance from the command line, else the recipe, else the checkpoint."""
-    tasks = dict(options.prefix or [])
-    limit = {"max_tokens": options.max_tokens} if options.max_tokens else {}
-    if recipe is None:
-        return Provenance(
-            name=options.name or options.source.resolve().name,
-            repo=options.repo or "",
-            revision=options.revision or "",
-            license=options.license or "",
-            tasks=tasks or Config.load(options.source).prefixes,
-            generation={**defaults.values, **limit},
-        )
-    return Provenance(
-        name=options.name or recipe.name,
-        repo=options.repo or recipe.source.repo,
-        revision=options.revision or recipe.source.revision,
-        license=options.license or recipe.license,
-        tasks=tasks or recipe.prefixes,
-        separators={} if tasks else recipe.separators,
-        counts={} if tasks else recipe.counts,
-        generation={**recipe.generation.given(), **limit},
-    )
-
-
-def _parse_max_tokens(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= MAX_TOKENS:
-        raise argparse.ArgumentTypeError(f"expected a number from 1 to {MAX_TOKENS}")
-    return int(text)
-
-
-def _parse_task(text: str) -> tuple[str, str]:
-    name, equals, prefix = text.partition("=")
-    if not equals or not name.isidentifier():
-        raise argparse.ArgumentTypeError("expected TASK=PREFIX, where TASK is a plain word")
-    return name, prefix
-
-
-def _parse_group_type(text: str) -> dict[Role, Type]:
-    group, _, type_name = text.partition("=")
+def _run(arguments: Sequence[str] | None, command: str | None) -> int:
+    parser = _build_parser(program_name("t5gguf", arguments), command)
+    options = parser.parse_args(arguments)
+    if options.run is None:
+        parser.print_help()
+        return 0
+    run: Callable[..., int] = options.run
     try:
-        return expand_group_type(group, type_name)
-    except ConversionError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+        return run(options)
+    except (ConversionError, FetchError, RecipeError, OSError, UnicodeDecodeError) as error:
+        print_error("t5gguf", "\n".join(map(printable, str(error).splitlines())))
+        return FAILURE
 
 
-def _build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="t5gguf",
-        description="Convert a Hugging Face T5 checkpoint to a verified GGUF file.",
-        epilog="`t5gguf convert DIR` is the same as `t5gguf DIR`; `t5gguf inspect PATH` says what "
-        "a file or a checkpoint is; `t5gguf fetch --help` says how to download a checkpoint.",
-    )
-    parser.add_argument("source", type=Path, help="directory with config.json and the weights")
-    parser.add_argument("--out", type=Path, required=True, help="the file to write")
-    parser.add_argument("--type", choices=POLICIES, default="Q8_0")
-    parser.add_argument(
-        "--token-embedding-type",
-        choices=get_args(TensorType),
-        help="type of the embedding and the head, instead of the type that --type implies",
-    )
-    parser.add_argument(
-        "--tensor-type",
-        type=_parse_group_type,
-        action="append",
-        metavar="GROUP=TYPE",
-        help=f"type of a group of tensors: {', '.join(GROUPS)}",
-    )
-    parser.add_argument("--recipe", help="a recipe with source, licence, tasks and defaults")
-    parser.add_argument("--name", help="the model's name")
-    parser.add_argument("--repo", help="the repository of the checkpoint, owner/name")
-    parser.add_argument("--revision", help="the revision of the repository")
-    parser.add_argument("--license", help="the licence, by SPDX identifier where there is one")
-    parser.add_argument(
-        "--prefix",
-        type=_parse_task,
-        action="append",
-        metavar="TASK=PREFIX",
-        help="a task of the model and its prefix, the first is the default; "
-        "the default is the checkpoint's own, if scripts/train.py wrote it",
-    )
-    parser.add_argument(
-        "--max-tokens", type=_parse_max_tokens, help="generation length of requests that name none"
-    )
-    parser.add_argument(
-        "--queries", type=Path, help="a file of queries to verify with, one per line"
-    )
-    calibration = parser.add_mutually_exclusive_group()
-    calibration.add_argument(
-        "--calibrate",
-        type=Path,
-        metavar="FILE",
-        help="queries to calibrate types of 5 bits or fewer with, one per line; "
-        "other queries than those of --queries",
-    )
-    calibration.add_argument(
-        "--no-calibration",
-        action="store_true",
-        help="round each value independently, which is faster",
-    )
-    parser.add_argument(
-        "--imatrix-out",
-        type=Path,
-        metavar="FILE",
-        help="also write an importance matrix for llama-quantize, from the calibration queries",
-    )
-    parser.add_argument(
-        "--trim-vocabulary",
-        type=Path,
-        metavar="TEXT",
-        help="keep only the pieces of this file's lines (queries and answers), and those that any "
-        "other text can be spelled with",
-    )
-    parser.add_argument("--force", action="store_true", help="overwrite the file")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+def _build_parser(program: str, command: str | None) -> Parser:
+    if command is not None:
+        module, summary = COMMANDS[command]
+        parser = Parser(prog=program, description=f"{summary}.")
+        module.add_arguments(parser)
+        parser.set_defaults(run=module.run)
+        return parser
+    parser = Parser(prog=program, description="Convert T5 checkpoints to GGUF files for t5serve.")
+    parser.set_defaults(run=None)
+    add_completion(parser)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for name, (module, summary) in COMMANDS.items():
+        subparser = commands.add_parser(name, help=summary, description=f"{summary}.")
+        module.add_arguments(subparser)
+        subparser.set_defaults(run=module.run)
     return parser
 
 

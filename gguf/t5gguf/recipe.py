@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from t5engine.decoding.parameters import MAX_TOKENS, PARAMETERS
+from t5gguf.suggestion import suggest
 from t5gguf.tasks import Rerank, Task, read_tasks
 
 BUNDLED = Path(__file__).parent / "bundled"  # in an installed wheel
@@ -169,7 +170,7 @@ def load(name: str) -> Recipe:
         RecipeError: lists the names there are, or says what is wrong with the file.
     """
     if name not in names():
-        raise RecipeError(f"no recipe is named {name!r}; there are: {', '.join(names())}")
+        raise RecipeError(f"no recipe is named {name!r}; {suggest(name, names())}")
     path = _root() / "recipes" / f"{name}.toml"
     try:
         fields = msgspec.toml.decode(path.read_bytes())

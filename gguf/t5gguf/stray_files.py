@@ -23,6 +23,11 @@ def check_directory(directory: Path) -> None:
         ConversionError: it is none, or a file in it is a Git LFS pointer or a web page; the
             message says what to do.
     """
+    if directory.suffix == ".gguf" and directory.is_file():
+        raise ConversionError(
+            f"{directory} is a GGUF file, which needs no conversion; serve it with "
+            f"`t5serve serve --model {directory}`"
+        )
     if not directory.is_dir():
         raise ConversionError(f"{directory} is not a directory")
     for path in sorted(directory.iterdir()):

@@ -69,7 +69,7 @@ def open_checked(path: Path) -> GGUFFile:
         HeaderError: the file can't be read or is not a T5 that can be served; the message says why.
     """
     if path.is_dir():
-        raise HeaderError(path, "is a directory; convert a checkpoint with `t5gguf convert DIR`")
+        raise HeaderError(path, convert_first(path))
     try:
         with path.open("rb") as start:
             if start.read(4) != b"GGUF":
@@ -84,6 +84,14 @@ def open_checked(path: Path) -> GGUFFile:
     if fault:
         raise HeaderError(path, fault)
     return file
+
+
+def convert_first(directory: Path) -> str:
+    """Returns what to say of a directory in place of a GGUF file."""
+    return (
+        f"is a directory; convert the checkpoint with `t5gguf convert {directory} --out "
+        "FILE.gguf`, and serve that file"
+    )
 
 
 def find_fault(file: GGUFFile, size: int) -> str | None:
@@ -107,7 +115,7 @@ def _find_architecture_fault(metadata: Mapping[str, Any]) -> str | None:
     if architecture is None:
         return (
             "has no general.architecture: another tool wrote the file without the metadata that "
-            "says what it is; convert the checkpoint with `t5gguf convert DIR`"
+            "says what it is; convert the checkpoint with `t5gguf convert DIR --out FILE.gguf`"
         )
     if architecture != "t5":
         return f"its architecture is {architecture!r}, this service takes t5"

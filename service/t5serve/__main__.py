@@ -6,34 +6,53 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from pydantic import ValidationError
 
-from t5serve import __version__
+from t5gguf.command_line import (
+    FAILURE,
+    USAGE,
+    Parser,
+    add_completion,
+    print_error,
+    program_name,
+    run_program,
+)
 from t5serve.commands import doctor, lexicon, models, reformulate
+from t5serve.commands.settings_options import PREFIX, add_settings, read_options
+from t5serve.commands.version import Version
 from t5serve.environment import check_environment
-from t5serve.errors import RequestError, StartupError
+from t5serve.errors import RequestError, StartupError, UsageError
 from t5serve.http.server import serve
 from t5serve.settings import Settings
+
+PROGRAM = "t5serve"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit status.
 
-    A command that fails writes one line to standard error and returns 1.
+    A command that fails writes one line to standard error and returns 1; a wrong command line
+    returns 2. Without a command the help is shown.
     """
-    options = _build_parser().parse_args(arguments)
+    return run_program(lambda: _main(arguments))
+
+
+def _main(arguments: Sequence[str] | None) -> int:
+    parser = _build_parser(program_name(PROGRAM, arguments))
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help()
+        return 0
     try:
         return _run(options)
+    except UsageError as error:
+        print_error(PROGRAM, f"{error} (see {parser.prog} {options.command} --help)")
+        return USAGE
     except (StartupError, RequestError) as error:
-        print(f"t5serve: {error}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:  # the reader of standard output left, like `head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except KeyboardInterrupt:
-        return 130
+        print_error(PROGRAM, str(error))
+        return FAILURE
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -55,47 +74,61 @@ def _read_settings(options: argparse.Namespace) -> Settings:
 
     Raises:
         StartupError: a setting is invalid, or a variable is not a setting.
+        UsageError: an option is invalid.
     """
     check_environment(os.environ, Settings.model_fields)
-    overrides = {name: getattr(options, name, None) for name in ("host", "port", "model")}
+    overrides = read_options(options)
     try:
-        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+        return Settings(**overrides)
     except ValidationError as error:
-        faults = "; ".join(
-            f"{_variable_prefix(fault['loc'])}{fault['msg'].removeprefix('Value error, ')}"
-            for fault in error.errors()
-        )
-        raise StartupError(faults) from None
+        faults = error.errors()
+    text = "; ".join(
+        f"{_name_setting(fault['loc'], overrides)}{fault['msg'].removeprefix('Value error, ')}"
+        for fault in faults
+    )
+    is_usage = all(fault["loc"] and fault["loc"][0] in overrides for fault in faults)
+    raise (UsageError if is_usage else StartupError)(text)
 
 
-def _variable_prefix(location: tuple[int | str, ...]) -> str:
-    """Returns the prefix of a message with the variable at fault; "" if several are at fault."""
-    return f"T5SERVE_{'_'.join(map(str, location)).upper()}: " if location else ""
+def _name_setting(location: tuple[int | str, ...], options: Collection[str]) -> str:
+    """Returns the option or the variable at fault, for a message; "" if several are at fault."""
+    if not location:
+        return ""
+    name = "_".join(map(str, location))
+    is_option = location[0] in options
+    return f"--{name.replace('_', '-')}: " if is_option else f"{PREFIX}{name.upper()}: "
 
 
-def _build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="t5serve", description="Serve T5 models as GGUF.")
-    parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser("serve", help="serve over HTTP")
-    command.add_argument("--host", help="address to listen on (T5SERVE_HOST)")
-    command.add_argument("--port", type=int, help="port to listen on (T5SERVE_PORT)")
-    _add_model(command)
-    command = commands.add_parser("reformulate", help="reformulate queries in the terminal")
-    _add_model(command)
+def _build_parser(program: str) -> Parser:
+    parser = Parser(
+        prog=program,
+        description="Serve T5 models as GGUF files, to reformulate search queries.",
+        epilog=f"`{program} COMMAND --help` shows the options of a command.",
+    )
+    parser.add_argument(
+        "--version", action=Version, help="print the versions of t5serve, llama.cpp and kernels"
+    )
+    add_completion(parser)
+    commands = parser.add_subparsers(dest="command", title="commands", metavar="COMMAND")
+    command = _add_command(commands, "serve", "Serve over HTTP")
+    command.epilog = "Further settings are variables; README.md and docs/ list them."
+    add_settings(command, ("host", "port", "model", "workers", "threads", "api_keys_file"))
+    add_settings(command, ("log_level", "log_format"))
+    command = _add_command(commands, "reformulate", "Reformulate queries in the terminal")
+    add_settings(command, ("model", "workers", "threads"))
     reformulate.add_arguments(command)
-    command = commands.add_parser("models", help="list the recipes and the model files that exist")
+    command = _add_command(commands, "models", "List the recipes and the model files that exist")
     models.add_arguments(command)
-    command = commands.add_parser("lexicon", help="make a lexicon of a collection's words")
+    command = _add_command(commands, "lexicon", "Make a lexicon of a collection's words")
     lexicon.add_arguments(command)
-    command = commands.add_parser("doctor", help="check machine, build and model; advise changes")
-    _add_model(command)
+    command = _add_command(commands, "doctor", "Check machine, build and model; advise changes")
+    add_settings(command, ("model", "workers", "threads"))
     doctor.add_arguments(command)
     return parser
 
 
-def _add_model(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--model", help="a GGUF file or a recipe's name (T5SERVE_MODEL)")
+def _add_command(commands: argparse._SubParsersAction[Parser], name: str, summary: str) -> Parser:
+    return commands.add_parser(name, help=summary, description=f"{summary}.")
 
 
 if __name__ == "__main__":

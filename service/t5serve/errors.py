@@ -2,6 +2,7 @@
 
 T5ServeError
 ├── StartupError               the service can't start; one line for the operator
+├── UsageError                 the command line is wrong
 └── RequestError               answered to a client; the table below has status, type and code
     ├── InvalidRequest
     │   ├── ContextLengthExceeded
@@ -9,6 +10,8 @@ T5ServeError
     ├── Unauthorized
     ├── RequestTooLarge
     │   └── HeadTooLarge
+    ├── UnsupportedEncoding
+    ├── UnknownTransferCoding
     ├── RequestTimeout
     ├── TooManyConnections
     ├── HostNotAllowed
@@ -34,6 +37,13 @@ from typing import NamedTuple
 
 from t5engine import errors as engine
 
+MAX_EXCERPT = 200
+
+
+def excerpt(text: str) -> str:
+    """Returns a text of a client for a message, at most 200 characters of it."""
+    return text if len(text) <= MAX_EXCERPT else f"{text[: MAX_EXCERPT - 1]}…"
+
 
 class T5ServeError(Exception):
     """The base class of the errors that the service raises."""
@@ -41,6 +51,10 @@ class T5ServeError(Exception):
 
 class StartupError(T5ServeError):
     """The service can't start: a model is missing or wrong, or a setting is invalid."""
+
+
+class UsageError(T5ServeError):
+    """An option of the command line is wrong, or options exclude each other."""
 
 
 class RequestError(T5ServeError):
@@ -81,6 +95,14 @@ class RequestTooLarge(RequestError):
 
 class HeadTooLarge(RequestTooLarge):
     """The head has more bytes than the service allows."""
+
+
+class UnsupportedEncoding(RequestError):
+    """The body has a Content-Encoding."""
+
+
+class UnknownTransferCoding(RequestError):
+    """The body has a Transfer-Encoding other than chunked."""
 
 
 class RequestTimeout(RequestError):
@@ -152,6 +174,12 @@ ERROR_RESPONSES: dict[type[RequestError], ErrorResponse] = {
     ),
     RequestTooLarge: ErrorResponse(413, "invalid_request_error", "request_too_large"),
     HeadTooLarge: ErrorResponse(431, "invalid_request_error", "request_too_large"),
+    # RFC 9110, 12.5.3: the answer says which encodings are taken.
+    UnsupportedEncoding: ErrorResponse(
+        415, "invalid_request_error", "unsupported_encoding", {"accept-encoding": "identity"}
+    ),
+    # RFC 9112, 6.1.
+    UnknownTransferCoding: ErrorResponse(501, "invalid_request_error", "unsupported_encoding"),
     RequestTimeout: ErrorResponse(408, "invalid_request_error", "request_timeout"),
     TooManyConnections: ErrorResponse(503, "server_error", "not_ready", RETRY),
     HostNotAllowed: ErrorResponse(421, "invalid_request_error", "host_not_allowed"),

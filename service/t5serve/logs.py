@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor
@@ -28,7 +30,7 @@ def configure(level: str, log_format: LogFormat) -> LogWriter:
     renderers: dict[LogFormat, list[Processor]] = {
         "console": [
             structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(),
+                colors=has_colours(sys.stderr, os.environ),
                 exception_formatter=structlog.dev.plain_traceback,
                 sort_keys=False,
             )
@@ -53,6 +55,21 @@ def configure(level: str, log_format: LogFormat) -> LogWriter:
     handler.setFormatter(formatter)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     return handler
+
+
+def has_colours(stream: TextIO, environment: Mapping[str, str]) -> bool:
+    """Whether what is written to a stream may be coloured.
+
+    An empty variable is as good as unset. NO_COLOR is no-color.org's; CLICOLOR_FORCE and CLICOLOR,
+    which come after it, are those of bixense.com/clicolors.
+    """
+    if environment.get("NO_COLOR"):
+        return False
+    if environment.get("CLICOLOR_FORCE", "0") not in ("", "0"):
+        return True
+    if environment.get("CLICOLOR") == "0" or environment.get("TERM") == "dumb":
+        return False
+    return stream.isatty()
 
 
 def _drop_coloured_message(_logger: object, _name: str, event: EventDict) -> EventDict:

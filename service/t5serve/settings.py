@@ -10,10 +10,12 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from t5engine.config import KernelsName
+from t5engine.header import convert_first
 from t5gguf import recipe as recipes
 from t5gguf.recipe import Recipe, RecipeError
 from t5serve.errors import StartupError
 from t5serve.logs import LogFormat
+from t5serve.origins import parse_origin
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -40,6 +42,7 @@ class Settings(BaseSettings):
         env_ignore_empty=True,  # `T5SERVE_HOST=` would listen on every interface
         frozen=True,
         arbitrary_types_allowed=True,
+        use_attribute_docstrings=True,  # the command line shows them
     )
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
@@ -131,6 +134,22 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
+    @field_validator("cors_origins")
+    @classmethod
+    def _normalise_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(parse_origin, origins))
+
+    @field_validator("host")
+    @classmethod
+    def _strip_brackets(cls, host: str) -> str:
+        """Takes an IPv6 address as it stands in a URL."""
+        return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+
+    @field_validator("backend", "kernels", "log_level", "log_format", mode="before")
+    @classmethod
+    def _ignore_case(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
     @field_validator("chat_template")
     @classmethod
     def _require_placeholder(cls, template: str) -> str:
@@ -172,8 +191,5 @@ class Settings(BaseSettings):
 def _describe_path(path: Path) -> str:
     """Returns why a path is not a model's file."""
     if path.is_dir():
-        return (
-            f"{path} is a directory; convert the checkpoint with `t5gguf convert {path} --out "
-            "FILE.gguf`, and serve that file"
-        )
+        return f"{path} {convert_first(path)}"
     return f"{path} {'is not a file' if path.exists() else 'does not exist'}"

@@ -24,7 +24,7 @@ from t5engine.messages import Generate
 from t5engine.tokenization.cleanup import clean_up
 from t5engine.tokenization.metadata import CLEANS_UP_SPACES
 from t5engine.worker.model import Model
-from t5gguf import inspect
+from t5gguf import __main__ as cli
 
 NAMES = ("cleaned", "cleaned_slow")
 TOKENS = ("▁", "'", "!", "s", "▁.", "▁'", "▁''", "▁n't", "▁'s", "▁,'", "▁?s", "▁'m", "t", "n", ".")
@@ -178,5 +178,5 @@ def test_inspect_says_that_answers_are_cleaned(
 ) -> None:
     """Of a file and of a checkpoint."""
     for path in (files["cleaned_slow"], files["cleaned_slow"].parent / "cleaned_slow"):
-        assert inspect.main([str(path)]) == 0
+        assert cli.main(["inspect", str(path)]) == 0
         assert "spaces before punctuation are left out" in capsys.readouterr().out

@@ -21,7 +21,7 @@ from t5engine.errors import EngineError
 from t5engine.header import HeaderError, open_checked
 from t5engine.messages import HEADER, Unloadable, unpack_from_worker
 from t5engine.pool.engine import Engine
-from t5gguf import inspect
+from t5gguf import __main__ as cli
 from t5gguf.convert import Converter
 from t5gguf.writer import Provenance
 
@@ -88,7 +88,7 @@ def test_a_wrong_header_is_refused_in_one_line(
         open_checked(path)
     assert message in str(error.value)
     assert str(error.value).isprintable()
-    assert inspect.main([str(path)]) == 1
+    assert cli.main(["inspect", str(path)]) == 1
     assert f"refused: {error.value}" in capsys.readouterr().out
 
 
@@ -141,12 +141,12 @@ def test_a_file_without_metadata_is_named(tmp_path: Path) -> None:
 
 
 def test_a_directory_is_named(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match=r"is a directory; convert a checkpoint with `t5gguf"):
+    with pytest.raises(EngineError, match="is a directory; convert the checkpoint with `t5gg"):
         asyncio.run(load(tmp_path))
 
 
 def test_inspect_says_what_a_file_is(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert inspect.main([str(file)]) == 0
+    assert cli.main(["inspect", str(file)]) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[0].startswith("x: architecture t5, ALL_F32, ")
     assert out[-2:] == ["vocabulary: 320 tokens; written by t5gguf", "taken"]
@@ -155,13 +155,13 @@ def test_inspect_says_what_a_file_is(file: Path, capsys: pytest.CaptureFixture[s
 def test_inspect_says_what_a_checkpoint_is(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Without converting, and with the reason if it would be refused."""
     source = file.parent / "source"
-    assert inspect.main([str(source)]) == 0
+    assert cli.main(["inspect", str(source)]) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[0].startswith("T5ForConditionalGeneration: 2 + 2 layers, d_model 64, 4 heads")
     assert out[-1] == "taken"
     (source / "spiece.model").rename(source / "elsewhere")
     try:
-        assert inspect.main([str(source)]) == 1
+        assert cli.main(["inspect", str(source)]) == 1
     finally:
         (source / "elsewhere").rename(source / "spiece.model")
     assert "refused: " in capsys.readouterr().out

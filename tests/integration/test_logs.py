@@ -27,6 +27,8 @@ def lines() -> list[dict[str, Any]]:
         client.post("/v1/reformulate", json=QUERIES, headers={"x-request-id": "two"})
         client.post("/v1/reformulate", json={"query": ""}, headers={"x-request-id": "blank"})
         client.get("/no/such%0A%1B[31mroute", headers={"x-request-id": "nowhere"})
+        client.get("/v1/reformulate/a%20secret", headers={"x-request-id": "behind"})
+        client.get(f"/{'x' * 5000}", headers={"x-request-id": "long"})
     os.kill(server.workers()[0], signal.SIGABRT)
     server.wait_until_ready()
     return [json.loads(line) for line in stop(server).splitlines()]
@@ -79,6 +81,12 @@ def test_a_path_can_not_forge_a_line(lines: list[dict[str, Any]]) -> None:
     line = request(lines, "nowhere")
     assert line["status"] == 404
     assert line["route"] == "/no/such%0A%1B%5B31mroute"
+
+
+def test_a_path_is_not_logged_in_full(lines: list[dict[str, Any]]) -> None:
+    """What stands behind a route can be a query, and a long path fills the log."""
+    assert request(lines, "behind")["route"] == "/v1/reformulate/..."
+    assert request(lines, "long")["route"] == f"/{'x' * 63}..."
 
 
 def test_no_text_of_a_query_is_logged(lines: list[dict[str, Any]]) -> None:

@@ -39,7 +39,7 @@ class Workspace:
         if not status:
             return ""
         (line,) = printed.err.splitlines()
-        return line.removeprefix("t5gguf fetch: ")
+        return line.removeprefix("t5gguf: ")
 
     def files(self) -> dict[str, bytes]:
         """The contents of the model's files by name; hidden parts are left out."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
 
 from support.fakes import MODEL
 from t5gguf.recipe import Generation
@@ -21,6 +22,37 @@ from t5serve.reformulation.profile import Profile
 from t5serve.reformulation.reformulator import QueryResult
 
 USER = {"role": "user", "content": "a"}
+SCHEMA = "response_format.json_schema"
+NEUTRAL = {
+    "frequency_penalty": 0,
+    "function_call": "none",
+    "functions": [],
+    "logit_bias": {},
+    "logprobs": False,
+    "metadata": {"a": "b"},
+    "modalities": ["text"],
+    "parallel_tool_calls": True,
+    "presence_penalty": 0,
+    "prompt_cache_key": "a",
+    "prompt_cache_options": {"mode": "implicit"},
+    "prompt_cache_retention": "24h",
+    "reasoning_effort": "minimal",
+    "response_format": {"type": "text"},
+    "safety_identifier": "a",
+    "service_tier": "auto",
+    "stop": [],
+    "store": False,
+    "stream": False,
+    "temperature": 1,
+    "tool_choice": "auto",
+    "tools": [],
+    "top_logprobs": 0,
+    "top_p": 1,
+    "user": "a",
+    "verbosity": "low",
+}
+"""Values of OpenAI's fields that ask for nothing that is not done."""
+WITHOUT_NEUTRAL = {"audio", "moderation", "prediction", "web_search_options"}
 PROFILE = Profile.of(MODEL, None)
 
 
@@ -61,18 +93,24 @@ def test_the_last_of_the_user_s_messages_is_the_question() -> None:
         ({"messages": [USER, {"role": "user", "content": ""}]}, "messages", "blank"),
         ({"messages": [{"role": "boss", "content": "a"}]}, "messages[0].role", "should be"),
         ({"n": 17}, "n", "less"),
-        ({"tools": [{"type": "function"}]}, "tools", "at most 0"),
+        ({"tools": [{"type": "function"}]}, "tools", "tools can't be called here; use response_f"),
+        ({"tool_choice": "required"}, "tool_choice", "tools can't be called here"),
+        ({"functions": [{"name": "f"}]}, "functions", "tools can't be called here"),
+        ({"function_call": {"name": "f"}}, "function_call", "tools can't be called here"),
+        ({"modalities": ["text", "audio"]}, "modalities[1]", "text"),
+        ({"top_logprobs": 1}, "top_logprobs", "less"),
+        ({"stop": "x"}, "stop", "use /v1/completions"),
+        ({"presence_penalty": 1}, "presence_penalty", "use /v1/completions"),
         ({"logprobs": True}, "logprobs", "False"),
-        ({"stream_options": {"include_usage": True}}, None, "needs stream"),
+        ({"stream_options": {"include_usage": True}}, "stream_options", "needs stream"),
         ({"response_format": {"type": "xml"}}, "response_format.type", "should be"),
-        ({"response_format": {"type": "json_schema"}}, "response_format", "queries"),
-        ({"response_format": queries_schema({"type": "string"})}, "response_format", "queries"),
-        ({"response_format": queries_schema(None)}, "response_format", "queries"),
+        ({"response_format": {"type": "json_schema"}}, SCHEMA, "queries"),
+        ({"response_format": queries_schema({"type": "string"})}, SCHEMA, "queries"),
+        ({"response_format": queries_schema(None)}, SCHEMA, "queries"),
         ({"temperature": 3}, "temperature", "less"),
         ({"max_tokens": 0}, "max_tokens", "greater"),
         ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content", "a string"),
         ({"stop": 5}, "stop", "a string"),
-        ({"functions": []}, "functions", "unknown field"),
     ],
 )
 def test_refusals_name_the_field(body: dict[str, object], param: str | None, message: str) -> None:
@@ -171,3 +209,33 @@ def test_the_model_s_own_defaults_are_kept() -> None:
     metadata = {"t5serve.generation.max_tokens": "9"}
     profile = Profile.of(msgspec.structs.replace(MODEL, metadata=metadata), None)
     assert options(profile=profile).max_tokens == 9
+
+
+@pytest.mark.parametrize("name", sorted(NEUTRAL))
+def test_neutral_fields_are_taken(name: str) -> None:
+    """A field of OpenAI's that asks for nothing special is accepted."""
+    assert read(**{name: NEUTRAL[name]}).model == "m"
+
+
+def test_every_field_of_openai_is_known() -> None:
+    """The fields of the client's library are fields here, unless each of their values matters."""
+    names = set(CompletionCreateParamsNonStreaming.__annotations__)
+    assert names - WITHOUT_NEUTRAL == names & set(ChatRequest.model_fields)
+
+
+def test_a_stream_needs_no_padding() -> None:
+    """`include_obfuscation` is accepted: it asks for padding against eavesdroppers, or for none."""
+    body = read(stream=True, stream_options={"include_obfuscation": False, "include_usage": True})
+    assert body.stream_options is not None
+    assert body.stream_options.include_usage
+
+
+def test_a_text_part_may_be_marked_for_a_cache() -> None:
+    """Marks for the caches of other providers are ignored."""
+    part = {
+        "type": "text",
+        "text": "a",
+        "cache_control": {"type": "ephemeral"},
+        "prompt_cache_breakpoint": {"mode": "explicit"},
+    }
+    assert read({"role": "user", "content": [part]}).last_user_message == "a"

@@ -405,3 +405,20 @@ def test_a_task_without_a_separator_decodes_as_many_as_it_returns(fields: dict[s
     except InvalidRequest:
         return
     assert config.top_logprobs is None
+
+
+@pytest.mark.parametrize(
+    ("parameters", "param"),
+    [
+        ({"num_beams": 5, "num_beam_groups": 2}, "num_beams"),
+        ({"num_beams": 4, "num_beam_groups": 2, "diversity_penalty": 0}, "diversity_penalty"),
+    ],
+)
+def test_parameters_that_exclude_each_other_name_one(
+    parameters: dict[str, Any], param: str
+) -> None:
+    """A refusal of the engine's names the parameter at fault."""
+    options = Options(n=2, strategy="diverse_beam", parameters=parameters)
+    with pytest.raises(InvalidRequest, match=f"^{param} ") as raised:
+        decoding_of(options, BARE)
+    assert raised.value.param == param

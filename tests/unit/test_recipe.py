@@ -193,7 +193,16 @@ def test_an_installed_wheels_recipes_win(root: Path, monkeypatch: pytest.MonkeyP
     assert recipe.load("other").model_path() == bundled / "models" / "other-Q8_0.gguf"
 
 
-@pytest.mark.parametrize("name", ["none", "../good", ""])
+@pytest.mark.parametrize("name", ["Good", "goods", "good-"])
+def test_a_misspelt_name_gets_the_nearest(root: Path, name: str) -> None:
+    """The message asks for the one that is spelled alike."""
+    write(root, GOOD)
+    write(root, GOOD.replace("good", "other"), "other")
+    with pytest.raises(RecipeError, match=r"did you mean good\?"):
+        recipe.load(name)
+
+
+@pytest.mark.parametrize("name", ["none", "../other/good", ""])
 def test_an_unknown_name_lists_the_names(root: Path, name: str) -> None:
     """Neither does a name reach a file outside the recipes."""
     write(root, GOOD)

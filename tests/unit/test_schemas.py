@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,7 +14,9 @@ from hypothesis import strategies as st
 
 from t5gguf.recipe import Generation
 from t5serve.errors import InvalidRequest
-from t5serve.http.schemas.body import parse
+from t5serve.http.schemas.body import RequestBody, parse
+from t5serve.http.schemas.chat import ChatRequest
+from t5serve.http.schemas.completions import CompletionRequest
 from t5serve.http.schemas.reformulate import ReformulateRequest
 from t5serve.reformulation.profile import Profile
 
@@ -31,18 +35,19 @@ def test_one_query_or_several() -> None:
 @pytest.mark.parametrize(
     ("body", "param", "message"),
     [
-        ({}, None, "exactly one of"),
-        ({"query": "a", "queries": ["b"]}, None, "exactly one of"),
+        ({}, "query", "exactly one of"),
+        ({"query": "a", "queries": ["b"]}, "queries", "exactly one of"),
         ({"query": ""}, "query", "blank"),
         ({"query": " \t\n\u00a0"}, "query", "blank"),
         ({"query": "\u200b\ufeff\x00"}, "query", "blank"),
         ({"query": 5}, "query", "string"),
-        ({"query": None}, None, "exactly one of"),
+        ({"query": None}, "query", "exactly one of"),
         ({"queries": []}, "queries", "at least 1"),
         ({"queries": ["a", ""]}, "queries[1].text", "blank"),
         ({"queries": ["a", 7]}, "queries[1]", "object"),
         ({"queries": [{"text": "a", "lang": "en"}]}, "queries[0].lang", "unknown field"),
         ({"query": "a", "quary": "b"}, "quary", "unknown field"),
+        ({"query": "a", "x" * 999: 1}, f"{'x' * 199}…", "unknown field"),
         ({"query": "a", "max_tokens": 0}, "max_tokens", "greater"),
         ({"query": "a", "max_tokens": 129}, "max_tokens", "less"),
         ({"query": "a", "max_tokens": True}, "max_tokens", "integer"),
@@ -89,10 +94,10 @@ def test_only_what_was_given_is_a_parameter() -> None:
 
 @pytest.mark.parametrize(
     "raw",
-    [b"", b"{", b'{"query": "a"', b"[]", b"null", b'"a"', b"\xff\xfe", b'{"query": "\\ud800"}'],
+    [b"", b"{", b'{"query": "a"', b"[]", b"null", b'"a"', b"\xff\xfe", b'{"query": "\\ud8"}'],
 )
 def test_what_is_no_json_object_is_refused(raw: bytes) -> None:
-    """Truncated JSON, other JSON, other encodings and lone surrogates are refused."""
+    """Truncated JSON, other JSON, other encodings and broken escapes are refused."""
     with pytest.raises(InvalidRequest):
         parse(ReformulateRequest, raw)
 
@@ -112,3 +117,63 @@ def test_text_comes_through_unchanged(text: str) -> None:
             read(query=text)
     else:
         assert read(query=text).query == text
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        (rb"good pizza \ud83c", "good pizza \ufffd"),  # 'good pizza 🍕'.slice(0, 12)
+        (rb"\udf55 good pizza", "\ufffd good pizza"),
+        (rb"\ud83c\ud83c\udf55", "\ufffd🍕"),
+        (rb"\uD83C\uDF55", "🍕"),
+        (rb"\udf55\ud83c", "\ufffd\ufffd"),
+        (rb"\\ud83c \ud83c", "\\ud83c \ufffd"),
+        (rb"\"\ud83c\"", '"\ufffd"'),
+    ],
+)
+def test_half_a_surrogate_pair_is_replaced(raw: bytes, text: str) -> None:
+    """U+FFFD stands for half of a pair, as in JavaScript's toWellFormed; whole pairs stay."""
+    assert parse(ReformulateRequest, b'{"query": "%s"}' % raw).query == text
+
+
+def test_a_byte_order_mark_is_skipped() -> None:
+    """A mark before the body is no part of it; another one is."""
+    body = b'{"query": "a"}'
+    assert parse(ReformulateRequest, b"\xef\xbb\xbf" + body).query == "a"
+    with pytest.raises(InvalidRequest, match="not JSON"):
+        parse(ReformulateRequest, b"\xef\xbb\xbf" * 2 + body)
+
+
+REQUIRED: dict[type[RequestBody], dict[str, Any]] = {
+    ReformulateRequest: {"query": "a"},
+    CompletionRequest: {"model": "m", "prompt": "a"},
+    ChatRequest: {"model": "m", "messages": [{"role": "user", "content": "a"}]},
+}
+
+
+def whole_fields(model: type[RequestBody]) -> Iterator[tuple[str, int]]:
+    """Yields each field that is an integer, with its least value."""
+    for name, schema in model.model_json_schema()["properties"].items():
+        for choice in schema.get("anyOf", [schema]):
+            if choice.get("type") == "integer":
+                yield name, choice.get("minimum", 0)
+
+
+@pytest.mark.parametrize("model", REQUIRED)
+def test_whole_numbers_may_have_a_point(model: type[RequestBody]) -> None:
+    """16.0 is 16 in every integer field, as in JSON Schema; 16.5 is no integer."""
+    fields = list(whole_fields(model))
+    assert len(fields) >= 5
+    for name, value in fields:
+        body = {**REQUIRED[model], name: float(value)}
+        assert getattr(parse(model, json.dumps(body).encode()), name) == value
+        with pytest.raises(InvalidRequest, match="integer") as raised:
+            parse(model, json.dumps({**body, name: value + 0.5}).encode())
+        assert raised.value.param == name
+
+
+def test_a_message_repeats_at_most_200_characters() -> None:
+    """A long name of a field is cut in the message and in `param`."""
+    with pytest.raises(InvalidRequest) as raised:
+        read(**{"query": "a", "x" * 100_000: 1})
+    assert len(raised.value.message) < 300

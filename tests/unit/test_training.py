@@ -91,7 +91,7 @@ def test_a_short_training_learns_resumes_and_converts(
     queries = files / "text.txt"
     target = files / "model.gguf"
     command = (checkpoint, "--out", target, "--type", "Q8_0", "--quiet", "--queries", queries)
-    assert converter.main([str(part) for part in command]) == 0
+    assert converter.main(["convert", *map(str, command)]) == 0
     prefix = GGUFReader(target).get_field("t5serve.prefix.fix")
     assert prefix is not None
     assert prefix.contents() == "fix: "

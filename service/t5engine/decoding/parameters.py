@@ -9,7 +9,7 @@ processor.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -23,6 +23,18 @@ MAX_TOKENS = 128  # of a sequence: the contract's limit
 MAX_WIDTH = 20  # sequences of one generation: OpenAI's limit for best_of
 LARGEST_REAL = 100.0  # far beyond use, and F32 scores stay finite
 INTEGER_END = 2**31  # messages have 64 bits
+
+
+class ParameterError(ValueError):
+    """Parameters are out of range, or exclude each other.
+
+    Attributes:
+        parameter: the parameter at fault.
+    """
+
+    def __init__(self, parameter: str, message: str) -> None:
+        super().__init__(message)
+        self.parameter = parameter
 
 
 @dataclass(frozen=True)
@@ -203,7 +215,7 @@ class GenerationConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     ] = None
 
     def __post_init__(self) -> None:
-        """Refuses invalid parameters with a ValueError that names them."""
+        """Refuses invalid parameters with a ParameterError that names them."""
         faults = [
             name
             for name, row in ROWS.items()
@@ -212,17 +224,21 @@ class GenerationConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
         if not all(abs(bias) <= LARGEST_REAL for bias in self.logit_bias.values()):
             faults.append("logit_bias")
         if faults:
-            raise ValueError(f"out of range: {', '.join(faults)}")
+            raise ParameterError(faults[0], f"out of range: {', '.join(faults)}")
+        returned = self.num_return_sequences
         if self.num_beams % self.num_beam_groups:
-            raise ValueError("num_beams must be a multiple of num_beam_groups")
+            self._refuse("num_beams", "must be a multiple of num_beam_groups")
         if self.num_beams > 1 and self.do_sample:
-            raise ValueError("beams are searched, not sampled: num_beams and do_sample exclude")
-        if self.num_beams > 1 and self.num_return_sequences > self.num_beams:
-            raise ValueError("num_return_sequences is more than num_beams")
-        if self.num_beams == 1 and not self.do_sample and self.num_return_sequences > 1:
-            raise ValueError("greedy decoding gives one sequence: num_return_sequences must be 1")
+            self._refuse("num_beams", "and do_sample exclude each other: beams are searched")
+        if self.num_beams > 1 and returned > self.num_beams:
+            self._refuse("num_return_sequences", "is more than num_beams")
+        if self.num_beams == 1 and not self.do_sample and returned > 1:
+            self._refuse("num_return_sequences", "must be 1: greedy decoding gives one sequence")
         if self.num_beam_groups > 1 and not self.diversity_penalty:
-            raise ValueError("beam groups need a diversity_penalty above 0, or all find the same")
+            self._refuse("diversity_penalty", "must be above 0, or all beam groups find the same")
+
+    def _refuse(self, parameter: str, message: str) -> NoReturn:
+        raise ParameterError(parameter, f"{parameter} {message}")
 
     @property
     def width(self) -> int:

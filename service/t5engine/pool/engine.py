@@ -267,19 +267,29 @@ class Engine:
             raise JobFailed("the worker answered with an unexpected message")
         return outcome
 
+    def fit(self, text: str) -> str:
+        """Returns a text that may be decoded, with blanks collapsed if it is long.
+
+        The tokeniser collapses them, so a run of blanks counts as one character.
+
+        Raises:
+            InputTooLong: the text is longer than any that has few enough tokens.
+        """
+        if len(text) > self._max_characters:
+            text = " ".join(text.split())
+        if len(text) > self._max_characters:
+            raise InputTooLong(
+                f"the input has {len(text)} characters, at most {self._max_characters} are taken"
+            )
+        return text
+
     async def _run(
         self,
         message: JobMessage,
         timeout: float,  # noqa: ASYNC109
         on_progress: Callable[[Progress], None] | None = None,
     ) -> tuple[Outcome, Job]:
-        # A run of blanks counts as one character: the tokeniser collapses it.
-        text = getattr(message, "text", None) or ""
-        characters = len(" ".join(text.split()))
-        if characters > self._max_characters:
-            raise InputTooLong(
-                f"the input has {characters} characters, at most {self._max_characters} are taken"
-            )
+        self.fit(getattr(message, "text", None) or "")
         outcome, job = await self._pool.run(message, timeout, on_progress)
         if isinstance(outcome, Refused):
             error = InputTooLong if outcome.too_long else InvalidInput

@@ -40,6 +40,8 @@ def read_queries(lines: Iterable[str], line_format: LineFormat) -> Iterator[Quer
     """
     for number, line in zip(count(1), lines, strict=False):
         text = line.rstrip("\r\n")
+        if number == 1:
+            text = text.removeprefix("\ufeff")  # a byte order mark
         if line_format == "tsv":
             yield _parse_tsv(text, number)
         elif line_format == "jsonl":

@@ -9,14 +9,15 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import get_args
+from typing import Any, get_args
 
 from tqdm import tqdm
 
 from t5engine.decoding.parameters import PARAMETERS
 from t5serve.commands import lines
 from t5serve.commands.lines import LineFormat, Query
-from t5serve.errors import ERROR_RESPONSES, InvalidRequest, RequestError
+from t5serve.commands.settings_options import help_text
+from t5serve.errors import ERROR_RESPONSES, InvalidRequest, RequestError, UsageError
 from t5serve.http.schemas.body import parse
 from t5serve.http.schemas.reformulate import (
     ReformulateFields,
@@ -25,8 +26,7 @@ from t5serve.http.schemas.reformulate import (
 )
 from t5serve.models.served_model import ServedModel
 from t5serve.reformulation.candidates import original_candidate
-from t5serve.reformulation.guards.guards import PRESERVED
-from t5serve.reformulation.options import Options, Strategy, decoding_of
+from t5serve.reformulation.options import Options, decoding_of
 from t5serve.reformulation.reformulator import QueryResult
 from t5serve.settings import Settings
 
@@ -34,6 +34,7 @@ FIELDS = (
     *("task", "n", "strategy", "max_tokens", "preserve", "terms", "min_score"),
     *("min_difference", "include_original", "strict"),
 )
+NUMBERS = {"integer": (int, "N"), "number": (float, "X")}
 FILE_TIMEOUT_MS = 600_000  # nobody waits for one line of a file; many are in flight at once
 Outcome = QueryResult | RequestError
 
@@ -41,36 +42,46 @@ Outcome = QueryResult | RequestError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds an option per field of /v1/reformulate."""
     parser.add_argument("query", nargs="*", help="a query in quotes; by default each line of stdin")
-    parser.add_argument("--task", help="one of the model's tasks")
-    parser.add_argument("--strategy", choices=get_args(Strategy))
-    parser.add_argument("-n", type=int, help="reformulations per query, 1 to 16")
-    parser.add_argument("--max-tokens", type=int, metavar="N")
-    parser.add_argument("--min-difference", type=float, metavar="X")
-    for name, row in PARAMETERS.items():
-        metavar = "N" if row.value_type is int else "X"
-        parser.add_argument(
-            f"--{name.replace('_', '-')}",
-            type=row.value_type,
-            metavar=metavar,
-            help=row.parameter.help,
-        )
-    parser.add_argument(
-        "--preserve", nargs="*", choices=PRESERVED, help="what a reformulation must keep"
-    )
-    parser.add_argument("--terms", nargs="+", help="words that a reformulation must have")
-    parser.add_argument("--min-score", type=float, metavar="X", help="least score, 0 or below")
-    parser.add_argument("--include-original", action="store_true", default=None)
-    parser.add_argument("--strict", action="store_true", help="stop at the first query that fails")
+    properties = ReformulateRequest.model_json_schema()["properties"]
+    for name in (*FIELDS, *PARAMETERS):
+        _add_field(parser, name, properties[name])
     formats = get_args(LineFormat)
     parser.add_argument(
-        "--from", dest="source", choices=formats, default="text", help="format of stdin"
+        "--from", dest="source", choices=formats, default="text", help="format of stdin (text)"
     )
-    parser.add_argument(
+    target = parser.add_mutually_exclusive_group()
+    target.add_argument(
         "--to",
         dest="target",
         choices=formats,
         help="format of stdout; by default the format of stdin",
     )
+    target.add_argument(
+        "--json",
+        dest="target",
+        action="store_const",
+        const="jsonl",
+        help="print a line of JSON per query, like --to jsonl",
+    )
+
+
+def _add_field(parser: argparse.ArgumentParser, name: str, schema: dict[str, Any]) -> None:
+    """Adds the option of a field: its type, its choices and the first sentence of its help."""
+    option = "-n" if name == "n" else f"--{name.replace('_', '-')}"
+    first_sentence = help_text(schema["description"].partition(". ")[0])
+    value: dict[str, Any] = next(
+        choice for choice in schema.get("anyOf", [schema]) if choice.get("type") != "null"
+    )
+    settings: dict[str, Any] = {"choices": value.get("enum")}
+    if value["type"] == "boolean":
+        settings = {"action": "store_true", "default": None}
+    elif value["type"] == "array":
+        choices = value["items"].get("enum")
+        settings = {"nargs": "*" if choices else "+", "choices": choices}
+    elif value["type"] in NUMBERS:
+        number, metavar = NUMBERS[value["type"]]
+        settings = {"type": number, "metavar": metavar}
+    parser.add_argument(option, help=first_sentence, **settings)
 
 
 async def run(settings: Settings, options: argparse.Namespace) -> int:
@@ -80,7 +91,8 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
         The exit status: 1 if some queries were not reformulated, else 0.
 
     Raises:
-        RequestError: the options are invalid; if strict, also the error of a query that failed.
+        UsageError: the options are invalid.
+        RequestError: a line is invalid; if strict, also the error of a query that failed.
         StartupError: the model can't be served.
     """
     request = _parse_request(options)
@@ -98,8 +110,11 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
     failed = reported = 0
     async with ServedModel.from_settings(settings) as model:
         timeout_ms = settings.timeout_ms if is_interactive else FILE_TIMEOUT_MS
-        request_options = request.options(timeout_ms, model.profile)
-        decoding_of(request_options, model.profile.generation)  # refuses invalid parameters
+        try:
+            request_options = request.options(timeout_ms, model.profile)
+            decoding_of(request_options, model.profile.generation)  # refuses invalid parameters
+        except InvalidRequest as error:
+            raise UsageError(error.message) from error
         total = None if is_interactive else lines.count_lines(sys.stdin)
         with tqdm(total=total, unit="query", disable=is_interactive or None) as bar:
 
@@ -122,7 +137,10 @@ def _parse_request(options: argparse.Namespace) -> ReformulateFields:
     """Validates the command line like a request."""
     values = {name: getattr(options, name) for name in (*FIELDS, *PARAMETERS)}
     body = {name: value for name, value in values.items() if value is not None}
-    return parse(ReformulateRequest, json.dumps({"query": "any", **body}).encode())
+    try:
+        return parse(ReformulateRequest, json.dumps({"query": "any", **body}).encode())
+    except InvalidRequest as error:
+        raise UsageError(error.message) from error
 
 
 async def _reformulate_in_order(

@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
@@ -25,10 +24,13 @@ from t5serve.errors import (
     RouteNotFound,
     ServerFault,
     StartupError,
+    excerpt,
     request_error,
 )
 from t5serve.http.access import Access
 from t5serve.http.auth import ApiKeys
+from t5serve.http.cors import CrossOrigin
+from t5serve.http.endpoints import suggest_path
 from t5serve.http.hosts import AllowedHosts
 from t5serve.http.middleware import BodyLimit, RequestContext
 from t5serve.http.rates import RateLimit
@@ -133,7 +135,7 @@ def _middleware(settings: Settings, access: Access) -> list[Middleware]:
         middleware.append(Middleware(AllowedHosts, names=access.hosts))
     if settings.cors_origins:  # outside ApiKeys: a preflight request carries no key
         cors = Middleware(
-            CORSMiddleware,
+            CrossOrigin,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST"],
             allow_headers=["*"],  # clients add headers of their own; the service uses no cookies
@@ -176,10 +178,12 @@ async def _answer_http_exception(request: Request, error: Exception) -> Response
     if not isinstance(error, HTTPException):
         raise error
     headers = dict(error.headers or {})
+    path = excerpt(request.url.path)
     if error.status_code == 404:
-        return error_response(RouteNotFound(f"the path {request.url.path} does not exist"), headers)
+        message = f"the path {path} does not exist; {suggest_path(request.url.path)}"
+        return error_response(RouteNotFound(message), headers)
     if error.status_code == 405:
-        message = f"{request.url.path} does not support the method {request.method}"
+        message = f"{path} does not support {request.method}; use {headers.get('Allow', 'GET')}"
         return error_response(MethodNotAllowed(message), headers)
     return error_response(InvalidRequest(str(error.detail)), headers)
 

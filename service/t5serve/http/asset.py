@@ -30,7 +30,6 @@ HEADERS = MappingProxyType(
         "cross-origin-opener-policy": "same-origin",
         "referrer-policy": "no-referrer",
         "vary": "accept-encoding",
-        "x-content-type-options": "nosniff",
     }
 )
 

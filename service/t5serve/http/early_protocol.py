@@ -10,9 +10,10 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
+from t5serve.http.connection import ConnectionLimits
 from t5serve.http.early_answers import MAX_BODY_BYTES, EarlyAnswer, EarlyAnswers
 from t5serve.http.middleware import request_id_of
-from t5serve.http.protocol import ConnectionLimits, Protocol
+from t5serve.http.protocol import Protocol
 
 
 class EarlyProtocol(Protocol):

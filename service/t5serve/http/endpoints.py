@@ -5,7 +5,9 @@ Routes, API keys, the request log and the OpenAPI document are built from this t
 
 from __future__ import annotations
 
+import difflib
 import json
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -25,7 +27,8 @@ from t5serve.http.schemas.state import Alive, ReadyState
 
 Json = dict[str, Any]
 Handler = Callable[[Request], Awaitable[Response]]
-GENERATION_ERRORS = (400, 401, 404, 408, 413, 421, 422, 429, 431, 500, 503, 504)
+GENERATION_ERRORS = (400, 401, 404, 408, 413, 415, 421, 422, 429, 431, 500, 501, 503, 504)
+MAX_COMPARED = 100  # characters of a path that is compared with others
 READING_ERRORS = (401, 404, 421, 429, 500, 503)
 
 
@@ -149,3 +152,19 @@ OPEN_ENDPOINTS = tuple(endpoint for endpoint in ENDPOINTS if not endpoint.needs_
 PROBES = (HEALTHZ, READYZ)
 DESCRIBED_ENDPOINTS = tuple(endpoint for endpoint in ENDPOINTS if endpoint.summary)
 QUIET_PATHS = frozenset(endpoint.path for endpoint in ENDPOINTS if endpoint.is_quiet)
+
+
+def suggest_path(path: str) -> str:
+    """Returns the path that a client means, or the paths that there are.
+
+    A client means a path that differs in slashes, case or the number of `/v1`, or is spelled alike.
+    """
+    paths = [endpoint.path.partition("/{")[0] for endpoint in DESCRIBED_ENDPOINTS]
+    plain = "/" + "/".join(part for part in path.lower().split("/") if part)
+    plain = re.sub(r"^(/v1)+(?=/|$)", "/v1", plain)
+    for candidate in (plain, f"/v1{plain}"):
+        if candidate in paths:
+            return f"did you mean {candidate}?"
+    if nearest := difflib.get_close_matches(plain[:MAX_COMPARED], paths, n=1, cutoff=0.8):
+        return f"did you mean {nearest[0]}?"
+    return f"there are: {', '.join(dict.fromkeys(paths))}, and /docs"

@@ -16,15 +16,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from t5engine.pool.turns import current_turn
 from t5serve import logs
-from t5serve.errors import NotReady, RequestTooLarge
-from t5serve.http.endpoints import QUIET_PATHS
+from t5serve.errors import NotReady, RequestTooLarge, UnsupportedEncoding, excerpt
+from t5serve.http.endpoints import ENDPOINTS, QUIET_PATHS
 from t5serve.http.responses import error_response
 from t5serve.metrics import Metrics
 
 logger = logging.getLogger("t5serve.requests")
 
 OTHER_ROUTE = "other"
-MAX_LOGGED_PATH = 200
+MAX_LOGGED_PATH = 64
 VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
@@ -81,7 +81,7 @@ class RequestContext:
             self._metrics.request_seconds.labels(route).observe(seconds)
             fields = {
                 "method": scope["method"],
-                "route": route if route != OTHER_ROUTE else quote(scope["path"])[:MAX_LOGGED_PATH],
+                "route": route if route != OTHER_ROUTE else _shorten_path(scope["path"]),
                 "status": status,
                 "ms": round(1000 * seconds, 2),
                 **stats.log_fields(),
@@ -90,13 +90,25 @@ class RequestContext:
             logger.log(level, "request", extra=fields)
 
 
+def _shorten_path(path: str) -> str:
+    """Returns the beginning of a path that is no route; not what stands behind a route."""
+    for endpoint in ENDPOINTS:
+        if path.startswith(f"{endpoint.path}/"):
+            return f"{endpoint.path}/..."
+    quoted = quote(path)
+    return quoted if len(quoted) <= MAX_LOGGED_PATH else f"{quoted[:MAX_LOGGED_PATH]}..."
+
+
 def request_id_of(client_id: str) -> str:
     """Returns the client's id of a request if it is valid, else a new one."""
     return client_id if VALID_ID.fullmatch(client_id) else uuid.uuid4().hex
 
 
 class BodyLimit:
-    """Refuses a request as soon as the announced or received bytes of its body exceed a limit."""
+    """Refuses bodies that are encoded or too long.
+
+    A request is refused as soon as the announced or received bytes of its body exceed the limit.
+    """
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self._app = app
@@ -106,11 +118,17 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        announced = Headers(scope=scope).get("content-length", "0")
+        headers = Headers(scope=scope)
+        announced = headers.get("content-length", "0")
+        encoding = ", ".join(headers.getlist("content-encoding")).strip()
         received = 0
 
         async def receive_within_limit() -> Message:
             nonlocal received
+            if encoding.lower() not in ("", "identity"):  # RFC 9110, 8.4.1: identity is no coding
+                raise UnsupportedEncoding(
+                    f"Content-Encoding: {excerpt(encoding)} is not supported; send plain JSON"
+                )
             if announced.isdecimal() and int(announced) > self._max_bytes:
                 raise self._refusal()
             message = await receive()

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
 from typing import Any
 
 import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
@@ -24,7 +22,10 @@ from t5serve.errors import (
     RequestError,
     RequestTimeout,
     TooManyConnections,
+    UnknownTransferCoding,
+    excerpt,
 )
+from t5serve.http.connection import ConnectionLimits, HeldFlow, Probe, UnframedCycle
 from t5serve.http.responses import error_bytes
 
 MAX_HEAD_BYTES = 1 << 16  # bytes of a request outside its body; h11 has the same limit
@@ -33,21 +34,6 @@ MIN_CHUNKED_PART = 512
 """Bytes of a chunked body that are parsed at least, whatever they are."""
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ConnectionLimits:
-    """The limits of a connection, and of their number.
-
-    Attributes:
-        max_connections: connections beyond this number are refused.
-        head_seconds: the time that a request's head may take, or a body that nobody waits for.
-        write_seconds: the time that a client may leave its answers unread.
-    """
-
-    max_connections: int = 1000
-    head_seconds: float = 10.0
-    write_seconds: float = 30.0
 
 
 class Protocol(HttpToolsProtocol):
@@ -62,6 +48,10 @@ class Protocol(HttpToolsProtocol):
     - Upgrades. httptools ends a request at the head if the client offers to upgrade, and parses
       the body as another request: smuggling. RFC 9110, 7.8, lets a server ignore the offer, so
       the head is parsed a second time without the field.
+    - Half-closed connections. A client may end its side after a request (RFC 9112, 9.6), and is
+      answered; `Probe` tells it from a client that has left.
+    - HTTP/1.0. Such a client knows no chunks (RFC 9112, 6.1).
+    - Transfer codings. uvicorn takes a body in any coding for plain text.
     """
 
     def __init__(
@@ -71,7 +61,7 @@ class Protocol(HttpToolsProtocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
-        limits: ConnectionLimits = ConnectionLimits(),
+        limits: ConnectionLimits,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._limits = limits
@@ -81,14 +71,18 @@ class Protocol(HttpToolsProtocol):
         self._in_body = False
         self._content_left: int | None = None
         """Bytes of the body to come; None: unknown, the body is chunked."""
+        self._unknown_coding: bytes | None = None
+        """A transfer coding of the current request that is not `chunked`."""
         self._is_deaf = False
         """Whether what arrives is dropped, because the connection ends after this answer."""
+        self._probe: Probe | None = None
+        """Watches a client that sends no more."""
         self._read_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.flow = _Flow(transport)
+        self.flow = HeldFlow(transport)
         if len(self.connections) > self._limits.max_connections:
             self._refuse(TooManyConnections("too many connections are open; retry later"))
             return
@@ -98,6 +92,8 @@ class Protocol(HttpToolsProtocol):
         self._is_deaf = True
         self._unparsed.clear()
         self._stop_read_timer()
+        if self._probe is not None:
+            self._probe.stop()
         self.resume_writing()
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
@@ -109,25 +105,49 @@ class Protocol(HttpToolsProtocol):
         self._unparsed += data
         self._parse()
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Keeps the connection open while a complete request waits for its answer."""
+        if self._is_incomplete or (self._has_cycle and self.cycle.more_body):
+            self._refuse(InvalidRequest("the connection ended before the request was complete"))
+        if self.transport.is_closing() or not (self._is_answering or self._unparsed):
+            return False
+        has_started = bool(self.pipeline) or not self._has_cycle or self.cycle.response_started
+        if not has_started and self.cycle.scope["http_version"] == "1.0":
+            return False  # can't be probed; proxies that speak it abandon requests in this way
+        if self._probe is None:
+            self._probe = Probe(self.transport, self.loop)
+            self._probe.start(may_write=not has_started)
+        return True
+
     def _parse(self) -> None:
         """Parses what has arrived, up to the first request that must wait for an answer."""
         while self._unparsed and not self._must_wait and not self._is_deaf:
             part = bytes(self._unparsed[: self._part_size()])
             del self._unparsed[: len(part)]
-            self._head_bytes += len(part)
-            try:
-                self.parser.feed_data(part)
-            except httptools.HttpParserUpgrade as upgrade:
-                self._ignore_upgrade(part[upgrade.args[0] :])
-            except httptools.HttpParserError:
-                self._refuse(InvalidRequest("the request is not HTTP/1.1"))
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self._refuse(HeadTooLarge(f"the head has more than {MAX_HEAD_BYTES} bytes"))
+            self._parse_part(part)
         if self._is_deaf:
             self._unparsed.clear()
         self._hold_reading(self._must_wait and bool(self.pipeline or self._unparsed))
         if not self._is_answering:
+            if self._probe is not None:
+                self.transport.close()
             self._start_timer()
+
+    def _parse_part(self, part: bytes) -> None:
+        self._head_bytes += len(part)
+        try:
+            if self._in_body or not self._is_head_too_large:
+                self.parser.feed_data(part)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._ignore_upgrade(part[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self._refuse(InvalidRequest("the request is not HTTP/1.1"))
+        if self._is_head_too_large:
+            self._refuse(HeadTooLarge(f"the head has more than {MAX_HEAD_BYTES} bytes"))
+        elif self._unknown_coding is not None:
+            coding = excerpt(self._unknown_coding.decode("latin-1"))
+            message = f"Transfer-Encoding: {coding} is not supported; send chunked"
+            self._refuse(UnknownTransferCoding(message))
 
     def _part_size(self) -> int:
         """Returns how many bytes to parse, so that they complete one request at most."""
@@ -153,6 +173,7 @@ class Protocol(HttpToolsProtocol):
 
     def _start_request(self) -> None:
         self._head_bytes, self._in_body, self._content_left = 0, False, None
+        self._unknown_coding = None
 
     # Parser callbacks
 
@@ -161,11 +182,13 @@ class Protocol(HttpToolsProtocol):
             return
         if name.lower() == b"content-length":
             self._content_left = int(value)
+        if name.lower() == b"transfer-encoding" and value.strip().lower() != b"chunked":
+            self._unknown_coding = value
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._in_body = True
-        if not self.parser.should_upgrade():
+        if not self.parser.should_upgrade() and self._unknown_coding is None:
             self._stop_read_timer()
             self._begin_request()
 
@@ -173,16 +196,20 @@ class Protocol(HttpToolsProtocol):
         self._head_bytes -= len(body)
         if self._content_left is not None:
             self._content_left -= len(body)
-        self._add_body(body)
+        if self._unknown_coding is None:
+            self._add_body(body)
 
     def on_message_complete(self) -> None:
-        if not self.parser.should_upgrade():
+        is_refused = self._is_head_too_large or self._unknown_coding is not None
+        if not self.parser.should_upgrade() and not is_refused:
             self._stop_read_timer()
             self._start_request()
             self._end_request()
 
     def _begin_request(self) -> None:
         super().on_headers_complete()
+        if self.cycle.scope["http_version"] == "1.0":
+            self.cycle.__class__ = UnframedCycle
 
     def _add_body(self, body: bytes) -> None:
         super().on_body(body)
@@ -207,6 +234,10 @@ class Protocol(HttpToolsProtocol):
         return bool(self.pipeline)
 
     @property
+    def _is_head_too_large(self) -> bool:
+        return self._head_bytes > MAX_HEAD_BYTES
+
+    @property
     def _is_incomplete(self) -> bool:
         """Whether a part of a request is here that the application has not seen."""
         return bool(self._head_bytes) and not self._in_body
@@ -223,12 +254,12 @@ class Protocol(HttpToolsProtocol):
             self.cycle.keep_alive = False  # the newest request's answer is the last one
             return
         if not (self.pipeline or (self._has_cycle and self.cycle.response_started)):
-            self.transport.write(error_bytes(error))
+            self.transport.write(error_bytes(error, self.server_state.default_headers))
         self.transport.close()
 
     def _hold_reading(self, is_held: bool) -> None:  # noqa: FBT001 - private
         flow = self.flow
-        if not isinstance(flow, _Flow) or flow.is_held == is_held or self.transport.is_closing():
+        if not isinstance(flow, HeldFlow) or flow.is_held == is_held or self.transport.is_closing():
             return
         flow.is_held = is_held
         if is_held:
@@ -279,13 +310,3 @@ class Protocol(HttpToolsProtocol):
         if self._write_timer is not None:
             self._write_timer.cancel()
             self._write_timer = None
-
-
-class _Flow(FlowControl):
-    """Flow control that the application can't resume while reading is held."""
-
-    is_held = False
-
-    def resume_reading(self) -> None:
-        if not self.is_held:
-            super().resume_reading()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from starlette.responses import JSONResponse, Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
@@ -22,8 +22,13 @@ def error_response(error: RequestError, headers: Mapping[str, str] | None = None
     )
 
 
-def error_bytes(error: RequestError) -> bytes:
-    """Builds the response to a request that never reaches the application."""
+def error_bytes(error: RequestError, default_headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Builds the response to a request that never reaches the application.
+
+    Args:
+        error: what is answered.
+        default_headers: headers that every response has.
+    """
     response = ERROR_RESPONSES[type(error)]
     body = json.dumps(error_body(error)).encode()
     headers = {
@@ -34,5 +39,6 @@ def error_bytes(error: RequestError) -> bytes:
         "x-request-id": uuid.uuid4().hex,
         "x-processing-ms": "0.0",
     }
+    defaults = b"".join(b"%s: %s\r\n" % header for header in default_headers)
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    return STATUS_LINE[response.status] + lines.encode() + b"\r\n" + body
+    return STATUS_LINE[response.status] + defaults + lines.encode() + b"\r\n" + body

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import socket
 import time
 from functools import partial
@@ -16,10 +17,11 @@ from t5serve import logs
 from t5serve.errors import StartupError
 from t5serve.http.access import Access
 from t5serve.http.app import create_app
+from t5serve.http.connection import ConnectionLimits
 from t5serve.http.descriptors import plan_descriptors
 from t5serve.http.early_answers import EarlyAnswers
 from t5serve.http.early_protocol import EarlyProtocol
-from t5serve.http.protocol import ConnectionLimits
+from t5serve.http.listening import format_address, open_sockets
 from t5serve.log_writer import LogWriter
 from t5serve.metrics import Metrics
 from t5serve.models.cache import ResultCache
@@ -43,6 +45,7 @@ def serve(settings: Settings) -> None:
     models = ModelRegistry([ServedModel.from_settings(settings, cache)])
 
     descriptors = plan_descriptors(settings.max_connections, settings.workers)
+    sockets = open_sockets(settings.host, settings.port, descriptors.backlog)
     limits = ConnectionLimits(descriptors.max_connections, settings.head_seconds)
 
     access, metrics = Access.from_settings(settings), Metrics()
@@ -57,8 +60,6 @@ def serve(settings: Settings) -> None:
     server = _Server(
         uvicorn.Config(
             create_app(settings, models, access, metrics, on_failure=give_up),
-            host=settings.host,
-            port=settings.port,
             http=cast("type[asyncio.Protocol]", partial(EarlyProtocol, limits=limits, early=early)),
             ws="none",
             backlog=descriptors.backlog,
@@ -67,6 +68,7 @@ def serve(settings: Settings) -> None:
             access_log=False,  # RequestContext logs requests, with more fields
             lifespan="on",
             server_header=False,
+            headers=[("x-content-type-options", "nosniff")],
             timeout_graceful_shutdown=settings.drain_seconds + ANSWER_SECONDS,
         ),
         models,
@@ -74,7 +76,7 @@ def serve(settings: Settings) -> None:
         early,
         settings.drain_seconds,
     )
-    server.run()
+    server.run(sockets)
     for model in models:
         if model.engine.failure is not None:
             raise StartupError(model.engine.failure)
@@ -107,11 +109,25 @@ class _Server(uvicorn.Server):
             self._early.log_counts()
             self._log.flush()  # next uvicorn raises the signal again, which ends the process
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for listener in sockets or []:
+            host, port = listener.getsockname()[:2]
+            logger.info("listening on http://%s (Ctrl-C ends)", format_address(host, port))
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if not self.should_exit and self._loop is not None:
-            # A signal handler interrupts whatever runs: the loop calls it in between.
-            self._loop.call_soon_threadsafe(self._drain)
-        super().handle_exit(sig, frame)
+        # A signal handler interrupts whatever runs: the loop calls the method in between.
+        is_first = not self.should_exit
+        if self._loop is not None and (is_first or sig == signal.SIGINT):
+            self._loop.call_soon_threadsafe(self._drain if is_first else self._abort)
+        if is_first:  # uvicorn would raise a second signal in the middle of its end
+            super().handle_exit(sig, frame)
+
+    def _abort(self) -> None:
+        """Ends all connections, and so what runs for them."""
+        for connection in list(self.server_state.connections):
+            if connection.transport is not None:
+                connection.transport.abort()
 
     def _drain(self) -> None:
         for model in self._models:

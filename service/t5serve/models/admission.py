@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from t5engine.decoding.parameters import GenerationConfig
+from t5engine.errors import JobError
 from t5engine.pool.engine import Engine
 from t5serve.errors import InvalidRequest, QueueFull, request_error
 from t5serve.settings import Settings
@@ -37,8 +38,26 @@ class Admission:
         if tokens > budget:
             raise InvalidRequest(
                 f"{inputs} inputs x {config.width} sequences x {config.max_tokens} tokens are"
-                f" {tokens}, at most {budget} are allowed"
+                f" {tokens}, at most {budget} are allowed",
+                param=param if inputs > 1 else "max_tokens",
             )
+
+    def fit(self, text: str, param: str) -> str:
+        """Returns a query that may be decoded, with blanks collapsed if it is long.
+
+        What is done with a query before it is decoded takes time for each of its characters.
+
+        Args:
+            text: the query.
+            param: the field that holds it.
+
+        Raises:
+            ContextLengthExceeded: the query is too long.
+        """
+        try:
+            return self._engine.fit(text)
+        except JobError as error:
+            raise request_error(error, param=param) from error
 
     def check_room(self, inputs: int, config: GenerationConfig) -> None:
         """Refuses a request if the queue has no room for all of its inputs.

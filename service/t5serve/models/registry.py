@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from t5serve.errors import ModelNotFound
+from t5serve.errors import ModelNotFound, excerpt
 from t5serve.models.served_model import ServedModel
 
 
@@ -37,5 +37,5 @@ class ModelRegistry:
             if model.name == name:
                 return model
         names = ", ".join(repr(model.name) for model in self._models)
-        message = f"there is no model {name!r}; the served models are: {names}"
+        message = f"there is no model {excerpt(name)!r}; the served models are: {names}"
         raise ModelNotFound(message, param="model")

@@ -13,6 +13,7 @@ from t5engine.decoding.parameters import (
     PARAMETERS,
     SAMPLING,
     GenerationConfig,
+    ParameterError,
 )
 from t5gguf.recipe import GenerationDefaults
 from t5gguf.tasks import Preserved, Task
@@ -134,8 +135,8 @@ def decoding_of(options: Options, defaults: GenerationDefaults) -> GenerationCon
         parameters |= _beam_parameters(options, strategy, parameters)
     try:
         return GenerationConfig(**parameters)
-    except ValueError as error:
-        raise InvalidRequest(str(error)) from error
+    except ParameterError as error:
+        raise InvalidRequest(str(error), param=error.parameter) from error
 
 
 def _choose_strategy(options: Options, defaults: GenerationDefaults) -> Strategy:

@@ -13,7 +13,7 @@ from t5engine.messages import ModelInfo
 from t5engine.tokenization.marks import SEPARATOR_KEY
 from t5gguf.recipe import Generation, GenerationDefaults, Recipe
 from t5gguf.tasks import COUNT_KEY, QUERY, Task
-from t5serve.errors import InvalidRequest
+from t5serve.errors import InvalidRequest, excerpt
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class Profile:
         name = next(iter(self.tasks)) if name is None else name
         if name not in self.tasks:
             raise InvalidRequest(
-                f"this model has no task {name!r}; its tasks are: {', '.join(self.tasks)}",
+                f"this model has no task {excerpt(name)!r}; its tasks are: {', '.join(self.tasks)}",
                 param="task",
             )
         return self.tasks[name]

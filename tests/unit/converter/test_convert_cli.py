@@ -43,7 +43,7 @@ def run(source: Path, out: Path, *options: str) -> int:
     """Converts to F32 over two queries, quietly."""
     queries = str(source / "queries.txt")
     fixed = ("--out", str(out), "--type", "F32", "--quiet", "--queries", queries)
-    return cli.main([str(source), *fixed, *options])
+    return cli.main(["convert", str(source), *fixed, *options])
 
 
 def stored_type(path: Path, name: str) -> str:
@@ -151,7 +151,7 @@ def test_an_unknown_type_is_a_usage_error(
     with pytest.raises(SystemExit) as error:
         run(tmp_path, tmp_path / "out.gguf", *options)
     assert error.value.code == 2
-    assert "invalid choice: 'Q3_K'" in capsys.readouterr().err
+    assert "'Q3_K' is unknown; there are: F32, F16, " in capsys.readouterr().err
 
 
 def test_faults_are_printed_one_a_line_without_a_traceback(

@@ -11,8 +11,8 @@ from support import listed, taught
 from support.conversions import PROVENANCE, convert_lists
 from t5engine.reader import GGUFFile
 from t5engine.tokenization.marks import get_mark, has_mark
-from t5gguf import inspect, recipe
-from t5gguf.__main__ import main
+from t5gguf import __main__ as cli
+from t5gguf import recipe
 from t5gguf.config import Config
 from t5gguf.convert import Converter
 from t5gguf.errors import ConversionError
@@ -96,7 +96,7 @@ def test_inspect_shows_which_task_answers_with_a_list(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With the separator."""
-    assert inspect.main([str(convert_lists(tmp_path))]) == 0
+    assert cli.main(["inspect", str(convert_lists(tmp_path))]) == 0
     assert "task search: 'search: ', a list of queries between ' ; '\n" in capsys.readouterr().out
 
 
@@ -109,10 +109,18 @@ def test_a_recipe_s_separators_reach_the_converter(
     (tmp_path / "recipes" / "small.toml").write_text(RECIPE, encoding="utf-8")
     monkeypatch.setattr(recipe, "BUNDLED", tmp_path / "none")
     monkeypatch.setattr(recipe, "CHECKOUT", tmp_path)
-    command = [str(source), "--out", str(tmp_path / "x.gguf"), "--recipe", "small", "--quiet"]
-    assert main(command) == 1
+    command = [
+        "convert",
+        str(source),
+        "--out",
+        str(tmp_path / "x.gguf"),
+        "--recipe",
+        "small",
+        "--quiet",
+    ]
+    assert cli.main(command) == 1
     assert "task search has the separator '||'" in capsys.readouterr().err
-    assert main([*command, "--prefix", "ask=q: "]) == 0
+    assert cli.main([*command, "--prefix", "ask=q: "]) == 0
     keys = GGUFFile.open(tmp_path / "x.gguf").metadata
     assert not [key for key in keys if key.startswith(("t5serve.separator.", "t5serve.n."))]
 

@@ -23,7 +23,7 @@ def test_ctrl_c_is_one_line(
     monkeypatch.setattr(time, "sleep", interrupt)
     assert t5gguf.main(["fetch", REPO, "--quiet", "--lock", str(workspace.lock)]) == 130
     printed = workspace.capsys.readouterr()
-    assert printed.err == "t5gguf fetch: stopped; run this again to resume the download\n"
+    assert printed.err == "t5gguf: stopped; run this again to resume the download\n"
     assert workspace.files() == {}
     assert workspace.parts()
 

@@ -45,7 +45,8 @@ def chat_routes(models: ModelRegistry, settings: Settings) -> list[Route]:
         model = models.find(body.model)
         instruction = read_instruction(body.last_user_message, settings.chat_template)
         options = _options(body, instruction, model.profile, settings.timeout_ms)
-        work = _reformulate(model.reformulator, instruction.query, options)
+        query = model.admission.fit(instruction.query, "messages")
+        work = _reformulate(model.reformulator, query, options)
         result = await while_connected(request, work)
         as_json = instruction.as_json
         if body.response_format is not None:

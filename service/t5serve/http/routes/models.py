@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -34,7 +35,10 @@ def model_routes(models: ModelRegistry) -> list[Route]:
         return JSONResponse(ModelList(data=[describe(model) for model in models]).model_dump())
 
     async def get_model(request: Request) -> Response:
-        return JSONResponse(describe(models.find(request.path_params["id"])).model_dump())
+        name = request.path_params["id"]
+        if not name:
+            raise HTTPException(404)
+        return JSONResponse(describe(models.find(name)).model_dump())
 
     return [
         endpoints.MODELS.route(list_models),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from starlette.requests import Request
@@ -47,12 +47,16 @@ def reformulate_routes(models: ModelRegistry, settings: Settings, metrics: Metri
         model = models.default
         reformulator = model.reformulator
         options = body.options(settings.timeout_ms, model.profile)
-        texts = [item.text for item in items]
+        params = body.params
+        texts = [
+            model.admission.fit(item.text, param) for item, param in zip(items, params, strict=True)
+        ]
         builder = _AnswerBuilder(model.name, items, metrics, started)
         if body.stream:
-            events = _events(reformulator.stream(texts, options), builder)
+            events = _events(reformulator.stream(texts, options, params), builder)
             return await while_connected(request, event_response(events, error_name="error"))
-        results = await while_connected(request, reformulator.reformulate(texts, options))
+        work = reformulator.reformulate(texts, options, params)
+        results = await while_connected(request, work)
         return JSONResponse(builder.build(results))
 
     return [endpoints.REFORMULATE.route(reformulate)]
@@ -105,7 +109,8 @@ class _AnswerBuilder:
         """Builds the result of one query, and counts it if it is a fallback."""
         if result.fallback_reason is not None and self._metrics is not None:
             self._metrics.fallbacks.labels(result.fallback_reason).inc()
-        return result_json(result, self._items[index].id)
+        item = self._items[index]
+        return result_json(replace(result, original=item.text), item.id)
 
     def build_summary(self, results: Sequence[QueryResult]) -> Json:
         """Builds the fields that concern the whole request: id, model, timings, usage."""

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import codecs
+import re
 from typing import Annotated, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
 
-from t5serve.errors import InvalidRequest
+from t5serve.errors import InvalidRequest, excerpt
+
+
+def _whole_number(value: object) -> object:
+    """Turns 16.0 into 16: JSON has one type of number (RFC 8259, 6)."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
 
 Number: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
+WHOLE = BeforeValidator(_whole_number)
+"""Stands last in the annotation of an integer, so that the schema has the bounds."""
 MAX_N = 16  # answers to one input
 MAX_LIST = 1024  # items of a list; settings bound lists further, this bound ends long parsing early
 
+ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a surrogate pair
+    rb"|(u[dD][89a-fA-F][0-9a-fA-F]{2})"  # half a pair
+    rb"|.)",
+    re.DOTALL,
+)
 Body = TypeVar("Body", bound="RequestBody")
 
 
@@ -59,17 +75,33 @@ class ErrorResponse(DescribedBody):
     """The error."""
 
 
+def refusal(param: str, message: str) -> PydanticCustomError:
+    """Returns an error of a validator that sees several fields; `param` is the one at fault."""
+    return PydanticCustomError("field", "{message}", {"message": message, "params": [param]})
+
+
 def parse(model: type[Body], raw: bytes) -> Body:
     """Parses the JSON body of a request.
+
+    A byte order mark is skipped, as RFC 8259, 8.1, allows. Half of a surrogate pair, which is left
+    where JavaScript cuts a text, becomes U+FFFD, as in `String.prototype.toWellFormed`.
 
     Raises:
         InvalidRequest: the body is invalid; the error names the first fault and its field.
     """
+    raw = raw.removeprefix(codecs.BOM_UTF8)
     try:
         return model.model_validate_json(raw)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        raise InvalidRequest(_message(first), param=_path(first)) from None
+        first = error.errors(include_url=False)[0]
+    mended = _replace_half_pairs(raw) if first["type"] == "json_invalid" else raw
+    if mended != raw:
+        return parse(model, mended)
+    raise InvalidRequest(_message(first), param=_path(first))
+
+
+def _replace_half_pairs(raw: bytes) -> bytes:
+    return ESCAPE.sub(lambda match: b"\\ufffd" if match[1] else match[0], raw)
 
 
 def _message(error: ErrorDetails) -> str:
@@ -79,12 +111,12 @@ def _message(error: ErrorDetails) -> str:
     if error["type"] == "extra_forbidden":
         message = "unknown field"
     path = _path(error)
-    return f"{path}: {message}" if path else message
+    return message if path is None or message.startswith(f"{path} ") else f"{path}: {message}"
 
 
 def _path(error: ErrorDetails) -> str | None:
     """Formats the location of an error: ("queries", 0, "text") becomes `queries[0].text`."""
     path = ""
-    for part in error["loc"]:
+    for part in (*error["loc"], *error.get("ctx", {}).get("params", ())):
         path += f"[{part}]" if isinstance(part, int) else f".{part}"
-    return path.lstrip(".") or None
+    return excerpt(path.lstrip(".")) or None

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from t5serve.http.schemas.body import MAX_N, DescribedBody, Number, UsageBody
+from t5serve.http.schemas.body import MAX_N, WHOLE, DescribedBody, Number, UsageBody, refusal
 from t5serve.http.schemas.completions import (
     NullableBody,
     Stop,
@@ -14,6 +14,10 @@ from t5serve.http.schemas.completions import (
     single_message,
 )
 from t5serve.http.schemas.reformulate import require_text
+
+NO_TOOLS = single_message("tools can't be called here; use response_format")
+NoTools = Annotated[Annotated[list[Any], Field(max_length=0)] | None, NO_TOOLS]
+NoToolChoice = Annotated[Literal["none", "auto"] | None, NO_TOOLS]
 
 
 class ContentPart(DescribedBody):
@@ -25,6 +29,10 @@ class ContentPart(DescribedBody):
     """The type of the part; only text parts are supported."""
     text: str
     """The text of the part."""
+    cache_control: dict[str, Any] | None = None
+    """Accepted without effect: what a client asks of another provider's cache."""
+    prompt_cache_breakpoint: dict[str, Any] | None = None
+    """Accepted without effect: results are cached as a whole."""
 
 
 Content = Annotated[
@@ -65,7 +73,7 @@ class ResponseFormat(DescribedBody):
     @model_validator(mode="after")
     def _require_queries_array(self) -> Self:
         if self.type == "json_schema" and self._queries().get("type") != "array":
-            raise ValueError('the schema must have an array named "queries"')
+            raise refusal("json_schema", 'the schema must have an array named "queries"')
         return self
 
     @property
@@ -97,7 +105,7 @@ class ChatRequest(NullableBody):
     messages: Annotated[list[Message], Field(min_length=1)]
     """The conversation. Its last user message is the query, or an instruction that contains
     the query."""
-    n: Annotated[int, Field(ge=1, le=MAX_N)] = 1
+    n: Annotated[int, Field(ge=1, le=MAX_N), WHOLE] = 1
     """The number of choices in the answer; the reformulations are shared among them."""
     task: str | None = None
     """The task of the model to use; by default the model's first task."""
@@ -107,9 +115,9 @@ class ChatRequest(NullableBody):
     """Options of the stream; allowed only if `stream` is true."""
     response_format: ResponseFormat | None = None
     """The format of the answer: lines of text (the default), or JSON."""
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_tokens: Annotated[int, Field(ge=1), WHOLE] | None = None
     """The most tokens of one reformulation; values above the model's limit are lowered to it."""
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1), WHOLE] | None = None
     """The most tokens of one reformulation; takes precedence over `max_tokens`."""
     temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
     """The sampling temperature. It has an effect only if the model's recipe samples; 0 selects
@@ -117,7 +125,7 @@ class ChatRequest(NullableBody):
     top_p: Annotated[Number, Field(ge=0, le=1)] | None = None
     """Samples from the most likely tokens whose probabilities sum to this value. It has an
     effect only if the model's recipe samples."""
-    seed: int | None = None
+    seed: Annotated[int, WHOLE] | None = None
     """The seed of the random generator. It has an effect only if the model's recipe samples."""
     presence_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
     """Must be 0; only /v1/completions supports this penalty."""
@@ -137,10 +145,32 @@ class ChatRequest(NullableBody):
     """Accepted without effect: there is one service tier."""
     parallel_tool_calls: bool | None = None
     """Accepted without effect: tools are not supported."""
+    safety_identifier: str | None = None
+    """Accepted without effect: an id of the end user."""
+    prompt_cache_key: str | None = None
+    """Accepted without effect: results are cached as a whole."""
+    prompt_cache_retention: str | None = None
+    """Accepted without effect: results are cached as a whole."""
+    prompt_cache_options: dict[str, Any] | None = None
+    """Accepted without effect: results are cached as a whole."""
+    reasoning_effort: str | None = None
+    """Accepted without effect: the model does not reason."""
+    verbosity: str | None = None
+    """Accepted without effect: a reformulation is one line."""
+    modalities: list[Literal["text"]] | None = None
+    """Must be `["text"]`."""
     logprobs: Literal[False] | None = None
     """Must be false; only /v1/completions returns log-probabilities."""
-    tools: Annotated[list[Any], Field(max_length=0)] | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=0), WHOLE] | None = None
+    """Must be 0; only /v1/completions returns log-probabilities."""
+    tools: NoTools = None
     """Must be empty; the model can not call tools."""
+    tool_choice: NoToolChoice = None
+    """Must be `none` or `auto`; the model can not call tools."""
+    functions: NoTools = None
+    """Must be empty; the model can not call functions."""
+    function_call: NoToolChoice = None
+    """Must be `none` or `auto`; the model can not call functions."""
     cache: bool = True
     """Whether the answer may come from the cache of results, and go there. A field of t5serve, not
     of OpenAI's API."""
@@ -157,10 +187,10 @@ class ChatRequest(NullableBody):
     @model_validator(mode="after")
     def _check_combination(self) -> Self:
         if self.stream_options is not None and not self.stream:
-            raise ValueError("stream_options needs stream to be true")
+            raise refusal("stream_options", "stream_options needs stream to be true")
         for name in ("stop", "presence_penalty", "frequency_penalty", "logit_bias"):
             if getattr(self, name):
-                raise ValueError(f"{name} is not supported here; use /v1/completions")
+                raise refusal(name, f"{name} is not supported here; use /v1/completions")
         return self
 
     @property

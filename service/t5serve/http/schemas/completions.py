@@ -12,9 +12,18 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, ValidationError
 
-from t5engine.decoding.parameters import MAX_WIDTH, GenerationConfig
+from t5engine.decoding.parameters import MAX_WIDTH, GenerationConfig, ParameterError
 from t5serve.errors import InvalidRequest
-from t5serve.http.schemas.body import MAX_LIST, MAX_N, DescribedBody, Number, RequestBody, UsageBody
+from t5serve.http.schemas.body import (
+    MAX_LIST,
+    MAX_N,
+    WHOLE,
+    DescribedBody,
+    Number,
+    RequestBody,
+    UsageBody,
+    refusal,
+)
 from t5serve.http.schemas.parameters import bounds
 
 TokenId: TypeAlias = Annotated[int, Field(ge=0, lt=2**31)]
@@ -62,6 +71,8 @@ class StreamOptions(RequestBody):
 
     include_usage: bool = False
     """Whether the stream ends with an event that has `usage` and no choices."""
+    include_obfuscation: bool = False
+    """Accepted without effect: events have no padding."""
 
 
 class NullableBody(RequestBody):
@@ -83,27 +94,27 @@ class CompletionRequest(NullableBody):
     prompt: Prompt
     """The input of the encoder: a text, a list of token ids, or a list of either. No prefix is
     added, unless the model's recipe names a task for this route."""
-    max_tokens: Annotated[int, Field(ge=1, lt=2**31)] = 16
+    max_tokens: Annotated[int, Field(ge=1, lt=2**31), WHOLE] = 16
     """The most tokens of a completion; values above the model's limit are lowered to it."""
     temperature: Annotated[Number, Field(ge=0, le=2)] = 1.0
     """The sampling temperature, which divides the logits; 0 selects the most likely token."""
     top_p: Annotated[Number, Field(ge=0, le=1)] = 1.0
     """Samples from the most likely tokens whose probabilities sum to this value."""
-    n: Annotated[int, Field(ge=1, le=MAX_N)] = 1
+    n: Annotated[int, Field(ge=1, le=MAX_N), WHOLE] = 1
     """The number of completions of each prompt."""
-    best_of: Annotated[int, Field(ge=1, le=MAX_WIDTH)] | None = None
+    best_of: Annotated[int, Field(ge=1, le=MAX_WIDTH), WHOLE] | None = None
     """The number of completions to decode, of which the best `n` are returned. It must be at
     least `n`; a value above `n` can not be streamed."""
     stream: bool = False
     """Whether to answer with server-sent events instead of a single body."""
     stream_options: StreamOptions | None = None
     """Options of the stream; allowed only if `stream` is true."""
-    logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
+    logprobs: Annotated[int, Field(ge=0, le=5), WHOLE] | None = None
     """Returns the log-probability of each token, and of this many most likely tokens at its
     position."""
     stop: Stop | None = None
     """Up to four strings that end a completion; the string is not part of the completion."""
-    seed: int | None = None
+    seed: Annotated[int, WHOLE] | None = None
     """The seed of the random generator; the same request with the same seed has the same
     answer."""
     presence_penalty: Annotated[Number, Field(ge=-2, le=2)] = 0.0
@@ -116,11 +127,11 @@ class CompletionRequest(NullableBody):
     """Whether each completion begins with the prompt."""
     user: str | None = None
     """Accepted without effect: an id of the end user."""
-    top_k: Annotated[int, bounds("top_k")] = 0
+    top_k: Annotated[int, bounds("top_k"), WHOLE] = 0
     """Samples from this many of the most likely tokens; 0 samples from all tokens."""
     repetition_penalty: Annotated[float, bounds("repetition_penalty")] = 1.0
     """Values above 1 make tokens less likely that the completion already contains."""
-    num_beams: Annotated[int, bounds("num_beams")] = 1
+    num_beams: Annotated[int, bounds("num_beams"), WHOLE] = 1
     """The number of beams. Values above 1 select beam search instead of sampling, and must be
     at least `n`."""
     cache: bool = True
@@ -130,15 +141,16 @@ class CompletionRequest(NullableBody):
     @model_validator(mode="after")
     def _check_combination(self) -> Self:
         if self.best_of is not None and self.best_of < self.n:
-            raise ValueError("best_of must be at least n")
+            raise refusal("best_of", "best_of must be at least n")
         if self.best_of is not None and self.best_of > self.n and self.stream:
-            raise ValueError(
-                "best_of above n can't be streamed: the best completions are known only at the end"
+            raise refusal(
+                "best_of",
+                "best_of above n can't be streamed: the best completions are known only at the end",
             )
         if self.stream_options is not None and not self.stream:
-            raise ValueError("stream_options needs stream to be true")
+            raise refusal("stream_options", "stream_options needs stream to be true")
         if self.num_beams > 1 and self.num_beams < self.n:
-            raise ValueError("num_beams must be at least n")
+            raise refusal("num_beams", "num_beams must be at least n")
         return self
 
     @property
@@ -167,7 +179,8 @@ class CompletionRequest(NullableBody):
         is_beam_search = self.num_beams > 1
         if is_beam_search and (self.temperature not in (0, 1) or self.top_p != 1 or self.top_k):
             raise InvalidRequest(
-                "beam search does not sample; leave out temperature, top_p and top_k"
+                "beam search does not sample; leave out temperature, top_p and top_k",
+                param="num_beams",
             )
         sampling: dict[str, Any] = {
             "do_sample": True,
@@ -188,8 +201,8 @@ class CompletionRequest(NullableBody):
                 top_logprobs=self.logprobs,
                 **({} if is_beam_search else sampling),
             )
-        except ValueError as error:
-            raise InvalidRequest(str(error)) from error
+        except ParameterError as error:
+            raise InvalidRequest(str(error), param=error.parameter) from error
 
 
 class LogprobsBody(DescribedBody):

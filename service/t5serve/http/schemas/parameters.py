@@ -8,6 +8,7 @@ from pydantic import Field
 from pydantic.fields import FieldInfo
 
 from t5engine.decoding.parameters import PARAMETERS
+from t5serve.http.schemas.body import WHOLE
 
 
 def bounds(name: str) -> FieldInfo:
@@ -26,7 +27,7 @@ def parameter_fields() -> dict[str, Any]:
     """
     return {
         name: (
-            Annotated[row.value_type, bounds(name)] | None,
+            Annotated[row.value_type, bounds(name), WHOLE] | None,
             Field(
                 default=None,
                 description=row.parameter.help,

@@ -9,7 +9,16 @@ from pydantic import ConfigDict, Field, create_model, field_validator, model_val
 
 from t5engine.decoding.parameters import MAX_TOKENS, PARAMETERS
 from t5gguf.tasks import Preserved
-from t5serve.http.schemas.body import MAX_LIST, MAX_N, DescribedBody, Number, RequestBody, UsageBody
+from t5serve.http.schemas.body import (
+    MAX_LIST,
+    MAX_N,
+    WHOLE,
+    DescribedBody,
+    Number,
+    RequestBody,
+    UsageBody,
+    refusal,
+)
 from t5serve.http.schemas.parameters import parameter_fields
 from t5serve.reformulation.candidates import UnchangedReason
 from t5serve.reformulation.options import Options, Strategy
@@ -60,7 +69,7 @@ class ReformulateFields(RequestBody):
     one of `query` and `queries` is required."""
     task: str | None = None
     """The task of the model to use; by default the model's first task."""
-    n: Annotated[int, Field(ge=1, le=MAX_N)] | None = None
+    n: Annotated[int, Field(ge=1, le=MAX_N), WHOLE] | None = None
     """The most reformulations of each query; by default the task's, usually 1. Any two differ in
     more than case, width or spaces. Where the model answers with a list of queries, `n` bounds the
     list; if it is shorter than an `n` in the request, the next best lists add their queries."""
@@ -68,7 +77,7 @@ class ReformulateFields(RequestBody):
     """The decoding strategy. `auto` selects the strategy that the other parameters imply, else
     the model's default, else greedy decoding for `n` = 1 and diverse beam search for more; beam
     search for more lists of queries."""
-    max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS), WHOLE] | None = None
     """The most tokens of a reformulation; values above the model's limit are lowered to it."""
     include_original: bool = False
     """Whether the query itself comes first, in addition to the reformulations."""
@@ -90,7 +99,7 @@ class ReformulateFields(RequestBody):
     min_difference: Annotated[Number, Field(ge=0, le=1)] = 0.0
     """Drops candidates that are too similar to the query or to a better candidate. The
     difference is the edit distance in words, divided by the words of the longer text."""
-    timeout_ms: Annotated[int, Field(ge=1, lt=2**31)] | None = None
+    timeout_ms: Annotated[int, Field(ge=1, lt=2**31), WHOLE] | None = None
     """The deadline of the whole request in milliseconds; by default and at most
     T5SERVE_TIMEOUT_MS."""
     strict: bool = False
@@ -111,7 +120,8 @@ class ReformulateFields(RequestBody):
     @model_validator(mode="after")
     def _require_query_or_queries(self) -> Self:
         if (self.query is None) == (self.queries is None):
-            raise ValueError("exactly one of query and queries is required")
+            param = "query" if self.query is None else "queries"
+            raise refusal(param, "exactly one of query and queries is required")
         return self
 
     def items(self) -> list[QueryItem]:
@@ -119,6 +129,13 @@ class ReformulateFields(RequestBody):
         if self.queries is not None:
             return self.queries
         return [QueryItem(text=self.query or "")]
+
+    @property
+    def params(self) -> list[str]:
+        """The path of each query in the request."""
+        if self.queries is None:
+            return ["query"]
+        return [f"queries[{index}]" for index in range(len(self.queries))]
 
     def options(self, timeout_ms: int, profile: Profile) -> Options:
         """Builds the options of the request.

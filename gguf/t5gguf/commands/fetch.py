@@ -1,8 +1,9 @@
-"""Command line: `t5gguf fetch NAME --convert Q8_0,Q4_0`."""
+"""`t5gguf fetch NAME --convert Q8_0,Q4_0`: downloads, verifies, pins and converts a model."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -11,28 +12,31 @@ from pathlib import Path
 from huggingface_hub import constants
 
 from t5gguf import recipe as recipes
-from t5gguf.errors import ConversionError, FetchError
+from t5gguf.command_line import INTERRUPTED
+from t5gguf.errors import FetchError
 from t5gguf.fetch.conversion import convert, gguf_path, parse_file_types
 from t5gguf.fetch.fetcher import Fetcher, FetchRequest
 from t5gguf.fetch.files import local_name
 from t5gguf.fetch.hub import Hub
 from t5gguf.fetch.lock import Lock
 from t5gguf.generation_config import read_defaults
-from t5gguf.recipe import Recipe, RecipeError
+from t5gguf.recipe import Recipe
 from t5gguf.report import describe_defaults, describe_narrow_rows
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Fetches and converts; on a failure prints one line on standard error and returns 1."""
-    options = _build_parser().parse_args(arguments)
+def run(options: argparse.Namespace) -> int:
+    """Fetches and converts, or lists the recipes.
+
+    Raises:
+        FetchError: the model can't be fetched.
+        ConversionError: the checkpoint can't be converted.
+        RecipeError: there is no such recipe.
+    """
     try:
         _list_recipes(options) if options.list else _fetch(options)
-    except (FetchError, ConversionError, RecipeError, OSError) as error:
-        print(f"t5gguf fetch: {error}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
-        print("t5gguf fetch: stopped; run this again to resume the download", file=sys.stderr)
-        return 130
+        print("t5gguf: stopped; run this again to resume the download", file=sys.stderr)
+        return INTERRUPTED
     return 0
 
 
@@ -86,14 +90,27 @@ def _serve_command(model: str) -> str:
 def _list_recipes(options: argparse.Namespace) -> None:
     fetcher = Fetcher(None, _open_lock(options), recipes.models())
     loaded = [recipes.load(name) for name in recipes.names()]
-    name_width = max(len(recipe.name) for recipe in loaded)
-    license_width = max(len(recipe.license) for recipe in loaded)
-    for recipe in loaded:
-        state = "fetched" if fetcher.is_fetched(_request_recipe(recipe)) else "-"
-        if recipe.model_path().is_file():
-            state = "ready"
-        columns = f"{recipe.name:{name_width}}  {state:7}  {recipe.license:{license_width}}"
-        print(f"{columns}  {recipe.description}")
+    rows = [_describe_recipe(recipe, fetcher) for recipe in loaded]
+    if options.json:
+        print(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    name_width = max(len(row["name"]) for row in rows)
+    license_width = max(len(row["license"]) for row in rows)
+    for row in rows:
+        columns = f"{row['name']:{name_width}}  {row['state']:7}  {row['license']:{license_width}}"
+        print(f"{columns}  {row['description']}")
+
+
+def _describe_recipe(recipe: Recipe, fetcher: Fetcher) -> dict[str, str]:
+    state = "fetched" if fetcher.is_fetched(_request_recipe(recipe)) else "-"
+    if recipe.model_path().is_file():
+        state = "ready"
+    return {
+        "name": recipe.name,
+        "state": state,
+        "license": recipe.license,
+        "description": recipe.description,
+    }
 
 
 def _open_lock(options: argparse.Namespace) -> Lock:
@@ -135,17 +152,15 @@ def _request_recipe(recipe: Recipe, revision: str = "") -> FetchRequest:
     )
 
 
-def _build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="t5gguf fetch",
-        description="Fetch a T5 from the hub, verify it, pin it, and convert it to GGUF.",
-        epilog="Environment: HF_TOKEN, HF_ENDPOINT (a mirror), HF_HUB_OFFLINE.",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
+    parser.epilog = "Environment: HF_TOKEN, HF_ENDPOINT (a mirror), HF_HUB_OFFLINE."
     target = parser.add_mutually_exclusive_group(required=True)
     target.add_argument("name", nargs="?", help="a recipe, or owner/name[@revision]")
     target.add_argument(
         "--list", action="store_true", help="list the recipes, and which are on disk"
     )
+    parser.add_argument("--json", action="store_true", help="print the list as JSON")
     parser.add_argument(
         "--convert",
         nargs="?",
@@ -160,11 +175,6 @@ def _build_parser() -> argparse.ArgumentParser:
         "--update", action="store_true", help="pin the revision that the hub has now"
     )
     parser.add_argument("--offline", action="store_true", help="use only files that are on disk")
-    parser.add_argument("--lock", type=Path, help="use another lock file")
+    parser.add_argument("--lock", type=Path, metavar="FILE", help="use another lock file")
     parser.add_argument("--force", action="store_true", help="convert again, and overwrite files")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
-    return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from t5engine.reader import GGUFFile, ReadError
 from t5engine.tokenization.marks import SEPARATOR_KEY
 from t5engine.tokenization.metadata import read_pipeline
 from t5gguf.checkpoint import Checkpoint
+from t5gguf.command_line import FAILURE
 from t5gguf.errors import ConversionError
 from t5gguf.generation_config import read_defaults
 from t5gguf.report import describe_defaults
@@ -27,26 +29,29 @@ PREFIX_KEY = "t5serve.prefix."
 CLEANING_NOTE = "answers: spaces before punctuation are left out (clean_up_tokenization_spaces)"
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Prints what a file or a directory is; returns 1 if it will not be taken."""
-    parser = argparse.ArgumentParser(
-        prog="t5gguf inspect",
-        description="Say what is in a GGUF file or a checkpoint, whether it will be taken, and why "
-        "not.",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
     parser.add_argument("path", type=Path, help="a GGUF file, or a checkpoint's directory")
-    path = parser.parse_args(arguments).path
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints what a file or a directory is; returns 1 if it will not be taken."""
+    path: Path = options.path
+    facts: list[str] = []
+    faults: list[str] = []
     try:
-        for line in inspect_checkpoint(path) if path.is_dir() else inspect_file(path):
-            print(printable(line))  # noqa: T201 - a command prints
+        facts.extend(inspect_checkpoint(path) if path.is_dir() else inspect_file(path))
     except (ConversionError, HeaderError, OSError) as error:
-        first, *further = str(error).splitlines()
-        print(f"refused: {printable(first)}")  # noqa: T201
-        for line in further:
-            print(printable(line))  # noqa: T201
-        return 1
-    print("taken")  # noqa: T201
-    return 0
+        faults = str(error).splitlines()
+    facts, faults = [list(map(printable, lines)) for lines in (facts, faults)]
+    if options.json:
+        report = {"path": str(path), "taken": not faults, "faults": faults, "facts": facts}
+        print(json.dumps(report, indent=2, ensure_ascii=False))
+    else:
+        verdict = [f"refused: {faults[0]}", *faults[1:]] if faults else ["taken"]
+        print("\n".join([*facts, *verdict]))
+    return FAILURE if faults else 0
 
 
 def inspect_checkpoint(directory: Path) -> Iterator[str]:
