@@ -58,8 +58,12 @@ def _read_settings(options: argparse.Namespace) -> Settings:
     """
     check_environment(os.environ, Settings.model_fields)
     overrides = {name: getattr(options, name, None) for name in ("host", "port", "model")}
+    given = {name: value for name, value in overrides.items() if value is not None}
+    chosen = {name: value for name, value in given.items() if name != "model"}
     try:
-        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+        if options.command != "serve" and (settings := Settings(**chosen)).models_file is not None:
+            return settings  # there `--model` is a name of that file, which the command looks up
+        return Settings(**given)
     except ValidationError as error:
         faults = "; ".join(
             f"{_variable_prefix(fault['loc'])}{fault['msg'].removeprefix('Value error, ')}"
@@ -80,7 +84,7 @@ def _build_parser() -> argparse.ArgumentParser:
     command = commands.add_parser("serve", help="serve over HTTP")
     command.add_argument("--host", help="address to listen on (T5SERVE_HOST)")
     command.add_argument("--port", type=int, help="port to listen on (T5SERVE_PORT)")
-    _add_model(command)
+    command.add_argument("--model", help="a GGUF file or a recipe's name (T5SERVE_MODEL)")
     command = commands.add_parser("reformulate", help="reformulate queries in the terminal")
     _add_model(command)
     reformulate.add_arguments(command)
@@ -95,7 +99,10 @@ def _build_parser() -> argparse.ArgumentParser:
 
 
 def _add_model(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--model", help="a GGUF file or a recipe's name (T5SERVE_MODEL)")
+    command.add_argument(
+        "--model",
+        help="a GGUF file or a recipe's name (T5SERVE_MODEL); a name of T5SERVE_MODELS_FILE if set",
+    )
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import socket
 import time
 from functools import partial
@@ -23,7 +24,7 @@ from t5serve.http.protocol import ConnectionLimits
 from t5serve.log_writer import LogWriter
 from t5serve.metrics import Metrics
 from t5serve.models.registry import ModelRegistry
-from t5serve.models.served_model import ServedModel
+from t5serve.models.reload import Reloader
 from t5serve.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -37,22 +38,26 @@ def serve(settings: Settings) -> None:
     Raises:
         StartupError: the model can't be served.
     """
+    if hasattr(signal, "SIGHUP"):  # until the loop handles it: it would end the process
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     log = logs.configure(settings.log_level, settings.log_format)
-    models = ModelRegistry([ServedModel.from_settings(settings)])
+    models = ModelRegistry.from_settings(settings)
 
-    descriptors = plan_descriptors(settings.max_connections, settings.workers)
+    workers = 2 * sum(slot.declaration.workers for slot in models)  # a reload starts more
+    descriptors = plan_descriptors(settings.max_connections, workers)
     limits = ConnectionLimits(descriptors.max_connections, settings.head_seconds)
 
     access, metrics = Access.from_settings(settings), Metrics()
     metrics.watch_log(log)
     early = EarlyAnswers(settings, models, access, metrics)
+    reloader = Reloader(settings, models, access.reload)
 
     def give_up() -> None:
         server.should_exit = True
 
     server = _Server(
         uvicorn.Config(
-            create_app(settings, models, access, metrics, on_failure=give_up),
+            create_app(settings, models, access, metrics, reloader, on_failure=give_up),
             host=settings.host,
             port=settings.port,
             http=cast("type[asyncio.Protocol]", partial(EarlyProtocol, limits=limits, early=early)),
@@ -68,12 +73,12 @@ def serve(settings: Settings) -> None:
         models,
         log,
         early,
+        reloader,
         settings.drain_seconds,
     )
     server.run()
-    for model in models:
-        if model.engine.failure is not None:
-            raise StartupError(model.engine.failure)
+    if models.failure is not None:
+        raise StartupError(models.failure)
 
 
 class _Server(uvicorn.Server):
@@ -85,18 +90,22 @@ class _Server(uvicorn.Server):
         models: ModelRegistry,
         log: LogWriter,
         early: EarlyAnswers,
+        reloader: Reloader,
         drain_seconds: float,
     ) -> None:
         super().__init__(config)
         self._models = models
         self._log = log
         self._early = early
+        self._reloader = reloader
         self._drain_seconds = drain_seconds
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def _serve(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(_LoopErrors())
+        if hasattr(signal, "SIGHUP"):
+            self._loop.add_signal_handler(signal.SIGHUP, self._reloader.reload_soon)
         try:
             await super()._serve(sockets)
         finally:
@@ -110,8 +119,7 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
     def _drain(self) -> None:
-        for model in self._models:
-            model.engine.drain(self._drain_seconds)
+        self._models.drain(self._drain_seconds)
 
 
 class _LoopErrors:
