@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextvars import Context
 
 from t5serve.errors import DeadlineExceeded, StartupError
 from t5serve.models.declaration import Declaration
@@ -54,7 +55,9 @@ class Loader:
         """
         task = self._loading.get(slot)
         if task is None:
-            task = self._loading[slot] = asyncio.create_task(self._load_on_use(slot))
+            # An empty context: what the model logs does not belong to the request that loads it.
+            task = asyncio.create_task(self._load_on_use(slot), context=Context())
+            self._loading[slot] = task
             task.add_done_callback(lambda _: self._loading.pop(slot, None))
             slot.is_loading = True
         try:

@@ -6,8 +6,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextvars import Context
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from t5serve.errors import NotReady, StartupError
 from t5serve.models.declaration import Declaration
@@ -73,15 +74,24 @@ class Reloader:
         self._models = models
         self._reload_keys = reload_keys
         self._lock = asyncio.Lock()
-        self._background: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self.on_reload: OnReload = _ignore
 
     async def reload(self) -> ReloadReport:
         """Reloads keys, models and lexicons, and says what changed.
 
+        A caller that is cancelled leaves the reload to itself.
+
         Raises:
             NotReady: the service is shutting down.
         """
+        # An empty context: what a new model logs does not belong to the request that reloads.
+        task = asyncio.create_task(self._reload(), context=Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(task)
+
+    async def _reload(self) -> ReloadReport:
         async with self._lock:
             await self._models.wait_until_started()
             if self._models.is_draining:
@@ -107,12 +117,12 @@ class Reloader:
     def reload_soon(self) -> None:
         """Reloads in the background: for a signal."""
         task = asyncio.create_task(self._reload_for_signal())
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """Ends reloads that run in the background."""
-        tasks = list(self._background)
+        """Ends the reloads that are not done."""
+        tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -151,8 +161,8 @@ class Reloader:
         model = slot.model
         if model is None:
             is_same = declaration == slot.declaration and slot.failure is None
-            (report.unchanged if is_same else report.changed).append(slot.label)
-            await self._fill(slot, declaration, report)
+            if await self._fill(slot, declaration, report):
+                (report.unchanged if is_same else report.changed).append(slot.label)
             return
         lexicon = await self._read_lexicon(model, declaration, report)
         try:
@@ -174,8 +184,12 @@ class Reloader:
             self._models.loader.watch_use(slot)  # the idle time may be another one
         (report.unchanged if is_same and not has_new_words else report.changed).append(slot.label)
 
-    async def _fill(self, slot: ModelSlot, declaration: Declaration, report: ReloadReport) -> None:
-        """Loads the model of an empty slot if it loads at the start, else reads about it."""
+    async def _fill(self, slot: ModelSlot, declaration: Declaration, report: ReloadReport) -> bool:
+        """Loads the model of an empty slot if it loads at the start, else reads about it.
+
+        Returns:
+            Whether that succeeded.
+        """
         is_idle = slot.description is not None and slot.failure is None
         is_idle = is_idle and slot.declaration.load == "start"
         slot.declaration = declaration
@@ -191,6 +205,8 @@ class Reloader:
         except StartupError as error:
             slot.fail(str(error), time.monotonic())
             report.faults.append(f"{slot.label}: {error}")
+            return False
+        return True
 
     async def _is_same(
         self, model: ServedModel, old: Declaration, declaration: Declaration
