@@ -51,7 +51,7 @@ def test_one_model_needs_no_choice(server: Server, tab: Tab) -> None:
 def test_tasks_and_defaults_follow_the_model(several: Server, tab: Tab) -> None:
     """The first model is chosen; another one has its own tasks, and its name is in the request."""
     tab.page.goto(several.url)
-    expect(tab.page.locator("#state")).to_have_text("Ready: 3 models")
+    expect(tab.page.locator("#state")).to_have_text("Ready: 2 of 3 models")
     expect(choice(tab)).to_have_value("rewriter")
     assert tasks(tab) == ["paraphrase", "fix", "expand"]
     tab.ask(QUERY)

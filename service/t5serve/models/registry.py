@@ -199,8 +199,8 @@ class ModelRegistry:
             else:
                 logger.error("%s can't be loaded: %s", slot.label, error)  # noqa: TRY400
         else:
-            self.loader.watch_use(slot)
             on_ready(slot)
+            self.loader.watch_use(slot)
 
     def _check_budget(self) -> None:
         """Refuses models that load at the start if they exceed the memory budget."""

@@ -161,6 +161,7 @@ class ServedModel:
         except ModelLoadError as error:
             raise StartupError(str(error)) from error
         _ = self.profile  # says whether the defaults fit
+        self.users.left_at = time.monotonic()  # it could not be used before
         return info
 
     async def retire(self, drain_seconds: float) -> None:

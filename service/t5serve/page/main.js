@@ -92,7 +92,9 @@ async function untilAnswered(request) {
 }
 
 function describe({ data: models }) {
-  ready = models.length > 1 ? `${models.length} models` : models[0].id;
+  const usable = models.filter(({ state }) => state !== "failed");
+  const all = usable.length < models.length ? `of ${models.length} ` : "";
+  ready = models.length > 1 ? `${usable.length} ${all}models` : models[0].id;
   byId("key").hidden = !hasKey();
   for (const side of sides) side.describe(models);
   showState();
