@@ -139,11 +139,10 @@ def _kill_worker(server: Server, victim: Path) -> int:
 
 
 async def _ask(client: httpx.AsyncClient, query: str) -> list[str]:
-    body = {"query": query, "model": "other", "strict": True}
-    response = await client.post("/v1/reformulate", json=body)
+    """Returns the answer to a query, and after it the reason if it is a fallback."""
+    response = await client.post("/v1/reformulate", json={"query": query, "model": "other"})
     (result,) = response.json()["results"]
-    queries: list[str] = result["queries"]
-    return queries
+    return [*result["queries"], str(result["fallback_reason"])]
 
 
 def main() -> None:
