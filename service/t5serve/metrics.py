@@ -34,7 +34,7 @@ class ModelGauges(NamedTuple):
         description: describes the loaded file; None: it is not loaded.
         waiting: inputs that wait for a worker.
         running: inputs that are being decoded.
-        is_ready: whether a worker is ready.
+        is_ready: whether a worker is ready, or the model is loaded on its next use.
         has_failed: whether the model could not be loaded.
         restarts: restarts of workers.
     """
@@ -75,7 +75,11 @@ class _ModelCollector(Collector):
 GAUGES: tuple[tuple[str, str, Callable[[ModelGauges], float]], ...] = (
     ("t5serve_queue_depth", "Inputs that wait for a worker.", lambda model: model.waiting),
     ("t5serve_running", "Inputs that are being decoded.", lambda model: model.running),
-    ("t5serve_ready", "1 while a worker is ready, else 0.", lambda model: model.is_ready),
+    (
+        "t5serve_ready",
+        "1 while the model answers, or is loaded on its use.",
+        lambda model: model.is_ready,
+    ),
     ("t5serve_model_failed", "1 if the model could not be loaded.", lambda model: model.has_failed),
     ("t5serve_worker_restarts", "Restarts of workers.", lambda model: model.restarts),
 )
@@ -139,6 +143,8 @@ class Metrics:
             ("outcome",),
             registry=self._registry,
         )
+        for outcome in ("succeeded", "failed"):  # from the start, so that an increase is seen
+            self.reloads.labels(outcome)
 
     def watch_models(self, read: Callable[[], Iterable[ModelGauges]]) -> None:
         """Adds gauges of the models; each scrape reads their current values."""

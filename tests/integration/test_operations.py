@@ -53,7 +53,7 @@ def test_keys(tmp_path: Path) -> None:
     server = start(api_keys_file=str(tmp_path / "keys"))
     try:
         server.wait_until_ready()
-        (ask,) = commands("Authorization")
+        (ask,) = commands("head -n 1 keys")
         assert READY in shell(ask.replace(URL, server.url), tmp_path)
         with server.client() as client:
             assert client.get("/metrics").status_code == 401

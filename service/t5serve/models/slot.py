@@ -153,7 +153,7 @@ class ModelSlot:
             description=described,
             waiting=sum(engine.waiting for engine in engines),
             running=sum(engine.running for engine in engines),
-            is_ready=self.state == "ready",
+            is_ready=self.is_answering,
             has_failed=self.state == "failed",
             restarts=self._past_restarts + sum(engine.restarts for engine in engines),
         )
