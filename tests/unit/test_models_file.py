@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,15 @@ def test_both_forms(tmp_path: Path) -> None:
     assert (fixer.name, fixer.model, fixer.load) == ("fixer", "tiny-t5", "start")
     assert find_declaration(settings, None) == rewriter
     assert find_declaration(settings, "fixer") == fixer
+
+
+def test_the_documents_example(tmp_path: Path) -> None:
+    """The file in docs/operations.md is one that is read."""
+    page = (Path(__file__).parents[2] / "docs/operations.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    first, second = read_declarations(Settings(models_file=write(tmp_path, example)))
+    assert (first.name, first.model, first.load) == ("rewriter", "tiny-t5", "start")
+    assert (second.load, second.idle_minutes, second.defaults.n) == ("first_use", 30, 4)
 
 
 def test_settings_stand_for_what_a_table_leaves_out(tmp_path: Path) -> None:

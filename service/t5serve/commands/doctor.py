@@ -69,22 +69,26 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
     findings = [*_check_machine(), *_check_threads(settings, declarations, placement)]
     if settings.models_file is not None and options.model is not None:
         declarations = [find_declaration(settings, options.model)]
+    features: list[str] = []
     for declaration in declarations:
         shares = placement.shares(declaration)
-        async with ServedModel.from_settings(settings, declaration, shares) as model:
-            if declaration is declarations[0]:
-                findings.append(_check_build(model.engine.features))
-            of_model = [
-                _check_memory(model.path, declaration.workers),
-                _check_model(model),
-                await _measure_speed(settings, model),
-            ]
+        try:
+            async with ServedModel.from_settings(settings, declaration, shares) as model:
+                features = model.engine.features
+                found = [
+                    _check_memory(model.path, declaration.workers),
+                    _check_model(model),
+                    await _measure_speed(settings, model),
+                ]
+        except StartupError as error:
+            if settings.models_file is None:
+                raise
+            found = [Finding("model", str(error), "mend it, or remove it from the file of models")]
         if settings.models_file is not None:
-            of_model = [
-                replace(finding, value=f"{declaration.name}: {finding.value}")
-                for finding in of_model
-            ]
-        findings += of_model
+            found = [replace(one, value=f"{declaration.name}: {one.value}") for one in found]
+        findings += found
+    if features:
+        findings.append(_check_build(features))
     if options.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2, ensure_ascii=False))
     else:
