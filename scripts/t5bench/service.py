@@ -24,7 +24,7 @@ from t5bench.runner import Answer, Session, check_length, read_log_tail
 
 POLL = 0.002  # seconds
 TIMEOUT = 120.0  # seconds
-NATIVE = re.compile(rb't5serve_phase_seconds_sum\{phase="(?:encode|decode)"\} (\S+)')
+NATIVE = re.compile(rb't5serve_phase_seconds_sum\{[^}]*phase="(?:encode|decode)"\} (\S+)')
 
 Api = Literal["completions", "reformulate"]
 

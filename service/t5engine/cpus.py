@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 SYSFS = Path("/sys/devices/system/cpu")
@@ -18,34 +19,99 @@ class Share:
 
     Attributes:
         threads: number of threads.
-        cpus: processors that the threads are pinned to; empty: not pinned.
+        cpus: processors that the worker may run on; as many as threads: each thread is pinned to
+            one; empty: any processor.
     """
 
     threads: int
     cpus: tuple[int, ...]
 
 
-def plan(workers: int, threads: int | None) -> list[Share]:
-    """Plans each worker's share of the machine.
+@dataclass(frozen=True)
+class Demand:
+    """The workers of one model.
+
+    Attributes:
+        workers: number of worker processes.
+        threads: number of threads per worker; None: as many as the cores allow.
+    """
+
+    workers: int
+    threads: int | None = None
+
+
+def plan(workers: int, threads: int | None, cpu_set: Sequence[int] = ()) -> list[Share]:
+    """Plans each worker's share of the machine, for one model; see `plan_pools`."""
+    return plan_pools([Demand(workers, threads)], cpu_set)[0]
+
+
+def plan_pools(demands: Sequence[Demand], cpu_set: Sequence[int] = ()) -> list[list[Share]]:
+    """Plans the shares of the workers of several models.
 
     More threads than cores or quota collapse the throughput: running threads spin at barriers
-    while they wait for a thread that is not running. Workers are pinned on Linux only.
+    while they wait for a thread that is not running. Demands without a number of threads divide
+    what the others leave.
+
+    Workers are pinned if the cores are theirs: `cpu_set` names them, or the demands claim each
+    core that this process may use. Otherwise the kernel places them, since another process may
+    have planned as well. Workers are pinned on Linux only.
 
     Args:
-        workers: number of worker processes.
-        threads: number of threads per worker; None: cores / workers, at least 1.
+        demands: what each model needs.
+        cpu_set: processors that this process has to itself; empty: none are reserved.
+
+    Returns:
+        The shares of each demand, one per worker.
+
+    Raises:
+        ValueError: `cpu_set` has a processor that this process may not use.
+    """
+    cores = usable_cores(cpu_set)
+    budget = min(len(cores), quota() or len(cores))
+    counts = _count_threads(demands, budget)
+    total = sum(demand.workers * count for demand, count in zip(demands, counts, strict=True))
+    claims_all = total == len(cores) or any(demand.threads is None for demand in demands)
+    is_reserved = bool(cpu_set) or (claims_all and budget == len(cores))
+    if not is_reserved or total > len(cores) or not hasattr(os, "sched_setaffinity"):
+        return [
+            [Share(count, tuple(cpu_set))] * demand.workers
+            for demand, count in zip(demands, counts, strict=True)
+        ]
+    free = iter(cores)
+    return [
+        [Share(count, tuple(islice(free, count))) for _ in range(demand.workers)]
+        for demand, count in zip(demands, counts, strict=True)
+    ]
+
+
+def usable_cores(cpu_set: Sequence[int] = ()) -> list[int]:
+    """Returns one processor of each physical core that this process may use, ascending.
+
+    Args:
+        cpu_set: the processors to choose from; empty: all that the affinity mask allows.
+
+    Raises:
+        ValueError: `cpu_set` has a processor that this process may not use.
     """
     if not hasattr(os, "sched_getaffinity"):
-        threads = threads or max(1, (os.cpu_count() or 1) // workers)
-        return [Share(threads, ())] * workers
+        if cpu_set:
+            raise ValueError("this system can't pin threads to processors")
+        return list(range(os.cpu_count() or 1))
     allowed = os.sched_getaffinity(0)
-    cores = physical_cores(allowed)
-    budget = min(len(cores), quota() or len(cores))
-    threads = threads or max(1, budget // workers)
-    if threads * workers > len(cores):  # too few cores to pin exclusively: the kernel schedules
-        return [Share(threads, ())] * workers
-    starts = range(0, threads * workers, threads)
-    return [Share(threads, tuple(cores[start : start + threads])) for start in starts]
+    if forbidden := sorted(set(cpu_set) - allowed):
+        raise ValueError(
+            f"this process may not use {', '.join(map(str, forbidden))}; "
+            f"it may use {', '.join(map(str, sorted(allowed)))}"
+        )
+    return physical_cores(cpu_set or allowed)
+
+
+def _count_threads(demands: Sequence[Demand], budget: int) -> list[int]:
+    """Returns the threads per worker of each demand; at least one."""
+    taken = sum(demand.workers * (demand.threads or 0) for demand in demands)
+    dividing = sum(demand.workers for demand in demands if demand.threads is None)
+    usual = max(1, (budget - taken) // dividing) if dividing else 1
+    return [demand.threads or usual for demand in demands]
 
 
 def physical_cores(allowed: Iterable[int], sysfs: Path = SYSFS) -> list[int]:

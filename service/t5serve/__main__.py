@@ -78,7 +78,10 @@ def _read_settings(options: argparse.Namespace) -> Settings:
     """
     check_environment(os.environ, Settings.model_fields)
     overrides = read_options(options)
+    chosen = {name: value for name, value in overrides.items() if name != "model"}
     try:
+        if options.command != "serve" and (settings := Settings(**chosen)).models_file is not None:
+            return settings  # there `--model` is a name of that file, which the command looks up
         return Settings(**overrides)
     except ValidationError as error:
         faults = error.errors()

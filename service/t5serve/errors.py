@@ -19,6 +19,7 @@ T5ServeError
     ├── RouteNotFound
     ├── ModelNotFound
     ├── MethodNotAllowed
+    ├── ReloadFailed
     ├── QueueFull
     ├── NotReady
     ├── DeadlineExceeded
@@ -133,6 +134,10 @@ class MethodNotAllowed(RequestError):
     """The path does not support the method."""
 
 
+class ReloadFailed(RequestError):
+    """Keys, models or lexicons can't be reloaded; what served before serves on."""
+
+
 class QueueFull(RequestError):
     """The queue is full."""
 
@@ -187,6 +192,9 @@ ERROR_RESPONSES: dict[type[RequestError], ErrorResponse] = {
     RouteNotFound: ErrorResponse(404, "not_found_error", "not_found"),
     ModelNotFound: ErrorResponse(404, "not_found_error", "model_not_found"),
     MethodNotAllowed: ErrorResponse(405, "not_found_error", "method_not_allowed"),
+    ReloadFailed: ErrorResponse(
+        422, "invalid_request_error", "reload_failed", {"x-should-retry": "false"}
+    ),
     QueueFull: ErrorResponse(429, "rate_limit_error", "queue_full", RETRY),
     NotReady: ErrorResponse(503, "server_error", "not_ready", RETRY),
     # OpenAI's client retries after any 5xx; after a deadline a retry only adds to the load.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, Protocol
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -16,8 +16,8 @@ from prometheus_client import (
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from t5engine.messages import Generated, ModelInfo
-from t5engine.pool.engine import Engine
+from t5engine.messages import Generated
+from t5serve import __version__
 from t5serve.log_writer import LogWriter
 
 SECONDS = tuple(
@@ -56,6 +56,65 @@ class _CacheCollector(Collector):
         )
 
 
+class ModelGauges(NamedTuple):
+    """The current figures of one model.
+
+    Attributes:
+        name: the name of the model.
+        description: describes the loaded file; None: it is not loaded.
+        waiting: inputs that wait for a worker.
+        running: inputs that are being decoded.
+        is_ready: whether a worker is ready, or the model is loaded on its next use.
+        has_failed: whether the model could not be loaded.
+        restarts: restarts of workers.
+    """
+
+    name: str
+    description: str | None
+    waiting: int
+    running: int
+    is_ready: bool
+    has_failed: bool
+    restarts: int
+
+
+class _ModelCollector(Collector):
+    """Reads the figures of all models at each scrape: a reload can replace the models."""
+
+    def __init__(self, read: Callable[[], Iterable[ModelGauges]]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterator[Metric]:
+        models = list(self._read())
+        for name, help_text, value in GAUGES:
+            family = GaugeMetricFamily(name, help_text, labels=["model"])
+            for model in models:
+                family.add_metric([model.name], value(model))
+            yield family
+        info = GaugeMetricFamily(
+            "t5serve_model_info",
+            "The loaded models; the value is always 1.",
+            labels=["model", "description", "version"],
+        )
+        for model in models:
+            if model.description is not None:
+                info.add_metric([model.name, model.description, __version__], 1)
+        yield info
+
+
+GAUGES: tuple[tuple[str, str, Callable[[ModelGauges], float]], ...] = (
+    ("t5serve_queue_depth", "Inputs that wait for a worker.", lambda model: model.waiting),
+    ("t5serve_running", "Inputs that are being decoded.", lambda model: model.running),
+    (
+        "t5serve_ready",
+        "1 while the model answers, or is loaded on its use.",
+        lambda model: model.is_ready,
+    ),
+    ("t5serve_model_failed", "1 if the model could not be loaded.", lambda model: model.has_failed),
+    ("t5serve_worker_restarts", "Restarts of workers.", lambda model: model.restarts),
+)
+
+
 class Metrics:
     """The metrics of one service, in a separate registry."""
 
@@ -79,59 +138,53 @@ class Metrics:
         self.phase_seconds = Histogram(
             "t5serve_phase_seconds",
             "Time of each phase of an input: queue, tokenize, encode, decode.",
-            ("phase",),
+            ("model", "phase"),
             buckets=SECONDS,
             registry=self._registry,
         )
         self.tokens = Counter(
             "t5serve_tokens",
             "Tokens encoded (prompt) and decoded (completion).",
-            ("kind",),
+            ("model", "kind"),
             registry=self._registry,
         )
         self.batch = Histogram(
             "t5serve_batch_sequences",
             "Most sequences that were decoded in one step, over the steps of an input.",
+            ("model",),
             buckets=SEQUENCES,
             registry=self._registry,
         )
         self.drafts = Counter(
             "t5serve_draft_tokens",
             "Draft tokens from the input: kept if the model chose the same token, else dropped.",
-            ("outcome",),
+            ("model", "outcome"),
             registry=self._registry,
         )
         self.fallbacks = Counter(
             "t5serve_fallbacks",
             "Queries whose result is the original query, by reason.",
-            ("reason",),
+            ("model", "reason"),
             registry=self._registry,
         )
         self.cache_lookups = Counter(
             "t5serve_cache_lookups",
             "Deterministic inputs: hit (cached), shared (decoded for another request), miss.",
+            ("model", "outcome"),
+            registry=self._registry,
+        )
+        self.reloads = Counter(
+            "t5serve_reloads",
+            "Reloads, by whether all of them succeeded.",
             ("outcome",),
             registry=self._registry,
         )
-        self._model = Gauge(
-            "t5serve_model_info",
-            "The served model; the value is always 1.",
-            ("model", "description", "version"),
-            registry=self._registry,
-        )
+        for outcome in ("succeeded", "failed"):  # from the start, so that an increase is seen
+            self.reloads.labels(outcome)
 
-    def watch_engine(self, engine: Engine) -> None:
-        """Adds gauges of an engine; each scrape reads their current values."""
-        values: dict[tuple[str, str], Callable[[], float]] = {
-            ("t5serve_queue_depth", "Inputs that wait for a worker."): lambda: engine.waiting,
-            ("t5serve_running", "Inputs that are being decoded."): lambda: engine.running,
-            ("t5serve_ready", "1 while a worker is ready, else 0."): lambda: (
-                engine.state == "ready"
-            ),
-            ("t5serve_worker_restarts", "Restarts of workers."): lambda: engine.restarts,
-        }
-        for (name, documentation), value in values.items():
-            Gauge(name, documentation, registry=self._registry).set_function(value)
+    def watch_models(self, read: Callable[[], Iterable[ModelGauges]]) -> None:
+        """Adds gauges of the models; each scrape reads their current values."""
+        self._registry.register(_ModelCollector(read))
 
     def watch_log(self, log: LogWriter) -> None:
         """Adds a gauge of the log lines that were dropped because nobody read them."""
@@ -145,8 +198,8 @@ class Metrics:
         """Adds the size of the cache of results, and how many results were dropped."""
         self._registry.register(_CacheCollector(cache))
 
-    def record_generation(self, generated: Generated, queue_ms: float) -> None:
-        """Counts a decoded input: phases, tokens, batch and drafts."""
+    def record_generation(self, model: str, generated: Generated, queue_ms: float) -> None:
+        """Counts a decoded input of a model: phases, tokens, batch and drafts."""
         timings = generated.timings
         for phase, milliseconds in (
             ("queue", queue_ms),
@@ -154,16 +207,16 @@ class Metrics:
             ("encode", timings.encode),
             ("decode", timings.decode),
         ):
-            self.phase_seconds.labels(phase).observe(milliseconds / 1000)
-        self.tokens.labels("prompt").inc(generated.prompt_tokens)
-        self.tokens.labels("completion").inc(generated.completion_tokens)
-        self.batch.observe(generated.batch)
-        self.drafts.labels("kept").inc(generated.drafts_kept)
-        self.drafts.labels("dropped").inc(generated.drafted - generated.drafts_kept)
+            self.phase_seconds.labels(model, phase).observe(milliseconds / 1000)
+        self.tokens.labels(model, "prompt").inc(generated.prompt_tokens)
+        self.tokens.labels(model, "completion").inc(generated.completion_tokens)
+        self.batch.labels(model).observe(generated.batch)
+        self.drafts.labels(model, "kept").inc(generated.drafts_kept)
+        self.drafts.labels(model, "dropped").inc(generated.drafted - generated.drafts_kept)
 
-    def record_model(self, model: ModelInfo, version: str) -> None:
-        """Records the name and description of the loaded model."""
-        self._model.labels(model.name, model.description, version).set(1)
+    def record_reload(self, *, has_succeeded: bool) -> None:
+        """Counts a reload."""
+        self.reloads.labels("succeeded" if has_succeeded else "failed").inc()
 
     def render(self) -> bytes:
         """Renders all metrics in the exposition format of Prometheus."""

@@ -18,6 +18,7 @@ from t5serve.logs import LogFormat
 from t5serve.origins import parse_origin
 
 Positive = Annotated[int, Field(ge=1)]
+MAX_PROCESSORS = 8192  # the kernel's own limit on x86
 
 
 def parse_rate(value: object) -> object:
@@ -32,6 +33,24 @@ def parse_rate(value: object) -> object:
         return parse(value)
     except ValueError:
         raise ValueError(f"{value!r} is no rate; write one like 60/minute") from None
+
+
+def parse_cpu_set(text: str) -> tuple[int, ...]:
+    """Parses a list of processors in the kernel's notation: numbers and ranges, with commas.
+
+    Raises:
+        ValueError: the text is no such list.
+    """
+    cpus: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not (first.isdecimal() and (last.isdecimal() or not dash)):
+            raise ValueError(f"{text!r} is no list of processors; write one like 0-3,8")
+        end = int(last or first)
+        if not int(first) <= end < MAX_PROCESSORS:
+            raise ValueError(f"{part.strip()} is no range of processors")
+        cpus |= set(range(int(first), end + 1))
+    return tuple(sorted(cpus))
 
 
 class Settings(BaseSettings):
@@ -71,11 +90,21 @@ class Settings(BaseSettings):
     directory of libllama."""
     logit_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """The factor on the logits. By default the factor that the head of the file requires."""
+    models_file: Path | None = None
+    """A TOML file of several models, instead of `model`: a `[[models]]` table for each. SIGHUP and
+    POST /admin/reload read it again."""
+    models_bytes: Positive | None = None
+    """The most bytes of models in memory; beyond it the longest unused model that was loaded on
+    first use is unloaded. A model counts with the size of its file, once for all workers and once
+    for each. By default there is no limit."""
     workers: Positive = 1
     """The number of worker processes; each has the model."""
     threads: Positive | None = None
     """The threads per worker. By default the physical cores that this process may use, divided
     by the workers."""
+    cpu_set: Annotated[tuple[int, ...], NoDecode] = ()
+    """The processors that this service has to itself, such as `0-3,8`: workers are pinned to them.
+    By default they are pinned only if the service uses each core that it may use."""
     max_queue: Positive = 64
     """The most inputs (one per query or prompt) that may wait for a worker. Beyond this limit a
     query falls back to the original, or the request is refused with status 429."""
@@ -91,6 +120,8 @@ class Settings(BaseSettings):
     """The most tokens that a request may decode: inputs x sequences x tokens."""
     api_keys_file: Path | None = None
     """A file of API keys, one per line. Without this file every route is open."""
+    admin_keys_file: Path | None = None
+    """A file of keys for /admin/reload, one per line. Without this file the route is closed."""
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     """The names that the Host of a request may have, without ports, separated by commas; `.name`
     allows subdomains, `*` any name. By default loopback's names if the service listens there and
@@ -150,6 +181,11 @@ class Settings(BaseSettings):
     def _ignore_case(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
 
+    @field_validator("cpu_set", mode="before")
+    @classmethod
+    def _parse_cpu_set(cls, value: object) -> object:
+        return parse_cpu_set(value) if isinstance(value, str) else value
+
     @field_validator("chat_template")
     @classmethod
     def _require_placeholder(cls, template: str) -> str:
@@ -161,6 +197,12 @@ class Settings(BaseSettings):
     def _check_queue_size(self) -> Self:
         if self.max_queue < self.max_queries:
             raise ValueError("T5SERVE_MAX_QUEUE must not be below T5SERVE_MAX_QUERIES")
+        return self
+
+    @model_validator(mode="after")
+    def _refuse_model_beside_models_file(self) -> Self:
+        if self.models_file is not None and "model" in self.model_fields_set:
+            raise ValueError("T5SERVE_MODEL and T5SERVE_MODELS_FILE exclude each other; set one")
         return self
 
     def find_model(self) -> tuple[Path, Recipe | None]:

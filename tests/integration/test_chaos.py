@@ -1,4 +1,7 @@
-"""Short forms of the commands in tests/chaos; that of the neighbours is test_fairness.py."""
+"""Short forms of the commands in tests/chaos, and of reloads under load.
+
+That of the neighbours is test_fairness.py.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ import signal
 
 import pytest
 
-from chaos import deaths, nasty, overload
+from chaos import deaths, isolation, nasty, overload
+from load import reloads
 
 
 @pytest.mark.slow
@@ -37,3 +41,22 @@ def test_nasty_clients(name: str) -> None:
     assert damage.probes
     assert damage.growth_mb < 20
     assert damage.lines < 100
+
+
+@pytest.mark.slow
+def test_reloads_lose_nothing() -> None:
+    """While models take turns behind a path, each answer is wholly that of the model it names."""
+    outcome = reloads.run(reloads=3, clients=4)
+    assert not outcome.lost
+    assert not outcome.wrong
+    assert set(outcome.right) == {"first", "second"}
+    assert outcome.switches >= 2
+
+
+@pytest.mark.slow
+def test_deaths_of_one_model_leave_another_alone() -> None:
+    """While one model's worker dies, each request to the other one gets its usual answer."""
+    outcome = isolation.run(rounds=2, seconds=4, clients=2, pause=1.0)
+    assert outcome.deaths
+    assert not outcome.failed
+    assert outcome.disturbed_ms

@@ -37,7 +37,7 @@ def hung() -> Iterator[Server]:
 
 def running(server: Server) -> float:
     lines = httpx.get(f"{server.url}/metrics").text.splitlines()
-    names = ("t5serve_running ", "t5serve_queue_depth ")
+    names = ("t5serve_running{", "t5serve_queue_depth{")
     return sum(float(line.split()[1]) for line in lines if line.startswith(names))
 
 

@@ -46,7 +46,7 @@ def test_a_lone_query_is_answered_meanwhile(body: dict[str, Any]) -> None:
 def busy(server: Server) -> bool:
     """Whether jobs run."""
     text = httpx.get(f"{server.url}/metrics").text
-    (line,) = (line for line in text.splitlines() if line.startswith("t5serve_running "))
+    (line,) = (line for line in text.splitlines() if line.startswith("t5serve_running{"))
     return float(line.split()[1]) > 0
 
 

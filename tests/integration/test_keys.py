@@ -24,6 +24,8 @@ KEYS = ["first", "second-\u00e0", "a key with spaces"]
 OPEN = {"/", "/healthz", "/readyz", "/docs", "/openapi.json", "/static/nothing"} | {
     f"/static/{name}" for name in read_assets()
 }
+ADMIN = {"/admin/reload"}
+OPERATOR = "an operator's key"
 MISSING = {"/v1/nothing", "/metrics/", "/static/nothing"}
 ORIGIN = "https://search.example"
 
@@ -60,7 +62,13 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A service with keys, and one origin whose pages may call it."""
     file = tmp_path_factory.mktemp("keys") / "keys"
     file.write_text("# ours\n" + "\n".join(KEYS), encoding="utf-8")
-    running = start(api_keys_file=str(file), cors_origins=f"{ORIGIN}, https://b.example")
+    operators = file.with_name("operators")
+    operators.write_text(OPERATOR)
+    running = start(
+        api_keys_file=str(file),
+        admin_keys_file=str(operators),
+        cors_origins=f"{ORIGIN}, https://b.example",
+    )
     running.wait_until_ready()
     yield running
     stop(running)
@@ -91,11 +99,23 @@ def test_without_a_right_key(http: httpx.Client, method: str, path: str) -> None
 
 @pytest.mark.parametrize("key", KEYS)
 def test_with_each_right_key(http: httpx.Client, key: str) -> None:
-    """Every route answers as if there were no keys."""
+    """Every route answers as if there were no keys, but for those of operators."""
     for method, path in ROUTES:
         status = ask(http, method, path, b"Bearer " + key.encode()).status_code
         expected = {"POST": 400, "DELETE": 405}.get(method, 200)
+        if path in ADMIN:
+            expected = 401
         assert status == (404 if path in MISSING else expected)
+
+
+def test_with_an_operators_key(http: httpx.Client) -> None:
+    """The key opens the routes of operators, and no other."""
+    for method, path in ROUTES:
+        status = ask(http, method, path, b"Bearer " + OPERATOR.encode()).status_code
+        if path in ADMIN:
+            assert status == 200
+        else:
+            assert (status == 401) == (path not in OPEN)
 
 
 def test_the_sdk(guarded: Server) -> None:

@@ -24,8 +24,10 @@ from t5engine.messages import (
 )
 from t5engine.pool.engine import Engine
 from t5engine.pool.result import Result
+from t5serve.models.declaration import Declaration
 from t5serve.models.registry import ModelRegistry
 from t5serve.models.served_model import ServedModel
+from t5serve.models.slot import ModelSlot
 from t5serve.settings import Settings
 
 MODEL = ModelInfo(
@@ -150,8 +152,10 @@ def submit(engine: Engine, text: str, seconds: float = 5.0) -> asyncio.Task[Resu
 
 def unstarted_models() -> ModelRegistry:
     """Returns the models of an application that never runs."""
+    settings = Settings()
     engine = Engine([CONFIG], max_queue=64, start=FakePool().start)
-    return ModelRegistry([ServedModel(engine, Settings(), Path("fake.gguf"))])
+    model = ServedModel(engine, settings, Path("fake.gguf"))
+    return ModelRegistry([ModelSlot(Declaration.of_settings(settings), model)], settings)
 
 
 async def settle() -> None:

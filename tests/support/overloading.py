@@ -26,10 +26,11 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def metric(server: Server, sample: str, headers: Mapping[str, str] | None = None) -> int:
-    """One sample's value; 0 while there is none."""
+    """A metric's value, summed over models, or that of a sample with labels; 0: there is none."""
     text = httpx.get(f"{server.url}/metrics", headers=headers).text
-    found = re.search(rf"^{re.escape(sample)} (\S+)", text, re.MULTILINE)
-    return int(float(found[1])) if found else 0
+    labels = "" if "{" in sample else r"(?:\{[^}]*\})?"
+    found = re.findall(rf"^{re.escape(sample)}{labels} (\S+)", text, re.MULTILINE)
+    return int(sum(map(float, found)))
 
 
 def busy(server: Server, headers: Mapping[str, str] | None = None) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from t5engine import cpus
-from t5engine.cpus import Share, physical_cores, plan, quota
+from t5engine.cpus import Demand, Share, physical_cores, plan, plan_pools, quota
 
 linux_only = pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="pinning is Linux's")
 
@@ -73,29 +73,77 @@ def test_quota_of_version_1(tmp_path: Path, limit: str, expected: int | None) ->
     assert quota(tmp_path, membership) == expected
 
 
+@pytest.fixture
+def four_cores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A machine of four cores without hyperthreads, and without a quota."""
+    sysfs = machine(tmp_path, cores=4, threads=1)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1, 2, 3})
+    monkeypatch.setattr(cpus, "physical_cores", lambda allowed: physical_cores(allowed, sysfs))
+    monkeypatch.setattr(cpus, "quota", lambda: None)
+
+
 @linux_only
+@pytest.mark.usefixtures("four_cores")
 @pytest.mark.parametrize(
     ("workers", "threads", "limit", "expected"),
     [
         (1, None, None, [Share(4, (0, 1, 2, 3))]),
         (2, None, None, [Share(2, (0, 1)), Share(2, (2, 3))]),
-        (1, None, 3, [Share(3, (0, 1, 2))]),
-        (1, 2, None, [Share(2, (0, 1))]),
+        (3, None, None, [Share(1, (0,)), Share(1, (1,)), Share(1, (2,))]),
+        (1, 4, None, [Share(4, (0, 1, 2, 3))]),
+        (1, None, 3, [Share(3, ())]),
+        (1, 2, None, [Share(2, ())]),
         (8, None, None, [Share(1, ())] * 8),
         (2, 4, None, [Share(4, ())] * 2),
     ],
 )
 def test_plan(
     monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
     workers: int,
     threads: int | None,
     limit: int | None,
     expected: list[Share],
 ) -> None:
-    """Workers get cores of their own while there are enough, within the quota."""
-    sysfs = machine(tmp_path, cores=4, threads=1)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1, 2, 3})
-    monkeypatch.setattr(cpus, "physical_cores", lambda allowed: physical_cores(allowed, sysfs))
+    """Workers are pinned only if they use each core: another process may use the others."""
     monkeypatch.setattr(cpus, "quota", lambda: limit)
     assert plan(workers, threads) == expected
+
+
+@linux_only
+@pytest.mark.usefixtures("four_cores")
+@pytest.mark.parametrize(
+    ("workers", "threads", "cpu_set", "expected"),
+    [
+        (1, None, (2, 3), [Share(2, (2, 3))]),
+        (1, 1, (2, 3), [Share(1, (2,))]),
+        (2, 1, (1, 3), [Share(1, (1,)), Share(1, (3,))]),
+        (3, 1, (1, 3), [Share(1, (1, 3))] * 3),
+    ],
+)
+def test_reserved_processors(
+    workers: int, threads: int | None, cpu_set: tuple[int, ...], expected: list[Share]
+) -> None:
+    """Workers are pinned to named processors, and stay within them if there are too few."""
+    assert plan(workers, threads, cpu_set) == expected
+
+
+@linux_only
+@pytest.mark.usefixtures("four_cores")
+def test_processors_that_are_not_allowed() -> None:
+    """A named processor that this process may not use is refused, with those that it may."""
+    with pytest.raises(ValueError, match="may not use 4, 7; it may use 0, 1, 2, 3"):
+        plan(1, None, (3, 4, 7))
+
+
+@linux_only
+@pytest.mark.usefixtures("four_cores")
+def test_models_divide_the_cores() -> None:
+    """Models with a number of threads get it; the others divide what is left, and none overlap."""
+    assert plan_pools([Demand(1), Demand(1)]) == [[Share(2, (0, 1))], [Share(2, (2, 3))]]
+    assert plan_pools([Demand(1, 3), Demand(1)]) == [[Share(3, (0, 1, 2))], [Share(1, (3,))]]
+    assert plan_pools([Demand(2, 1), Demand(1)]) == [
+        [Share(1, (0,)), Share(1, (1,))],
+        [Share(2, (2, 3))],
+    ]
+    assert plan_pools([Demand(1, 4), Demand(1)]) == [[Share(4, ())], [Share(1, ())]]
+    assert plan_pools([]) == []

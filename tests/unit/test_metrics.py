@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import httpx
 import pytest
@@ -13,13 +14,18 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from support.fakes import MODEL, FakePool, answer, settle, with_engine
+from support.fakes import FakePool, answer, settle, with_engine
 from t5engine.decoding.parameters import GenerationConfig
 from t5engine.messages import Generate
 from t5engine.pool.engine import Engine
+from t5serve import __version__
 from t5serve.http.middleware import RequestContext
-from t5serve.metrics import SECONDS, Metrics
+from t5serve.metrics import SECONDS, Metrics, ModelGauges
 from t5serve.models.cache import ResultCache
+from t5serve.models.declaration import Declaration
+from t5serve.models.served_model import ServedModel
+from t5serve.models.slot import ModelSlot
+from t5serve.settings import Settings
 
 GREEDY = GenerationConfig(max_tokens=4)
 GREEDY_JOB = Generate(1, GREEDY, text="a")
@@ -40,18 +46,26 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 def test_a_generation() -> None:
     """A generation records its phases in seconds, its tokens, its batch and its drafts."""
     metrics = Metrics()
-    metrics.record_generation(answer(GREEDY_JOB, "x", "y"), 250.0)
+    metrics.record_generation("fake", answer(GREEDY_JOB, "x", "y"), 250.0)
     for phase, seconds in (("queue", 0.25), ("tokenize", 1e-4), ("encode", 1e-3), ("decode", 2e-3)):
-        assert value(metrics, "t5serve_phase_seconds_count", phase=phase) == 1
-        assert value(metrics, "t5serve_phase_seconds_sum", phase=phase) == pytest.approx(seconds)
-    assert value(metrics, "t5serve_phase_seconds_bucket", phase="queue", le="0.2") == 0
-    assert value(metrics, "t5serve_phase_seconds_bucket", phase="queue", le="0.3") == 1
-    assert value(metrics, "t5serve_tokens_total", kind="prompt") == 5
-    assert value(metrics, "t5serve_tokens_total", kind="completion") == 4
-    assert value(metrics, "t5serve_batch_sequences_sum") == 1
-    metrics.record_generation(replace(answer(GREEDY_JOB, "x"), drafted=6, drafts_kept=4), 0.0)
-    assert value(metrics, "t5serve_draft_tokens_total", outcome="kept") == 4
-    assert value(metrics, "t5serve_draft_tokens_total", outcome="dropped") == 2
+        assert value(metrics, "t5serve_phase_seconds_count", model="fake", phase=phase) == 1
+        assert value(
+            metrics, "t5serve_phase_seconds_sum", model="fake", phase=phase
+        ) == pytest.approx(seconds)
+    assert (
+        value(metrics, "t5serve_phase_seconds_bucket", model="fake", phase="queue", le="0.2") == 0
+    )
+    assert (
+        value(metrics, "t5serve_phase_seconds_bucket", model="fake", phase="queue", le="0.3") == 1
+    )
+    assert value(metrics, "t5serve_tokens_total", model="fake", kind="prompt") == 5
+    assert value(metrics, "t5serve_tokens_total", model="fake", kind="completion") == 4
+    assert value(metrics, "t5serve_batch_sequences_sum", model="fake") == 1
+    metrics.record_generation(
+        "fake", replace(answer(GREEDY_JOB, "x"), drafted=6, drafts_kept=4), 0.0
+    )
+    assert value(metrics, "t5serve_draft_tokens_total", model="fake", outcome="kept") == 4
+    assert value(metrics, "t5serve_draft_tokens_total", model="fake", outcome="dropped") == 2
 
 
 def test_buckets() -> None:
@@ -63,11 +77,19 @@ def test_buckets() -> None:
 def test_model_and_fallbacks() -> None:
     """The name of the model and the number of fallbacks are exported."""
     metrics = Metrics()
-    metrics.record_model(MODEL, "1.2")
-    labels = {"model": "fake", "description": "no model at all", "version": "1.2"}
+    loaded = ModelGauges(
+        "fake", "no model at all", 0, 0, is_ready=True, has_failed=False, restarts=0
+    )
+    failed = ModelGauges("gone", None, 0, 0, is_ready=False, has_failed=True, restarts=0)
+    metrics.watch_models(lambda: [loaded, failed])
+    labels = {"model": "fake", "description": "no model at all", "version": __version__}
     assert value(metrics, "t5serve_model_info", **labels) == 1
-    metrics.fallbacks.labels("queue_full").inc()
-    assert value(metrics, "t5serve_fallbacks_total", reason="queue_full") == 1
+    assert b"gone" in metrics.render()
+    assert metrics.render().count(b"t5serve_model_info{") == 1
+    assert value(metrics, "t5serve_model_failed", model="gone") == 1
+    assert value(metrics, "t5serve_model_failed", model="fake") == 0
+    metrics.fallbacks.labels("fake", "queue_full").inc()
+    assert value(metrics, "t5serve_fallbacks_total", model="fake", reason="queue_full") == 1
 
 
 def test_the_engine_s_gauges() -> None:
@@ -75,26 +97,30 @@ def test_the_engine_s_gauges() -> None:
 
     async def test(engine: Engine, pool: FakePool) -> None:
         metrics = Metrics()
-        metrics.watch_engine(engine)
+        slot = ModelSlot(
+            Declaration(name="fake", model="fake.gguf"),
+            ServedModel(engine, Settings(), Path("fake.gguf")),
+        )
+        metrics.watch_models(lambda: [slot.gauges()])
         engine.on_generated = lambda result: metrics.record_generation(
-            result.generated, result.queue_ms
+            "fake", result.generated, result.queue_ms
         )
         calls = [engine.generate(GREEDY, text=text, timeout=9) for text in "ab"]
         tasks = [asyncio.create_task(call) for call in calls]
         await settle()
-        assert value(metrics, "t5serve_running") == 1
-        assert value(metrics, "t5serve_queue_depth") == 1
-        assert value(metrics, "t5serve_ready") == 1
-        assert value(metrics, "t5serve_worker_restarts") == 0
+        assert value(metrics, "t5serve_running", model="fake") == 1
+        assert value(metrics, "t5serve_queue_depth", model="fake") == 1
+        assert value(metrics, "t5serve_ready", model="fake") == 1
+        assert value(metrics, "t5serve_worker_restarts", model="fake") == 0
         pool.newest.die()
         await settle()
         for _ in tasks:
             pool.newest.reply(answer(pool.newest.inbox[-1]))
             await settle()
         await asyncio.gather(*tasks)
-        assert value(metrics, "t5serve_running") == 0
-        assert value(metrics, "t5serve_worker_restarts") == 1
-        assert value(metrics, "t5serve_phase_seconds_count", phase="decode") == 2
+        assert value(metrics, "t5serve_running", model="fake") == 0
+        assert value(metrics, "t5serve_worker_restarts", model="fake") == 1
+        assert value(metrics, "t5serve_phase_seconds_count", model="fake", phase="decode") == 2
 
     with_engine(test)
 
@@ -102,8 +128,8 @@ def test_the_engine_s_gauges() -> None:
 def test_registries_are_separate() -> None:
     """Two services in one process have separate values."""
     first, second = Metrics(), Metrics()
-    first.fallbacks.labels("x").inc()
-    assert value(second, "t5serve_fallbacks_total", reason="x") is None
+    first.fallbacks.labels("fake", "x").inc()
+    assert value(second, "t5serve_fallbacks_total", model="fake", reason="x") is None
 
 
 def test_requests_by_route_and_status() -> None:

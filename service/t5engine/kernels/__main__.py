@@ -2,7 +2,8 @@
 
 import sys
 
-from t5engine.kernels.loader import Q8_0, can_multiply
+from t5engine.kernels.loader import Kernels
 
 if __name__ == "__main__":
-    sys.stdout.write("t5serve's own\n" if can_multiply(Q8_0, [16], 32) else "ggml's\n")
+    kernels = Kernels.find()
+    sys.stdout.write(f"t5serve's own, {kernels.name}\n" if kernels else "ggml's\n")

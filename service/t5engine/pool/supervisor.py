@@ -110,7 +110,7 @@ class Supervisor:
         """Runs one worker from its start to its exit; returns why it ended."""
         self._ready_seconds = 0.0
         if self._status.model is not None and not await self._is_model_unchanged():
-            return f"{self._config.model} is another file now; restart the service to serve it"
+            return f"{self._config.model} is another file now; reload the service to serve it"
         started = time.perf_counter()
         self.ready_at = started + self._start_seconds
         costs = self._dispatcher.forecast.costs.costs  # so that a restart need not measure

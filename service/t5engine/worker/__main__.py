@@ -23,10 +23,10 @@ LOAD_SECONDS = 600  # far more than any T5 takes from any disk
 
 def main() -> None:
     """Pins the process, loads the model, and serves the connection until the service closes it."""
-    # The terminal's Ctrl-C and a container's SIGTERM reach the whole process group. The service
-    # ends a worker by closing the connection.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # The terminal's Ctrl-C, its end, and a container's SIGTERM reach the whole process group. The
+    # service ends a worker by closing the connection.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     config = msgspec.json.decode(sys.argv[2], type=WorkerConfig)
     if config.cpus and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, config.cpus)  # before OpenMP starts threads that inherit it

@@ -10,19 +10,22 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from math import prod
 from pathlib import Path
 
 from gguf import GGMLQuantizationType
 
-from t5engine.cpus import Share, physical_cores, plan, quota
+from t5engine.cpus import Share, quota, usable_cores
 from t5engine.header import HeaderError, open_checked
 from t5gguf.convert import QUERIES
 from t5serve import __version__
 from t5serve.commands import machine
 from t5serve.errors import StartupError
+from t5serve.models.declaration import Declaration
+from t5serve.models.models_file import find_declaration, read_declarations
+from t5serve.models.placement import Placement
 from t5serve.models.served_model import ServedModel
 from t5serve.reformulation.options import Options
 from t5serve.reformulation.reformulator import QueryResult
@@ -61,15 +64,31 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
     Raises:
         StartupError: the model can't be served.
     """
-    shares = plan(settings.workers, settings.threads)
-    findings = [*_check_machine(), *_check_threads(settings, shares)]
-    async with ServedModel.from_settings(settings) as model:
-        findings += [
-            _check_build(model.engine.features),
-            _check_memory(model.path, settings.workers),
-            _check_model(model),
-            await _measure_speed(settings, model),
-        ]
+    declarations = read_declarations(settings)
+    placement = Placement(declarations, settings.cpu_set)
+    findings = [*_check_machine(), *_check_threads(settings, declarations, placement)]
+    if settings.models_file is not None and options.model is not None:
+        declarations = [find_declaration(settings, options.model)]
+    features: list[str] = []
+    for declaration in declarations:
+        shares = placement.shares(declaration)
+        try:
+            async with ServedModel.from_settings(settings, declaration, shares) as model:
+                features = model.engine.features
+                found = [
+                    _check_memory(model.path, declaration.workers),
+                    _check_model(model),
+                    await _measure_speed(settings, model),
+                ]
+        except StartupError as error:
+            if settings.models_file is None:
+                raise
+            found = [Finding("model", str(error), "mend it, or remove it from the file of models")]
+        if settings.models_file is not None:
+            found = [replace(one, value=f"{declaration.name}: {one.value}") for one in found]
+        findings += found
+    if features:
+        findings.append(_check_build(features))
     if options.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2, ensure_ascii=False))
     else:
@@ -108,31 +127,44 @@ def _check_machine() -> Iterator[Finding]:
         )
 
 
-def _check_threads(settings: Settings, shares: Sequence[Share]) -> Iterator[Finding]:
+def _check_threads(
+    settings: Settings, declarations: Sequence[Declaration], placement: Placement
+) -> Iterator[Finding]:
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set[int]()
-    cores = len(physical_cores(allowed)) or os.cpu_count() or 1
+    cores = len(usable_cores(settings.cpu_set))
     limit = quota()
     yield Finding(
         "cores",
-        f"{cores} physical cores in {len(allowed) or cores} allowed processors; "
-        f"quota {'none' if limit is None else limit}",
+        f"{cores} physical cores in {len(settings.cpu_set or allowed) or cores} allowed "
+        f"processors; quota {'none' if limit is None else limit}",
     )
-    pinned = [cpu for share in shares for cpu in share.cpus]
-    threads = sum(share.threads for share in shares)
+    at_start = [declaration for declaration in declarations if declaration.load == "start"]
+    threads = sum(share.threads for each in at_start for share in placement.shares(each))
     advice = None
     if threads > min(cores, limit or cores):
         advice = (
             "there are more threads than cores or quota; lower T5SERVE_THREADS or "
             "T5SERVE_WORKERS, or leave T5SERVE_THREADS unset"
         )
-    elif threads < min(cores, limit or cores) and settings.threads is not None:
+    elif threads < min(cores, limit or cores) and any(each.threads for each in at_start):
         advice = "some cores are idle; unset T5SERVE_THREADS, unless other programs need them"
-    yield Finding(
-        "threads",
-        f"{settings.workers} x {shares[0].threads}, "
-        + (f"pinned to {', '.join(map(str, pinned))}" if pinned else "not pinned"),
-        advice,
-    )
+    is_named = settings.models_file is not None
+    for declaration in declarations:
+        value = _describe_shares(placement.shares(declaration))
+        if declaration.load == "first_use":
+            value += ", loaded on first use"
+        yield Finding("threads", f"{declaration.name}: {value}" if is_named else value, advice)
+        advice = None
+
+
+def _describe_shares(shares: Sequence[Share]) -> str:
+    is_pinned = all(len(share.cpus) == share.threads for share in shares)
+    cpus = sorted({cpu for share in shares for cpu in share.cpus})
+    place = "not pinned"
+    if cpus:
+        listed = ", ".join(map(str, cpus))
+        place = f"pinned to {listed}" if is_pinned else f"not pinned, within {listed}"
+    return f"{len(shares)} x {shares[0].threads}, {place}"
 
 
 def _check_build(compiled: Sequence[str]) -> Finding:

@@ -24,6 +24,7 @@ from t5serve.http.schemas.reformulate import (
     ReformulateRequest,
     require_text,
 )
+from t5serve.models.models_file import find_declaration
 from t5serve.models.served_model import ServedModel
 from t5serve.reformulation.candidates import original_candidate
 from t5serve.reformulation.options import Options, decoding_of
@@ -108,7 +109,9 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
         queries = lines.read_queries(sys.stdin, options.source)
         target = options.target or options.source
     failed = reported = 0
-    async with ServedModel.from_settings(settings) as model:
+    declaration = find_declaration(settings, options.model)
+    in_flight = min(settings.max_queue, 2 * settings.max_batch * declaration.workers)
+    async with ServedModel.from_settings(settings, declaration) as model:
         timeout_ms = settings.timeout_ms if is_interactive else FILE_TIMEOUT_MS
         try:
             request_options = request.options(timeout_ms, model.profile)
@@ -127,7 +130,7 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
                 print(lines.format_result(query, result, target), end="", flush=True)
                 bar.update()
 
-            await _reformulate_in_order(model, settings, queries, request_options, report)
+            await _reformulate_in_order(model, in_flight, queries, request_options, report)
     if failed:
         print(f"t5serve: queries that were not reformulated: {failed}", file=sys.stderr)
     return 1 if failed else 0
@@ -145,14 +148,14 @@ def _parse_request(options: argparse.Namespace) -> ReformulateFields:
 
 async def _reformulate_in_order(
     model: ServedModel,
-    settings: Settings,
+    in_flight: int,
     queries: Iterator[Query],
     options: Options,
     report: Callable[[Query, QueryResult], None],
 ) -> None:
-    """Reformulates queries concurrently, and reports results in the order of the queries."""
+    """Reformulates so many queries concurrently; reports results in the order of the queries."""
     loop = asyncio.get_running_loop()
-    slots = threading.Semaphore(min(settings.max_queue, 2 * settings.max_batch * settings.workers))
+    slots = threading.Semaphore(in_flight)
     started: asyncio.Queue[tuple[Query, asyncio.Task[Outcome]] | RequestError | None]
     started = asyncio.Queue()
 

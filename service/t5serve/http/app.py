@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -16,14 +15,13 @@ from starlette.types import ASGIApp
 
 from t5engine.errors import JobError
 from t5engine.pool.result import Result
-from t5serve import __version__, logs
+from t5serve import logs
 from t5serve.errors import (
     InvalidRequest,
     MethodNotAllowed,
     RequestError,
     RouteNotFound,
     ServerFault,
-    StartupError,
     excerpt,
     request_error,
 )
@@ -35,9 +33,11 @@ from t5serve.http.hosts import AllowedHosts
 from t5serve.http.middleware import BodyLimit, RequestContext
 from t5serve.http.rates import RateLimit
 from t5serve.http.responses import error_response
+from t5serve.http.routes.admin import admin_routes
 from t5serve.http.routes.chat import chat_routes
 from t5serve.http.routes.completions import completion_routes
 from t5serve.http.routes.health import health_routes
+from t5serve.http.routes.leases import ModelLeases
 from t5serve.http.routes.models import model_routes
 from t5serve.http.routes.page import page_routes
 from t5serve.http.routes.reference import reference_routes
@@ -45,7 +45,8 @@ from t5serve.http.routes.reformulate import reformulate_routes
 from t5serve.metrics import Metrics
 from t5serve.models.cached_engine import Lookup
 from t5serve.models.registry import ModelRegistry
-from t5serve.models.served_model import ServedModel
+from t5serve.models.reload import Reloader
+from t5serve.models.slot import ModelSlot
 from t5serve.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ def create_app(
     models: ModelRegistry,
     access: Access | None = None,
     metrics: Metrics | None = None,
+    reloader: Reloader | None = None,
     *,
     on_failure: Callable[[], None] = lambda: None,
 ) -> ASGIApp:
@@ -66,7 +68,8 @@ def create_app(
         models: the models to serve; the lifespan starts and closes them.
         access: who may use the service; None: as the settings say.
         metrics: the metrics to count in; None: new ones.
-        on_failure: called when a model can't be loaded.
+        reloader: reads keys, models and lexicons again; None: a new one.
+        on_failure: called when no model is left that could answer.
 
     Raises:
         StartupError: a setting is invalid.
@@ -74,36 +77,34 @@ def create_app(
     metrics = metrics or Metrics()
     access = access or Access.from_settings(settings)
 
-    def on_generated(result: Result) -> None:
-        metrics.record_generation(result.generated, result.queue_ms)
+    reloader = reloader or Reloader(settings, models, access.reload)
+
+    def on_generated(model: str, result: Result) -> None:
+        metrics.record_generation(model, result.generated, result.queue_ms)
         logs.record_generation(result.generated, result.queue_ms, result.ipc_ms)
 
-    def on_lookup(lookup: Lookup) -> None:
-        metrics.cache_lookups.labels(lookup).inc()
+    def on_lookup(model: str, lookup: Lookup) -> None:
+        metrics.cache_lookups.labels(model, lookup).inc()
         if lookup != "miss":
             logs.record_cached()
 
-    for model in models:
-        metrics.watch_engine(model.engine)
-        model.engine.on_generated = on_generated
-        if model.cached_engine is not None:
-            model.cached_engine.on_lookup = on_lookup
+    models.factory.on_generated = on_generated
+    models.factory.on_lookup = on_lookup
+    metrics.watch_models(lambda: [slot.gauges() for slot in models])
+    reloader.on_reload = metrics.record_reload
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        for model in models:
-            model.start()
-        announcements = [
-            asyncio.create_task(_announce(model, metrics, on_failure)) for model in models
-        ]
+        models.start(_announce, on_failure)
         try:
             yield
         finally:
-            await asyncio.gather(*(model.close() for model in models))  # drained already
-            await asyncio.gather(*announcements)
+            await reloader.close()
+            await models.close()  # drained already
 
     routes = [
         *health_routes(models, metrics),
+        *admin_routes(reloader, access),
         *model_routes(models),
         *reformulate_routes(models, settings, metrics),
         *completion_routes(models, settings),
@@ -142,22 +143,17 @@ def _middleware(settings: Settings, access: Access) -> list[Middleware]:
             expose_headers=["x-request-id", "x-processing-ms", "retry-after"],
         )
         middleware.append(cors)
-    if access.keys is not None:
-        middleware.append(Middleware(ApiKeys, keys=access.keys))
+    if access.keys is not None or access.admin_keys is not None:
+        middleware.append(Middleware(ApiKeys, keys=access.keys, admin_keys=access.admin_keys))
     if access.rates is not None:  # inside ApiKeys: each key counts
         middleware.append(Middleware(RateLimit, rates=access.rates))
-    return [*middleware, Middleware(BodyLimit, max_bytes=settings.max_body_bytes)]
+    body_limit = Middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    return [*middleware, body_limit, Middleware(ModelLeases)]
 
 
-async def _announce(model: ServedModel, metrics: Metrics, on_failure: Callable[[], None]) -> None:
-    """Waits for a model, then logs that it is ready or calls `on_failure`."""
-    try:
-        info = await model.ready()
-    except StartupError:
-        on_failure()
-    else:
-        metrics.record_model(info, __version__)
-        logger.info("ready: %s (%s)", info.name, info.description)
+def _announce(slot: ModelSlot) -> None:
+    info = slot.loaded().info
+    logger.info("ready: %s (%s)", slot.name, info.description)
 
 
 async def _answer_request_error(_request: Request, error: Exception) -> Response:

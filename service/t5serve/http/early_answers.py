@@ -14,6 +14,7 @@ from asyncio import AbstractEventLoop
 from collections import Counter
 from collections.abc import Hashable
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import msgspec
 from starlette.types import Scope
@@ -33,6 +34,7 @@ from t5serve.http.endpoints import REFORMULATE
 from t5serve.http.routes.reformulate import fallback_body
 from t5serve.metrics import Metrics
 from t5serve.models.registry import ModelRegistry
+from t5serve.models.served_model import ServedModel
 from t5serve.reformulation.options import Options, decoding_of
 from t5serve.settings import Settings
 
@@ -66,6 +68,7 @@ class PlainRequest(msgspec.Struct, forbid_unknown_fields=True):
     """A request with a few fields only; all others are the application's."""
 
     query: str
+    model: str | None = None
     task: str | None = None
     timeout_ms: int | None = None
     strict: bool = False
@@ -94,16 +97,16 @@ class EarlyAnswers:
         self._metrics = metrics
         self._unlogged: Counter[int] = Counter()
         """Early answers since the last line in the log, by status."""
-        self._templates: dict[str, Json] = {}
-        """Answers without a query, by the reason of the fallback."""
-        self._configs: dict[str, GenerationConfig] = {}
-        """How each task decodes a request with nothing but a query."""
+        self._templates: dict[tuple[str, str], Json] = {}
+        """Answers without a query, by model and by the reason of the fallback."""
+        self._configs: WeakKeyDictionary[ServedModel, dict[str, GenerationConfig]]
+        self._configs = WeakKeyDictionary()
+        """How each task of a model decodes a request with nothing but a query."""
 
     @property
     def is_overloaded(self) -> bool:
         """Whether requests may have to be refused."""
-        engine = self._models.default.engine
-        return engine.is_overloaded and engine.state == "ready"
+        return any(_is_overloaded(slot.model) for slot in self._models)
 
     def accepts(self, method: bytes, url: bytes, headers: list[tuple[bytes, bytes]]) -> bool:
         """Whether a request may be answered early, once its body is here."""
@@ -114,35 +117,42 @@ class EarlyAnswers:
 
     def answer(self, scope: Scope, body: bytes, loop: AbstractEventLoop) -> EarlyAnswer | None:
         """Answers a request whose job the engine would refuse; None: the application answers."""
-        request = self._read(body)
-        if request is None or (client := self._admit(scope)) is None:
+        request = _decode(body)
+        model = None if request is None else self._find(request.model)
+        if request is None or model is None or not self._is_plain(request, model):
             return None
-        error = self._refusal_of(request, client)
-        if error is None or self._needs_no_place(request):
+        if (client := self._admit(scope)) is None:
+            return None
+        error = self._refusal_of(request, model, client)
+        if error is None or self._needs_no_place(request, model):
             return None
         rates = self._access.rates
         if rates is not None and not rates.allow({"path": REFORMULATE.path}):
             return None
-        delay = self._models.default.engine.refusal_delay()
+        delay = model.engine.refusal_delay()
         if request.strict:
             answer = _error_answer(error, delay)
         else:
-            answer = EarlyAnswer(200, {}, self._fall_back(request.query, error, delay), delay)
+            answer = EarlyAnswer(
+                200, {}, self._fall_back(request.query, model, error, delay), delay
+            )
         self._count(answer, loop)
         return answer
 
-    def _read(self, body: bytes) -> PlainRequest | None:
-        """Parses a body; None: its fields or its query are not plain, or not valid."""
+    def _find(self, name: str | None) -> ServedModel | None:
+        """Returns the model of a request if it may have to refuse it; None: it needs not."""
         try:
-            request = _decoder.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+            model = self._models.find(name).model
+        except RequestError:
             return None
-        query, tasks = request.query, self._models.default.profile.tasks
+        return model if _is_overloaded(model) else None
+
+    def _is_plain(self, request: PlainRequest, model: ServedModel) -> bool:
+        """Whether the fields and the query of a request are valid, and plain."""
+        query, tasks = request.query, model.profile.tasks
         is_plain = query.isascii() and query.isprintable() and bool(query.strip())
         is_task = request.task is None or request.task in tasks
-        timeout_ms = self._timeout_ms(request)
-        is_valid = is_plain and is_task and 1 <= timeout_ms <= self._max_timeout_ms
-        return request if is_valid else None
+        return is_plain and is_task and 1 <= self._timeout_ms(request) <= self._max_timeout_ms
 
     def _admit(self, scope: Scope) -> Hashable | None:
         """Returns who asks; None: the Host or the key is not allowed."""
@@ -151,40 +161,46 @@ class EarlyAnswers:
         is_admitted = self._access.admits({**scope, "path": REFORMULATE.path})
         return current_turn.get()[0] if is_admitted else None
 
-    def _refusal_of(self, request: PlainRequest, client: Hashable) -> RequestError | None:
-        task, config = self._decoding_of(request)
+    def _refusal_of(
+        self, request: PlainRequest, model: ServedModel, client: Hashable
+    ) -> RequestError | None:
+        task, config = self._decoding_of(request, model)
         seconds = self._timeout_ms(request) / 1000
-        engine = self._models.default.engine
-        error = engine.refusal_of(config, task.render(request.query), seconds, client)
+        error = model.engine.refusal_of(config, task.render(request.query), seconds, client)
         return None if error is None else request_error(error)
 
-    def _needs_no_place(self, request: PlainRequest) -> bool:
+    def _needs_no_place(self, request: PlainRequest, model: ServedModel) -> bool:
         """Whether the result is known: then the application answers, whatever the load."""
-        model = self._models.default
         if not request.cache or model.cached_engine is None:
             return False
-        task, config = self._decoding_of(request)
+        task, config = self._decoding_of(request, model)
         text = task.render(model.reformulator.correct(request.query, task))
         return model.cached_engine.has_result(config, text=text)
 
-    def _decoding_of(self, request: PlainRequest) -> tuple[Task, GenerationConfig]:
-        profile = self._models.default.profile
+    def _decoding_of(
+        self, request: PlainRequest, model: ServedModel
+    ) -> tuple[Task, GenerationConfig]:
+        profile = model.profile
         name = request.task or next(iter(profile.tasks))
-        if name not in self._configs:
+        configs = self._configs.setdefault(model, {})
+        if name not in configs:
             options = Options.for_task(profile.tasks[name])
-            self._configs[name] = decoding_of(options, profile.generation)
-        return profile.tasks[name], self._configs[name]
+            configs[name] = decoding_of(options, profile.generation)
+        return profile.tasks[name], configs[name]
 
     def _timeout_ms(self, request: PlainRequest) -> int:
         return self._max_timeout_ms if request.timeout_ms is None else request.timeout_ms
 
-    def _fall_back(self, query: str, error: RequestError, delay: float) -> bytes:
+    def _fall_back(
+        self, query: str, model: ServedModel, error: RequestError, delay: float
+    ) -> bytes:
         """Builds the body of the application, as its template with the query filled in."""
         reason = ERROR_RESPONSES[type(error)].code or ""
-        self._metrics.fallbacks.labels(reason).inc()
-        if reason not in self._templates:
-            self._templates[reason] = fallback_body(self._models.default.name, "", reason)
-        template = self._templates[reason]
+        self._metrics.fallbacks.labels(model.name, reason).inc()
+        key = model.name, reason
+        if key not in self._templates:
+            self._templates[key] = fallback_body(model.name, "", reason)
+        template = self._templates[key]
         (result,) = template["results"]
         (original,) = result["reformulations"]
         filled = {
@@ -216,6 +232,18 @@ class EarlyAnswers:
             fields = {"route": REFORMULATE.path, "status": status, "requests": count}
             logger.info("requests refused early", extra=fields)
         self._unlogged.clear()
+
+
+def _decode(body: bytes) -> PlainRequest | None:
+    """Parses a body; None: it has fields that are the application's, or is invalid."""
+    try:
+        return _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def _is_overloaded(model: ServedModel | None) -> bool:
+    return model is not None and model.engine.is_overloaded and model.engine.state == "ready"
 
 
 def _error_answer(error: RequestError, delay: float) -> EarlyAnswer:

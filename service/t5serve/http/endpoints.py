@@ -19,6 +19,7 @@ from starlette.responses import Response
 from starlette.routing import Route, compile_path
 
 from t5serve.http.examples import LIST_ANSWER, LIST_REQUEST
+from t5serve.http.schemas.admin import ReloadResponse
 from t5serve.http.schemas.chat import ChatRequest, ChatResponse
 from t5serve.http.schemas.completions import CompletionRequest, CompletionResponse
 from t5serve.http.schemas.models import ModelBody, ModelList
@@ -47,6 +48,7 @@ class Endpoint:
         answers: examples of answers, by what each shows.
         streams: whether the endpoint can answer with server-sent events.
         needs_key: whether a request requires an API key, if the service has keys.
+        needs_admin_key: whether that key must be one of an operator.
         is_quiet: whether requests are logged at debug level only, because probes repeat every
             few seconds.
     """
@@ -62,6 +64,7 @@ class Endpoint:
     streams: bool = False
     media_type: str = "application/json"
     needs_key: bool = True
+    needs_admin_key: bool = False
     is_quiet: bool = False
 
     def route(self, handler: Handler) -> Route:
@@ -128,7 +131,7 @@ HEALTHZ = Endpoint(
 READYZ = Endpoint(
     "GET",
     "/readyz",
-    "Check that the model is ready.",
+    "Check that a model is ready, and see the state of each.",
     (500, 503),
     ReadyState,
     needs_key=False,
@@ -142,6 +145,15 @@ METRICS = Endpoint(
     media_type="text/plain",
     is_quiet=True,
 )
+RELOAD = Endpoint(
+    "POST",
+    "/admin/reload",
+    "Read the keys, the models and the lexicons again, like SIGHUP. The key is one of "
+    "T5SERVE_ADMIN_KEYS_FILE; without that file the path does not exist.",
+    (401, 404, 421, 422, 429, 500, 503),
+    ReloadResponse,
+    needs_admin_key=True,
+)
 PAGE = Endpoint("GET", "/", needs_key=False)
 ASSET = Endpoint("GET", "/static/{name}", needs_key=False)
 DOCS = Endpoint("GET", "/docs", needs_key=False)
@@ -149,6 +161,7 @@ OPENAPI = Endpoint("GET", "/openapi.json", needs_key=False)
 
 ENDPOINTS = tuple(value for value in list(globals().values()) if isinstance(value, Endpoint))
 OPEN_ENDPOINTS = tuple(endpoint for endpoint in ENDPOINTS if not endpoint.needs_key)
+ADMIN_ENDPOINTS = tuple(endpoint for endpoint in ENDPOINTS if endpoint.needs_admin_key)
 PROBES = (HEALTHZ, READYZ)
 DESCRIBED_ENDPOINTS = tuple(endpoint for endpoint in ENDPOINTS if endpoint.summary)
 QUIET_PATHS = frozenset(endpoint.path for endpoint in ENDPOINTS if endpoint.is_quiet)

@@ -26,7 +26,7 @@ from t5serve.log_writer import LogWriter
 from t5serve.metrics import Metrics
 from t5serve.models.cache import ResultCache
 from t5serve.models.registry import ModelRegistry
-from t5serve.models.served_model import ServedModel
+from t5serve.models.reload import Reloader
 from t5serve.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -40,11 +40,14 @@ def serve(settings: Settings) -> None:
     Raises:
         StartupError: the model can't be served.
     """
+    if hasattr(signal, "SIGHUP"):  # until the loop handles it: it would end the process
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     log = logs.configure(settings.log_level, settings.log_format)
     cache = ResultCache.from_settings(settings)
-    models = ModelRegistry([ServedModel.from_settings(settings, cache)])
+    models = ModelRegistry.from_settings(settings, cache)
 
-    descriptors = plan_descriptors(settings.max_connections, settings.workers)
+    workers = 2 * sum(slot.declaration.workers for slot in models)  # a reload starts more
+    descriptors = plan_descriptors(settings.max_connections, workers)
     sockets = open_sockets(settings.host, settings.port, descriptors.backlog)
     limits = ConnectionLimits(descriptors.max_connections, settings.head_seconds)
 
@@ -53,13 +56,14 @@ def serve(settings: Settings) -> None:
     if cache is not None:
         metrics.watch_cache(cache)
     early = EarlyAnswers(settings, models, access, metrics)
+    reloader = Reloader(settings, models, access.reload)
 
     def give_up() -> None:
         server.should_exit = True
 
     server = _Server(
         uvicorn.Config(
-            create_app(settings, models, access, metrics, on_failure=give_up),
+            create_app(settings, models, access, metrics, reloader, on_failure=give_up),
             http=cast("type[asyncio.Protocol]", partial(EarlyProtocol, limits=limits, early=early)),
             ws="none",
             backlog=descriptors.backlog,
@@ -74,12 +78,12 @@ def serve(settings: Settings) -> None:
         models,
         log,
         early,
+        reloader,
         settings.drain_seconds,
     )
     server.run(sockets)
-    for model in models:
-        if model.engine.failure is not None:
-            raise StartupError(model.engine.failure)
+    if models.failure is not None:
+        raise StartupError(models.failure)
 
 
 class _Server(uvicorn.Server):
@@ -91,18 +95,22 @@ class _Server(uvicorn.Server):
         models: ModelRegistry,
         log: LogWriter,
         early: EarlyAnswers,
+        reloader: Reloader,
         drain_seconds: float,
     ) -> None:
         super().__init__(config)
         self._models = models
         self._log = log
         self._early = early
+        self._reloader = reloader
         self._drain_seconds = drain_seconds
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def _serve(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(_LoopErrors())
+        if hasattr(signal, "SIGHUP"):
+            self._loop.add_signal_handler(signal.SIGHUP, self._reloader.reload_soon)
         try:
             await super()._serve(sockets)
         finally:
@@ -130,8 +138,7 @@ class _Server(uvicorn.Server):
                 connection.transport.abort()
 
     def _drain(self) -> None:
-        for model in self._models:
-            model.engine.drain(self._drain_seconds)
+        self._models.drain(self._drain_seconds)
 
 
 class _LoopErrors:

@@ -48,11 +48,11 @@ export async function getText(path) {
   return (await call(path)).text();
 }
 
-/** Fetches /readyz: {ready, message, model}. */
+/** Fetches /readyz: {ready, message, models}; `models` has the state of each by name. */
 export async function getReadiness() {
   const response = await fetchWithKey("readyz", { cache: "no-store" });
   const body = await response.json().catch(() => ({}));
-  return { ready: response.ok, message: body.error?.message ?? "", model: body.model ?? "" };
+  return { ready: response.ok, message: body.error?.message ?? "", models: body.models ?? {} };
 }
 
 /** Reformulates a query; yields the events of the stream as they arrive. */

@@ -31,6 +31,7 @@ const MAX_QUERY_HEIGHT = 240; // pixels
 const query = byId("query");
 const status = new ServiceStatus();
 let sides = [];
+let ready = ""; // what is ready: the model's name, or how many there are
 let running = null; // aborts the current question
 let hadTrouble = false;
 let noticeTimer = 0;
@@ -66,7 +67,9 @@ async function watchService() {
     history.add(detail);
     live.refresh();
   });
-  describe(await untilAnswered(() => getJson("v1/models")));
+  const describeModels = async () => describe(await untilAnswered(() => getJson("v1/models")));
+  status.addEventListener("models", describeModels); // after a reload, or when one was loaded
+  await describeModels();
 }
 
 function makeSide(name, schema) {
@@ -88,10 +91,12 @@ async function untilAnswered(request) {
   }
 }
 
-function describe({ data: [model] }) {
-  status.model = model.id;
+function describe({ data: models }) {
+  const usable = models.filter(({ state }) => state !== "failed");
+  const all = usable.length < models.length ? `of ${models.length} ` : "";
+  ready = models.length > 1 ? `${usable.length} ${all}models` : models[0].id;
   byId("key").hidden = !hasKey();
-  for (const side of sides) side.describe(model);
+  for (const side of sides) side.describe(models);
   showState();
 }
 
@@ -207,7 +212,7 @@ function showState() {
   const state = byId("state");
   state.dataset.state = status.state;
   state.textContent =
-    status.state === "ready" && status.model ? `${label}: ${status.model}` : label;
+    status.state === "ready" && ready ? `${label}: ${ready}` : label;
   if (explanation) showNotice(explanation);
   else if (hadTrouble) showNotice("The service is ready again.", NOTICE_MS);
   hadTrouble = Boolean(explanation);

@@ -1,8 +1,8 @@
 // The parameters that have an effect with a strategy, by the API's description. The service refuses
 // the others, so the page does not offer them.
 
-/** Properties of the request that are not settings: the input and the transport. */
-export const NOT_SETTINGS = new Set(["query", "queries", "stream"]);
+/** Properties of the request without a field of their own: the input, the transport, the model. */
+export const NOT_SETTINGS = new Set(["query", "queries", "stream", "model"]);
 
 /** The generation parameters of a request's schema. */
 export class Parameters {

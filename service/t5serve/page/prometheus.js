@@ -3,11 +3,10 @@
 const LINE = /^(\w+)(?:\{(.*)\})? (\S+)$/;
 const LABEL = /(\w+)="((?:[^"\\]|\\.)*)"/g;
 
-/** Reads the figures that the page shows: sums over the routes that generate. */
+/** Reads the figures that the page shows: sums over models, and over routes that generate. */
 export function readSnapshot(text, at) {
   const snapshot = {
     at,
-    ready: 0,
     restarts: 0,
     waiting: 0,
     running: 0,
@@ -17,10 +16,7 @@ export function readSnapshot(text, at) {
   for (const line of text.split("\n")) {
     const [, name, labelled = "", number] = LINE.exec(line) ?? [];
     const value = Number(number);
-    if (name === "t5serve_ready") snapshot.ready = value;
-    if (name === "t5serve_worker_restarts") snapshot.restarts = value;
-    if (name === "t5serve_queue_depth") snapshot.waiting = value;
-    if (name === "t5serve_running") snapshot.running = value;
+    if (name in GAUGES) snapshot[GAUGES[name]] += value;
     if (name !== "t5serve_request_seconds_bucket") continue;
     const labels = Object.fromEntries(
       Array.from(labelled.matchAll(LABEL), ([, label, value]) => [label, value]),
@@ -33,6 +29,11 @@ export function readSnapshot(text, at) {
   return snapshot;
 }
 
+const GAUGES = {
+  t5serve_worker_restarts: "restarts",
+  t5serve_queue_depth: "waiting",
+  t5serve_running: "running",
+};
 const GENERATING = new Set(["/v1/reformulate", "/v1/completions", "/v1/chat/completions"]);
 
 /** Returns {requests, quantile} between two snapshots; quantile(share) is a duration. */

@@ -1,5 +1,6 @@
 // The panel of parameters, made from the API's description of the request.
 import { element } from "./dom.js";
+import { ModelChoice } from "./models.js";
 import { NOT_SETTINGS, Parameters } from "./parameters.js";
 
 /** A panel of settings; its root dispatches "change" when a setting changes. */
@@ -11,13 +12,14 @@ export class Settings {
   #strategyNote = element("p", { className: "means muted" });
   #summary = element("span", { className: "muted" });
   #details;
-  #model = { tasks: {}, generation: {} };
+  #choice;
 
   /** `schema` has the properties of the request's body, `name` tells two panels apart. */
   constructor(schema, name) {
     this.#schema = schema;
     this.#parameters = new Parameters(schema);
     this.name = name;
+    this.#choice = new ModelChoice(`${name}-model`, () => this.#showModel());
     for (const field of Object.keys(schema)) {
       if (NOT_SETTINGS.has(field) || field === "task") continue;
       this.#fields.set(field, makeField(field, schema[field], `${name}-${field}`));
@@ -48,6 +50,7 @@ export class Settings {
       element(
         "div",
         { className: "first" },
+        this.#choice.root,
         element(
           "fieldset",
           { className: "task", hidden: true },
@@ -63,10 +66,21 @@ export class Settings {
     this.#update();
   }
 
+  /** Offers the models; with one there is no choice. */
+  describe(models) {
+    this.#choice.offer(models);
+    this.#showModel();
+  }
+
+  /** The description of the model that is chosen. */
+  get model() {
+    return this.#choice.model;
+  }
+
   /** Offers the model's tasks, and shows its defaults as placeholders. */
-  describe(model) {
+  #showModel() {
+    const { model } = this;
     const selected = this.task;
-    this.#model = model;
     this.#tasks.replaceChildren(
       ...Object.keys(model.tasks).map((task, index) =>
         element(
@@ -103,16 +117,18 @@ export class Settings {
       if (value === undefined || !this.#parameters.isApplicable(field, all)) continue;
       if (!isDefault(value, this.#schema[field].default)) values[field] = value;
     }
-    const [defaultTask] = Object.keys(this.#model.tasks);
+    const [defaultTask] = Object.keys(this.model.tasks);
     if (this.task && this.task !== defaultTask) values.task = this.task;
-    return values;
+    return { ...this.#choice.values(), ...values };
   }
 
   /** Sets what `values` returned; other settings become the default. */
   set(values) {
+    this.#choice.set(values.model);
+    this.#showModel();
     for (const [name, field] of this.#fields)
       field.write(values[name] ?? this.#schema[name].default);
-    const [defaultTask] = Object.keys(this.#model.tasks);
+    const [defaultTask] = Object.keys(this.model.tasks);
     for (const radio of this.#tasks.querySelectorAll("input")) {
       radio.checked = radio.value === (values.task ?? defaultTask);
     }
@@ -176,7 +192,7 @@ export class Settings {
       ? `With these parameters auto means ${strategy}.`
       : "";
     const changed = Object.keys(this.values()).filter(
-      (name) => !["n", "strategy", "task"].includes(name),
+      (name) => !["n", "strategy", "task", "model"].includes(name),
     );
     this.#summary.textContent = changed.map((name) => ` \u00b7 ${name} ${all[name].length === 0 ? "none" : all[name]}`).join("");
     this.root.dispatchEvent(new Event("change"));

@@ -14,7 +14,6 @@ export class Side {
   #retry;
   #query = "";
   #signal = null;
-  #separators = {}; // by task whose answer is a list of queries
 
   /** `getQuery` returns the query as typed so far; `retry` asks again. */
   constructor(schema, name, status, { getQuery, retry }) {
@@ -23,7 +22,7 @@ export class Side {
     this.#status = status;
     this.#retry = retry;
     this.code = new Code(
-      () => ({ query: getQuery(), settings: this.settings.values(), model: status.model }),
+      () => ({ query: getQuery(), settings: this.settings.values(), model: this.settings.model.id }),
       name,
     );
     this.settings.root.addEventListener("change", () => this.code.update());
@@ -37,10 +36,9 @@ export class Side {
     );
   }
 
-  /** Offers the model's tasks. */
-  describe(model) {
-    this.#separators = model.separators;
-    this.settings.describe(model);
+  /** Offers the models and their tasks. */
+  describe(models) {
+    this.settings.describe(models);
   }
 
   /** Asks, and asks again after temporary errors; returns whether there was an answer. */
@@ -73,7 +71,7 @@ export class Side {
 
   /** Sends one request; returns the reason if the answer is the query after a temporary error. */
   async #askOnce(signal) {
-    this.results.begin(this.#query, this.settings.task in this.#separators);
+    this.results.begin(this.#query, this.settings.task in this.settings.model.separators);
     let reason = null;
     const body = { query: this.#query, ...this.settings.values(), stream: true };
     for await (const event of reformulate(body, signal)) {

@@ -29,7 +29,7 @@ for one in answer.json()["results"][0]["reformulations"]:
 }
 
 function openai({ base, body, model, withKey }) {
-  const { query, ...settings } = body;
+  const { query, model: _, ...settings } = body;
   const omitted = Object.keys(settings).filter((name) => !CHAT_SETTINGS.includes(name));
   const callArguments = [
     `model=${pythonLiteral(model)}`,

@@ -6,14 +6,14 @@ const READY_INTERVAL_MS = 5000;
 const NOT_READY_INTERVAL_MS = 1000;
 
 /**
- * The state of the service; dispatches "change" when it changes.
+ * The state of the service; dispatches "change" when it changes, and "models" when the models do.
  *
  * `state` is "connecting" at first, then "ready", "down" or the state that /readyz reports.
  */
 export class ServiceStatus extends EventTarget {
   state = "connecting";
   message = "";
-  model = "";
+  #models = "{}";
   #wake = new AbortController();
 
   async watch() {
@@ -41,12 +41,20 @@ export class ServiceStatus extends EventTarget {
 
   async #poll() {
     try {
-      const { ready, message, model } = await getReadiness();
-      this.model = model || this.model;
-      this.#set(ready ? "ready" : message.replace(/^the service is /, "") || "restarting", message);
+      const { ready, message, models } = await getReadiness();
+      const state = /^the service is (\w+)/.exec(message)?.[1] ?? "restarting";
+      this.#set(ready ? "ready" : state, message);
+      if (ready) this.#compare(JSON.stringify(models));
     } catch (error) {
       this.#set("down", error.message);
     }
+  }
+
+  #compare(models) {
+    const isFirst = this.#models === "{}";
+    const isSame = models === this.#models;
+    this.#models = models;
+    if (!isFirst && !isSame) this.dispatchEvent(new Event("models"));
   }
 
   #set(state, message) {

@@ -27,8 +27,12 @@ class Lexicon:
         return len(self.counts)
 
     @classmethod
-    def read(cls, path: Path) -> Self:
+    def read(cls, path: Path, source: str = "T5SERVE_LEXICON") -> Self:
         """Reads a file of lines "word<TAB>count"; the count may be left out.
+
+        Args:
+            path: the file.
+            source: what names the file, for errors.
 
         Raises:
             StartupError: the file can't be read, or a line is malformed.
@@ -37,14 +41,14 @@ class Lexicon:
         try:
             lines = path.read_text("utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise StartupError(f"T5SERVE_LEXICON: {path} can't be read: {error}") from error
+            raise StartupError(f"{source}: {path} can't be read: {error}") from error
         for number, line in enumerate(lines, 1):
             word, _, count = line.partition("\t")
             if not word.strip():
                 continue
             if count.strip() and not count.strip().isdecimal():
                 raise StartupError(
-                    f"T5SERVE_LEXICON: {path}, line {number}: expected a word, a tab and a count"
+                    f"{source}: {path}, line {number}: expected a word, a tab and a count"
                 )
             for part in plain_words(word):
                 counts[part] = counts.get(part, 0) + int(count or 1)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from functools import cache
-from typing import Self
+from weakref import WeakKeyDictionary
 
 from symspellpy import SymSpell, Verbosity
 from symspellpy.suggest_item import SuggestItem
@@ -36,16 +35,17 @@ class Speller:
 
     def __init__(self, lexicon: Lexicon) -> None:
         self._english = English.load()
-        self._lexicon = lexicon
+        self._counts = lexicon.counts
         self._symspell = SymSpell(max_dictionary_edit_distance=MAX_EDITS)
         for word, count in lexicon.counts.items():
             self._symspell.create_dictionary_entry(word, count)
 
     @classmethod
-    @cache
-    def of(cls, lexicon: Lexicon) -> Self:
+    def of(cls, lexicon: Lexicon) -> Speller:
         """Returns the speller of a lexicon, which is made once: it takes seconds for many words."""
-        return cls(lexicon)
+        if lexicon not in _spellers:
+            _spellers[lexicon] = cls(lexicon)
+        return _spellers[lexicon]
 
     def correct(self, query: str) -> str:
         """Returns a query with each unknown word replaced by the most plausible known one."""
@@ -53,7 +53,7 @@ class Speller:
 
     def _correct_word(self, word: str) -> str:
         folded = fold(word)
-        if len(word) < MIN_LENGTH or folded in self._lexicon:
+        if len(word) < MIN_LENGTH or folded in self._counts:
             return word
         terms = self._suggest(folded)
         return max(terms, key=lambda term: self._plausibility(folded, term), default=word)
@@ -75,10 +75,14 @@ class Speller:
         People seldom miss the first letter. Function words are so frequent that their counts would
         win against every content word.
         """
-        plausibility = math.log(self._lexicon.counts.get(term, 0) + 1)
+        plausibility = math.log(self._counts.get(term, 0) + 1)
         plausibility -= WRONG_FIRST_LETTER * (word[0] != term[0])
         plausibility -= FUNCTION_WORD * (term in FUNCTION_WORDS)
         return plausibility + score_error(word, term)
+
+
+_spellers: WeakKeyDictionary[Lexicon, Speller] = WeakKeyDictionary()
+"""The speller of each lexicon that is in use; a speller does not keep its lexicon alive."""
 
 
 def is_slip(word: str, suggestion: SuggestItem) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -16,6 +17,7 @@ from t5engine.decoding.parameters import PARAMETERS, SAMPLING
 from t5serve.errors import NoUsableOutput
 from t5serve.http import endpoints
 from t5serve.http.routes.connection import read_body, while_connected
+from t5serve.http.routes.leases import use_model
 from t5serve.http.routes.sse import DONE, ServerEvent, event_response
 from t5serve.http.schemas.body import MAX_N, UsageBody, parse
 from t5serve.http.schemas.chat import (
@@ -42,9 +44,11 @@ def chat_routes(models: ModelRegistry, settings: Settings) -> list[Route]:
 
     async def chat(request: Request) -> Response:
         body = parse(ChatRequest, await read_body(request, settings.timeout_ms / 1000))
-        model = models.find(body.model)
+        deadline = time.monotonic() + settings.timeout_ms / 1000
+        model = await use_model(request, models, body.model, settings.timeout_ms / 1000)
+        timeout_ms = max(1, math.ceil(1000 * (deadline - time.monotonic())))
         instruction = read_instruction(body.last_user_message, settings.chat_template)
-        options = _options(body, instruction, model.profile, settings.timeout_ms)
+        options = _options(body, instruction, model.profile, timeout_ms)
         query = model.admission.fit(instruction.query, "messages")
         work = _reformulate(model.reformulator, query, options)
         result = await while_connected(request, work)

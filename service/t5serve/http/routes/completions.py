@@ -17,6 +17,7 @@ from t5engine.messages import Generated, Progress, Token
 from t5serve.concurrency import gather, iterate_events
 from t5serve.http import endpoints
 from t5serve.http.routes.connection import read_body, while_connected
+from t5serve.http.routes.leases import use_model
 from t5serve.http.routes.sse import DONE, ServerEvent, event_response
 from t5serve.http.schemas.body import UsageBody, parse
 from t5serve.http.schemas.completions import (
@@ -38,10 +39,10 @@ def completion_routes(models: ModelRegistry, settings: Settings) -> list[Route]:
 
     async def completions(request: Request) -> Response:
         body = parse(CompletionRequest, await read_body(request, settings.timeout_ms / 1000))
-        model = models.find(body.model)
+        deadline = time.monotonic() + settings.timeout_ms / 1000
+        model = await use_model(request, models, body.model, settings.timeout_ms / 1000)
         config = body.config(model.info.max_tokens)
         model.admission.check_budget(len(body.prompts), config, param="prompt")
-        deadline = time.monotonic() + settings.timeout_ms / 1000
         decoder = Decoder(model, body, config, deadline)
         model.admission.check_room(decoder.count_jobs(), config)
         envelope = Envelope(model.name, await model.fingerprint.text())

@@ -9,38 +9,54 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from t5engine.messages import ModelInfo
+from t5gguf.recipe import Generation
 from t5serve.http import endpoints
 from t5serve.http.schemas.models import ModelBody, ModelList
 from t5serve.models.registry import ModelRegistry
-from t5serve.models.served_model import ServedModel
+from t5serve.models.slot import ModelSlot
+from t5serve.reformulation.profile import Profile
+
+NOTHING = ModelInfo("", "", 0, 0, 0, {})  # is known of a model that was never loaded
 
 
 def model_routes(models: ModelRegistry) -> list[Route]:
     """Returns the routes of OpenAI's list of models."""
     created = int(time.time())
 
-    def describe(model: ServedModel) -> ModelBody:
-        return ModelBody(
-            id=model.name,
-            created=created,
-            description=model.info.description,
-            tasks=model.profile.prefixes,
-            separators=model.profile.separators,
-            max_input_tokens=model.info.max_input_tokens,
-            max_tokens=model.info.max_tokens,
-            generation=model.profile.generation.given(),
-        )
-
     async def list_models(_request: Request) -> Response:
-        return JSONResponse(ModelList(data=[describe(model) for model in models]).model_dump())
+        bodies = [_describe(slot, created) for slot in models]
+        return JSONResponse(ModelList(data=bodies).model_dump())
 
     async def get_model(request: Request) -> Response:
         name = request.path_params["id"]
         if not name:
             raise HTTPException(404)
-        return JSONResponse(describe(models.find(name)).model_dump())
+        return JSONResponse(_describe(models.find(name), created).model_dump())
 
     return [
         endpoints.MODELS.route(list_models),
         endpoints.MODEL.route(get_model),
     ]
+
+
+def _describe(slot: ModelSlot, created: int) -> ModelBody:
+    """Describes a model.
+
+    Raises:
+        NotReady: the model is not loaded yet, and only its file has the name.
+    """
+    described = slot.describe()
+    info, profile = described or (NOTHING, Profile({}, Generation()))
+    return ModelBody(
+        id=slot.name,
+        created=created,
+        state=slot.state,
+        failure=slot.failure,
+        description=info.description,
+        tasks=profile.prefixes,
+        separators=profile.separators,
+        max_input_tokens=info.max_input_tokens,
+        max_tokens=info.max_tokens,
+        generation=profile.generation.given() if described else {},
+    )

@@ -12,9 +12,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from t5serve.errors import InvalidRequest
+from t5serve.errors import ERROR_RESPONSES, DeadlineExceeded, InvalidRequest, RequestError
 from t5serve.http import endpoints
 from t5serve.http.routes.connection import read_body, while_connected
+from t5serve.http.routes.leases import use_model
 from t5serve.http.routes.sse import ServerEvent, event_response
 from t5serve.http.schemas.body import UsageBody, parse
 from t5serve.http.schemas.reformulate import (
@@ -44,18 +45,28 @@ def reformulate_routes(models: ModelRegistry, settings: Settings, metrics: Metri
             raise InvalidRequest(
                 f"timeout_ms: must be at most {settings.timeout_ms}", param="timeout_ms"
             )
-        model = models.default
-        reformulator = model.reformulator
+        timeout_ms = body.timeout_ms or settings.timeout_ms
+        asked = time.perf_counter()
+        try:
+            model = await use_model(request, models, body.model, timeout_ms / 1000)
+        except DeadlineExceeded as error:  # the model is still being loaded
+            if body.strict:
+                raise
+            builder = _AnswerBuilder(models.find(body.model).name, items, metrics, started)
+            return await _fall_back(builder, error, is_stream=body.stream)
         options = body.options(settings.timeout_ms, model.profile)
+        waited_ms = int(1000 * (time.perf_counter() - asked))
+        if waited_ms:
+            options = replace(options, timeout_ms=max(1, timeout_ms - waited_ms))
         params = body.params
         texts = [
             model.admission.fit(item.text, param) for item, param in zip(items, params, strict=True)
         ]
         builder = _AnswerBuilder(model.name, items, metrics, started)
         if body.stream:
-            events = _events(reformulator.stream(texts, options, params), builder)
+            events = _events(model.reformulator.stream(texts, options, params), builder)
             return await while_connected(request, event_response(events, error_name="error"))
-        work = reformulator.reformulate(texts, options, params)
+        work = model.reformulator.reformulate(texts, options, params)
         results = await while_connected(request, work)
         return JSONResponse(builder.build(results))
 
@@ -70,9 +81,21 @@ def fallback_body(model: str, query: str, reason: str) -> Json:
         query: the query, which is the result.
         reason: the error code of what prevented a reformulation.
     """
-    result = QueryResult(query, [original_candidate(query)], reason)
     builder = _AnswerBuilder(model, [QueryItem.model_construct(text=query)], None, 0.0)
-    return builder.build([result])
+    return builder.build(builder.fall_back(reason))
+
+
+async def _fall_back(builder: _AnswerBuilder, error: RequestError, *, is_stream: bool) -> Response:
+    """Answers with the queries themselves."""
+    results = builder.fall_back(ERROR_RESPONSES[type(error)].code or "")
+
+    async def finish() -> AsyncIterator[Event]:
+        for index, result in enumerate(results):
+            yield Finished(index, result)
+
+    if is_stream:
+        return await event_response(_events(finish(), builder), error_name="error")
+    return JSONResponse(builder.build(results))
 
 
 async def _events(
@@ -105,10 +128,15 @@ class _AnswerBuilder:
         self._metrics = metrics
         self._started = started
 
+    def fall_back(self, reason: str) -> list[QueryResult]:
+        """Returns results that are the queries themselves."""
+        texts = [item.text for item in self._items]
+        return [QueryResult(text, [original_candidate(text)], reason) for text in texts]
+
     def build_result(self, index: int, result: QueryResult) -> Json:
         """Builds the result of one query, and counts it if it is a fallback."""
         if result.fallback_reason is not None and self._metrics is not None:
-            self._metrics.fallbacks.labels(result.fallback_reason).inc()
+            self._metrics.fallbacks.labels(self._model, result.fallback_reason).inc()
         item = self._items[index]
         return result_json(replace(result, original=item.text), item.id)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from t5serve.http.schemas.body import DescribedBody
+from t5serve.models.slot import State
 
 
 class ModelBody(DescribedBody):
@@ -18,8 +19,14 @@ class ModelBody(DescribedBody):
     """The start time of the service, as Unix time in seconds."""
     owned_by: str = "t5serve"
     """The owner of the model: always this service."""
+    state: State
+    """The state of the model, as in /readyz. A model that is `unloaded` is loaded on its next
+    use."""
+    failure: str | None = None
+    """Why the model could not be loaded; null unless it failed."""
     description: str
-    """A description of the model: file, backend and kernels."""
+    """A description of the model: file, backend and kernels. Of a model that is being loaded for
+    the first time, or that failed, this field and those below are empty."""
     tasks: dict[str, str]
     """The tasks of the model: the prefix of a query by task name. The first is the default."""
     separators: dict[str, str]

@@ -60,6 +60,8 @@ class QueryItem(RequestBody):
 class ReformulateFields(RequestBody):
     """One query or several, and the options of their reformulation."""
 
+    model: str | None = None
+    """The name of the model; by default the first that is served."""
     query: str | None = None
     """A single query. Exactly one of `query` and `queries` is required."""
     queries: Annotated[
