@@ -18,6 +18,8 @@ from t5eval.ranking import fuse
 from t5eval.retrieval import DEPTH, find_units
 from t5eval.semantics import Embed, Vectors
 
+MOST_DOCUMENTS = 6_000  # of a collection that is embedded; more take too long without a GPU
+
 
 class VectorIndex:
     """Ranks documents by the cosine of their vectors, all of them, by exact search.

@@ -62,7 +62,9 @@ def measure(plan: Plan, answers: Answers, embed: Embed) -> Results:
             for item in tqdm(plan.collections, desc="long stop list", disable=None)
         ],
         "dense": [
-            dense.measure_collection(plan, item, answers, embed) for item in plan.collections
+            dense.measure_collection(plan, item, answers, embed)
+            for item in plan.collections
+            if len(item.documents) <= dense.MOST_DOCUMENTS
         ],
         "typos": [
             _measure_typos(plan, item, indices[item.name], answers)
