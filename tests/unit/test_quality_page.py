@@ -160,9 +160,21 @@ def test_the_page_says_what_the_figures_say(results: dict[str, Any]) -> None:
     assert "| `ask` | 7 | 0.75 | 25.0 % |  | 9 | 12.5 % |" in lines
     assert "### Dense: first, 9 documents, 8 queries" in lines
     assert f"| {MEAN} | `ask` | 0.5100 | **0.0200** | 0.5000 | 1.0000 |" in lines
-    assert any(line.startswith(f"- The best of these is **{MEAN}** of `ask`") for line in lines)
+    sentence = f"- With vectors, the harmless combination that gains most is {MEAN}, `ask`: +1.00"
+    assert any(line.startswith(sentence) for line in lines)
+    assert f"| searches by vectors | {MEAN}, `ask` | +1.00 | +0.00 |" in lines
     assert "9 answers were labelled twice; the readers agreed on 90.0 % (kappa 0.80)." in lines
     assert "$" not in text
+
+
+def test_the_query_alone_is_the_advice_where_vectors_gain_nothing(results: dict[str, Any]) -> None:
+    """A gain on one collection does not outweigh a significant loss on another."""
+    for row in results["dense"][0]["rows"]:
+        if row["combination"] == MEAN and row["task"] == "ask":
+            row["nDCG@10"] = 0.45
+    lines = page.format_page(results, model="m", command="c", picture="p").splitlines()
+    assert "| searches by vectors | the original query | +0.00 | +0.00 |" in lines
+    assert any(line.startswith("- With vectors, search with the query alone") for line in lines)
 
 
 def test_a_page_without_a_harmless_combination(results: dict[str, Any]) -> None:

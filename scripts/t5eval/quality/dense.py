@@ -10,10 +10,10 @@ import numpy as np
 from t5eval.collection import Collection, Query
 from t5eval.messages import Answer
 from t5eval.quality.answers import SEVERAL_KEY, SINGLE_KEY, UNGUARDED_KEY, Answers, Plan
-from t5eval.quality.cells import describe, format_rows
+from t5eval.quality.cells import Row, describe, format_rows
 from t5eval.quality.combination import ALONE, ORIGINAL
-from t5eval.quality.comparison import Comparison, Row
-from t5eval.quality.verdict import judge
+from t5eval.quality.comparison import Comparison
+from t5eval.quality.verdict import NEGLIGIBLE, Verdict, judge
 from t5eval.ranking import fuse
 from t5eval.retrieval import DEPTH, find_units
 from t5eval.semantics import Embed, Vectors
@@ -68,8 +68,9 @@ def average_vectors(
     return index.rank(query, {**dict.fromkeys(texts, weight), query.text: 1.0})
 
 
+FUSED = "rankings fused, weights 1 : 1"
 DENSE_COMBINATIONS: dict[str, Callable[[VectorIndex, Query, Sequence[str]], list[int]]] = {
-    "rankings fused, weights 1 : 1": partial(fuse_rankings, weight=1.0),
+    FUSED: partial(fuse_rankings, weight=1.0),
     "rankings fused, weights 1 : 0.3": partial(fuse_rankings, weight=0.3),
     "mean vector, weights 1 : 1": partial(average_vectors, weight=1.0),
     "mean vector, weights 1 : 0.3": partial(average_vectors, weight=0.3),
@@ -107,26 +108,51 @@ def measure_collection(plan: Plan, collection: Collection, answers: Answers, emb
     }
 
 
+def find_advice(collections: Sequence[Row]) -> Verdict | None:
+    """Returns the combination with guards that gains most without harm; None if none gains."""
+    verdicts = (
+        judge(collections, name, task)
+        for task in _tasks(collections)
+        for name in DENSE_COMBINATIONS
+    )
+    harmless = [item for item in verdicts if not item.losses and item.worst >= -NEGLIGIBLE]
+    best = max(harmless, key=_gain, default=None)
+    return best if best is not None and _gain(best) >= NEGLIGIBLE else None
+
+
+def summarise(collections: Sequence[Row]) -> list[str]:
+    """Returns two sentences: what to search with, and what answers without guards do."""
+    task = _tasks(collections)[0]
+    advice = find_advice(collections)
+    if advice is None:
+        usual = judge(collections, FUSED, task)
+        what = (
+            "With vectors, search with the query alone: no combination gains a tenth of a point "
+            f"without harm. {FUSED}, `{task}`: {describe(usual)}"
+        )
+    else:
+        what = (
+            f"With vectors, the harmless combination that gains most is {advice.combination}, "
+            f"`{advice.task}`: {describe(advice)}"
+        )
+    unguarded = judge(collections, FUSED, f"{task}, no guards")
+    return [what, f"The same without guards, {FUSED}: {describe(unguarded)}"]
+
+
 def format_dense(collections: Sequence[Row]) -> str:
     """Returns the sentences that follow from the figures, and a table per collection."""
-    tasks = [row["task"] for row in collections[0]["rows"] if row["combination"] == ALONE]
-    guarded = [judge(collections, name, task) for task in tasks for name in DENSE_COMBINATIONS]
-    best = max(guarded, key=lambda verdict: sum(verdict.difference.values()))
-    lines = [
-        f"The best of these is **{best.combination}** of `{best.task}`: {describe(best)}",
-        *(
-            f"One reformulation alone, `{task}`: {describe(judge(collections, ALONE, task))}"
-            for task in tasks
-        ),
-        *(
-            f"{name}, `{tasks[0]}` without guards: "
-            f"{describe(judge(collections, name, f'{tasks[0]}, no guards'))}"
-            for name in DENSE_COMBINATIONS
-        ),
-    ]
-    tables = [
+    tables = (
         f"### Dense: {collection['name']}, {collection['documents']} documents, "
         f"{collection['queries']} queries\n\n{format_rows(collection['rows'])}"
         for collection in collections
-    ]
-    return "\n\n".join(["\n".join(f"- {line}" for line in lines), *tables])
+    )
+    lines = "\n".join(f"- {line}" for line in summarise(collections))
+    return "\n\n".join([lines, *tables])
+
+
+def _gain(verdict: Verdict) -> float:
+    return sum(verdict.difference.values())
+
+
+def _tasks(collections: Sequence[Row]) -> list[str]:
+    return [row["task"] for row in collections[0]["rows"] if row["combination"] == ALONE]

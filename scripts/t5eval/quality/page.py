@@ -28,7 +28,7 @@ KEPT = {
 GROUPS = {
     "ranks words with boosts (Elasticsearch, OpenSearch, Solr, Lucene)": "new words",
     "takes several weighted queries (`should` clauses with a boost)": "whole strings",
-    "fuses rankings (reciprocal rank fusion, also of vector indexes)": "rankings fused",
+    "fuses rankings of words (reciprocal rank fusion)": "rankings fused",
     "takes the best of several queries (`dis_max`)": "dis_max",
 }
 
@@ -44,7 +44,7 @@ def format_page(results: Results, *, model: str, command: str, picture: str) -> 
         picture=picture,
         seed=results["seed"],
         summary=_summarise(results, tasks, harmless),
-        advice=_advise(collections, harmless, tasks),
+        advice=_advise(collections, results["dense"], harmless, tasks),
         collections="\n\n".join(_format_collection(item, tasks) for item in collections),
         long=_format_long(results["long stop list"], harmless),
         others=_format_others(collections),
@@ -85,6 +85,7 @@ def _summarise(results: Results, tasks: Sequence[str], harmless: Sequence[Verdic
         (FUSED, f"{tasks[0]}, no guards", "The same without guards"),
     ):
         lines.append(f"{words}: {describe(judge(collections, name, task))}")
+    lines += dense.summarise(results["dense"])[:1]
     lines += [
         _summarise_typos(results["typos"], row["system"]) for row in results["typos"][0]["rows"]
     ]
@@ -106,7 +107,12 @@ def _summarise_typos(typed: Sequence[Row], system: str) -> str:
     )
 
 
-def _advise(collections: Sequence[Row], harmless: Sequence[Verdict], tasks: Sequence[str]) -> str:
+def _advise(
+    collections: Sequence[Row],
+    searched_by_vectors: Sequence[Row],
+    harmless: Sequence[Verdict],
+    tasks: Sequence[str],
+) -> str:
     rows = []
     for engine, prefix in GROUPS.items():
         best = next((item for item in harmless if item.combination.startswith(prefix)), None)
@@ -125,6 +131,12 @@ def _advise(collections: Sequence[Row], harmless: Sequence[Verdict], tasks: Sequ
             continue
         figures = [signed(best.difference[metric]) for metric in METRICS]
         rows.append([engine, f"{best.combination}, `{best.task}`", *figures])
+    by_vectors = dense.find_advice(searched_by_vectors)
+    advice, figures = "the original query", ["+0.00", "+0.00"]
+    if by_vectors is not None:
+        advice = f"{by_vectors.combination}, `{by_vectors.task}`"
+        figures = [signed(by_vectors.difference[metric]) for metric in METRICS]
+    rows.append(["searches by vectors", advice, *figures])
     rows.append(["takes one plain string only", "the original query", "+0.00", "+0.00"])
     head = ["an engine that ..", "use", *(f"{metric}, mean difference" for metric in METRICS)]
     return format_table(head, rows, 2)
