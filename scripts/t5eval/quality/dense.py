@@ -128,7 +128,7 @@ def summarise(collections: Sequence[Row]) -> list[str]:
         usual = judge(collections, FUSED, task)
         what = (
             "With vectors, search with the query alone: no combination gains a tenth of a point "
-            f"without harm. {FUSED}, `{task}`: {describe(usual)}"
+            f"without harm. With {FUSED}, of `{task}`: {describe(usual)}"
         )
     else:
         what = (
@@ -136,7 +136,7 @@ def summarise(collections: Sequence[Row]) -> list[str]:
             f"`{advice.task}`: {describe(advice)}"
         )
     unguarded = judge(collections, FUSED, f"{task}, no guards")
-    return [what, f"The same without guards, {FUSED}: {describe(unguarded)}"]
+    return [what, f"Answers of `{task}` without guards, {FUSED}: {describe(unguarded)}"]
 
 
 def format_dense(collections: Sequence[Row]) -> str:
