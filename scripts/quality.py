@@ -1,5 +1,7 @@
 """Measures what a model's answers are worth to a search; writes docs/quality.md and its plot.
 
+A second document, quality-lost.md, lists the queries that guards left alone.
+
 `python scripts/quality.py MODEL --data DIRECTORY` takes the name of a recipe, and the directory
 with the test collections and queries. Needs the extra `evaluate`.
 """
@@ -9,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,10 +21,11 @@ from t5eval import collection
 from t5eval.collection import Collection
 from t5eval.errors import EvaluationError
 from t5eval.pairs import draw
-from t5eval.quality import labels, page, plot, sources
+from t5eval.quality import labels, losses, page, plot, sources
 from t5eval.quality.answers import Answers, Plan, ask_service, plan_batches
 from t5eval.quality.measurement import Results, measure
 from t5eval.quality.verdict import rank_harmless
+from t5eval.semantics import load_embedder
 from t5serve.errors import StartupError
 from t5serve.settings import Settings
 
@@ -35,8 +39,10 @@ def main() -> int:
         plan = _build_plan(options)
         answers = Answers.read(options.answers)
         answers.complete([*plan_batches(plan)], ask_service(options.model))
-        results = measure(plan, answers)
+        results = measure(plan, answers, load_embedder())
         _write(results, plan, options)
+        lost = losses.find_losses(options.model, plan, answers)
+        _write_losses(lost, options)
     except (EvaluationError, StartupError, OSError) as error:
         tqdm.write(f"quality: {error}", file=sys.stderr)
         return 1
@@ -78,6 +84,14 @@ def _write(results: Results, plan: Plan, options: argparse.Namespace) -> None:
     if options.json is not None:
         body = json.dumps(results, indent=1, ensure_ascii=False)
         options.json.write_text(body + "\n", encoding="utf-8")
+
+
+def _write_losses(lost: Sequence[losses.Loss], options: argparse.Namespace) -> None:
+    path = options.out.with_name(f"{options.out.stem}-lost.md")
+    text = losses.format_losses(
+        lost, model=options.model, page=options.out.name, command=_command(options)
+    )
+    path.write_text(text, encoding="utf-8")
 
 
 def _command(options: argparse.Namespace) -> str:

@@ -82,4 +82,5 @@ async def _reformulate(reformulator: Reformulator, request: Request) -> Answer:
     except (NoUsableOutput, ContextLengthExceeded):
         return Answer([request.query], fell_back=True)
     texts = [reformulation.text for reformulation in result.reformulations]
-    return Answer(texts, unchanged_reason=result.unchanged_reason)
+    scores = [reformulation.score for reformulation in result.reformulations]
+    return Answer(texts, unchanged_reason=result.unchanged_reason, scores=scores)

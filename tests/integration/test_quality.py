@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from string import ascii_lowercase
 
+import numpy as np
 import pytest
 
 import quality
 from t5eval import stackfaq
 from t5eval.errors import EvaluationError
 from t5eval.quality import labels, sources
+from t5eval.semantics import Vectors
 
 QUESTIONS = ("how can i learn to play the guitar", "what is the best phone of 2019")
 THREADS = "".join(
     f"<qapair><rephr>{text}</rephr><question>x</question><answer>{answer}</answer></qapair>"
     for text, answer in zip(QUESTIONS, ("Learn guitar chords.", "Buy a phone."), strict=True)
 )
+
+
+def embed(texts: Sequence[str]) -> Vectors:
+    """Returns a unit vector for each text: how often each letter occurs."""
+    counts = [[1.0, *(text.count(letter) for letter in ascii_lowercase)] for text in texts]
+    vectors = np.array(counts, np.float32)
+    unit: Vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return unit
 
 
 @pytest.fixture
@@ -71,8 +83,9 @@ def test_the_page_of_the_included_model(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the data to document, plot and figures; a second run answers from the file."""
-    few = {"web": ["how do i clean a laptop screen", "best running shoes"]}
+    few = {"web": ["how do i clean a laptop screen", "is honey vegan", "best running shoes"]}
     monkeypatch.setattr(labels, "read_domains", lambda: few)
+    monkeypatch.setattr(quality, "load_embedder", lambda: embed)
     for package in ("bm25s", "Stemmer", "matplotlib", "symspellpy"):
         pytest.importorskip(package)
     out, kept, figures = tmp_path / "quality.md", tmp_path / "answers.json", tmp_path / "q.json"
@@ -86,6 +99,8 @@ def test_the_page_of_the_included_model(
     assert {row["task"] for row in results["keeping"]} == {"paraphrase", "fix", "expand"}
     text = out.read_text()
     assert "### stackfaq: 2 documents, 2 queries" in text
+    assert "### Dense: stackfaq, 2 documents, 2 queries" in text
+    assert (tmp_path / "quality-lost.md").read_text().startswith("# Queries that guards left alone")
     assert (tmp_path / "images" / "quality.png").stat().st_size > 1000
     monkeypatch.setattr(quality, "ask_service", lambda _model: None)
     assert quality.main() == 0

@@ -20,6 +20,7 @@ from t5serve.reformulation.candidates import (
     select_candidates,
 )
 from t5serve.reformulation.guards.guards import PRESERVED, Guards
+from t5serve.reformulation.lexicon import Lexicon
 from t5serve.reformulation.options import Options
 from t5serve.reformulation.text import clean, difference, fold, has_loop, words
 
@@ -196,6 +197,27 @@ def test_a_correction_is_never_worse_than_the_query(
     selection = select_candidates("a query", outputs(*texts), Options(n=n, corrects=True))
     assert [result.text for result in selection.reformulations] == expected
     assert selection.unchanged_reason == reason
+
+
+@pytest.mark.parametrize(
+    ("preserve", "corrects", "expected"),
+    [
+        (PRESERVED, True, ["optimising two bases"]),
+        (PRESERVED, False, ["optimising two base"]),
+        ((), True, ["optimising two base"]),
+    ],
+)
+def test_a_correction_leaves_the_words_of_the_lexicon(
+    preserve: tuple[Preserved, ...],
+    corrects: bool,  # noqa: FBT001
+    expected: list[str],
+) -> None:
+    """A word that the collection has is right; other tasks may inflect it, as without guards."""
+    options = Options(preserve=frozenset(preserve), corrects=corrects)
+    lexicon = Lexicon({"two": 3, "bases": 2})
+    texts = outputs("optimising two base", "optimising two bases")
+    selection = select_candidates("optimisng two bases", texts, options, lexicon)
+    assert [result.text for result in selection.reformulations] == expected
 
 
 def test_guarded_candidates_come_in_the_order_of_their_scores() -> None:

@@ -234,6 +234,20 @@ def test_negation(query: str, candidate: str, kept: bool) -> None:  # noqa: FBT0
         ("headphones under 100", "if you were headphones under 100", False),
         ("intranational rules", "international rules", False),
         ("internaional rules", "international rules", True),
+        ("best way to learn python", "is the best way to learn python", False),
+        ("methods of cooking ribs", "are the methods of cooking ribs", False),
+        ("how to learn python", "is how to learn python", False),
+        ("how to learn python", "is there a way to learn python", True),
+        ("can you tell me how to learn python", "how to learn python", True),
+        ("is theer a way to learn python", "is there a way to learn python", True),
+        ("is this way to learn python right", "how do i learn python right", False),
+        ("how do i delete my account", "how do you delete an account", True),
+        ("how do i delete my account", "how do you delete your account", True),
+        ("why is my internet slow", "why is the internet slow", True),
+        ("what are your opening hours", "what are the opening hours", True),
+        ("what are your opening hours", "what are my opening hours", False),
+        ("my chemical romance songs", "songs of chemical romance", False),
+        ("my chemical romance songs", "songs of my chemical romance", True),
     ],
 )
 def test_content(query: str, candidate: str, kept: bool) -> None:  # noqa: FBT001
@@ -282,6 +296,7 @@ def test_rare(query: str, candidate: str, kept: bool) -> None:  # noqa: FBT001
         ("how far is the moon from earth", "far on the moon earth", False),
         ("best beaches in portugal for families", "best beaches portugal families", True),
         ("causes of low white blood cell count", "low white blood cell count", False),
+        ("best way to learn python", "is the way to learn python", False),
         ("when to stop taking antibiotics", "stop taking antibiotics", False),
         (
             "best recent paper on heat transfer in thin steel walls for numerical methods",

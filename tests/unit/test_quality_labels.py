@@ -34,6 +34,27 @@ def test_labels_count_half_for_each_reader() -> None:
     assert result["harmful"] == ["how far is mars -> how far is venus"]
 
 
+def test_scores_by_hand() -> None:
+    """Good over others in one of two pairs, and half for a tie; an unread answer counts nowhere."""
+    pairs = {
+        ("mars", "mars distance"): ("good", "good"),
+        ("mars", "mars far"): ("good", "poor"),
+        ("venus", "venus men"): ("harmful", "good"),
+    }
+    answers = [
+        Answer(["mars distance", "mars far", "unread"], scores=[-0.5, -0.5, -0.1]),
+        Answer(["venus men"], scores=[-0.9]),
+        Answer(["pluto"], unchanged_reason="guard", scores=[None]),
+    ]
+    figures = labels.judge_scores(-0.8, ["mars", "venus", "pluto"], answers, pairs)
+    assert figures == {"answers": 3, "auc": 0.75, "dropped": {"good": 0.0, "harmful": 1.0}}
+
+
+def test_harmful_labels_of_all_answers() -> None:
+    """One of four labels."""
+    assert labels.count_harmful(LABELS) == {"ask": (2, 0.25)}
+
+
 def test_kappa_by_hand() -> None:
     """Three of four agree; chance alone gives (2 x 3 + 2 x 1) / 16 = 1/2, so kappa is 1/2."""
     pairs = [("good", "good"), ("good", "good"), ("poor", "poor"), ("poor", "good")]

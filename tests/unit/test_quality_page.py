@@ -9,9 +9,11 @@ import pytest
 
 from t5eval.quality import page, plot, verdict
 from t5eval.quality.combination import ALONE, BASELINES, COMBINATIONS, LONG_LIST, ORIGINAL
-from t5eval.quality.measurement import METRICS
+from t5eval.quality.comparison import METRICS
+from t5eval.quality.dense import DENSE_COMBINATIONS
 
 WORDS, FUSED = "new words added at 0.1", "rankings fused, weights 1 : 1"
+MEAN = "mean vector, weights 1 : 0.3"
 
 
 READ = {
@@ -49,6 +51,16 @@ def make_collection(name: str, differences: dict[str, tuple[float, float]]) -> d
     return {"name": name, "documents": 9, "queries": 8, "units": 4, "rows": rows}
 
 
+def make_dense(name: str) -> dict[str, Any]:
+    """A collection where the mean vector gains, and answers without guards lose."""
+    rows = [make_row(ORIGINAL, None, 0.5, 1.0), make_row(ALONE, "ask", 0.48, 0.2)]
+    for combination in DENSE_COMBINATIONS:
+        gains = 0.01 if combination == MEAN else 0.0
+        rows.append(make_row(combination, "ask", 0.5 + gains, 0.02 if gains else 1.0))
+        rows.append(make_row(combination, "ask, no guards", 0.4, 0.001))
+    return {"name": name, "documents": 9, "queries": 8, "units": 8, "rows": rows}
+
+
 def make_kept(changed: float) -> dict[str, Any]:
     """What the answers of a source keep."""
     kept = {"content": 0.9, "rarest": 1.0, "numbers": 1.0, "negation": None}
@@ -71,6 +83,7 @@ def results() -> dict[str, Any]:
             make_collection("second", {FUSED: (0.05, 0.2), WORDS: (0.01, 0.03)}),
         ],
         "long stop list": [make_collection("first", {}), make_collection("second", {})],
+        "dense": [make_dense("first")],
         "typos": [{"name": "first", "clean": before, "typed": after, "rows": [speller]}],
         "keeping": [
             {
@@ -90,7 +103,16 @@ def results() -> dict[str, Any]:
             "labelled": 9,
             "agreement": 0.9,
             "kappa": 0.8,
+            "all labelled": {"ask": (9, 0.125)},
             "tasks": [READ],
+            "scores": [
+                {
+                    "task": "ask",
+                    "answers": 7,
+                    "auc": 0.75,
+                    "dropped": {"good": 0.25, "harmful": None},
+                }
+            ],
         },
     }
 
@@ -135,8 +157,24 @@ def test_the_page_says_what_the_figures_say(results: dict[str, Any]) -> None:
     assert "87.5 % at n = 4" in text
     assert "| `ask` | 2 | 1 | 1 | 2 | 75.0 % | 0.0 % | 25.0 % | 1 |" in lines
     assert "- how far is mars -> how far is venus" in lines
+    assert "| `ask` | 7 | 0.75 | 25.0 % |  | 9 | 12.5 % |" in lines
+    assert "### Dense: first, 9 documents, 8 queries" in lines
+    assert f"| {MEAN} | `ask` | 0.5100 | **0.0200** | 0.5000 | 1.0000 |" in lines
+    sentence = f"- With vectors, the harmless combination that gains most is {MEAN}, `ask`: +1.00"
+    assert any(line.startswith(sentence) for line in lines)
+    assert f"| searches by vectors | {MEAN}, `ask` | +1.00 | +0.00 |" in lines
     assert "9 answers were labelled twice; the readers agreed on 90.0 % (kappa 0.80)." in lines
     assert "$" not in text
+
+
+def test_the_query_alone_is_the_advice_where_vectors_gain_nothing(results: dict[str, Any]) -> None:
+    """A gain on one collection does not outweigh a significant loss on another."""
+    for row in results["dense"][0]["rows"]:
+        if row["combination"] == MEAN and row["task"] == "ask":
+            row["nDCG@10"] = 0.45
+    lines = page.format_page(results, model="m", command="c", picture="p").splitlines()
+    assert "| searches by vectors | the original query | +0.00 | +0.00 |" in lines
+    assert any(line.startswith("- With vectors, search with the query alone") for line in lines)
 
 
 def test_a_page_without_a_harmless_combination(results: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from t5eval.collection import Query
 from t5eval.quality import combination, feedback
-from t5eval.quality.measurement import find_worst_decile
+from t5eval.quality.comparison import find_worst_decile
 from t5eval.ranking import fuse
 from t5eval.retrieval import Index
 

@@ -39,6 +39,7 @@ COUNTS = {
         ("kubectl logs", "kubectl logs"),
         ("kubetcl logs", "kubectl logs"),
         ("bucking of plates", "buckling of plates"),  # English, but one slip from a frequent word
+        ("awev", "wave"),  # "awed" is nearer, but no word that everybody uses
         ("anyoen", "anyone"),  # English and nearer than "angle", which the lexicon has
         ("edg", "edge"),  # a letter left out is likelier than two
         ("mide", "mode"),  # i lies beside o; "made" is more frequent

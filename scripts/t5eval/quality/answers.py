@@ -25,6 +25,7 @@ FIXES = 4  # corrections of a clean query
 STEP = 3  # of so many queries one is also asked without guards, and one with a term
 
 SEVERAL_KEY, SINGLE_KEY, UNGUARDED_KEY = "several", "single", "several, no guards"
+ANY_SCORE_KEY, LOWEST = "any score", -1e9  # answers that the recipe's least score drops, too
 
 GROUP = 2000  # requests after which the answers are written
 
@@ -123,6 +124,8 @@ def _plan_reading(plan: Plan) -> Iterator[Batch]:
     for name in plan.tasks:
         options = _options(plan, name, n=labels.SEVERAL)
         yield Batch(("reading", name), _ask(plan.domain_queries, options))
+        options = _options(plan, name, n=labels.SEVERAL, min_score=LOWEST)
+        yield Batch(("reading", name, ANY_SCORE_KEY), _ask(plan.domain_queries, options))
 
 
 def _plan_typos(

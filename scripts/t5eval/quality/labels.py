@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 
 from t5eval.messages import Answer
 from t5eval.report import format_table
+from t5eval.text_metrics import mean
 
 DIRECTORY = Path(__file__).parent
 SEVERAL = 4  # answers per query
@@ -67,6 +69,38 @@ def judge_task(
     }
 
 
+def judge_scores(
+    floor: float | None,
+    queries: Sequence[str],
+    answers: Iterable[Answer],
+    labels: Mapping[tuple[str, str], Pair],
+) -> dict[str, Any]:
+    """Returns how well the scores of labelled answers tell good from other ones.
+
+    Args:
+        floor: The least score of the task's recipe.
+        queries: The queries.
+        answers: Their answers of any score.
+        labels: The two labels by query and answer.
+
+    Returns:
+        The count of answers, the AUC of good (by both readers) against the others, and the shares
+        of the good and the harmful ones with a score under the floor; None without such answers.
+    """
+    scores: dict[str, list[float]] = {GOOD: [], POOR: [], HARMFUL: []}
+    for query, answer in zip(queries, answers, strict=True):
+        for text, score in zip(answer.texts, answer.scores, strict=True):
+            pair = labels.get((query, text))
+            if pair is not None and score is not None:
+                worst = max(pair, key=(GOOD, POOR, HARMFUL).index)
+                scores[worst].append(score)
+    others = scores[POOR] + scores[HARMFUL]
+    wins = [(good > other) + (good == other) / 2 for good in scores[GOOD] for other in others]
+    least = -math.inf if floor is None else floor
+    dropped = {label: mean(score < least for score in scores[label]) for label in (GOOD, HARMFUL)}
+    return {"answers": len(scores[GOOD]) + len(others), "auc": mean(wins), "dropped": dropped}
+
+
 def agreement(pairs: Iterable[Pair]) -> tuple[float, float]:
     """Returns the share of equal labels, and Cohen's kappa."""
     pairs = list(pairs)
@@ -94,6 +128,36 @@ def format_reading(reading: Mapping[str, Any]) -> str:
             *(["\n".join(f"- {pair}" for pair in harmful)] if harmful else []),
         ]
     )
+
+
+def format_scores(reading: Mapping[str, Any]) -> str:
+    """Returns the table of what scores tell, and of all labelled answers."""
+    head = ["task", "answers", "AUC", "good ones dropped", "harmful ones dropped"]
+    head += ["all labelled", "harmful of all labelled"]
+    rows = []
+    for row in reading["scores"]:
+        total, harmful = reading["all labelled"][row["task"]]
+        auc = "" if row["auc"] is None else f"{row['auc']:.2f}"
+        dropped = [_share(row["dropped"][label]) for label in (GOOD, HARMFUL)]
+        cells = [str(row["answers"]), auc, *dropped, str(total), _share(harmful)]
+        rows.append([f"`{row['task']}`", *cells])
+    return format_table(head, rows, 1)
+
+
+def count_harmful(
+    labels: Mapping[tuple[str, str, str], Pair],
+) -> dict[str, tuple[int, float | None]]:
+    """Returns, by task, how many answers have labels, and the share of harmful labels."""
+    counts: dict[str, Counter[str]] = {}
+    for (task, _, _), pair in labels.items():
+        counts.setdefault(task, Counter()).update(pair)
+    return {
+        task: (count.total() // 2, count[HARMFUL] / count.total()) for task, count in counts.items()
+    }
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f} %"
 
 
 def _describe_readers(reading: Mapping[str, Any]) -> str:

@@ -2,43 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from itertools import chain
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from t5eval.collection import Collection, Query
+from t5eval.collection import Collection
 from t5eval.messages import Answer
-from t5eval.quality import keeping, labels, typos
-from t5eval.quality.answers import SEVERAL_KEY, SINGLE_KEY, STEP, UNGUARDED_KEY, Answers, Plan
+from t5eval.quality import dense, keeping, labels, typos
+from t5eval.quality.answers import (
+    ANY_SCORE_KEY,
+    SEVERAL_KEY,
+    SINGLE_KEY,
+    STEP,
+    UNGUARDED_KEY,
+    Answers,
+    Plan,
+)
 from t5eval.quality.combination import (
     ALONE,
     BASELINES,
     COMBINATIONS,
     LONG_LIST,
-    ORIGINAL,
     search_first,
     search_original,
 )
+from t5eval.quality.comparison import METRICS, Comparison, Row
 from t5eval.quality.keeping import Judge
 from t5eval.quality.sources import CLEAN
 from t5eval.quality.speller import Speller, read_dictionary
 from t5eval.retrieval import Figures, Index, find_units, score_rankings
+from t5eval.semantics import Embed
 from t5eval.significance import randomisation_p_value
 from t5eval.stop_words import load_stop_words
 from t5eval.text_metrics import mean
+from t5serve.reformulation.lexicon import Lexicon
+from t5serve.reformulation.speller import Speller as OwnSpeller
 from t5serve.reformulation.text import fold
 
-METRICS = ("nDCG@10", "recall@100")
 VARIANTS = ("guards", "no guards")
-FIRST = 10  # documents that a user sees
-Row = dict[str, Any]
 Results = dict[str, Any]
 
 
-def measure(plan: Plan, answers: Answers) -> Results:
+def measure(plan: Plan, answers: Answers, embed: Embed) -> Results:
     """Returns all figures of all answers."""
     indices = {item.name: Index(item.documents) for item in plan.collections}
     long = {item.name: Index(item.documents, load_stop_words()) for item in plan.collections}
@@ -51,6 +60,11 @@ def measure(plan: Plan, answers: Answers) -> Results:
         "long stop list": [
             _measure_retrieval(plan, item, long[item.name], answers)
             for item in tqdm(plan.collections, desc="long stop list", disable=None)
+        ],
+        "dense": [
+            dense.measure_collection(plan, item, answers, embed)
+            for item in plan.collections
+            if len(item.documents) <= dense.MOST_DOCUMENTS
         ],
         "typos": [
             _measure_typos(plan, item, indices[item.name], answers)
@@ -73,25 +87,25 @@ def _measure_retrieval(
     With another index, the original is also searched there, and answers without guards here.
     """
     queries = collection.queries
-    comparison = _Comparison(queries, plan.seed)
+    comparison = Comparison(queries, plan.seed)
     nothing = [Answer([query.text]) for query in queries]
     for name, combine in BASELINES.items():
-        comparison.add(name, None, index, combine, nothing)
+        comparison.add(name, None, partial(combine, index), nothing)
     if other is not None:
-        comparison.add(LONG_LIST, None, other, search_original, nothing)
+        comparison.add(LONG_LIST, None, partial(search_original, other), nothing)
     for task in plan.rewording:
         single, several = (
             answers["retrieval", collection.name, task, variant]
             for variant in (SINGLE_KEY, SEVERAL_KEY)
         )
-        comparison.add(ALONE, task, index, search_first, single)
+        comparison.add(ALONE, task, partial(search_first, index), single)
         variants = {task: several}
         if task == plan.rewording[0] and other is not None:
             key = ("retrieval", collection.name, task, UNGUARDED_KEY)
             variants[f"{task}, no guards"] = answers[key]
         for variant, texts in variants.items():
             for name, combine in COMBINATIONS.items():
-                comparison.add(name, variant, index, combine, texts)
+                comparison.add(name, variant, partial(combine, index), texts)
     return {
         "name": collection.name,
         "documents": len(collection.documents),
@@ -99,63 +113,6 @@ def _measure_retrieval(
         "units": len(set(find_units(queries))),
         "rows": comparison.rows,
     }
-
-
-class _Comparison:
-    """Rows of figures of one collection, each compared with the first, the original's."""
-
-    def __init__(self, queries: Sequence[Query], seed: int) -> None:
-        self.rows: list[Row] = []
-        self._queries = queries
-        self._units = find_units(queries)
-        self._seed = seed
-        self._rankings: list[list[int]] = []
-        self._figures: Figures = {}
-
-    def add(
-        self,
-        name: str,
-        task: str | None,
-        index: Index,
-        combine: Callable[[Index, Query, Sequence[str]], list[int]],
-        answers: Sequence[Answer],
-    ) -> None:
-        rankings = [
-            combine(index, query, answer.texts)
-            for query, answer in zip(self._queries, answers, strict=True)
-        ]
-        figures = score_rankings(self._queries, rankings)
-        row: Row = {"combination": name, "task": task}
-        row |= {metric: float(np.mean(figures[metric])) for metric in METRICS}
-        if name == ORIGINAL:
-            self._rankings, self._figures = rankings, figures
-        else:
-            row |= compare(figures, self._figures, self._units, self._seed)
-            row["changed"] = mean(
-                any(fold(text) != fold(query.text) for text in answer.texts)
-                for query, answer in zip(self._queries, answers, strict=True)
-            )
-            row["changed first ten"] = mean(
-                ranking[:FIRST] != original[:FIRST]
-                for ranking, original in zip(rankings, self._rankings, strict=True)
-            )
-        self.rows.append(row)
-
-
-def compare(figures: Figures, baseline: Figures, units: Sequence[Any], seed: int) -> Row:
-    """Returns, for each metric, p and the mean difference of the tenth that loses most."""
-    row: Row = {}
-    for metric in METRICS:
-        values, before = figures[metric], baseline[metric]
-        row[f"{metric} p"] = randomisation_p_value(values, before, seed=seed, units=units)
-        row[f"{metric} worst decile"] = find_worst_decile(np.subtract(values, before).tolist())
-    return row
-
-
-def find_worst_decile(differences: Sequence[float]) -> float:
-    """Returns the mean of the lowest tenth of the differences."""
-    worst = sorted(differences)[: max(1, len(differences) // 10)]
-    return float(np.mean(worst))
 
 
 def _measure_typos(plan: Plan, collection: Collection, index: Index, answers: Answers) -> Results:
@@ -178,6 +135,11 @@ def _measure_typos(plan: Plan, collection: Collection, index: Index, answers: An
         name: ([*map(speller.correct, clean)], [*map(speller.correct, typed)])
         for name, speller in spellers.items()
     }
+    own = OwnSpeller.of(Lexicon(counts))
+    corrected["the service's speller, no model"] = (
+        [*map(own.correct, clean)],
+        [*map(own.correct, typed)],
+    )
     for task in plan.correcting:
         for variant, suffix in (("alone", ""), ("lexicon", ", the collection's lexicon")):
             states = (
@@ -217,8 +179,19 @@ def _measure_reading(plan: Plan, answers: Answers) -> Results:
         "labelled": len(read),
         "agreement": equal,
         "kappa": kappa,
+        "all labelled": labels.count_harmful(read),
         "tasks": [
             labels.judge_task(task, plan.domain_queries, answers["reading", task], read)
+            for task in plan.tasks
+        ],
+        "scores": [
+            labels.judge_scores(
+                plan.tasks[task].min_score,
+                plan.domain_queries,
+                answers["reading", task, ANY_SCORE_KEY],
+                {key[1:]: pair for key, pair in read.items() if key[0] == task},
+            )
+            | {"task": task}
             for task in plan.tasks
         ],
     }

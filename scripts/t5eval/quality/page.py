@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
 
+from t5eval.quality import dense
+from t5eval.quality.cells import describe, format_rows, probability, share, signed
 from t5eval.quality.combination import ALONE, BASELINES, COMBINATIONS, FEEDBACK, LONG_LIST, ORIGINAL
-from t5eval.quality.labels import format_reading
-from t5eval.quality.measurement import METRICS, Results
+from t5eval.quality.comparison import METRICS
+from t5eval.quality.labels import format_reading, format_scores
+from t5eval.quality.measurement import Results
 from t5eval.quality.verdict import Verdict, find_row, judge, rank_harmless
 from t5eval.report import SIGNIFICANT, format_table
 
@@ -25,7 +28,7 @@ KEPT = {
 GROUPS = {
     "ranks words with boosts (Elasticsearch, OpenSearch, Solr, Lucene)": "new words",
     "takes several weighted queries (`should` clauses with a boost)": "whole strings",
-    "fuses rankings (reciprocal rank fusion, also of vector indexes)": "rankings fused",
+    "fuses rankings of words (reciprocal rank fusion)": "rankings fused",
     "takes the best of several queries (`dis_max`)": "dis_max",
 }
 
@@ -41,14 +44,16 @@ def format_page(results: Results, *, model: str, command: str, picture: str) -> 
         picture=picture,
         seed=results["seed"],
         summary=_summarise(results, tasks, harmless),
-        advice=_advise(collections, harmless, tasks),
+        advice=_advise(collections, results["dense"], harmless, tasks),
         collections="\n\n".join(_format_collection(item, tasks) for item in collections),
         long=_format_long(results["long stop list"], harmless),
         others=_format_others(collections),
         harm=_format_harm(collections, harmless, tasks),
+        dense=dense.format_dense(results["dense"]),
         typos=_format_typos(results["typos"]),
         keeping="\n\n".join(map(_format_keeping, results["keeping"])),
         reading=format_reading(results["reading"]),
+        scores=format_scores(results["reading"]),
     )
 
 
@@ -70,8 +75,8 @@ def _summarise(results: Results, tasks: Sequence[str], harmless: Sequence[Verdic
         best = harmless[0]
         other = judge(results["long stop list"], best.combination, best.task)
         advice = f"**{best.combination}**, with three reformulations of `{best.task}`"
-        long = f"In an index with a long stop list: {_describe(other)}"
-        lines = [f"Do this: {advice}. {_describe(best)} {long}"]
+        long = f"In an index with a long stop list: {describe(other)}"
+        lines = [f"Do this: {advice}. {describe(best)} {long}"]
     for name, task, words in (
         (LONG_LIST, None, "A long stop list, which needs no model"),
         (FEEDBACK, None, "RM3, which needs no model"),
@@ -79,7 +84,8 @@ def _summarise(results: Results, tasks: Sequence[str], harmless: Sequence[Verdic
         (FUSED, tasks[0], f"Rankings of `{tasks[0]}` fused with equal weights"),
         (FUSED, f"{tasks[0]}, no guards", "The same without guards"),
     ):
-        lines.append(f"{words}: {_describe(judge(collections, name, task))}")
+        lines.append(f"{words}: {describe(judge(collections, name, task))}")
+    lines += dense.summarise(results["dense"])[:1]
     lines += [
         _summarise_typos(results["typos"], row["system"]) for row in results["typos"][0]["rows"]
     ]
@@ -89,28 +95,24 @@ def _summarise(results: Results, tasks: Sequence[str], harmless: Sequence[Verdic
 def _summarise_typos(typed: Sequence[Row], system: str) -> str:
     metric = METRICS[0]
     rows = [row for item in typed for row in item["rows"] if row["system"] == system]
-    shares = [share for row in rows if (share := row[f"{metric} recovered"]) is not None]
+    shares = [part for row in rows if (part := row[f"{metric} recovered"]) is not None]
     harmed = sum(
         row[f"{metric} clean p"] < SIGNIFICANT and row[f"{metric} clean"] < item["clean"][metric]
         for item, row in zip(typed, rows, strict=True)
     )
     return (
-        f"Typos, {system}: recovers {_share(min(shares))} to {_share(max(shares))} of what two "
+        f"Typos, {system}: recovers {share(min(shares))} to {share(max(shares))} of what two "
         f"typos per query cost; clean queries lose significantly on {harmed} of {len(rows)} "
         "collections."
     )
 
 
-def _describe(verdict: Verdict) -> str:
-    changes = " and ".join(
-        f"{_signed(verdict.difference[metric])} points of {metric}" for metric in METRICS
-    )
-    gains = ", ".join(f"{metric} on {name}" for name, metric in verdict.gains) or "none"
-    losses = ", ".join(f"{metric} on {name}" for name, metric in verdict.losses) or "none"
-    return f"{changes}. Significant gains: {gains}; significant losses: {losses}."
-
-
-def _advise(collections: Sequence[Row], harmless: Sequence[Verdict], tasks: Sequence[str]) -> str:
+def _advise(
+    collections: Sequence[Row],
+    searched_by_vectors: Sequence[Row],
+    harmless: Sequence[Verdict],
+    tasks: Sequence[str],
+) -> str:
     rows = []
     for engine, prefix in GROUPS.items():
         best = next((item for item in harmless if item.combination.startswith(prefix)), None)
@@ -127,8 +129,14 @@ def _advise(collections: Sequence[Row], harmless: Sequence[Verdict], tasks: Sequ
             advice = f"none: the gentlest loses on {verdict.losses[0][0]} ({verdict.combination})"
             rows.append([engine, advice, "", ""])
             continue
-        figures = [_signed(best.difference[metric]) for metric in METRICS]
+        figures = [signed(best.difference[metric]) for metric in METRICS]
         rows.append([engine, f"{best.combination}, `{best.task}`", *figures])
+    by_vectors = dense.find_advice(searched_by_vectors)
+    advice, figures = "the original query", ["+0.00", "+0.00"]
+    if by_vectors is not None:
+        advice = f"{by_vectors.combination}, `{by_vectors.task}`"
+        figures = [signed(by_vectors.difference[metric]) for metric in METRICS]
+    rows.append(["searches by vectors", advice, *figures])
     rows.append(["takes one plain string only", "the original query", "+0.00", "+0.00"])
     head = ["an engine that ..", "use", *(f"{metric}, mean difference" for metric in METRICS)]
     return format_table(head, rows, 2)
@@ -139,26 +147,13 @@ def _format_collection(collection: Row, tasks: Sequence[str]) -> str:
     rows += [find_row(collection, name, task) for task in tasks for name in (ALONE, *COMBINATIONS)]
     return (
         f"### {collection['name']}: {collection['documents']} documents, "
-        f"{collection['queries']} queries{_units(collection)}\n\n" + _format_rows(rows)
+        f"{collection['queries']} queries{_units(collection)}\n\n" + format_rows(rows)
     )
 
 
 def _units(collection: Row) -> str:
     units = collection["units"]
     return f" of {units} threads" if units < collection["queries"] else ""
-
-
-def _format_rows(rows: Iterable[Row]) -> str:
-    head = ["searched with", "reformulations"]
-    for metric in METRICS:
-        head += [metric, "p"]
-    lines = []
-    for row in rows:
-        line = [row["combination"], f"`{row['task']}`" if row["task"] else ""]
-        for metric in METRICS:
-            line += [f"{row[metric]:.4f}", _probability(row.get(f"{metric} p"))]
-        lines.append(line)
-    return format_table(head, lines, 2)
 
 
 def _format_long(collections: Sequence[Row], harmless: Sequence[Verdict]) -> str:
@@ -171,7 +166,7 @@ def _format_long(collections: Sequence[Row], harmless: Sequence[Verdict]) -> str
             row = find_row(collection, name, task)
             cells = []
             for metric in METRICS:
-                cells += [f"{row[metric]:.4f}", _probability(row.get(f"{metric} p"))]
+                cells += [f"{row[metric]:.4f}", probability(row.get(f"{metric} p"))]
             rows.append([collection["name"], f"{name}, `{task}`" if task else name, *cells])
     head = ["collection", "searched with", METRICS[0], "p", METRICS[1], "p"]
     return format_table(head, rows, 2)
@@ -183,7 +178,7 @@ def _format_others(collections: Sequence[Row]) -> str:
     for variant in variants[1:]:
         for name in COMBINATIONS:
             verdict = judge(collections, name, variant)
-            cells = [_signed(verdict.difference[metric]) for metric in METRICS]
+            cells = [signed(verdict.difference[metric]) for metric in METRICS]
             losses = _list(verdict.losses)
             rows.append([f"`{variant}`", name, losses, _list(verdict.gains), *cells])
     head = ["reformulations", "searched with", "significant losses", "significant gains", *METRICS]
@@ -205,8 +200,8 @@ def _format_harm(
     for name, task in shown:
         for collection in collections:
             row = find_row(collection, name, task)
-            cells = [_share(row["changed"]), _share(row["changed first ten"])]
-            cells += [_signed(row[f"{metric} worst decile"]) for metric in METRICS]
+            cells = [share(row["changed"]), share(row["changed first ten"])]
+            cells += [signed(row[f"{metric} worst decile"]) for metric in METRICS]
             rows.append([f"{name}, `{task}`", collection["name"], *cells])
     head = ["searched with", "collection", "queries changed", "first ten changed"]
     head += [f"{metric}, worst tenth" for metric in METRICS]
@@ -222,8 +217,8 @@ def _format_typos(collections: Sequence[Row]) -> str:
         for row in item["rows"]:
             values = (item["clean"][metric], item["typed"][metric], row[metric])
             cells = [f"{value:.4f}" for value in values]
-            cells += [_share(row[f"{metric} recovered"]), f"{row[f'{metric} clean']:.4f}"]
-            cells += [_probability(row[f"{metric} clean p"]), _share(row["clean changed"])]
+            cells += [share(row[f"{metric} recovered"]), f"{row[f'{metric} clean']:.4f}"]
+            cells += [probability(row[f"{metric} clean p"]), share(row["clean changed"])]
             rows.append([item["name"], row["system"], *cells])
     return format_table(head, rows, 2)
 
@@ -236,13 +231,13 @@ def _format_keeping(task: Row) -> str:
         for variant, row in variants.items()
     ]
     unchanged = task["all"]["guards"]["unchanged"]
-    reasons = "; ".join(f"{name} {_share(share)}" for name, share in unchanged.items())
+    reasons = "; ".join(f"{name} {share(part)}" for name, part in unchanged.items())
     parts = [
         f"### `{task['task']}`",
         format_table(head, rows, 2),
         (
             f"Left alone with the recipe's guards, as a share of all queries: {reasons}. "
-            f"The caller's term was kept in {_share(task['terms kept'])} of the answers to "
+            f"The caller's term was kept in {share(task['terms kept'])} of the answers to "
             f"{task['terms']} queries."
         ),
     ]
@@ -250,31 +245,13 @@ def _format_keeping(task: Row) -> str:
         guarded, several = task["clean"]["guards"], task["clean"]["several"]
         parts.append(
             f"Of {guarded['queries']} clean queries of three sources, "
-            f"{_share(guarded['unchanged'])} came back unchanged at n = 1, and "
-            f"{_share(several['unchanged'])} at n = 4 (the first answer). Some of these queries "
+            f"{share(guarded['unchanged'])} came back unchanged at n = 1, and "
+            f"{share(several['unchanged'])} at n = 4 (the first answer). Some of these queries "
             "have a typo all the same, whose correction counts as a change here."
         )
     return "\n\n".join(parts)
 
 
 def _cells(row: Row) -> list[str]:
-    values = [_share(row["changed"]), *(_share(row[name]) for name in KEPT)]
-    return [str(row["queries"]), *values, _share(row["invented"])]
-
-
-def _points(value: float) -> str:
-    return f"{100 * value:.2f}"
-
-
-def _signed(value: float) -> str:
-    return f"{100 * value:+.2f}"
-
-
-def _share(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.1f} %"
-
-
-def _probability(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"**{value:.4f}**" if value < SIGNIFICANT else f"{value:.4f}"
+    values = [share(row["changed"]), *(share(row[name]) for name in KEPT)]
+    return [str(row["queries"]), *values, share(row["invented"])]

@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Any
 
 from t5eval.quality.combination import COMBINATIONS, ORIGINAL
-from t5eval.quality.measurement import METRICS
+from t5eval.quality.comparison import METRICS
 from t5eval.report import SIGNIFICANT
 from t5eval.text_metrics import mean
 

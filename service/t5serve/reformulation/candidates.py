@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Self
@@ -152,9 +153,13 @@ def _allowed(
 ) -> Iterator[Candidate]:
     """Yields the candidates that score enough and pass the guards."""
     guards = Guards(query, options.preserve, options.terms, lexicon)
+    is_correction = options.corrects and bool(options.preserve)
+    right = lexicon.count_known(words(query)) if is_correction else Counter()
     for candidate in candidates:
         if options.min_score is not None and candidate.score < options.min_score:
             continue
+        if right - Counter(candidate.words):
+            continue  # the collection has the word: it is right, and a correction leaves it alone
         if guards.violation(candidate.text) is None:
             yield candidate
 

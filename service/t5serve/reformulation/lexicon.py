@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -25,6 +26,10 @@ class Lexicon:
 
     def __len__(self) -> int:
         return len(self.counts)
+
+    def count_known(self, words: Iterable[str]) -> Counter[str]:
+        """Counts those of the folded words that the lexicon has."""
+        return Counter(word for word in words if word in self.counts)
 
     @classmethod
     def read(cls, path: Path, source: str = "T5SERVE_LEXICON") -> Self:

@@ -11,13 +11,14 @@ from symspellpy.suggest_item import SuggestItem
 
 from t5serve.reformulation.content_words import FUNCTION_WORDS
 from t5serve.reformulation.edits import edit_once, score_error
-from t5serve.reformulation.english import English
+from t5serve.reformulation.english import COMMON_LEVEL, English
 from t5serve.reformulation.lexicon import Lexicon
 from t5serve.reformulation.text import fold
 
 MAX_EDITS = 2
 MIN_LENGTH = 3  # letters of a word that is corrected
 FREQUENT = 100  # occurrences of a word that a right word may have been meant to be
+WELL_KNOWN_LEVEL = 20  # SCOWL's size of a word that may be meant although the lexicon lacks it
 MIN_SLIP_LENGTH = 4  # letters of a right word that may be a slip
 WRONG_FIRST_LETTER, FUNCTION_WORD = 3.0, 3.0  # nats
 WORD = re.compile(r"[^\W\d_]+")
@@ -26,8 +27,9 @@ WORD = re.compile(r"[^\W\d_]+")
 class Speller:
     """Replaces words that a lexicon lacks by words that it has.
 
-    The model has no say: its own probability of the wordings, the query among them, recovered 25 to
-    59 % of what two typos a query cost BM25 on three collections; the lexicon alone 94 to 97 %.
+    The model has no say: its own probability of the wordings, the query among them, recovered much
+    less of what typos cost a search than the lexicon alone. docs/quality.md has the figures of both
+    the lexicon alone and the model after it.
 
     Args:
         lexicon: the words that are right, with how often each occurs.
@@ -59,14 +61,18 @@ class Speller:
         return max(terms, key=lambda term: self._plausibility(folded, term), default=word)
 
     def _suggest(self, word: str) -> list[str]:
-        """Returns the nearest words of the lexicon, unless a common English word is nearer."""
+        """Returns the nearest words of the lexicon, unless a well-known English word is nearer.
+
+        Where the lexicon has nothing near, any common English word will do.
+        """
         suggestions = self._symspell.lookup(word, Verbosity.CLOSEST, MAX_EDITS)
         if self._english.is_common(word):
             return [item.term for item in suggestions if is_slip(word, item)]
         if not suggestions or suggestions[0].distance > 1:
-            nearer = [*filter(self._english.is_common, edit_once(word))]
+            level = WELL_KNOWN_LEVEL if suggestions else COMMON_LEVEL
+            nearer = [term for term in edit_once(word) if self._english.level(term) <= level]
             if nearer:
-                return nearer
+                return sorted(nearer)  # a set has no order, and equals are to give one answer
         return [item.term for item in suggestions]
 
     def _plausibility(self, word: str, term: str) -> float:

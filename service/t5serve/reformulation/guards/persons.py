@@ -6,10 +6,13 @@ from t5serve.reformulation.content_words import MEDDLING_WORDS
 from t5serve.reformulation.guards.analysed_text import AnalysedText
 
 PRONOUNS = frozenset({"i", "it", "we", "you"})  # with which a statement begins
+# Whoever asks "how do i delete my account" asks the same of "your account" and "an account".
 OWNERS = frozenset({"my", "our", "your"})
-SPEAKERS = frozenset({"i", "me", "we", "us", "you"}) | OWNERS
+ASKERS = frozenset({"i", "me", "my", "our", "us", "we", "you"})  # "your opening hours" has none
+SPEAKERS = ASKERS | OWNERS
 ANYBODY = frozenset({"anybody", "anyone", "people", "person", "somebody", "someone"})
 NAMES = frozenset({"go", "it", "may", "us", "will"}) | frozenset("cdmrst")  # may begin a query
+NAMES |= OWNERS  # titles: "my chemical romance songs", "your name movie"
 
 
 def meddles(candidate: AnalysedText, query: AnalysedText) -> bool:
@@ -18,7 +21,7 @@ def meddles(candidate: AnalysedText, query: AnalysedText) -> bool:
     lost = {*query.words} - {*candidate.words}
     if not MEDDLING_WORDS.isdisjoint(added):
         return True
-    if not OWNERS.isdisjoint(added) and SPEAKERS.isdisjoint(query.words):
+    if not OWNERS.isdisjoint(added) and ASKERS.isdisjoint(query.words):
         return True
     if not ANYBODY.isdisjoint(lost) and not SPEAKERS.isdisjoint(added):
         return True

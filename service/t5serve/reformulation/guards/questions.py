@@ -18,6 +18,10 @@ PAST = frozenset({"did", "was", "were"})
 PRESENT = frozenset({"are", "can", "do", "does", "is"})
 FUTURE = frozenset({"will", "would"})
 WHAT_IS = (["is"], ["are"], ["was"], ["were"])
+# "Is there a way to", "can you tell me where" ask how and where. "Is the best way to" does not.
+INDIRECT_SUBJECTS = frozenset(
+    {"anybody", "anyone", "i", "one", "somebody", "someone", "there", "we", "you"}
+)
 
 
 def question_words(text: AnalysedText) -> frozenset[str]:
@@ -29,8 +33,17 @@ def question_words(text: AnalysedText) -> frozenset[str]:
 
 
 def is_polar(text: AnalysedText) -> bool:
-    """Whether a text asks for yes or no."""
-    return text.words[:1] != [] and text.words[0] in AUXILIARIES and not question_words(text)
+    """Whether a text asks for yes or no, or has the form of such a question.
+
+    "Can you tell me how to learn python" asks how; "is the best way to learn python" does not.
+    """
+    is_indirect = not INDIRECT_SUBJECTS.isdisjoint(text.words[1:2])
+    return begins_with_auxiliary(text) and not (is_indirect and question_words(text))
+
+
+def begins_with_auxiliary(text: AnalysedText) -> bool:
+    """Whether the first word is an auxiliary verb."""
+    return not AUXILIARIES.isdisjoint(text.words[:1])
 
 
 def asks_more(candidate: AnalysedText, query: AnalysedText) -> bool:
@@ -60,4 +73,6 @@ def asks_less(candidate: AnalysedText, query: AnalysedText) -> bool:
     lost = {*query.words} - {*candidate.words}
     if not PAST.isdisjoint(lost) and not PRESENT.isdisjoint(candidate.words):
         return True
-    return is_polar(query) > is_polar(candidate) or not FUTURE.isdisjoint(lost)
+    # "Is theer a way to" has the form of a question for yes or no, but only by its typo.
+    loses_form = is_polar(query) and not begins_with_auxiliary(candidate)
+    return loses_form or not FUTURE.isdisjoint(lost)
