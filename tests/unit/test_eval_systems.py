@@ -90,7 +90,7 @@ def test_answers_come_in_order_with_prefixes_and_fallbacks() -> None:
             pool.newest.reply(answer(first, " "))
 
         await gather([ask(), play()])
-        assert answers == [Answer(["a"], fell_back=True), Answer(["better b"])]
+        assert answers == [Answer(["a"], fell_back=True), Answer(["better b"], scores=[-0.5])]
 
     with_engine(use, capacity=2, max_queue=service.CONCURRENCY)
 
