@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from support.fakes import answer
 from t5engine.messages import Generate, Token
 from t5serve.errors import InvalidRequest
-from t5serve.http.routes.completions import ChoiceBuilder, Prompt, _build_choices
+from t5serve.http.routes.choices import ChoiceBuilder
+from t5serve.http.routes.completions import Prompt, _build_choices
 from t5serve.http.schemas.body import parse
 from t5serve.http.schemas.completions import CompletionRequest
 

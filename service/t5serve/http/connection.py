@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from uvicorn._types import ASGISendEvent
@@ -27,6 +28,33 @@ class ConnectionLimits:
     max_connections: int = 1000
     head_seconds: float = 10.0
     write_seconds: float = 30.0
+
+
+class Timer:
+    """Calls an action once, some time after it was started last, unless it is stopped."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, seconds: float, action: Callable[[], None]
+    ) -> None:
+        self._loop = loop
+        self._seconds = seconds
+        self._action = action
+        self._handle: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Starts the timer, unless it runs."""
+        if self._handle is None:
+            self._handle = self._loop.call_later(self._seconds, self._ring)
+
+    def stop(self) -> None:
+        """Stops the timer."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _ring(self) -> None:
+        self._handle = None
+        self._action()
 
 
 class HeldFlow(FlowControl):

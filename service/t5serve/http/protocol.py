@@ -25,7 +25,7 @@ from t5serve.errors import (
     UnknownTransferCoding,
     excerpt,
 )
-from t5serve.http.connection import ConnectionLimits, HeldFlow, Probe, UnframedCycle
+from t5serve.http.connection import ConnectionLimits, HeldFlow, Probe, Timer, UnframedCycle
 from t5serve.http.responses import error_bytes
 
 MAX_HEAD_BYTES = 1 << 16  # bytes of a request outside its body; h11 has the same limit
@@ -77,8 +77,8 @@ class Protocol(HttpToolsProtocol):
         """Whether what arrives is dropped, because the connection ends after this answer."""
         self._probe: Probe | None = None
         """Watches a client that sends no more."""
-        self._read_timer: asyncio.TimerHandle | None = None
-        self._write_timer: asyncio.TimerHandle | None = None
+        self._read_timer = Timer(self.loop, limits.head_seconds, self._end_slow_request)
+        self._write_timer = Timer(self.loop, limits.write_seconds, self._end_slow_client)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -91,7 +91,7 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._is_deaf = True
         self._unparsed.clear()
-        self._stop_read_timer()
+        self._read_timer.stop()
         if self._probe is not None:
             self._probe.stop()
         self.resume_writing()
@@ -189,7 +189,7 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_body = True
         if not self.parser.should_upgrade() and self._unknown_coding is None:
-            self._stop_read_timer()
+            self._read_timer.stop()
             self._begin_request()
 
     def on_body(self, body: bytes) -> None:
@@ -202,7 +202,7 @@ class Protocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         is_refused = self._is_head_too_large or self._unknown_coding is not None
         if not self.parser.should_upgrade() and not is_refused:
-            self._stop_read_timer()
+            self._read_timer.stop()
             self._start_request()
             self._end_request()
 
@@ -280,18 +280,10 @@ class Protocol(HttpToolsProtocol):
             )
 
     def _start_read_timer(self) -> None:
-        if self._read_timer is None and not self.transport.is_closing():
-            self._read_timer = self.loop.call_later(
-                self._limits.head_seconds, self._end_slow_request
-            )
-
-    def _stop_read_timer(self) -> None:
-        if self._read_timer is not None:
-            self._read_timer.cancel()
-            self._read_timer = None
+        if not self.transport.is_closing():
+            self._read_timer.start()
 
     def _end_slow_request(self) -> None:
-        self._read_timer = None
         if self._is_answering or self.transport.is_closing():
             return
         if self._is_incomplete:
@@ -300,13 +292,11 @@ class Protocol(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        if self._write_timer is None:
-            self._write_timer = self.loop.call_later(
-                self._limits.write_seconds, self.transport.abort
-            )
+        self._write_timer.start()
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self._write_timer is not None:
-            self._write_timer.cancel()
-            self._write_timer = None
+        self._write_timer.stop()
+
+    def _end_slow_client(self) -> None:
+        self.transport.abort()

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from t5engine.decoding.parameters import GenerationConfig
-from t5engine.messages import Generated, Progress, Token
+from t5engine.messages import Generated, Progress
 from t5serve.concurrency import gather, iterate_events
 from t5serve.http import endpoints
+from t5serve.http.routes.choices import ChoiceBuilder, Envelope, join_logprobs
 from t5serve.http.routes.connection import read_body, while_connected
 from t5serve.http.routes.leases import use_model
 from t5serve.http.routes.sse import DONE, ServerEvent, event_response
@@ -23,8 +22,6 @@ from t5serve.http.schemas.body import UsageBody, parse
 from t5serve.http.schemas.completions import (
     CompletionChoice,
     CompletionRequest,
-    CompletionResponse,
-    LogprobsBody,
 )
 from t5serve.models.registry import ModelRegistry
 from t5serve.models.served_model import ServedModel
@@ -144,81 +141,6 @@ class Decoder:
         return None, raw_prompt
 
 
-class Envelope:
-    """The fields that a response, or all events of a stream, have in common."""
-
-    def __init__(self, model: str, fingerprint: str) -> None:
-        self._model = model
-        self._fingerprint = fingerprint
-        self._id = f"cmpl-{uuid.uuid4().hex}"
-        self._created = int(time.time())
-
-    def wrap(
-        self, choices: Sequence[CompletionChoice], usage: UsageBody | None = None
-    ) -> CompletionResponse:
-        """Builds a response, or an event of a stream, with these choices."""
-        return CompletionResponse(
-            id=self._id,
-            created=self._created,
-            model=self._model,
-            choices=list(choices),
-            system_fingerprint=self._fingerprint,
-            usage=usage,
-        )
-
-
-class ChoiceBuilder:
-    """Builds the parts of one choice, with the offsets of their tokens."""
-
-    def __init__(self, index: int, logprobs: int | None) -> None:
-        self._index = index
-        self._logprobs = logprobs
-        self._offset = 0  # of the next token; a token can arrive after its text
-
-    def echo_prompt(self, parts: Sequence[str]) -> CompletionChoice:
-        """Builds the part with the prompt; the encoder reads it, so it has no log-probabilities."""
-        tokens = [Token(0, part, 0.0, []) for part in parts]
-        body = self._describe(tokens)
-        if body is not None:
-            body.token_logprobs = [None] * len(parts)
-            body.top_logprobs = [None] * len(parts)
-        return self._part("".join(parts), body)
-
-    def add_text(self, text: str, details: Sequence[Token] | None) -> CompletionChoice:
-        """Builds the part with the next text and tokens."""
-        return self._part(text, self._describe(details or []))
-
-    def finish(self, reason: Literal["stop", "length"]) -> CompletionChoice:
-        """Builds the last part, with the reason why the choice ended."""
-        return CompletionChoice(text="", index=self._index, logprobs=None, finish_reason=reason)
-
-    def _part(self, text: str, logprobs: LogprobsBody | None) -> CompletionChoice:
-        return CompletionChoice(text=text, index=self._index, logprobs=logprobs, finish_reason=None)
-
-    def _describe(self, details: Sequence[Token]) -> LogprobsBody | None:
-        if self._logprobs is None:
-            return None
-        offsets = []
-        for token in details:
-            offsets.append(self._offset)
-            self._offset += len(token.text)
-        return LogprobsBody(
-            tokens=[token.text for token in details],
-            token_logprobs=[token.logprob for token in details],
-            top_logprobs=[_top_logprobs(token) for token in details],
-            text_offset=offsets,
-        )
-
-
-def _top_logprobs(token: Token) -> dict[str, float]:
-    """Returns the log-probabilities of the best tokens at a position and of the chosen one."""
-    top: dict[str, float] = {}
-    for _, text, logprob in token.top:
-        top.setdefault(text, logprob)  # best first; several ids can have one text
-    top[token.text] = token.logprob
-    return top
-
-
 def _build_choices(
     prompt_index: int, prompt: Prompt, generated: Generated, body: CompletionRequest
 ) -> Iterator[CompletionChoice]:
@@ -232,21 +154,9 @@ def _build_choices(
         yield CompletionChoice(
             text="".join(part.text for part in parts),
             index=parts[0].index,
-            logprobs=_join_logprobs([part.logprobs for part in parts if part.logprobs is not None]),
+            logprobs=join_logprobs([part.logprobs for part in parts if part.logprobs is not None]),
             finish_reason=output.finish_reason,
         )
-
-
-def _join_logprobs(parts: Sequence[LogprobsBody]) -> LogprobsBody | None:
-    """Concatenates the log-probabilities of the parts of a choice."""
-    if not parts:
-        return None
-    return LogprobsBody(
-        tokens=[token for part in parts for token in part.tokens],
-        token_logprobs=[logprob for part in parts for logprob in part.token_logprobs],
-        top_logprobs=[top for part in parts for top in part.top_logprobs],
-        text_offset=[offset for part in parts for offset in part.text_offset],
-    )
 
 
 async def _events(decoder: Decoder, envelope: Envelope) -> AsyncIterator[ServerEvent]:
