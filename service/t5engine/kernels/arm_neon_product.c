@@ -114,13 +114,13 @@ INLINE struct output_tile output_at(const struct product *p, int64_t input_row, 
 INLINE void multiply_group(int bits, const uint8_t *group, int64_t blocks,
                            const struct quantised *q, int64_t first, int count,
                            struct output_tile tile) {
-    const uint8_t *scales = group + blocks * bits * VECTOR_BYTES;
     float32x4_t sum[MAX_TILE][QUARTERS];
     for (int n = 0; n < count; n++) {
         UNROLL for (int part = 0; part < QUARTERS; part++) sum[n][part] = vdupq_n_f32(0);
     }
     for (int64_t block = 0; block < blocks; block++) {
-        const uint8_t *weights = group + block * bits * VECTOR_BYTES;
+        const uint8_t *weights = group + block * block_bytes(bits);
+        const uint8_t *scales = weights + bits * VECTOR_BYTES;
         const int64_t input_block = first * blocks + block; /* the next input row's: + blocks */
         int32x4_t dot[MAX_TILE][QUARTERS];
         int8x16_t x[MAX_TILE][2];
@@ -158,7 +158,7 @@ INLINE void multiply_group(int bits, const uint8_t *group, int64_t blocks,
         }
 #undef ADD_VECTOR
         UNROLL for (int part = 0; part < QUARTERS; part++) {
-            const uint8_t *f16 = scales + SCALE_BYTES * block + 2 * LANES * part;
+            const uint8_t *f16 = scales + 2 * LANES * part;
             const float32x4_t weight_scale = vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(f16)));
             UNROLL for (int n = 0; n < count; n++) {
                 const float input_scale = q->scales[input_block + n * blocks];

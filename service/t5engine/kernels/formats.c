@@ -20,19 +20,19 @@ const struct format *t5_find_format(int64_t type) {
 /* Packs ggml's row-major blocks; each is an F16 scale followed by the weights. */
 void t5_pack(const struct format *format, int64_t rows, int64_t columns, const uint8_t *source,
              uint8_t *target) {
-    const int64_t blocks = columns / BLOCK, weight_bytes = BLOCK * format->bits / 8;
+    const int64_t weight_bytes = BLOCK * format->bits / 8;
     const uint32_t flipped = format->flipped * 0x01010101u;
     for (int64_t row = 0; row < rows; row++) {
-        uint8_t *group = target + row / GROUP * group_bytes(format, columns);
-        uint8_t *scales = group + blocks * block_bytes(format);
+        uint8_t *block = target + row / GROUP * group_bytes(format, columns);
         const int64_t lane = row % GROUP;
-        for (int64_t block = 0; block < blocks; block++) {
-            memcpy(scales + block * SCALE_BYTES + 2 * lane, source, 2);
+        for (int64_t column = 0; column < columns;
+             column += BLOCK, block += block_bytes(format->bits)) {
+            memcpy(block + format->bits * VECTOR_BYTES + 2 * lane, source, 2);
             for (int64_t i = 0; i < weight_bytes; i += 4) {
                 uint32_t word;
                 memcpy(&word, source + 2 + i, 4);
                 word ^= flipped;
-                memcpy(group + block * block_bytes(format) + GROUP * i + 4 * lane, &word, 4);
+                memcpy(block + GROUP * i + 4 * lane, &word, 4);
             }
             source += 2 + weight_bytes;
         }

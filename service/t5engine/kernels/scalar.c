@@ -57,7 +57,7 @@ static void quantise(const float *input, int64_t columns, int8_t *values, float 
 static int weight_at(const struct format *format, const uint8_t *group, int64_t lane,
                      int64_t column) {
     const int64_t half = BLOCK / 2, i = column % BLOCK;
-    const uint8_t *block = group + column / BLOCK * block_bytes(format);
+    const uint8_t *block = group + column / BLOCK * block_bytes(format->bits);
     const int64_t byte = format->bits == 8 ? i : i % half; /* Q4_0: columns 16 on, in high bits */
     const int packed = block[byte / 4 * VECTOR_BYTES + 4 * lane + byte % 4];
     if (format->bits == 8) return packed - format->zero_point;
@@ -68,14 +68,14 @@ static float multiply_packed_row(const struct matrix *m, int64_t row, const int8
                                  const float *scales) {
     const int64_t blocks = m->columns / BLOCK, lane = row % GROUP;
     const uint8_t *group = m->data + row / GROUP * group_bytes(m->format, m->columns);
-    const uint8_t *weight_scales = group + blocks * block_bytes(m->format);
     float sum = 0;
     for (int64_t block = 0; block < blocks; block++) {
         int dot = 0;
         for (int64_t i = BLOCK * block; i < BLOCK * (block + 1); i++) {
             dot += weight_at(m->format, group, lane, i) * values[i];
         }
-        const float scale = from_f16(weight_scales + SCALE_BYTES * block + 2 * lane);
+        const uint8_t *end = group + (block + 1) * block_bytes(m->format->bits);
+        const float scale = from_f16(end - SCALE_BYTES + 2 * lane);
         sum = fmaf((float)dot, scale * scales[block], sum);
     }
     return sum;

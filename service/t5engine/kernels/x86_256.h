@@ -194,19 +194,19 @@ INLINE void quantise(int bits, const float *input, int64_t blocks, int zero_poin
 INLINE void multiply_group(int bits, const uint8_t *group, int64_t blocks,
                            const struct quantised *q, int64_t first, int count,
                            struct output_tile tile) {
-    const uint8_t *scales = group + blocks * bits * VECTOR_BYTES;
     const __m256i low_nibble = _mm256_set1_epi8(15);
     __m256 sum[6][2];
     UNROLL for (int n = 0; n < count; n++) sum[n][0] = sum[n][1] = _mm256_setzero_ps();
     for (int64_t block = 0; block < blocks; block++) {
-        const uint8_t *weights = group + block * bits * VECTOR_BYTES;
+        const uint8_t *weights = group + block * block_bytes(bits);
+        const uint8_t *scales = weights + bits * VECTOR_BYTES;
         const int32_t *words = q->words + (first * blocks + block) * words_per_block(bits);
         const int64_t stride = blocks * words_per_block(bits); /* to the next input row */
         __m256i dot[6][2];
         UNROLL for (int n = 0; n < count; n++) dot[n][0] = dot[n][1] = _mm256_setzero_si256();
         UNROLL for (int i = 0; i < bits; i++) {
             const uint8_t *vector = weights + VECTOR_BYTES * i;
-            _mm_prefetch((const char *)vector + PREFETCH_DISTANCE, _MM_HINT_T0);
+            if (count > 1) _mm_prefetch((const char *)vector + PREFETCH_DISTANCE, _MM_HINT_T0);
             __m256i w[2], high[2];
             for (int half = 0; half < 2; half++) {
                 w[half] = _mm256_loadu_si256((const __m256i *)(vector + VECTOR_BYTES / 2 * half));
@@ -221,7 +221,7 @@ INLINE void multiply_group(int bits, const uint8_t *group, int64_t blocks,
             }
         }
         UNROLL for (int half = 0; half < 2; half++) {
-            const uint8_t *f16 = scales + SCALE_BYTES * block + SCALE_BYTES / 2 * half;
+            const uint8_t *f16 = scales + SCALE_BYTES / 2 * half;
             const __m256 weight_scale = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)f16));
             UNROLL for (int n = 0; n < count; n++) {
                 const int64_t input_block = (first + n) * blocks + block;
