@@ -178,4 +178,8 @@ def test_health(server: Server) -> None:
     """The process is alive, and ready with the name of the model."""
     with server.client() as client:
         assert client.get("/healthz").json() == {"status": "ok"}
-        assert client.get("/readyz").json() == {"status": "ready", "model": "tiny-t5"}
+        assert client.get("/readyz").json() == {
+            "status": "ready",
+            "model": "tiny-t5",
+            "models": {"tiny-t5": {"state": "ready", "reason": None}},
+        }
