@@ -15,7 +15,17 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from t5train import asking, composer, entities, forms, lexicon, reworder, searches
+from t5train import (
+    asking,
+    clean_text,
+    composer,
+    entities,
+    forms,
+    lexicon,
+    pairs,
+    reworder,
+    searches,
+)
 from t5train.composer import Rows
 from t5train.wordnet import WordNet
 
@@ -23,26 +33,38 @@ log = logging.getLogger("compose")
 
 COUNT = 400_000
 COMMON_WORDS = 20_000
+KNOWN_WORDS = 60_000
+TEXTS = 250_000
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs a subcommand; 2 if something can't be used."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split(":", maxsplit=1)[0])
     commands = parser.add_subparsers(required=True)
-    pairs = commands.add_parser("pairs", help="requests and their searches")
-    pairs.add_argument("data", type=Path, help="the folder with alexdong/, nq-open/ and so on")
-    pairs.add_argument("--out", type=Path, required=True)
-    pairs.add_argument("--count", type=int, default=COUNT, help="rows of templates")
-    pairs.set_defaults(run=compose)
+    compose_pairs = commands.add_parser("pairs", help="requests and their searches")
+    compose_pairs.add_argument(
+        "data", type=Path, help="the folder with alexdong/, nq-open/ and so on"
+    )
+    compose_pairs.add_argument("--out", type=Path, required=True)
+    compose_pairs.add_argument("--count", type=int, default=COUNT, help="rows of templates")
+    compose_pairs.set_defaults(run=compose)
     requests = commands.add_parser("requests", help="requests for a teacher to answer")
     requests.add_argument("data", type=Path)
     requests.add_argument("--out", type=Path, required=True)
     requests.add_argument("--count", type=int, default=30_000)
-    for command in (pairs, requests):
+    for command in (compose_pairs, requests):
         command.add_argument("--wordnet", type=Path, default=Path("/usr/share/wordnet"))
         command.add_argument("--lists", type=Path, nargs="*", default=[], help="of `lists`")
         command.add_argument("--seed", type=int, default=0)
     requests.set_defaults(run=write_requests)
+    text = commands.add_parser("text", help="clean texts to make typos in")
+    text.add_argument("--rows", type=Path, nargs="+", required=True, help="of `pairs`")
+    text.add_argument("--out", type=Path, required=True)
+    text.add_argument("--count", type=int, default=TEXTS, help="texts of rows")
+    text.add_argument("--wordnet", type=Path, default=Path("/usr/share/wordnet"))
+    text.add_argument("--lists", type=Path, nargs="*", default=[], help="of `lists`")
+    text.add_argument("--seed", type=int, default=0)
+    text.set_defaults(run=write_text)
     lists = commands.add_parser("lists", help="names by kind, of data packages")
     lists.add_argument("--out", type=Path, required=True)
     lists.add_argument("--brands", type=Path, help="nsi.min.json of name-suggestion-index")
@@ -103,6 +125,26 @@ def write_requests(options: argparse.Namespace) -> None:
     requests = asking.requests(options.data, sets, pools, options.count, rng)
     asking.write(options.out, requests)
     _log_counts("requests", (f"{request.task} {request.origin}" for request in requests))
+
+
+def write_text(options: argparse.Namespace) -> None:
+    """Writes clean texts, each once, in random order."""
+    rng = random.Random(options.seed)  # noqa: S311 - repeatable on purpose
+    pools = entities.pools(WordNet(options.wordnet), options.lists, rng)
+    names = (word for pool in pools.values() for name in pool for word in name.lower().split())
+    frequent = list(lexicon.list_frequent_words(KNOWN_WORDS))
+    rows = (row for path in options.rows for row in searches.read(path))
+    of_rows = list(dict.fromkeys(clean_text.list_clean(rows, frozenset([*frequent, *names]))))
+    texts = {
+        "rows": rng.sample(of_rows, min(options.count, len(of_rows))),
+        "wordnet": list(dict.fromkeys(clean_text.read_glosses(options.wordnet))),
+        "words": frequent,
+    }
+    lines = [line for part in texts.values() for line in part]
+    rng.shuffle(lines)
+    pairs.write_text(options.out, lines)
+    for name, part in texts.items():
+        log.info("text      %-40s %7d", name, len(part))
 
 
 def _log_counts(name: str, origins: Iterable[str]) -> None:

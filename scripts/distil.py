@@ -10,13 +10,15 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from collections import Counter
 from pathlib import Path
 
 import torch
 
-from t5train import asking, mixture, pausing, searches, tuning, writing
+from t5train import asking, mixture, pausing, screening, searches, shards, tuning, writing
 from t5train.shards import Shards
 from t5train.teacher import Teacher
+from t5train.words import normal
 
 log = logging.getLogger("distil")
 
@@ -53,6 +55,11 @@ def parser() -> argparse.ArgumentParser:
     generate.add_argument("--samples", type=int, default=1, help="a request; the first is greedy")
     generate.add_argument("--temperature", type=float, default=0.7, help="of the other samples")
     generate.set_defaults(run=run_generate)
+    screen = commands.add_parser("screen", help="keep the rows that may teach")
+    screen.add_argument("rows", type=Path, nargs="+", help="directories that `generate` wrote")
+    screen.add_argument("--heldout", type=Path, nargs="*", default=[], help="of compose.py pairs")
+    screen.add_argument("--out", type=Path, required=True, help="JSON lines of what is kept")
+    screen.set_defaults(run=run_screen)
     return root
 
 
@@ -92,6 +99,24 @@ def run_generate(options: argparse.Namespace) -> None:
     wait = pausing.pause(options.pause_file)
     shards = Shards(options.out)
     writing.write(teacher, requests, shards, options.batch, options.temperature, wait)
+
+
+def run_screen(options: argparse.Namespace) -> None:
+    """Writes the rows without a fault, and logs how many have which."""
+    held_out = {normal(row.source) for path in options.heldout for row in searches.read(path)}
+    kept: dict[searches.Row, None] = {}
+    faults: Counter[str] = Counter()
+    for written in (row for path in options.rows for row in shards.read(path)):
+        fault = screening.find_fault(written, held_out)
+        faults[f"{written.task} {fault or 'kept'}"] += 1
+        if fault is None:
+            row = searches.Row(
+                written.task, written.source, written.targets, f"{screening.ORIGIN}{written.origin}"
+            )
+            kept[row] = None
+    searches.write(options.out, kept)
+    for fault, count in sorted(faults.items()):
+        log.info("%-30s %7d", fault, count)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ PARAPHRASE, QUESTION = "paraphrase", "question"
 WORDINGS = 2  # of a group, those that each is paired with
 TYPED = 0.4
 REWORDED = "attributes"  # the templates whose alternatives all mean the same
+CHAINS = "chains"  # their searches are parts of the question
 CLEAN_SETS = frozenset({"wellformedness", "canard", "trec-cast"})
 
 
@@ -65,7 +66,8 @@ def asked(
         is_clean = question[:1].isupper() and question.rstrip().endswith("?")
         if origin in CLEAN_SETS and is_clean and search and normal(search) != normal(question):
             yield _question(search, question, origin, rng), is_held(group)
-    for origin, templates in sets.items():
+    for origin in (origin for origin in sets if origin != CHAINS):
+        templates = sets[origin]
         for _ in range(round(count / len(sets))):
             key, template = rng.choice(templates)
             request = grammar.fill(template, pools, rng)

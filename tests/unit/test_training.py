@@ -121,15 +121,15 @@ def test_a_training_goes_on_where_it_ended(files: Path) -> None:
     trainer = prepared(files, out)
     trainer.resume()
     assert trainer.schedule.step == 2
-    for name, value in trainer.model.state_dict().items():
+    for name, value in trainer.model.named_parameters():
         assert torch.equal(value, state["model"][name]), name
     for name, value in trainer.average.weights().items():
         assert torch.equal(value, state["average"]["weights"][name]), name
-    moments = trainer._optimiser.state_dict()["state"]
-    assert moments.keys() == state["optimiser"]["state"].keys()
-    assert all(
-        torch.equal(moments[k]["mean"], state["optimiser"]["state"][k]["mean"]) for k in moments
-    )
+    moments = {name: trainer._optimiser.state[w] for name, w in trainer.model.named_parameters()}
+    assert moments.keys() == state["moments"].keys()
+    for name, saved in state["moments"].items():
+        assert torch.equal(moments[name]["mean"], saved["mean"]), name
+        assert moments[name]["step"] == saved["step"] == 2
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -206,7 +206,10 @@ def test_pairs_alone_are_trained_on_in_equal_shares(files: Path) -> None:
     assert config["t5serve_prefixes"] == {"title": "title: ", "fix": "fix: "}
     options = script("train").build_parser().parse_args(arguments)
     both = {"title": 1.0, "fix": 1.0}
-    assert script("train")._parse_shares(options, ["title", "fix"]) == {"early": both, "late": both}
+    assert script("train")._parse_shares(options, ["title", "fix"], both) == {
+        "early": both,
+        "late": both,
+    }
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -353,4 +356,5 @@ def test_a_state_that_is_not_there_is_none(tmp_path: Path) -> None:
     assert training_state.load(tmp_path) is None
     training_state.save(tmp_path, {"step": 3})
     assert training_state.load(tmp_path) == {"step": 3}
-    assert [path.name for path in tmp_path.iterdir()] == [training_state.FILE]
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {training_state.FILE, training_state.SUMMARY}
