@@ -282,6 +282,8 @@ def _parse_shares(
     """
     is_included = {*tasks} >= INCLUDED_TASKS and options.text
     default = LATE if is_included else ",".join(f"{name}=1" for name in groups)
+    if options.rows and not options.pairs:
+        default = _select_shares(groups, has_text=bool(options.text))
     late = options.late or default
     early = options.early or (EARLY if is_included and not options.start else late)
     shares = {"early": mixture.parse_shares(early), "late": mixture.parse_shares(late)}
@@ -291,6 +293,15 @@ def _parse_shares(
                 f"pairs of {name!r} have no share: add {name}=1 to --late, or {name}=0"
             )
     return shares
+
+
+def _select_shares(groups: Mapping[str, object], *, has_text: bool) -> str:
+    """Returns the shares of the included model for groups that are there; 1 for unknown ones."""
+    known = mixture.parse_shares(mixture.ROW_SHARES)
+    usable = {*groups, *(mixture.FROM_TEXT if has_text else ())}
+    shares = {name: share for name, share in known.items() if name in usable}
+    shares |= {name: 1.0 for name in groups if name not in known}
+    return ",".join(f"{name}={share:g}" for name, share in shares.items())
 
 
 def _load_model(options: argparse.Namespace, words: Vocabulary) -> T5ForConditionalGeneration:

@@ -26,6 +26,17 @@ LOWERCASE_SHARE = 0.5  # of the texts to mend or keep: written as people type
 EXCERPT_SHARE = 0.5  # of the texts to mend: reduced to a few words
 COINED_SHARE = 0.4  # of the texts to keep or to form: one word is replaced by a coined word
 SAMPLED_SHARE = 0.5  # of the texts to mend or keep: split into random pieces each time
+# How often each group of rows comes, and each noise of texts: what is rare among the rows is as
+# important as what templates make without end.
+ROW_SHARES = (
+    "search/teacher=22,search/requests=10,search/attributes=8,search/comparisons=6.5"
+    ",search/alexdong=3,search/alexdong-templates=3,search/chains=3,search/wordnet=0.7"
+    ",search/wellformedness=4,search/nq-open=1.5,search/disfl-qa=2,search/canard=1"
+    ",search/trec-cast=0.3,search/keywords=6,paraphrase/attributes=3,paraphrase/alexdong=2"
+    ",paraphrase/teacher=5,question/attributes=2,question/requests=1,question/wellformedness=1.5"
+    ",question/canard=0.5,question/trec-cast=0.1,question/comparisons=0.05,question/teacher=3"
+    ",mend=10,spell=4,keep=7,form=1.5"
+)
 TRIES = 1000  # draws of an example that is short enough
 
 
@@ -62,11 +73,14 @@ def group_by_task(pairs: Iterable[Pair]) -> dict[str, list[Pair]]:
 def group_rows(rows: Iterable[Row]) -> dict[str, list[Pair]]:
     """Returns rows as pairs by `task/origin`, with the searches of a row in one target.
 
-    All keywords of a task are one group: they are their own search, wherever they come from.
+    What follows a slash in an origin does not count, such as `teacher/asks`. All keywords of a task
+    are one group: they are their own search, wherever they come from.
     """
     groups: defaultdict[str, list[Pair]] = defaultdict(list)
     for row in rows:
-        origin = KEYWORDS if row.origin.endswith(f"/{KEYWORDS}") else row.origin
+        origin, _, form = row.origin.partition("/")
+        if form.endswith(KEYWORDS):
+            origin = KEYWORDS
         target = SEPARATOR.join(row.targets)
         groups[f"{row.task}/{origin}"].append(Pair(row.task, row.source, target))
     return dict(groups)

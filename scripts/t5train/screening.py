@@ -15,7 +15,7 @@ from t5serve.reformulation.guards.lists import ListGuards
 from t5train.shards import Written
 from t5train.words import STOP, content, normal, words
 
-ORIGIN = "teacher-"  # before the origin of a request
+ORIGIN = "teacher/"  # before the origin of a request
 SEARCH, PARAPHRASE, QUESTION = "search", "paraphrase", "question"
 MIN_LOGPROB = -0.32  # per token; below it more than half of the answers are wrong
 PRESERVE: dict[str, tuple[Preserved, ...]] = {
