@@ -49,7 +49,6 @@ INCLUDED_TASKS = {"paraphrase", "fix", "expand"}  # of the included model
 EARLY = "denoise=4,span=1,mend=2,paraphrase=2,expand=1"
 LATE = "paraphrase=5,mend=2,fix=1,expand=1.5,denoise=0.5"
 COMMON_WORDS, MISTYPED_WORDS = 20_000, 60_000  # the most frequent: not swapped; mistyped
-VOCABULARY_TEXTS = 500_000  # the most that a vocabulary is trained on
 RATE, TUNING_RATE = 2e-2, 2e-3  # of a new model, and of a checkpoint
 
 
@@ -84,6 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
     model = parser.add_argument_group("model")
     model.add_argument("--start", type=Path, help="a T5 checkpoint to fine-tune")
     model.add_argument("--vocabulary", type=int, default=8000, help="pieces of a new vocabulary")
+    model.add_argument("--pieces", type=Path, help="texts of a new vocabulary, not those of data")
     model.add_argument("--bytes", action="store_true", help="unknown characters as bytes")
     model.add_argument("--d-model", type=int, default=256)
     model.add_argument("--d-ff", type=int, default=1024)
@@ -344,9 +344,8 @@ def _load_vocabulary(
         targets = {pair.target for pair in examples}
         prefixes = {pairs.prefix(pair.task) + pair.source for pair in examples}
         texts = sorted(targets | prefixes | set(text))
-        if len(texts) > VOCABULARY_TEXTS:
-            rng = random.Random(options.seed)  # noqa: S311 - repeatable on purpose
-            texts = rng.sample(texts, VOCABULARY_TEXTS)
+        if options.pieces:
+            texts = pairs.read_text(options.pieces)
         marks = [MARK] if options.rows else []
         vocabulary.train(
             texts, options.vocabulary, options.out, byte_fallback=options.bytes, marks=marks

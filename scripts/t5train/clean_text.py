@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import random
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from t5train.searches import Row
+from t5train.pairs import prefix
+from t5train.searches import SEPARATOR, Row
 from t5train.words import words
 
 LONGEST = 16  # words of a text
 SHORTEST = 2
+MOST_REPEATED = 200
 QUOTED = re.compile(r'"([^"]+)"')
 BRACKETS = re.compile(r"\([^)]*\)")
 PARTS = ("data.noun", "data.verb", "data.adj", "data.adv")
@@ -37,6 +41,30 @@ def list_clean(rows: Iterable[Row], known: frozenset[str]) -> Iterator[str]:
         if _is_spelt(row.source, known):
             yield row.source
         yield from (target for target in row.targets if _is_spelt(target, known))
+
+
+def balance(rows: Iterable[Row], most: int, rng: random.Random) -> Iterator[str]:
+    """Yields requests and searches, at most `most` rows of an origin.
+
+    Pieces that are learnt from all rows would be names that templates repeat.
+    """
+    by_origin: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_origin[f"{row.task}/{row.origin}"].append(row)
+    for origin_rows in by_origin.values():
+        for row in rng.sample(origin_rows, min(most, len(origin_rows))):
+            yield prefix(row.task) + row.source
+            yield SEPARATOR.join(row.targets)
+
+
+def repeat_by_frequency(words_and_zipf: Iterable[tuple[str, float]]) -> Iterator[str]:
+    """Yields words, each as often as it comes in 10^7 words, but 1 to `MOST_REPEATED` times.
+
+    Args:
+        words_and_zipf: Words with the logarithm to base ten of how often each comes in 10^9 words.
+    """
+    for word, zipf in words_and_zipf:
+        yield from [word] * max(1, min(MOST_REPEATED, round(10 ** (zipf - 2))))
 
 
 def _is_spelt(text: str, known: frozenset[str]) -> bool:
