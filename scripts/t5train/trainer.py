@@ -29,6 +29,7 @@ log = logging.getLogger("train")
 
 AVERAGE_EVERY = 4  # steps
 ADAPT_EVERY = 32  # steps
+LOGGED_STEPS = 100  # whose mean loss is logged
 HISTORY = "history.jsonl"
 
 
@@ -200,6 +201,14 @@ class Trainer:
             "start": self.plan.start,
         }
         training_state.save(self.directory, state)
+        recent = self._recent_losses[-LOGGED_STEPS:]
+        log.info(
+            "saved at step %d, %.1f min, loss %.3f, %.0f pairs/s",
+            self.schedule.step,
+            self.schedule.seconds / 60,
+            sum(recent) / max(len(recent), 1),
+            self.plan.batch / self.schedule.step_seconds,
+        )
 
     def resume(self) -> None:
         """Continues from the directory's state, if it has one, with examples in a new order.
