@@ -116,6 +116,7 @@ def build_parser() -> argparse.ArgumentParser:
     training.add_argument("--save-minutes", type=float, default=4.0)
     training.add_argument("--bf16", action="store_true", help="autocast; can be slower")
     training.add_argument("--threads", type=int, default=0, help="0: what other load leaves free")
+    training.add_argument("--device", default="auto", help="auto: a GPU if torch sees one")
     training.add_argument("--seed", type=int, default=0)
     training.add_argument("--pause-file", type=Path, help="training waits while this file exists")
     training.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -135,6 +136,12 @@ def main(arguments: list[str] | None = None) -> int:
     _export(trainer, options, words, tasks)
     plot.draw(options.out / HISTORY, options.out / "loss.png")
     return 0
+
+
+def _select_device(name: str) -> str:
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _export(
@@ -189,6 +196,7 @@ def _prepare(options: argparse.Namespace) -> tuple[Trainer, Vocabulary, list[str
         rate=options.rate or (TUNING_RATE if options.start else RATE),
         smoothing=options.smoothing,
         bf16=options.bf16,
+        device=_select_device(options.device),
         patience=options.patience,
         validate_minutes=options.validate_minutes,
         save_minutes=options.save_minutes,

@@ -45,6 +45,7 @@ class Plan:
     smoothing: float = 0.0
     clip: float = 1.0
     bf16: bool = False
+    device: str = "cpu"
     save_minutes: float = 4.0
     validate_minutes: float = 6.0
     patience: int = 8  # validations without improvement before the end; 0: no early stopping
@@ -69,7 +70,8 @@ class Trainer:
         export: Callable[[Trainer], None] = lambda _: None,
     ) -> None:
         self._export = export  # called after each validation
-        self.model, self.plan, self.directory = model, plan, directory
+        self._device = torch.device(plan.device)
+        self.model, self.plan, self.directory = model.to(self._device), plan, directory
         self._valid, self._mixture, self._rng = valid, mixture, rng
         self.schedule = plan.schedule
         self.average = Average(model)
@@ -130,7 +132,7 @@ class Trainer:
             group["lr"] = self.plan.rate * self.schedule.factor
         self.model.train()
         with self._precision():
-            loss, _ = compute_loss(self.model, batch, self.plan.smoothing)
+            loss, _ = compute_loss(self.model, batch.to(self._device), self.plan.smoothing)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.clip)
         self._optimiser.step()
@@ -140,7 +142,12 @@ class Trainer:
         return float(loss.detach())
 
     def _precision(self) -> AbstractContextManager[Any]:
-        return torch.autocast("cpu", dtype=torch.bfloat16) if self.plan.bf16 else nullcontext()
+        if not self.plan.bf16:
+            return nullcontext()
+        autocast: AbstractContextManager[Any] = torch.autocast(
+            self._device.type, dtype=torch.bfloat16
+        )
+        return autocast
 
     def _wait_for_pause(self) -> None:
         while self.plan.pause_file is not None and self.plan.pause_file.exists():
@@ -178,7 +185,7 @@ class Trainer:
         total = tokens = 0.0
         for batch in batches:
             with self._precision():
-                loss, count = compute_loss(self.model, batch)
+                loss, count = compute_loss(self.model, batch.to(self._device))
             total += float(loss) * count
             tokens += count
         return total / tokens
@@ -229,7 +236,11 @@ class Trainer:
             )
         load_weights(self.model, state["model"])
         for name, weight in self.model.named_parameters():
-            self._optimiser.state[weight] = state["moments"].get(name, {})
+            moments = state["moments"].get(name, {})
+            self._optimiser.state[weight] = {
+                key: value.to(self._device) if isinstance(value, torch.Tensor) else value
+                for key, value in moments.items()
+            }
         self.average.restore(state["average"])
         self.schedule.step, self.schedule.seconds = state["step"], state["seconds"]
         self._best_loss, self._num_worse = state["best"], state["worse"]
