@@ -36,6 +36,7 @@ COMMON_WORDS = 20_000
 KNOWN_WORDS = 60_000
 TEXTS = 250_000
 MOST = 6_000
+PIECES = 10_048
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -66,13 +67,14 @@ def main(arguments: list[str] | None = None) -> int:
     text.add_argument("--lists", type=Path, nargs="*", default=[], help="of `lists`")
     text.add_argument("--seed", type=int, default=0)
     text.set_defaults(run=write_text)
-    pieces = commands.add_parser("pieces", help="texts that a vocabulary is learnt from")
+    pieces = commands.add_parser("vocabulary", help="learn the pieces of a new model")
     pieces.add_argument("--rows", type=Path, nargs="+", required=True, help="of `pairs`")
-    pieces.add_argument("--out", type=Path, required=True)
+    pieces.add_argument("--out", type=Path, required=True, help="a directory for spiece.model")
+    pieces.add_argument("--size", type=int, default=PIECES, help="number of pieces, with bytes")
     pieces.add_argument("--most", type=int, default=MOST, help="rows of an origin")
     pieces.add_argument("--wordnet", type=Path, default=Path("/usr/share/wordnet"))
     pieces.add_argument("--seed", type=int, default=0)
-    pieces.set_defaults(run=write_pieces)
+    pieces.set_defaults(run=write_vocabulary)
     lists = commands.add_parser("lists", help="names by kind, of data packages")
     lists.add_argument("--out", type=Path, required=True)
     lists.add_argument("--brands", type=Path, help="nsi.min.json of name-suggestion-index")
@@ -155,19 +157,19 @@ def write_text(options: argparse.Namespace) -> None:
         log.info("text      %-40s %7d", name, len(part))
 
 
-def write_pieces(options: argparse.Namespace) -> None:
-    """Writes texts in which words are about as frequent as in what people ask."""
+def write_vocabulary(options: argparse.Namespace) -> None:
+    """Learns pieces from texts in which words are about as frequent as in what people ask."""
     rng = random.Random(options.seed)  # noqa: S311 - repeatable on purpose
     rows = (row for path in options.rows for row in searches.read(path))
-    count = pairs.write_text(
-        options.out,
-        [
-            *clean_text.balance(rows, options.most, rng),
-            *clean_text.read_glosses(options.wordnet),
-            *clean_text.repeat_by_frequency(lexicon.rate_words(KNOWN_WORDS)),
-        ],
+    texts = [
+        *clean_text.balance(rows, options.most, rng),
+        *clean_text.read_glosses(options.wordnet),
+        *clean_text.repeat_by_frequency(lexicon.rate_words(KNOWN_WORDS)),
+    ]
+    path = vocabulary.train(
+        texts, options.size, options.out, byte_fallback=True, marks=[searches.MARK]
     )
-    log.info("%d texts", count)
+    log.info("%s learnt from %d texts", path, len(texts))
 
 
 def _log_counts(name: str, origins: Iterable[str]) -> None:

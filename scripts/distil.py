@@ -15,9 +15,20 @@ from pathlib import Path
 
 import torch
 
-from t5train import asking, mixture, pausing, screening, searches, shards, tuning, writing
+from t5train import (
+    asking,
+    mixture,
+    pausing,
+    screening,
+    searches,
+    shards,
+    tuning,
+    word_vectors,
+    writing,
+)
 from t5train.shards import Shards
 from t5train.teacher import Teacher
+from t5train.vocabulary import Vocabulary
 from t5train.words import normal
 
 log = logging.getLogger("distil")
@@ -55,6 +66,11 @@ def parser() -> argparse.ArgumentParser:
     generate.add_argument("--samples", type=int, default=1, help="a request; the first is greedy")
     generate.add_argument("--temperature", type=float, default=0.7, help="of the other samples")
     generate.set_defaults(run=run_generate)
+    vectors = commands.add_parser("vectors", help="write a vector for each piece of a vocabulary")
+    vectors.add_argument("model", type=Path, help="a GGUF file or a checkpoint's directory")
+    vectors.add_argument("--vocabulary", type=Path, required=True, help="spiece.model")
+    vectors.add_argument("--out", type=Path, required=True, help="a text file in GloVe's format")
+    vectors.set_defaults(run=run_vectors)
     screen = commands.add_parser("screen", help="keep the rows that may teach")
     screen.add_argument("rows", type=Path, nargs="+", help="directories that `generate` wrote")
     screen.add_argument("--heldout", type=Path, nargs="*", default=[], help="of compose.py pairs")
@@ -99,6 +115,14 @@ def run_generate(options: argparse.Namespace) -> None:
     wait = pausing.pause(options.pause_file)
     shards = Shards(options.out)
     writing.write(teacher, requests, shards, options.batch, options.temperature, wait)
+
+
+def run_vectors(options: argparse.Namespace) -> None:
+    """Writes the embeddings of the pieces' tokens: what the large model knows of words."""
+    teacher = Teacher(options.model, options.device)
+    pieces = Vocabulary(options.vocabulary)
+    count = word_vectors.write(options.out, word_vectors.of_teacher(teacher, pieces))
+    log.info("%d of %d pieces have a vector", count, len(pieces))
 
 
 def run_screen(options: argparse.Namespace) -> None:

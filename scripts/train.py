@@ -83,7 +83,6 @@ def build_parser() -> argparse.ArgumentParser:
     model = parser.add_argument_group("model")
     model.add_argument("--start", type=Path, help="a T5 checkpoint to fine-tune")
     model.add_argument("--vocabulary", type=int, default=8000, help="pieces of a new vocabulary")
-    model.add_argument("--pieces", type=Path, help="texts of a new vocabulary, not those of data")
     model.add_argument("--bytes", action="store_true", help="unknown characters as bytes")
     model.add_argument("--d-model", type=int, default=256)
     model.add_argument("--d-ff", type=int, default=1024)
@@ -352,8 +351,6 @@ def _load_vocabulary(
         targets = {pair.target for pair in examples}
         prefixes = {pairs.prefix(pair.task) + pair.source for pair in examples}
         texts = sorted(targets | prefixes | set(text))
-        if options.pieces:
-            texts = pairs.read_text(options.pieces)
         marks = [MARK] if options.rows else []
         vocabulary.train(
             texts, options.vocabulary, options.out, byte_fallback=options.bytes, marks=marks
