@@ -25,6 +25,7 @@ from t5train import (
     pairs,
     reworder,
     searches,
+    vocabulary,
 )
 from t5train.composer import Rows
 from t5train.wordnet import WordNet
