@@ -76,7 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
     pieces.add_argument("--wordnet", type=Path, default=Path("/usr/share/wordnet"))
     pieces.add_argument("--seed", type=int, default=0)
     pieces.set_defaults(run=write_vocabulary)
-    lists = commands.add_parser("lists", help="names by kind, of data packages")
+    lists = commands.add_parser("lists", help="names by category, of data packages")
     lists.add_argument("--out", type=Path, required=True)
     lists.add_argument("--brands", type=Path, help="nsi.min.json of name-suggestion-index")
     lists.add_argument("--drugs", type=Path, help="the dictionary of drug-named-entity-recognition")
@@ -183,8 +183,8 @@ def write_lists(options: argparse.Namespace) -> None:
     counts = entities.write_lists(
         options.out, brands=options.brands, drugs=options.drugs, packages=options.packages
     )
-    for kind, count in counts.items():
-        log.info("%-12s %7d", kind, count)
+    for category, count in counts.items():
+        log.info("%-12s %7d", category, count)
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ def filled(
         GrammarError: a template asks for names that no pool has.
     """
     for origin, templates in sets.items():
-        needed = {kind for _, template in templates for kind in template.kinds()}
+        needed = {category for _, template in templates for category in template.categories()}
         missing = needed - pools.keys()
         if missing:
             raise GrammarError(f"the templates of {origin} need names of {sorted(missing)}")

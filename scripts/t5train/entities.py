@@ -1,7 +1,8 @@
-"""Names to put into templates, by kind: people, rivers, drugs, products, packages.
+"""Names to put into templates, by category: people, rivers, drugs, products, packages.
 
 Three sources are merged: the lists in `names/`, WordNet, and a folder of more lists which
-`write_lists` makes of data packages. A list has one name a line; its file is named for the kind.
+`write_lists` makes of data packages. A list has one name a line; its file is named
+for the category.
 """
 
 from __future__ import annotations
@@ -82,18 +83,18 @@ GENERAL = frozenset(
 
 
 def pools(wordnet: WordNet, lists: Iterable[Path], rng: random.Random) -> dict[str, list[str]]:
-    """All kinds with their names, each name once.
+    """All categories with their names, each name once.
 
     Args:
         wordnet: its classes and instances.
-        lists: folders of `kind.txt` files, beside the project's own.
+        lists: folders of `category.txt` files, beside the project's own.
         rng: for numbers, years, prices and part codes.
     """
     merged: dict[str, dict[str, None]] = {}
-    for kind, names in (*_of_wordnet(wordnet), *_of_lists([LISTS, *lists])):
-        merged.setdefault(kind, {}).update(dict.fromkeys(names))
-    merged |= {kind: dict.fromkeys(names) for kind, names in _numbers(rng)}
-    return {kind: list(names) for kind, names in merged.items()}
+    for category, names in (*_of_wordnet(wordnet), *_of_lists([LISTS, *lists])):
+        merged.setdefault(category, {}).update(dict.fromkeys(names))
+    merged |= {category: dict.fromkeys(names) for category, names in _numbers(rng)}
+    return {category: list(names) for category, names in merged.items()}
 
 
 def full_name(words: tuple[str, ...]) -> str | None:
@@ -108,16 +109,16 @@ def _of_wordnet(wordnet: WordNet) -> Iterator[tuple[str, list[str]]]:
     def is_common(name: str) -> bool:
         return all(zipf_frequency(word, "en") >= MIN_ZIPF for word in name.split())
 
-    for kind, (noun, sense, article) in NAMED.items():
+    for category, (noun, sense, article) in NAMED.items():
         instances = wordnet.names(noun, sense)
-        if kind == "person":
+        if category == "person":
             names = [name for name in map(full_name, instances) if name]
         else:
             names = [words[0] for words in instances]
-        yield kind, [article + name for name in names if is_common(name)]
-    for kind, (noun, sense) in CLASSES.items():
-        names = [name for name in wordnet.kinds(noun, sense) if PLAIN.fullmatch(name)]
-        yield kind, [name for name in names if is_common(name) and not _is_general(name)]
+        yield category, [article + name for name in names if is_common(name)]
+    for category, (noun, sense) in CLASSES.items():
+        names = [name for name in wordnet.subclasses(noun, sense) if PLAIN.fullmatch(name)]
+        yield category, [name for name in names if is_common(name) and not _is_general(name)]
 
 
 def _is_general(name: str) -> bool:
@@ -168,7 +169,7 @@ def write_lists(
     """Writes lists of cities and of what is given; returns how many names each has.
 
     Args:
-        directory: for `kind.txt` files.
+        directory: for `category.txt` files.
         brands: nsi.min.json of the npm package name-suggestion-index (BSD-3-Clause).
         drugs: the dictionary of the PyPI package drug-named-entity-recognition (MIT). It is a
             pickle: pass only a file of that package.
@@ -183,10 +184,10 @@ def write_lists(
         lists["package"] = _packages(packages)
     directory.mkdir(parents=True, exist_ok=True)
     counts = {}
-    for kind, names in lists.items():
+    for category, names in lists.items():
         lines = sorted(set(names))
-        (directory / f"{kind}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        counts[kind] = len(lines)
+        (directory / f"{category}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        counts[category] = len(lines)
     return counts
 
 

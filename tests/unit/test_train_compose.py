@@ -98,8 +98,8 @@ def test_every_template_of_the_project_can_be_filled() -> None:
     """A slot that no pool has stops a run; WordNet brings the pools that have no list."""
     known = {path.stem for path in entities.LISTS.glob("*.txt")} | {*entities.NAMED}
     known |= {*entities.CLASSES}
-    known |= {kind for kind, _ in entities._numbers(rng())}
-    pools = {kind: [f"{kind} {number}" for number in range(9)] for kind in known}
+    known |= {category for category, _ in entities._numbers(rng())}
+    pools = {category: [f"{category} {number}" for number in range(9)] for category in known}
     files = [*composer.TEMPLATES.glob("*.tsv")]
     templates = [one for path in files for one in grammar.read(path)]
     templates += [one for path in composer.TEMPLATES.glob("*.txt") for one in _sources(path)]
@@ -119,7 +119,7 @@ def _sources(path: Path) -> list[Template]:
 def test_a_group_that_shares_its_last_words_becomes_templates() -> None:
     found = comparisons.comparison(COMPARED)
     assert found == (("Eiffel Tower", "Big Ben"), "height")
-    made = [one for one in comparisons.templates(COMPARED) if one.kinds() == {"mountain"}]
+    made = [one for one in comparisons.templates(COMPARED) if one.categories() == {"mountain"}]
     assert made == [
         Template(
             "Which is taller, {the mountain1} or {mountain2}?",
@@ -134,7 +134,9 @@ def test_a_group_that_shares_its_last_words_becomes_templates() -> None:
 
 def test_names_are_not_put_where_a_wording_says_another_kind() -> None:
     group = Group(("Which tower is taller, Eiffel or Ben?",), ("Eiffel Height", "Ben Height"))
-    assert {kind for one in comparisons.templates(group) for kind in one.kinds()} == {"structure"}
+    assert {category for one in comparisons.templates(group) for category in one.categories()} == {
+        "structure"
+    }
 
 
 def test_a_walk_through_an_ontology_is_left_out() -> None:
@@ -230,7 +232,7 @@ def test_requests_are_read_as_they_were_written(tmp_path: Path) -> None:
 
 def test_wordnet_gives_names_below_a_class_and_attributes(wordnet: WordNet) -> None:
     assert sorted(wordnet.names("river")) == [("Nile", "Nile River"), ("Severn",)]
-    assert list(wordnet.kinds("river")) == ["tidal river"]
+    assert list(wordnet.subclasses("river")) == ["tidal river"]
     assert wordnet.attributes() == {"tall": ["height"]}
     assert parse(LINES["data.noun"][1])[1].words == ("river",)
 
