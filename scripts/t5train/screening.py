@@ -7,6 +7,7 @@ teacher first.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Container, Sequence
 from itertools import pairwise
 
@@ -29,9 +30,8 @@ PRESERVE: dict[str, tuple[Preserved, ...]] = {
 MAX_TARGETS = 5
 MAX_WORDS = 16  # of a search
 MIN_KEPT = 0.5  # of the content words of a request, those that its searches have
-COMPARING = frozenset(
-    "or versus vs than compare compared between difference both taller older longer".split()  # noqa: SIM905
-)
+DIRECTIONS = frozenset("against before except despite unless until".split())  # noqa: SIM905
+MAIN_VERBS = frozenset({"do"})  # at the end of a question
 QUESTION_WORDS = frozenset(
     "what who which when where why how is are was were do does did can could should will".split()  # noqa: SIM905
 )
@@ -65,8 +65,13 @@ def _find_search_fault(source: str, targets: Sequence[str]) -> str | None:
         return "length"
     if len({normal(target) for target in targets}) < len(targets):
         return "repeated"
-    if any(_stutters(target) for target in targets):
+    if any(_stutters(target, source) for target in targets):
         return "stutter"
+    lost = {*normal(source).split()}.difference(*(normal(target).split() for target in targets))
+    if lost & DIRECTIONS:
+        return "direction lost"
+    if lost & MAIN_VERBS and source.rstrip("?. ").endswith(tuple(MAIN_VERBS)):
+        return "verb lost"
     if _is_chain(targets):
         return "chain"
     asked, answered = _stems(source), {stem for target in targets for stem in _stems(target)}
@@ -83,7 +88,7 @@ def _find_rewording_fault(task: str, source: str, targets: Sequence[str]) -> str
         return "length"
     if normal(target) == normal(source):
         return "copy"
-    if _stutters(target):
+    if _stutters(target, source):
         return "stutter"
     is_question = normal(target).split()[0] in QUESTION_WORDS or target.rstrip().endswith("?")
     if task == QUESTION and not is_question:
@@ -95,12 +100,13 @@ def _stems(text: str) -> set[str]:
     return {word[:4] for word in content(text)}
 
 
-def _stutters(text: str) -> bool:
-    """Whether a content word comes three times, or twice in a row."""
+def _stutters(text: str, source: str) -> bool:
+    """Whether a text has a content word more often than its request, or a word twice in a row."""
     lower = normal(text).split()
-    counted = [word for word in lower if word not in STOP]
-    in_a_row = any(left == right for left, right in pairwise(lower))
-    return in_a_row or any(counted.count(word) > 2 for word in counted)
+    said, asked = Counter(lower), Counter(normal(source).split())
+    if any(count > max(1, asked[word]) for word, count in said.items() if word not in STOP):
+        return True
+    return any(left == right for left, right in pairwise(lower))
 
 
 def _is_chain(targets: Sequence[str]) -> bool:
