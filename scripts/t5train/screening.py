@@ -61,39 +61,31 @@ def find_fault(row: Written, held_out: Container[str] = frozenset()) -> str | No
 
 def _find_search_fault(source: str, targets: Sequence[str]) -> str | None:
     sizes = [len(words(target)) for target in targets]
-    if len(targets) > MAX_TARGETS or min(sizes) == 0 or max(sizes) > MAX_WORDS:
-        return "length"
-    if len({normal(target) for target in targets}) < len(targets):
-        return "repeated"
-    if any(_stutters(target, source) for target in targets):
-        return "stutter"
     lost = {*normal(source).split()}.difference(*(normal(target).split() for target in targets))
-    if lost & DIRECTIONS:
-        return "direction lost"
-    if lost & MAIN_VERBS and source.rstrip("?. ").endswith(tuple(MAIN_VERBS)):
-        return "verb lost"
-    if _is_chain(targets):
-        return "chain"
     asked, answered = _stems(source), {stem for target in targets for stem in _stems(target)}
-    if asked and len(asked & answered) < MIN_KEPT * len(asked):
-        return "content lost"
-    return None
+    faults = {
+        "length": len(targets) > MAX_TARGETS or min(sizes) == 0 or max(sizes) > MAX_WORDS,
+        "repeated": len({normal(target) for target in targets}) < len(targets),
+        "stutter": any(_stutters(target, source) for target in targets),
+        "direction lost": bool(lost & DIRECTIONS),
+        "verb lost": bool(lost & MAIN_VERBS) and normal(source).split()[-1] in MAIN_VERBS,
+        "chain": _is_chain(targets),
+        "content lost": bool(asked) and len(asked & answered) < MIN_KEPT * len(asked),
+    }
+    return next((fault for fault, is_there in faults.items() if is_there), None)
 
 
 def _find_rewording_fault(task: str, source: str, targets: Sequence[str]) -> str | None:
-    if len(targets) != 1:
-        return "length"
-    (target,) = targets
-    if len(words(target)) < 2 or len(words(target)) > 2 * len(words(source)) + 6:
-        return "length"
-    if normal(target) == normal(source):
-        return "copy"
-    if _stutters(target, source):
-        return "stutter"
-    is_question = normal(target).split()[0] in QUESTION_WORDS or target.rstrip().endswith("?")
-    if task == QUESTION and not is_question:
-        return "no question"
-    return None
+    target = targets[0]
+    size = len(words(target))
+    is_question = target.rstrip().endswith("?") or {*normal(target).split()[:1]} <= QUESTION_WORDS
+    faults = {
+        "length": len(targets) != 1 or not 2 <= size <= 2 * len(words(source)) + 6,
+        "copy": normal(target) == normal(source),
+        "stutter": _stutters(target, source),
+        "no question": task == QUESTION and not is_question,
+    }
+    return next((fault for fault, is_there in faults.items() if is_there), None)
 
 
 def _stems(text: str) -> set[str]:
