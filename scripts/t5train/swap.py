@@ -18,6 +18,8 @@ from t5train.words import names, numbers, words
 MAX_COUNT = 20  # the most occurrences of a rare word in the texts
 CODED_SHARE = 0.4  # of the numbers: drawn digit by digit instead of from the texts
 COINED_SHARE = 0.3  # of the names and rare words: coined, so that no text has them
+FOREIGN = re.compile(r"[^\u0000-\u024f\u2010-\u2027]")  # a letter that is not Latin
+FOREIGN_SHARE = 0.04  # of the names and rare words: in another script
 MAX_LETTERS = 12  # of a coined word
 
 
@@ -43,7 +45,9 @@ class Swapper:
             known_names |= dict.fromkeys(sorted(names(text)))
             known_numbers |= dict.fromkeys(sorted(numbers(text)))
         rare = [word for word in self._counts if self._is_rare(word)]
+        foreign = [word for word in self._counts if FOREIGN.search(word)]
         self._pools = {"name": list(known_names), "number": list(known_numbers), "rare": rare}
+        self._pools["foreign"] = foreign
 
     def swap(self, pair: Pair) -> Pair:
         """Replaces some of the words that source and target share, on both sides."""
@@ -71,6 +75,8 @@ class Swapper:
     def _draw_replacement(self, pool: str, word: str) -> str:
         if pool == "number" and self._rng.random() < CODED_SHARE:
             return self._make_code(word)
+        if pool != "number" and self._pools["foreign"] and self._rng.random() < FOREIGN_SHARE:
+            return self._rng.choice(self._pools["foreign"])
         if pool != "number" and self._pools["rare"] and self._rng.random() < COINED_SHARE:
             return self._coin_word(capital=pool == "name")
         return self._rng.choice(self._pools[pool])
@@ -101,7 +107,7 @@ class Swapper:
             return "number"
         if word in pair_names:
             return "name"
-        return "rare" if self._is_rare(word) else None
+        return "rare" if self._is_rare(word) or FOREIGN.search(word) else None
 
     def _is_rare(self, word: str) -> bool:
         is_word = len(word) > 3 and word.isalpha() and word.islower()

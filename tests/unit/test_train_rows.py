@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from t5train import clean_text, forms, mixture, progress, vocabulary
+from t5train import clean_text, composer, forms, mixture, progress, vocabulary
 from t5train.mixture import Mixture, Variation
 from t5train.pairs import Pair
 from t5train.screening import find_fault
@@ -14,6 +14,7 @@ from t5train.shards import Written
 from t5train.swap import Swapper
 from t5train.vocabulary import UNK, Vocabulary
 
+LABELLED = Path(__file__).parents[2] / "scripts" / "t5eval" / "search" / "requests.tsv"
 TEXT = [f"which river is longer, the {name} or the Nile?" for name in ("Rhine", "Seine", "Po")]
 
 
@@ -176,3 +177,23 @@ def test_progress_counts_what_answers_hit_and_keep() -> None:
     assert progress.score(rows[1], ["films without 3 ads"]).is_copy
     lines = list(progress.table(progress.summarise(rows, answers)))
     assert [line.split()[0] for line in lines[1:]] == ["search", "search", "search"]
+
+
+def test_names_are_exchanged_for_names_in_other_scripts_too() -> None:
+    swapper = Swapper(
+        ["weather in Москва", "東京 map"] * 30, random.Random(2), frozenset(["weather"])
+    )
+    pair = Pair("search", "weather in Oslo", "Oslo weather")
+    swapped = {swapper.swap(pair) for _ in range(200)}
+    assert Pair("search", "weather in Москва", "Москва weather") in swapped
+    back = {swapper.swap(Pair("search", "in Москва", "Москва")).target for _ in range(99)}
+    assert len(back) > 1
+
+
+def test_labelled_requests_are_never_trained_on(tmp_path: Path) -> None:
+    path = tmp_path / "requests.tsv"
+    path.write_text("source\trequest\nown\tIs Oslo big?\n", encoding="utf-8")
+    labelled = composer.read_labelled(path)
+    rows = [Row("search", text, ("oslo size",), "own") for text in ("is oslo big", "how big")]
+    assert composer.without_held(rows, [], labelled) == rows[1:]
+    assert len(composer.read_labelled(LABELLED)) == 200
