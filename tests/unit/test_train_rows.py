@@ -186,7 +186,7 @@ def test_names_are_exchanged_for_names_in_other_scripts_too() -> None:
     pair = Pair("search", "weather in Oslo", "Oslo weather")
     swapped = {swapper.swap(pair) for _ in range(200)}
     assert Pair("search", "weather in Москва", "Москва weather") in swapped
-    back = {swapper.swap(Pair("search", "in Москва", "Москва")).target for _ in range(99)}
+    back = {swapper.swap(Pair("search", "in Москва", "Москва")).target for _ in range(600)}
     assert len(back) > 1
 
 
