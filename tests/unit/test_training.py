@@ -13,9 +13,10 @@ from gguf import GGUFReader
 
 from support import tiny
 from t5gguf import __main__ as converter
-from t5train import pairs, vocabulary
+from t5train import pairs, searches, vocabulary
 from t5train.mixture import Example
 from t5train.pairs import Pair
+from t5train.searches import Row
 from t5train.vocabulary import Vocabulary
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
@@ -130,6 +131,47 @@ def test_a_training_goes_on_where_it_ended(files: Path) -> None:
     for name, saved in state["moments"].items():
         assert torch.equal(moments[name]["mean"], saved["mean"]), name
         assert moments[name]["step"] == saved["step"] == 2
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_rows_are_trained_on_in_sessions(files: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A session ends early with a checkpoint, and the next one goes on; shares go by origin."""
+    pytest.importorskip("matplotlib", reason="needs the train extra")
+    rows = [
+        Row("search", f"is {one} or {other} cheaper", (f"{one} price", f"{other} price"), "own/x")
+        for one in THINGS
+        for other in THINGS
+    ]
+    searches.write(files / "rows.jsonl", [*rows, Row("search", "tea", ("tea",), "own/keywords")])
+    out = files / "sessions"
+    data = ("--rows", str(files / "rows.jsonl"), "--valid", str(files / "rows.jsonl"))
+    session = ("--minutes", "9", "--session-minutes", "0.002", "--patience", "0", "--bytes")
+    arguments = [*data, "--out", str(out), *session, *TINY, "--vocabulary", "400"]
+    assert script("train").main(arguments) == 0
+    state = training_state.load(out)
+    assert state is not None
+    steps = state["step"]
+    assert 0 < steps < 1000
+    config = json.loads((out / "checkpoint" / "config.json").read_text(encoding="utf-8"))
+    assert config["t5serve_prefixes"] == {"search": "search: "}
+    caplog.set_level("INFO")
+    assert script("train").main(arguments) == 0
+    assert f"resumed at step {steps}" in caplog.text
+    assert json.loads((out / training_state.SUMMARY).read_text(encoding="utf-8"))["step"] > steps
+    assert "valid search" in history(out)[-1]
+
+    examples = files / "examples.txt"
+    examples.write_text("is tea or rice cheaper\n", encoding="utf-8")
+    command = [str(out / "checkpoint"), "--rows", str(files / "rows.jsonl"), "--count", "9"]
+    assert script("progress").main([*command, "--examples", str(examples), "--show", "1"]) == 0
+    assert "is tea or rice cheaper" in caplog.text
+    assert "keep nega" in caplog.text  # a column of the table
+
+
+def test_a_file_that_is_no_state_is_refused(tmp_path: Path) -> None:
+    (tmp_path / training_state.FILE).write_bytes(b"not tensors")
+    with pytest.raises(ValueError, match="is no training state"):
+        training_state.load(tmp_path)
 
 
 @pytest.mark.filterwarnings("ignore")
