@@ -92,6 +92,7 @@ RULES = tuple(
         (r"who (?:designed|built) (.+)", r"\1 designer"),
         (r"who (?:played|plays|is playing|will play) (.+)", r"\1 actor"),
         (r"who (?:killed|shot|murdered) (.+)", r"\1 killer"),
+        (r"who (?:does|did|is|was) the voice of (.+)", r"\1 voice actor"),
         (r"who (?:painted) (.+)", r"\1 painter"),
         (r"who (?:composed) (.+)", r"\1 composer"),
         (rf"(?:who|what|which){BE} (?:the )?(?:name|names) of (.+)", r"\1 name"),

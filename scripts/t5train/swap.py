@@ -19,7 +19,7 @@ MAX_COUNT = 20  # the most occurrences of a rare word in the texts
 CODED_SHARE = 0.4  # of the numbers: drawn digit by digit instead of from the texts
 COINED_SHARE = 0.3  # of the names and rare words: coined, so that no text has them
 FOREIGN = re.compile(r"[^\u0000-\u024f\u2010-\u2027]")  # a letter that is not Latin
-FOREIGN_SHARE = 0.04  # of the names and rare words: in another script
+FOREIGN_SHARE = 0.02  # of the names and rare words: in another script
 MAX_LETTERS = 12  # of a coined word
 
 

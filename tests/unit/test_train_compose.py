@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from t5train import asking, comparisons, composer, entities, forms, grammar, searches, splitting
+from t5train import (
+    asking,
+    comparisons,
+    composer,
+    entities,
+    forms,
+    grammar,
+    reworder,
+    searches,
+    splitting,
+)
 from t5train.comparisons import Group
 from t5train.concise import concise
 from t5train.grammar import GrammarError, Template
@@ -167,6 +177,10 @@ def test_searches_that_answer_the_question_are_left_out() -> None:
         ("What does RAG mean?", "RAG meaning"),
         ("Which plants don't need sun?", "plants don't need sun"),
         ("What is the weather in the US?", "weather in US"),
+        ("What did Lea's parents do?", "what Lea's parents do"),
+        ("How much is a typical A series round?", "how much typical A series round"),
+        ("what is vitamin a made of", "vitamin a made of"),
+        ("Who does the voice of Alistair?", "Alistair voice actor"),
         ("Does it work?", None),
         ("iphone 13 case without magsafe", "iphone 13 case without magsafe"),
     ],
@@ -176,6 +190,20 @@ def test_a_question_is_shortened(question: str, search: str | None) -> None:
         assert concise(question) != question
     else:
         assert concise(question) == search
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ("when did doom come out", "when was doom released", True),
+        ("who are his children", "how many children does he have", False),
+        ("who wrote it", "who wrote it", False),
+    ],
+)
+def test_wordings_that_ask_for_another_number_are_no_paraphrases(
+    first: str, second: str, *, same: bool
+) -> None:
+    assert reworder._ask_the_same(first, second) == same
 
 
 def test_what_is_typed_has_small_letters_and_a_typo_is_mended() -> None:
