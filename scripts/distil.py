@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from collections import Counter
 from pathlib import Path
 
 from extras import Extra
@@ -18,12 +19,26 @@ EXTRA = Extra("train")
 with EXTRA:
     import torch
 
-    from t5train import asking, mixture, pausing, searches, tuning, writing
+    from t5train import (
+        asking,
+        composer,
+        mixture,
+        pausing,
+        screening,
+        searches,
+        shards,
+        tuning,
+        word_vectors,
+        writing,
+    )
     from t5train.shards import Shards
     from t5train.teacher import Teacher
+    from t5train.vocabulary import Vocabulary
+    from t5train.words import normal
 
 log = logging.getLogger("distil")
 
+LABELLED = Path(__file__).parent / "t5eval" / "search" / "requests.tsv"
 # By task and origin: what is rare in the files is as important as what is endless.
 SHARES = (
     "alexdong=6,alexdong-templates=7,comparisons=14,attributes=14,requests=26,chains=5,wordnet=3,"
@@ -57,6 +72,16 @@ def parser() -> argparse.ArgumentParser:
     generate.add_argument("--samples", type=int, default=1, help="a request; the first is greedy")
     generate.add_argument("--temperature", type=float, default=0.7, help="of the other samples")
     generate.set_defaults(run=run_generate)
+    vectors = commands.add_parser("vectors", help="write a vector for each piece of a vocabulary")
+    vectors.add_argument("model", type=Path, help="a GGUF file or a checkpoint's directory")
+    vectors.add_argument("--vocabulary", type=Path, required=True, help="spiece.model")
+    vectors.add_argument("--out", type=Path, required=True, help="a text file in GloVe's format")
+    vectors.set_defaults(run=run_vectors)
+    screen = commands.add_parser("screen", help="keep the rows that may teach")
+    screen.add_argument("rows", type=Path, nargs="+", help="directories that `generate` wrote")
+    screen.add_argument("--heldout", type=Path, nargs="*", default=[], help="of compose.py pairs")
+    screen.add_argument("--out", type=Path, required=True, help="JSON lines of what is kept")
+    screen.set_defaults(run=run_screen)
     return root
 
 
@@ -97,6 +122,33 @@ def run_generate(options: argparse.Namespace) -> None:
     wait = pausing.pause(options.pause_file)
     shards = Shards(options.out)
     writing.write(teacher, requests, shards, options.batch, options.temperature, wait)
+
+
+def run_vectors(options: argparse.Namespace) -> None:
+    """Writes the embeddings of the pieces' tokens: what the large model knows of words."""
+    teacher = Teacher(options.model, options.device)
+    pieces = Vocabulary(options.vocabulary)
+    count = word_vectors.write(options.out, word_vectors.of_teacher(teacher, pieces))
+    log.info("%d of %d pieces have a vector", count, len(pieces))
+
+
+def run_screen(options: argparse.Namespace) -> None:
+    """Writes the rows without a fault, and logs how many have which."""
+    held_out = {normal(row.source) for path in options.heldout for row in searches.read(path)}
+    held_out |= composer.read_labelled(LABELLED)
+    kept: dict[searches.Row, None] = {}
+    faults: Counter[str] = Counter()
+    for written in (row for path in options.rows for row in shards.read(path)):
+        fault = screening.find_fault(written, held_out)
+        faults[f"{written.task} {fault or 'kept'}"] += 1
+        if fault is None:
+            row = searches.Row(
+                written.task, written.source, written.targets, f"{screening.ORIGIN}{written.origin}"
+            )
+            kept[row] = None
+    searches.write(options.out, kept)
+    for fault, count in sorted(faults.items()):
+        log.info("%-30s %7d", fault, count)
 
 
 if __name__ == "__main__":

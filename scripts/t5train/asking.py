@@ -43,7 +43,7 @@ def requests(
     Args:
         data: the folder of the sets.
         sets: templates by origin.
-        pools: names by kind.
+        pools: names by category.
         count: requests of `asks.txt`; the others go by it.
         rng: draws.
     """

@@ -40,7 +40,10 @@ class Average:
         count, weights = state["count"], state["weights"]
         if not isinstance(count, int) or not isinstance(weights, dict):
             raise TypeError("not the state of an average")
-        self._count, self._weights = count, {name: weights[name] for name in self._weights}
+        self._count = count
+        self._weights = {
+            name: weights[name].to(weight.device) for name, weight in self._weights.items()
+        }
 
 
 @contextmanager

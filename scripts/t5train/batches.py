@@ -23,6 +23,10 @@ class Batch(NamedTuple):
     decoder_input: torch.Tensor
     target: torch.Tensor
 
+    def to(self, device: torch.device) -> Batch:
+        """Returns the batch on a device."""
+        return Batch(*(tensor.to(device, non_blocking=True) for tensor in self))
+
 
 def pad(rows: Sequence[Sequence[int]]) -> torch.Tensor:
     """Returns rows of ids as one padded tensor, (rows, columns)."""

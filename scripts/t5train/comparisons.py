@@ -67,8 +67,8 @@ ATTRIBUTES = {
     "capacity": ("capacity", ("car",)),
     "awards": ("awards", ("film", "person")),
 }
-# Words by which a wording says what it compares, and the kind that they mean.
-KIND_WORDS = {
+# Words by which a wording says what it compares, and the category that they mean.
+CATEGORY_WORDS = {
     **dict.fromkeys(("person", "people", "who", "whose", "individual", "artist"), "person"),
     **dict.fromkeys(("city", "cities", "town", "location", "place", "locations"), "city"),
     **dict.fromkeys(("country", "countries", "nation", "nations"), "country"),
@@ -83,8 +83,8 @@ KIND_WORDS = {
     **dict.fromkeys(("structure", "building", "tower", "buildings"), "structure"),
     **dict.fromkeys(("war", "conflict", "wars"), "war"),
     **{
-        kind: kind
-        for kind in (
+        category: category
+        for category in (
             "river",
             "lake",
             "island",
@@ -96,7 +96,10 @@ KIND_WORDS = {
             "element",
         )
     },
-    **{f"{kind}s": kind for kind in ("river", "lake", "island", "bridge", "band", "element")},
+    **{
+        f"{category}s": category
+        for category in ("river", "lake", "island", "bridge", "band", "element")
+    },
     **dict.fromkeys(
         """
         district districts park parks plate plates currency airline airport museum station
@@ -175,25 +178,25 @@ def _pattern(name: str) -> re.Pattern[str]:
 
 
 def templates(group: Group) -> Iterator[Template]:
-    """A template for each wording and each kind of name that can take its names' place."""
+    """A template for each wording and each category of name that can take its names' place."""
     compared = comparison(group)
     if compared is None or compared.attribute not in ATTRIBUTES:
         return
-    attribute, kinds = ATTRIBUTES[compared.attribute]
+    attribute, categories = ATTRIBUTES[compared.attribute]
     for wording in group.wordings:
-        for kind in kinds:
-            source = cut(wording, compared.names, kind)
-            if source and _suits(source, kind):
+        for category in categories:
+            source = cut(wording, compared.names, category)
+            if source and _suits(source, category):
                 slots = range(1, len(compared.names) + 1)
-                yield Template(source, tuple(f"{{{kind}{slot}}} {attribute}" for slot in slots))
+                yield Template(source, tuple(f"{{{category}{slot}}} {attribute}" for slot in slots))
 
 
-def cut(wording: str, names: Sequence[str], kind: str) -> str | None:
+def cut(wording: str, names: Sequence[str], category: str) -> str | None:
     """The wording with a slot for each name; None if one is missing, double, or still there."""
     if GRAMMAR.search(wording):
         return None
     for number, name in sorted(enumerate(names, 1), key=lambda pair: -len(pair[1])):
-        wording, count = _pattern(name).subn(f"{{{kind}{number}}}", wording)
+        wording, count = _pattern(name).subn(f"{{{category}{number}}}", wording)
         if count != 1:
             return None
     without_slots = set(normal(re.sub(r"\{[^}]*\}", " ", wording)).split())
@@ -203,11 +206,13 @@ def cut(wording: str, names: Sequence[str], kind: str) -> str | None:
     return re.sub(r"\b[Tt]he \{", "{the ", wording)
 
 
-def _suits(source: str, kind: str) -> bool:
-    """Whether a template says nothing of another kind."""
+def _suits(source: str, category: str) -> bool:
+    """Whether a template says nothing of another category."""
     without_slots = re.sub(r"\{[^}]*\}", " ", source)
-    meant = {KIND_WORDS[word] for word in normal(without_slots).split() if word in KIND_WORDS}
-    return meant <= {kind}
+    meant = {
+        CATEGORY_WORDS[word] for word in normal(without_slots).split() if word in CATEGORY_WORDS
+    }
+    return meant <= {category}
 
 
 def grounded(group: Group) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -57,9 +57,17 @@ class Rows:
             (self.held if held else self.train).append(row)
 
 
-def without_held(rows: Iterable[Row], held: Iterable[Row]) -> list[Row]:
+def read_labelled(path: Path) -> set[str]:
+    """Returns the requests that readers label, without case and punctuation."""
+    lines = path.read_text(encoding="utf-8").splitlines()[1:]
+    return {normal(line.partition("\t")[2]) for line in lines}
+
+
+def without_held(
+    rows: Iterable[Row], held: Iterable[Row], labelled: Collection[str] = ()
+) -> list[Row]:
     """Leaves out rows that ask what a held-out row asks; case and punctuation don't count."""
-    requests = {normal(row.source) for row in held}
+    requests = {normal(row.source) for row in held} | {*labelled}
     return [row for row in rows if normal(row.source) not in requests]
 
 
@@ -88,7 +96,7 @@ def filled(
         GrammarError: a template asks for names that no pool has.
     """
     for origin, templates in sets.items():
-        needed = {kind for _, template in templates for kind in template.kinds()}
+        needed = {category for _, template in templates for category in template.categories()}
         missing = needed - pools.keys()
         if missing:
             raise GrammarError(f"the templates of {origin} need names of {sorted(missing)}")
@@ -118,8 +126,7 @@ def questions(data: Path) -> Iterator[tuple[str, str, str]]:
 
     MQR and the development and test questions of the well-formedness set are left for measuring.
     """
-    for line in (data / "nq-open" / "NQ-open.dev.jsonl").read_text("utf-8").splitlines():
-        question = json.loads(line)["question"]
+    for question in _natural_questions(data / "nq-open"):
         yield "nq-open", question, question
     for question, rating in sources.read_rated(data / "wellformedness" / "train.tsv"):
         if rating >= MIN_RATING:
@@ -134,6 +141,12 @@ def questions(data: Path) -> Iterator[tuple[str, str, str]]:
         for topic in json.loads(path.read_text("utf-8")):
             for turn in topic["turn"]:
                 yield "trec-cast", f"{name} {topic['number']}", turn["manual_rewritten_utterance"]
+
+
+def _natural_questions(directory: Path) -> Iterator[str]:
+    for path in sorted(directory.glob("NQ-open.*.jsonl")):
+        for line in path.read_text("utf-8").splitlines():
+            yield json.loads(line)["question"]
 
 
 def shortened(data: Path, misspellings: Misspellings) -> Iterator[tuple[Row, bool]]:

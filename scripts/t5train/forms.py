@@ -30,10 +30,18 @@ class Misspellings:
                 self._known[right].append(wrong)
                 self._right[wrong] = right
 
+    def can_mistype(self, word: str) -> bool:
+        """Whether a word is one that everybody knows, not in capitals."""
+        is_plain = word[1:].islower() and word.isalpha()
+        return len(word) >= LEAST_LETTERS and is_plain and word.lower() in self.common
+
     def __call__(self, word: str, rng: random.Random) -> str:
         """A misspelling of a word; often one that people made."""
-        known = self._known.get(word)
-        return rng.choice(known) if known and rng.random() < REAL else noise.add_typo(word, rng)
+        known = self._known.get(word.lower())
+        if not known or rng.random() >= REAL:
+            return noise.add_typo(word, rng)
+        wrong = rng.choice(known)
+        return wrong.capitalize() if word[0].isupper() else wrong
 
     def mended(self, text: str) -> str:
         """The text with the right spelling of words in small letters that have one."""

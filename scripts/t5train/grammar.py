@@ -32,7 +32,7 @@ class Template(NamedTuple):
     source: str
     targets: tuple[str, ...]
 
-    def kinds(self) -> set[str]:
+    def categories(self) -> set[str]:
         """The pools that the template draws from."""
         texts = (self.source, *self.targets)
         return {match[3] for text in texts for match in SLOT.finditer(text)}
@@ -123,11 +123,11 @@ def draw(
     names: dict[str, str],
 ) -> None:
     """Adds a name for each slot that has none, different ones for slots of one pool."""
-    for slot, kind in slots.items():
+    for slot, category in slots.items():
         if slot in names:
             continue
         for _ in range(ATTEMPTS):
-            name = rng.choice(pools[kind])
+            name = rng.choice(pools[category])
             if name not in names.values():
                 break
         names[slot] = name

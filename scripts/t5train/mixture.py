@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 from t5train import noise
+from t5train.noise import ANY_WORD, Typist
 from t5train.pairs import Pair, prefix
+from t5train.searches import SEPARATOR, Row
 from t5train.swap import Swapper
 from t5train.vocabulary import UNK, Vocabulary
 
@@ -17,11 +20,23 @@ T = TypeVar("T")
 MEND, FORM, SPELL, KEEP = "mend", "form", "spell", "keep"
 DENOISE, SPAN = "denoise", "span"
 FROM_TEXT = (MEND, FORM, SPELL, KEEP, DENOISE, SPAN)
+KEYWORDS = "keywords"  # the end of an origin of rows
 MEND_TASK = "fix"  # the task of MEND, FORM, SPELL and KEEP
 LOWERCASE_SHARE = 0.5  # of the texts to mend or keep: written as people type
 EXCERPT_SHARE = 0.5  # of the texts to mend: reduced to a few words
 COINED_SHARE = 0.4  # of the texts to keep or to form: one word is replaced by a coined word
 SAMPLED_SHARE = 0.5  # of the texts to mend or keep: split into random pieces each time
+# How often each group of rows comes, and each noise of texts: what is rare among the rows is as
+# important as what templates make without end.
+ROW_SHARES = (
+    "search/teacher=22,search/requests=10,search/attributes=8,search/comparisons=6.5"
+    ",search/alexdong=3,search/alexdong-templates=3,search/chains=3,search/wordnet=0.7"
+    ",search/wellformedness=4,search/nq-open=1.5,search/disfl-qa=2,search/canard=1"
+    ",search/trec-cast=0.3,search/keywords=6,paraphrase/attributes=3,paraphrase/alexdong=2"
+    ",paraphrase/teacher=5,question/attributes=2,question/requests=1,question/wellformedness=1.5"
+    ",question/canard=0.5,question/trec-cast=0.1,question/comparisons=0.05,question/teacher=3"
+    ",mend=10,spell=4,keep=7,form=1.5"
+)
 TRIES = 1000  # draws of an example that is short enough
 
 
@@ -47,23 +62,68 @@ def parse_shares(shares: str) -> dict[str, float]:
     return parsed
 
 
+def group_by_task(pairs: Iterable[Pair]) -> dict[str, list[Pair]]:
+    """Returns pairs by task, which is what shares call them by."""
+    groups: defaultdict[str, list[Pair]] = defaultdict(list)
+    for pair in pairs:
+        groups[pair.task].append(pair)
+    return dict(groups)
+
+
+def group_rows(rows: Iterable[Row]) -> dict[str, list[Pair]]:
+    """Returns rows as pairs by `task/origin`, with the searches of a row in one target.
+
+    What follows a slash in an origin does not count, such as `teacher/asks`. All keywords of a task
+    are one group: they are their own search, wherever they come from.
+    """
+    groups: defaultdict[str, list[Pair]] = defaultdict(list)
+    for row in rows:
+        origin, _, form = row.origin.partition("/")
+        if form.endswith(KEYWORDS):
+            origin = KEYWORDS
+        target = SEPARATOR.join(row.targets)
+        groups[f"{row.task}/{origin}"].append(Pair(row.task, row.source, target))
+    return dict(groups)
+
+
 def trained_tasks(shares: Mapping[str, float]) -> set[str]:
     """Returns the tasks that a model learns from shares; mending text is MEND_TASK."""
-    names = {name for name, share in shares.items() if share}
+    names = {name.partition("/")[0] for name, share in shares.items() if share}
     mend_task = {MEND_TASK} if names & {MEND, FORM, SPELL, KEEP} else set()
     return names - {*FROM_TEXT} | mend_task
 
 
+@dataclass(frozen=True)
+class Variation:
+    """What is done to pairs and texts on the way, so that none is seen twice in the same form.
+
+    Attributes:
+        lowercase_share: The share of pairs in lower case on both sides.
+        sampled_share: The share of pairs whose source is cut into other pieces each time.
+        typist: Makes the typos in texts.
+        common: Words that are not swapped for others; empty: those that are frequent in the texts.
+    """
+
+    lowercase_share: float = 0.0
+    sampled_share: float = 0.0
+    typist: Typist = ANY_WORD
+    common: frozenset[str] = frozenset()
+
+
+PLAIN = Variation()
+
+
 class Mixture:
-    """Draws examples without end. Each task's pairs come in random order, then in another one.
+    """Draws examples without end. Each group's pairs come in random order, then in another one.
 
     Args:
-        pairs: Pairs of all tasks.
+        groups: Pairs by the name that shares call them by, such as their task.
         text: Clean texts.
         vocabulary: Tokenises the examples.
         rng: Draws the examples and the noise.
         max_tokens: The most tokens of a source or a target; longer pairs are left out.
         swap_share: The share of pairs with swapped names and numbers.
+        variation: What else is done to pairs and texts.
 
     Attributes:
         left_out: How many pairs have more than `max_tokens` tokens on a side.
@@ -71,23 +131,23 @@ class Mixture:
 
     def __init__(
         self,
-        pairs: Sequence[Pair],
+        groups: Mapping[str, Sequence[Pair]],
         text: Sequence[str],
         vocabulary: Vocabulary,
         rng: random.Random,
         *,
         max_tokens: int = 64,
         swap_share: float = 0.0,
+        variation: Variation = PLAIN,
     ) -> None:
         self._vocabulary, self._rng, self._max_tokens = vocabulary, rng, max_tokens
-        self._swapper = Swapper(text, rng) if swap_share else None
-        self._swap_share = swap_share
-        by_task: defaultdict[str, list[Pair]] = defaultdict(list)
-        for pair in pairs:
-            if max(map(len, self._encode_pair(*pair))) <= max_tokens:
-                by_task[pair.task].append(pair)
-        self.left_out = len(pairs) - sum(map(len, by_task.values()))
-        self._pairs = {task: self._repeat(task_pairs) for task, task_pairs in by_task.items()}
+        self._swapper = Swapper(text, rng, variation.common) if swap_share else None
+        self._swap_share, self._variation = swap_share, variation
+        short = {
+            name: [pair for pair in pairs if self._is_short(pair)] for name, pairs in groups.items()
+        }
+        self.left_out = sum(map(len, groups.values())) - sum(map(len, short.values()))
+        self._pairs = {name: self._repeat(pairs) for name, pairs in short.items() if pairs}
         questions = [line for line in text if line.endswith("?")]
         lines = {name: questions if name == FORM else text for name in FROM_TEXT}
         self._lines = {name: self._repeat(texts) for name, texts in lines.items() if texts}
@@ -123,9 +183,14 @@ class Mixture:
         if name in FROM_TEXT:
             return self._make_from_text(name, next(self._lines[name]))
         pair = next(self._pairs[name])
-        if self._swapper and name != MEND_TASK and self._rng.random() < self._swap_share:
+        if self._swapper and pair.task != MEND_TASK and self._rng.random() < self._swap_share:
             pair = self._swapper.swap(pair)
-        return self._encode_pair(pair.task, pair.source, pair.target)
+        if self._rng.random() < self._variation.lowercase_share:
+            pair = pair._replace(source=pair.source.lower(), target=pair.target.lower())
+        example = self._encode_pair(*pair)
+        if self._rng.random() < self._variation.sampled_share:
+            example = self._sample_source(example, pair.task, pair.source)
+        return example
 
     def _make_from_text(self, name: str, text: str) -> Example:
         rng = self._rng
@@ -142,17 +207,30 @@ class Mixture:
             text = noise.lowercase(text, rng)
         if name == SPELL or (name == MEND and rng.random() < EXCERPT_SHARE):
             text = noise.cut_excerpt(text, rng)
-        add_noise = {
-            MEND: noise.add_fault,
-            FORM: noise.drop_question_form,
-            SPELL: noise.misspell_words,
-        }
-        faulty = add_noise[name](text, rng) if name in add_noise else text
+        faulty = self._add_noise(name, text)
         example = self._encode_pair(MEND_TASK, faulty, text)
         if rng.random() < SAMPLED_SHARE:
-            prefix_ids = self._vocabulary.encode(prefix(MEND_TASK))[:-1]
-            example = example._replace(source=[*prefix_ids, *self._vocabulary.sample(faulty)])
+            example = self._sample_source(example, MEND_TASK, faulty)
         return example
+
+    def _add_noise(self, name: str, text: str) -> str:
+        rng, typist = self._rng, self._variation.typist
+        if name == MEND:
+            return noise.add_fault(text, rng, typist=typist)
+        if name == FORM:
+            return noise.drop_question_form(text, rng)
+        return noise.misspell_words(text, rng, typist) if name == SPELL else text
+
+    def _sample_source(self, example: Example, task: str, source: str) -> Example:
+        prefix_ids = self._vocabulary.encode(prefix(task))[:-1]
+        return example._replace(source=[*prefix_ids, *self._vocabulary.sample(source)])
+
+    def _is_short(self, pair: Pair) -> bool:
+        """Whether a pair's sides are short enough; a token has at least one byte."""
+        sides = (prefix(pair.task) + pair.source, pair.target)
+        return max(len(side.encode()) for side in sides) < self._max_tokens or (
+            max(map(len, self._encode_pair(*pair))) <= self._max_tokens
+        )
 
     def _encode_pair(self, task: str, source: str, target: str) -> Example:
         encode = self._vocabulary.encode

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Sequence
+from typing import Protocol
 
 from t5train.words import STOP
 
@@ -56,18 +57,41 @@ def add_typo(word: str, rng: random.Random) -> str:
     return word[:index] + letter + word[end:]
 
 
-def add_typos(text: str, rng: random.Random, *, count: int = 1) -> str:
-    """Adds typos to words of three letters or more that are not in capitals.
+class Typist(Protocol):
+    """Decides which words get typos, and makes the typos."""
 
-    A text without such words does not change.
-    """
+    def can_mistype(self, word: str) -> bool:
+        """Whether a word may get a typo."""
+        ...
+
+    def __call__(self, word: str, rng: random.Random) -> str:
+        """Returns a word with a typo."""
+        ...
+
+
+class AnyWord:
+    """Mistypes words of three letters or more that are not in capitals."""
+
+    def can_mistype(self, word: str) -> bool:
+        """Whether a word is long enough, and no number, code or abbreviation."""
+        return len(word) > 2 and word.isalpha() and not word.isupper()
+
+    def __call__(self, word: str, rng: random.Random) -> str:
+        """Returns a word with a typo of the keyboard."""
+        return add_typo(word, rng)
+
+
+ANY_WORD = AnyWord()
+
+
+def add_typos(text: str, rng: random.Random, *, count: int = 1, typist: Typist = ANY_WORD) -> str:
+    """Adds typos to words that may have one. A text without such words does not change."""
     words = text.split()
     for _ in range(count):
-        long = [i for i, word in enumerate(words) if len(word) > 2 and word.isalpha()]
-        long = [i for i in long if not words[i].isupper()]
-        if long:
-            index = rng.choice(long)
-            words[index] = add_typo(words[index], rng)
+        places = [index for index, word in enumerate(words) if typist.can_mistype(word)]
+        if places:
+            index = rng.choice(places)
+            words[index] = typist(words[index], rng)
     return " ".join(words)
 
 
@@ -77,11 +101,10 @@ def lowercase(text: str, rng: random.Random) -> str:
     return (lower.rstrip("?. ") if rng.random() < 0.7 else lower) or text
 
 
-def misspell_words(text: str, rng: random.Random) -> str:
+def misspell_words(text: str, rng: random.Random, typist: Typist = ANY_WORD) -> str:
     """Adds a typo to about half of the words, which teaches spelling faster than one typo."""
     return " ".join(
-        add_typos(word, rng) if rng.random() < 0.5 else word  # leaves short words as they are
-        for word in text.split()
+        add_typos(word, rng, typist=typist) if rng.random() < 0.5 else word for word in text.split()
     )
 
 
@@ -164,7 +187,9 @@ def drop_question_form(text: str, rng: random.Random) -> str:
     return " ".join(words) or text
 
 
-def add_fault(text: str, rng: random.Random, *, clean: float = 0.3) -> str:
+def add_fault(
+    text: str, rng: random.Random, *, clean: float = 0.3, typist: Typist = ANY_WORD
+) -> str:
     """Adds a fault that a user could make, except to a share `clean` of the texts.
 
     Only a text that ends in a question mark loses its mark or its small words. Thus a model never
@@ -177,7 +202,7 @@ def add_fault(text: str, rng: random.Random, *, clean: float = 0.3) -> str:
         return drop_question_form(text, rng) if chance < 0.92 else add_disfluency(text, rng)
     if chance < 0.08:
         return respace(text, rng)
-    return add_typos(text, rng, count=2 if chance < 0.2 else 1)
+    return add_typos(text, rng, count=2 if chance < 0.2 else 1, typist=typist)
 
 
 def cut_excerpt(text: str, rng: random.Random) -> str:

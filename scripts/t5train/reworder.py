@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -18,7 +19,9 @@ from t5train.words import normal
 PARAPHRASE, QUESTION = "paraphrase", "question"
 WORDINGS = 2  # of a group, those that each is paired with
 TYPED = 0.4
+COUNTING = re.compile(r"\b(?:how many|number of|any)\b")
 REWORDED = "attributes"  # the templates whose alternatives all mean the same
+CHAINS = "chains"  # their searches are parts of the question
 CLEAN_SETS = frozenset({"wellformedness", "canard", "trec-cast"})
 
 
@@ -48,7 +51,8 @@ def reworded(
     for _ in range(count):
         key, template = rng.choice(sets[REWORDED])
         first, second = grammar.rewordings(template, pools, rng, 2)
-        if first.targets == second.targets and normal(first.source) != normal(second.source):
+        texts = first.source, second.source
+        if first.targets == second.targets and _ask_the_same(*map(normal, texts)):
             yield _paraphrase(first.source, second.source, REWORDED, rng), is_held(key)
 
 
@@ -65,12 +69,18 @@ def asked(
         is_clean = question[:1].isupper() and question.rstrip().endswith("?")
         if origin in CLEAN_SETS and is_clean and search and normal(search) != normal(question):
             yield _question(search, question, origin, rng), is_held(group)
-    for origin, templates in sets.items():
+    for origin in (origin for origin in sets if origin != CHAINS):
+        templates = sets[origin]
         for _ in range(round(count / len(sets))):
             key, template = rng.choice(templates)
             request = grammar.fill(template, pools, rng)
             if len(request.targets) == 1 and request.source.endswith("?"):
                 yield _question(request.targets[0], request.source, origin, rng), is_held(key)
+
+
+def _ask_the_same(first: str, second: str) -> bool:
+    """Whether two wordings differ, but not in whether they ask for a number: who, how many."""
+    return first != second and bool(COUNTING.search(first)) == bool(COUNTING.search(second))
 
 
 def _paraphrase(source: str, target: str, origin: str, rng: random.Random) -> Row:

@@ -12,6 +12,9 @@ from typing import NamedTuple
 
 from t5train.pairs import PairsError
 
+SEPARATOR = " ; "  # between the searches of a target
+MARK = SEPARATOR.strip()
+
 
 class Row(NamedTuple):
     """One example, and the set that it comes from: a model card lists the sets' licences."""

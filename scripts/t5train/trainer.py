@@ -7,7 +7,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ from tqdm import tqdm
 from transformers import T5ForConditionalGeneration
 
 from t5train import threads, training_state
-from t5train.averaging import Average, replaced_weights
+from t5train.averaging import Average, load_weights, replaced_weights
 from t5train.batches import Batch, stream
 from t5train.loss import compute_loss
 from t5train.mixture import Example, Mixture
@@ -29,6 +29,7 @@ log = logging.getLogger("train")
 
 AVERAGE_EVERY = 4  # steps
 ADAPT_EVERY = 32  # steps
+LOGGED_STEPS = 100  # whose mean loss is logged
 HISTORY = "history.jsonl"
 
 
@@ -44,12 +45,14 @@ class Plan:
     smoothing: float = 0.0
     clip: float = 1.0
     bf16: bool = False
+    device: str = "cpu"
     save_minutes: float = 4.0
     validate_minutes: float = 6.0
     patience: int = 8  # validations without improvement before the end; 0: no early stopping
     start: str = ""  # the checkpoint to fine-tune; empty: a new model
     threads: int = 0  # 0: as many as other load leaves free
     pause_file: Path | None = None
+    session_minutes: float = math.inf  # the training stops after these and can go on later
     schedule: Schedule = field(default_factory=Schedule)
 
 
@@ -64,8 +67,11 @@ class Trainer:
         plan: Plan,
         directory: Path,
         rng: random.Random,
+        export: Callable[[Trainer], None] = lambda _: None,
     ) -> None:
-        self.model, self.plan, self.directory = model, plan, directory
+        self._export = export  # called after each validation
+        self._device = torch.device(plan.device)
+        self.model, self.plan, self.directory = model.to(self._device), plan, directory
         self._valid, self._mixture, self._rng = valid, mixture, rng
         self.schedule = plan.schedule
         self.average = Average(model)
@@ -73,12 +79,14 @@ class Trainer:
         self._best_loss, self._num_worse = math.inf, 0
         self._best_weights: dict[str, torch.Tensor] | None = None
         self._recent_losses: list[float] = []
+        self._session_end = math.inf
 
     def run(self, *, quiet: bool = False) -> None:
         """Trains to the end of the schedule, or until validation stops improving."""
         if self.schedule.progress >= 1:
             log.warning("nothing left to train: give more --minutes or --steps, or another --out")
         saved = validated = self.schedule.seconds
+        self._session_end = self.schedule.seconds + 60 * self.plan.session_minutes
         batches = self._batches()
         with tqdm(total=1.0, initial=self.schedule.progress, disable=quiet, unit="") as bar:
             while self.schedule.progress < 1 and not self._is_stopped:
@@ -109,7 +117,8 @@ class Trainer:
 
     @property
     def _is_stopped(self) -> bool:
-        return 0 < self.plan.patience <= self._num_worse
+        is_worse = 0 < self.plan.patience <= self._num_worse
+        return is_worse or self.schedule.seconds >= self._session_end
 
     def _batches(self) -> Iterator[Batch]:
         def draw() -> Example:
@@ -123,7 +132,7 @@ class Trainer:
             group["lr"] = self.plan.rate * self.schedule.factor
         self.model.train()
         with self._precision():
-            loss, _ = compute_loss(self.model, batch, self.plan.smoothing)
+            loss, _ = compute_loss(self.model, batch.to(self._device), self.plan.smoothing)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.clip)
         self._optimiser.step()
@@ -133,7 +142,12 @@ class Trainer:
         return float(loss.detach())
 
     def _precision(self) -> AbstractContextManager[Any]:
-        return torch.autocast("cpu", dtype=torch.bfloat16) if self.plan.bf16 else nullcontext()
+        if not self.plan.bf16:
+            return nullcontext()
+        autocast: AbstractContextManager[Any] = torch.autocast(
+            self._device.type, dtype=torch.bfloat16
+        )
+        return autocast
 
     def _wait_for_pause(self) -> None:
         while self.plan.pause_file is not None and self.plan.pause_file.exists():
@@ -157,11 +171,13 @@ class Trainer:
         with (self.directory / HISTORY).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         log.info("%s", "  ".join(f"{k} {v:.4g}" for k, v in line.items()))
+        self._export(self)
 
     def _compare_with_best(self, loss: float) -> None:
         if loss < self._best_loss:
             self._best_loss, self._num_worse = loss, 0
-            self._best_weights = _copy(self.average.weights())
+            if self.plan.patience:
+                self._best_weights = _copy(self.average.weights())
         else:
             self._num_worse += 1
 
@@ -169,7 +185,7 @@ class Trainer:
         total = tokens = 0.0
         for batch in batches:
             with self._precision():
-                loss, count = compute_loss(self.model, batch)
+                loss, count = compute_loss(self.model, batch.to(self._device))
             total += float(loss) * count
             tokens += count
         return total / tokens
@@ -177,8 +193,12 @@ class Trainer:
     def save(self) -> None:
         """Saves the state that `resume` loads."""
         state = {
-            "model": self.model.state_dict(),
-            "optimiser": self._optimiser.state_dict(),
+            "model": dict(self.model.named_parameters()),
+            "moments": {
+                name: dict(self._optimiser.state[weight])
+                for name, weight in self.model.named_parameters()
+                if weight in self._optimiser.state
+            },
             "average": self.average.state(),
             "step": self.schedule.step,
             "seconds": self.schedule.seconds,
@@ -188,6 +208,14 @@ class Trainer:
             "start": self.plan.start,
         }
         training_state.save(self.directory, state)
+        recent = self._recent_losses[-LOGGED_STEPS:]
+        log.info(
+            "saved at step %d, %.1f min, loss %.3f, %.0f pairs/s",
+            self.schedule.step,
+            self.schedule.seconds / 60,
+            sum(recent) / max(len(recent), 1),
+            self.plan.batch / self.schedule.step_seconds,
+        )
 
     def resume(self) -> None:
         """Continues from the directory's state, if it has one, with examples in a new order.
@@ -201,13 +229,18 @@ class Trainer:
         if state["start"] != self.plan.start:
             origin = state["start"] or "a new model"
             raise ValueError(f"{self.directory} has a training of {origin}: choose another --out")
-        try:
-            self.model.load_state_dict(state["model"])
-        except RuntimeError as error:
+        shapes = {name: weight.shape for name, weight in self.model.named_parameters()}
+        if shapes != {name: weight.shape for name, weight in state["model"].items()}:
             raise ValueError(
                 f"{self.directory} has a training of another shape: choose another --out"
-            ) from error
-        self._optimiser.load_state_dict(state["optimiser"])
+            )
+        load_weights(self.model, state["model"])
+        for name, weight in self.model.named_parameters():
+            moments = state["moments"].get(name, {})
+            self._optimiser.state[weight] = {
+                key: value.to(self._device) if isinstance(value, torch.Tensor) else value
+                for key, value in moments.items()
+            }
         self.average.restore(state["average"])
         self.schedule.step, self.schedule.seconds = state["step"], state["seconds"]
         self._best_loss, self._num_worse = state["best"], state["worse"]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from t5train.grammar import Template
 from t5train.wordnet import WordNet
 
-# What can be more so than another of its kind. The attribute's name is WordNet's.
+# What can be more so than another of its category. The attribute's name is WordNet's.
 PERSON, PROGRAM, MATERIAL, PLACE = ("person",), ("software", "technology"), ("fabric",), ("city",)
 TRAITS = {
     **dict.fromkeys(("ambitious", "brave", "creative", "generous", "intelligent"), PERSON),
@@ -34,30 +34,30 @@ BETTER = {
     "animation": "liveliness",
 }
 WORDINGS = (
-    "(Which|What) is (1:more|less) {adjective}, {{{kind}}} or {{{kind}2}}?",
-    "(Do you think that|Is it true that) {{{kind}}} is more {adjective} than {{{kind}2}}?",
-    "Which of {{{kind}}}, {{{kind}2}} and {{{kind}3}} is the (1:most|least) {adjective}?",
-    "How {adjective} is {{{kind}}} compared (to|with) {{{kind}2}}?",
-    "Between {{{kind}}} and {{{kind}2}}, which is (1:more|less) {adjective}?",
+    "(Which|What) is (1:more|less) {adjective}, {{{name}}} or {{{name}2}}?",
+    "(Do you think that|Is it true that) {{{name}}} is more {adjective} than {{{name}2}}?",
+    "Which of {{{name}}}, {{{name}2}} and {{{name}3}} is the (1:most|least) {adjective}?",
+    "How {adjective} is {{{name}}} compared (to|with) {{{name}2}}?",
+    "Between {{{name}}} and {{{name}2}}, which is (1:more|less) {adjective}?",
 )
 PERSON_WORDINGS = (
-    "(Who (was|is)|Which of the two was) (1:more|less) {adjective}, {{{kind}}} or {{{kind}2}}?",
-    "Was {{{kind}}} (1:more|less) {adjective} than {{{kind}2}}?",
-    "How {adjective} was {{{kind}}} compared (to|with) {{{kind}2}}?",
+    "(Who (was|is)|Which of the two was) (1:more|less) {adjective}, {{{name}}} or {{{name}2}}?",
+    "Was {{{name}}} (1:more|less) {adjective} than {{{name}2}}?",
+    "How {adjective} was {{{name}}} compared (to|with) {{{name}2}}?",
 )
 
 
 def templates(wordnet: WordNet) -> Iterator[Template]:
-    """A template for each trait, kind and wording."""
+    """A template for each trait, category and wording."""
     attributes = wordnet.attributes()
-    for adjective, kinds in TRAITS.items():
+    for adjective, categories in TRAITS.items():
         if adjective not in attributes:
             continue
         noun = attributes[adjective][0]
         noun = BETTER.get(noun, noun)
-        for kind in kinds:
-            for wording in PERSON_WORDINGS if kind == "person" else WORDINGS:
-                source = wording.format(adjective=adjective, kind=kind)
-                slots = [f"{{{kind}}}", f"{{{kind}2}}", f"{{{kind}3}}"]
+        for category in categories:
+            for wording in PERSON_WORDINGS if category == "person" else WORDINGS:
+                source = wording.format(adjective=adjective, name=category)
+                slots = [f"{{{category}}}", f"{{{category}2}}", f"{{{category}3}}"]
                 targets = tuple(f"{slot} {noun}" for slot in slots if slot in source)
                 yield Template(source, targets)

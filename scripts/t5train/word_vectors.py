@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from t5train.teacher import Teacher
 from t5train.vocabulary import Vocabulary
 
 SPACE = "▁"
+SPECIAL = re.compile(r"<.+>")  # also the bytes: <0x41>
+MOST_TOKENS = 2  # of a piece: the mean of more says little about it
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
@@ -20,6 +25,26 @@ def read(path: Path) -> dict[str, np.ndarray]:
             word, *values = line.rstrip("\n").split(" ")
             vectors[word] = np.array(values, dtype=np.float32)
     return vectors
+
+
+def write(path: Path, vectors: Iterable[tuple[str, np.ndarray]]) -> int:
+    """Writes a text file in GloVe's format; returns the number of words."""
+    count = 0
+    with path.open("w", encoding="utf-8") as file:
+        for word, vector in vectors:
+            file.write(f"{word} {' '.join(f'{value:.5g}' for value in vector)}\n")
+            count += 1
+    return count
+
+
+def of_teacher(teacher: Teacher, vocabulary: Vocabulary) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields the pieces that are one or two tokens of a teacher, with their mean embedding."""
+    embedding = teacher.model.get_input_embeddings().weight.detach().float().cpu().numpy()
+    for index in range(len(vocabulary)):
+        piece = vocabulary.piece(index)
+        tokens = teacher.tokens(piece.replace(SPACE, " "))
+        if not SPECIAL.fullmatch(piece) and 0 < len(tokens) <= MOST_TOKENS:
+            yield piece, embedding[tokens].mean(0)
 
 
 @torch.no_grad()

@@ -53,7 +53,7 @@ class WordNet:
                 if pointer.symbol == INSTANCE:
                     yield self._synsets["n"][pointer.offset].words
 
-    def kinds(self, noun: str, sense: int = 1) -> Iterator[str]:
+    def subclasses(self, noun: str, sense: int = 1) -> Iterator[str]:
         """The first word of each class below a noun's sense, without the noun itself."""
         start = self._start(noun, sense)
         for offset in self._below(noun, sense):

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from t5train import asking, pausing, prompts, searches, shards
+from t5train import asking, pausing, prompts, searches, shards, vocabulary
 from t5train.pairs import PairsError
 from t5train.searches import Row
 from t5train.shards import Request, Shards, Written
@@ -163,3 +163,40 @@ def test_a_teacher_that_was_not_tuned_is_an_error(
     arguments = ["generate", str(model), "--weights", str(tmp_path / "none"), *files]
     assert script("distil").main(arguments) == 2
     assert "run `tune` first" in capsys.readouterr().err
+
+
+def test_rows_of_a_teacher_are_screened_into_a_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is kept says whose request it was; held-out requests and faults are counted."""
+    pytest.importorskip("torch", reason="needs the train extra")
+    kept = ROW._replace(source="Is the Rhine longer than the Nile?")
+    held = ROW._replace(source="nile length", targets=("nile length",))
+    faulty = ROW._replace(source="3 rhine tours", targets=("rhine tours",))
+    Shards(tmp_path / "written").append([kept, held, faulty])
+    searches.write(tmp_path / "heldout.jsonl", [Row("search", "Nile length?", ("x",), "own")])
+    files = ["--heldout", str(tmp_path / "heldout.jsonl"), "--out", str(tmp_path / "out.jsonl")]
+    caplog.set_level("INFO")
+    assert script("distil").main(["screen", str(tmp_path / "written"), *files]) == 0
+    rows = list(searches.read(tmp_path / "out.jsonl"))
+    assert rows == [Row("search", kept.source, kept.targets, "teacher/own")]
+    messages = [" ".join(record.getMessage().split()) for record in caplog.records]
+    assert {"search held out 1", "search kept 1", "search numbers 1"} <= {*messages}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_new_embedding_starts_from_the_teachers(model: Path, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch", reason="needs the train extra")
+    from t5train import word_vectors
+
+    path = vocabulary.train(["rhine nile seine river length"] * 20, 130, tmp_path)
+    out = tmp_path / "vectors.txt"
+    command = ["vectors", str(model), "--vocabulary", str(path), "--out", str(out)]
+    assert script("distil").main(["--device", "cpu", *command]) == 0
+    vectors = word_vectors.read(out)
+    assert {len(vector) for vector in vectors.values()} == {32}
+    words = vocabulary.Vocabulary(path)
+    embedding = torch.zeros(len(words), 16).normal_()
+    before = embedding.clone()
+    count = word_vectors.initialise_embedding(embedding, words, vectors, 0.7)
+    assert count == len(vectors) == int((embedding != before).any(1).sum())

@@ -119,7 +119,7 @@ def test_digits_stand_alone_and_all_of_ascii_is_known(words: Vocabulary) -> None
 
 def test_examples_come_in_their_shares(words: Vocabulary) -> None:
     train = [Pair("fix", "riec", "rice"), Pair("expand", "tea", "how to cook tea")]
-    drawn = Mixture(train, TEXT, words, random.Random(0))
+    drawn = Mixture(mixture.group_by_task(train), TEXT, words, random.Random(0))
     targets = Counter(
         words.decode(drawn.draw({"fix": 3, "expand": 1, "denoise": 0}).target) for _ in range(400)
     )
@@ -129,7 +129,7 @@ def test_examples_come_in_their_shares(words: Vocabulary) -> None:
 
 @pytest.mark.parametrize("name", mixture.FROM_TEXT)
 def test_text_becomes_examples_whose_target_is_clean(words: Vocabulary, name: str) -> None:
-    drawn = Mixture([], TEXT, words, random.Random(0))
+    drawn = Mixture({}, TEXT, words, random.Random(0))
     for _ in range(20):
         example = drawn.draw({name: 1})
         assert words.decode(example.target).lower() in " / ".join(TEXT).lower()
@@ -145,7 +145,7 @@ def test_a_text_is_cut_into_other_pieces_each_time(words: Vocabulary) -> None:
 
 
 def test_a_question_without_its_form_is_given_it_back(words: Vocabulary) -> None:
-    drawn = Mixture([], ["Why is it so?", "rice"], words, random.Random(0))
+    drawn = Mixture({}, ["Why is it so?", "rice"], words, random.Random(0))
     examples = [drawn.draw({"form": 1}) for _ in range(60)]
     assert {words.decode(example.target) for example in examples} == {"Why is it so?"}
     sources = {words.decode(example.source).removeprefix("fix: ") for example in examples}
@@ -154,7 +154,7 @@ def test_a_question_without_its_form_is_given_it_back(words: Vocabulary) -> None
 
 
 def test_unknown_words_are_to_be_kept(words: Vocabulary) -> None:
-    drawn = Mixture([], TEXT, words, random.Random(0), swap_share=1)
+    drawn = Mixture({}, TEXT, words, random.Random(0), swap_share=1)
     known = {word for line in TEXT for word in normal(line).split()}
     coined = set()
     for _ in range(60):
@@ -166,23 +166,23 @@ def test_unknown_words_are_to_be_kept(words: Vocabulary) -> None:
 
 def test_too_long_examples_are_left_out(words: Vocabulary) -> None:
     train = [Pair("fix", "rice " * 50, "rice"), Pair("fix", "tea", "tea")]
-    drawn = Mixture(train, [], words, random.Random(0), max_tokens=40)
+    drawn = Mixture(mixture.group_by_task(train), [], words, random.Random(0), max_tokens=40)
     assert {words.decode(drawn.draw({"fix": 1}).target) for _ in range(20)} == {"tea"}
     assert drawn.left_out == 1
-    endless = Mixture([], ["rice " * 50], words, random.Random(0), max_tokens=40)
+    endless = Mixture({}, ["rice " * 50], words, random.Random(0), max_tokens=40)
     with pytest.raises(ValueError, match="short enough"):
         endless.draw({"keep": 1})
 
 
 def test_a_share_of_what_is_not_there_is_refused(words: Vocabulary) -> None:
-    drawn = Mixture([], [], words, random.Random(0))
+    drawn = Mixture({}, [], words, random.Random(0))
     with pytest.raises(ValueError, match="no pairs of the task 'fix'"):
         drawn.check({"fix": 1})
     with pytest.raises(ValueError, match="'mend' needs text"):
         drawn.check({"mend": 1, "fix": 0})
     with pytest.raises(ValueError, match="question mark"):
-        Mixture([], ["tea"], words, random.Random(0)).check({"form": 1})
-    Mixture([], TEXT, words, random.Random(0)).check({"form": 1, "mend": 2, "fix": 0})
+        Mixture({}, ["tea"], words, random.Random(0)).check({"form": 1})
+    Mixture({}, TEXT, words, random.Random(0)).check({"form": 1, "mend": 2, "fix": 0})
 
 
 def test_shares_are_parsed() -> None:
@@ -304,7 +304,7 @@ def _public_sets(data: Path) -> None:
 
 def test_what_is_kept_is_the_text_itself_as_written_or_as_typed(words: Vocabulary) -> None:
     """Under the task that mends: most queries have nothing to mend."""
-    drawn = Mixture([], TEXT, words, random.Random(1))
+    drawn = Mixture({}, TEXT, words, random.Random(1))
     examples = [drawn.draw({"keep": 1}) for _ in range(40)]
     prefix = words.encode(pairs.prefix("fix"))[:-1]
     texts = {words.decode(target) for _, target in examples}

@@ -13,9 +13,10 @@ from gguf import GGUFReader
 
 from support import tiny
 from t5gguf import __main__ as converter
-from t5train import pairs, vocabulary
+from t5train import pairs, searches, vocabulary
 from t5train.mixture import Example
 from t5train.pairs import Pair
+from t5train.searches import Row
 from t5train.vocabulary import Vocabulary
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
@@ -121,15 +122,56 @@ def test_a_training_goes_on_where_it_ended(files: Path) -> None:
     trainer = prepared(files, out)
     trainer.resume()
     assert trainer.schedule.step == 2
-    for name, value in trainer.model.state_dict().items():
+    for name, value in trainer.model.named_parameters():
         assert torch.equal(value, state["model"][name]), name
     for name, value in trainer.average.weights().items():
         assert torch.equal(value, state["average"]["weights"][name]), name
-    moments = trainer._optimiser.state_dict()["state"]
-    assert moments.keys() == state["optimiser"]["state"].keys()
-    assert all(
-        torch.equal(moments[k]["mean"], state["optimiser"]["state"][k]["mean"]) for k in moments
-    )
+    moments = {name: trainer._optimiser.state[w] for name, w in trainer.model.named_parameters()}
+    assert moments.keys() == state["moments"].keys()
+    for name, saved in state["moments"].items():
+        assert torch.equal(moments[name]["mean"], saved["mean"]), name
+        assert moments[name]["step"] == saved["step"] == 2
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_rows_are_trained_on_in_sessions(files: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A session ends early with a checkpoint, and the next one goes on; shares go by origin."""
+    pytest.importorskip("matplotlib", reason="needs the train extra")
+    rows = [
+        Row("search", f"is {one} or {other} cheaper", (f"{one} price", f"{other} price"), "own/x")
+        for one in THINGS
+        for other in THINGS
+    ]
+    searches.write(files / "rows.jsonl", [*rows, Row("search", "tea", ("tea",), "own/keywords")])
+    out = files / "sessions"
+    data = ("--rows", str(files / "rows.jsonl"), "--valid", str(files / "rows.jsonl"))
+    session = ("--minutes", "9", "--session-minutes", "0.002", "--patience", "0", "--bytes")
+    arguments = [*data, "--out", str(out), *session, *TINY, "--vocabulary", "400"]
+    assert script("train").main(arguments) == 0
+    state = training_state.load(out)
+    assert state is not None
+    steps = state["step"]
+    assert 0 < steps < 1000
+    config = json.loads((out / "checkpoint" / "config.json").read_text(encoding="utf-8"))
+    assert config["t5serve_prefixes"] == {"search": "search: "}
+    caplog.set_level("INFO")
+    assert script("train").main(arguments) == 0
+    assert f"resumed at step {steps}" in caplog.text
+    assert json.loads((out / training_state.SUMMARY).read_text(encoding="utf-8"))["step"] > steps
+    assert "valid search" in history(out)[-1]
+
+    examples = files / "examples.txt"
+    examples.write_text("is tea or rice cheaper\n", encoding="utf-8")
+    command = [str(out / "checkpoint"), "--rows", str(files / "rows.jsonl"), "--count", "9"]
+    assert script("progress").main([*command, "--examples", str(examples), "--show", "1"]) == 0
+    assert "is tea or rice cheaper" in caplog.text
+    assert "keep nega" in caplog.text  # a column of the table
+
+
+def test_a_file_that_is_no_state_is_refused(tmp_path: Path) -> None:
+    (tmp_path / training_state.FILE).write_bytes(b"not tensors")
+    with pytest.raises(ValueError, match="is no training state"):
+        training_state.load(tmp_path)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -206,7 +248,10 @@ def test_pairs_alone_are_trained_on_in_equal_shares(files: Path) -> None:
     assert config["t5serve_prefixes"] == {"title": "title: ", "fix": "fix: "}
     options = script("train").build_parser().parse_args(arguments)
     both = {"title": 1.0, "fix": 1.0}
-    assert script("train")._parse_shares(options, ["title", "fix"]) == {"early": both, "late": both}
+    assert script("train")._parse_shares(options, ["title", "fix"], both) == {
+        "early": both,
+        "late": both,
+    }
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -353,4 +398,5 @@ def test_a_state_that_is_not_there_is_none(tmp_path: Path) -> None:
     assert training_state.load(tmp_path) is None
     training_state.save(tmp_path, {"step": 3})
     assert training_state.load(tmp_path) == {"step": 3}
-    assert [path.name for path in tmp_path.iterdir()] == [training_state.FILE]
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {training_state.FILE, training_state.SUMMARY}
