@@ -8,14 +8,12 @@ import os
 import sys
 from collections.abc import Sequence
 
-from pydantic import ValidationError
-
 from t5serve import __version__
 from t5serve.commands import doctor, lexicon, models, reformulate
 from t5serve.environment import check_environment
 from t5serve.errors import RequestError, StartupError
 from t5serve.http.server import serve
-from t5serve.settings import Settings
+from t5serve.settings import Settings, read_settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,19 +56,7 @@ def _read_settings(options: argparse.Namespace) -> Settings:
     """
     check_environment(os.environ, Settings.model_fields)
     overrides = {name: getattr(options, name, None) for name in ("host", "port", "model")}
-    try:
-        return Settings(**{name: value for name, value in overrides.items() if value is not None})
-    except ValidationError as error:
-        faults = "; ".join(
-            f"{_variable_prefix(fault['loc'])}{fault['msg'].removeprefix('Value error, ')}"
-            for fault in error.errors()
-        )
-        raise StartupError(faults) from None
-
-
-def _variable_prefix(location: tuple[int | str, ...]) -> str:
-    """Returns the prefix of a message with the variable at fault; "" if several are at fault."""
-    return f"T5SERVE_{'_'.join(map(str, location)).upper()}: " if location else ""
+    return read_settings({name: value for name, value in overrides.items() if value is not None})
 
 
 def _build_parser() -> argparse.ArgumentParser:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from limits import RateLimitItem, parse
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from t5gguf import recipe as recipes
@@ -164,6 +165,27 @@ class Settings(BaseSettings):
                 f"{recipe.model_path()} does not exist yet; run {recipe.fetch_command()}"
             )
         return recipe.model_path(), recipe
+
+
+def read_settings(overrides: Mapping[str, Any]) -> Settings:
+    """Reads the settings of the environment; the overrides come before the environment.
+
+    Raises:
+        StartupError: a setting is invalid.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{_variable_prefix(fault['loc'])}{fault['msg'].removeprefix('Value error, ')}"
+            for fault in error.errors()
+        )
+        raise StartupError(faults) from None
+
+
+def _variable_prefix(location: tuple[int | str, ...]) -> str:
+    """Returns the prefix of a message with the variable at fault; "" if several are at fault."""
+    return f"T5SERVE_{'_'.join(map(str, location)).upper()}: " if location else ""
 
 
 def _describe_path(path: Path) -> str:
