@@ -1,4 +1,4 @@
-"""The command line: `t5serve serve`, `reformulate`, `models`, `lexicon` and `doctor`."""
+"""The command line: `t5serve serve`, `reformulate`, `batch`, `models`, `lexicon`, `doctor`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from t5serve import __version__
 from t5serve.commands import doctor, lexicon, models, reformulate
+from t5serve.commands.batch import command as batch
 from t5serve.environment import check_environment
 from t5serve.errors import RequestError, StartupError
 from t5serve.http.server import serve
@@ -42,6 +43,8 @@ def _run(options: argparse.Namespace) -> int:
     settings = _read_settings(options)
     if options.command == "reformulate":
         return asyncio.run(reformulate.run(settings, options))
+    if options.command == "batch":
+        return asyncio.run(batch.run(settings, options))
     if options.command == "doctor":
         return asyncio.run(doctor.run(settings, options))
     serve(settings)
@@ -70,6 +73,9 @@ def _build_parser() -> argparse.ArgumentParser:
     command = commands.add_parser("reformulate", help="reformulate queries in the terminal")
     _add_model(command)
     reformulate.add_arguments(command)
+    command = commands.add_parser("batch", help="reformulate a file of queries of any size")
+    _add_model(command)
+    batch.add_arguments(command)
     command = commands.add_parser("models", help="list the recipes and the model files that exist")
     models.add_arguments(command)
     command = commands.add_parser("lexicon", help="make a lexicon of a collection's words")

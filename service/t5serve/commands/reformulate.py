@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -13,27 +12,17 @@ from typing import get_args
 
 from tqdm import tqdm
 
-from t5engine.decoding.parameters import PARAMETERS
 from t5serve.commands import lines
 from t5serve.commands.lines import LineFormat, Query
+from t5serve.commands.request_options import add_request_options, parse_request
 from t5serve.errors import ERROR_RESPONSES, InvalidRequest, RequestError
-from t5serve.http.schemas.body import parse
-from t5serve.http.schemas.reformulate import (
-    ReformulateFields,
-    ReformulateRequest,
-    require_text,
-)
+from t5serve.http.schemas.reformulate import require_text
 from t5serve.models.served_model import ServedModel
 from t5serve.reformulation.candidates import original_candidate
-from t5serve.reformulation.guards.guards import PRESERVED
-from t5serve.reformulation.options import Options, Strategy, decoding_of
+from t5serve.reformulation.options import Options, decoding_of
 from t5serve.reformulation.reformulator import QueryResult
 from t5serve.settings import Settings
 
-FIELDS = (
-    *("task", "n", "strategy", "max_tokens", "preserve", "terms", "min_score"),
-    *("min_difference", "include_original", "strict"),
-)
 FILE_TIMEOUT_MS = 600_000  # nobody waits for one line of a file; many are in flight at once
 Outcome = QueryResult | RequestError
 
@@ -41,26 +30,7 @@ Outcome = QueryResult | RequestError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds an option per field of /v1/reformulate."""
     parser.add_argument("query", nargs="*", help="a query in quotes; by default each line of stdin")
-    parser.add_argument("--task", help="one of the model's tasks")
-    parser.add_argument("--strategy", choices=get_args(Strategy))
-    parser.add_argument("-n", type=int, help="reformulations per query, 1 to 16")
-    parser.add_argument("--max-tokens", type=int, metavar="N")
-    parser.add_argument("--min-difference", type=float, metavar="X")
-    for name, row in PARAMETERS.items():
-        metavar = "N" if row.value_type is int else "X"
-        parser.add_argument(
-            f"--{name.replace('_', '-')}",
-            type=row.value_type,
-            metavar=metavar,
-            help=row.parameter.help,
-        )
-    parser.add_argument(
-        "--preserve", nargs="*", choices=PRESERVED, help="what a reformulation must keep"
-    )
-    parser.add_argument("--terms", nargs="+", help="words that a reformulation must have")
-    parser.add_argument("--min-score", type=float, metavar="X", help="least score, 0 or below")
-    parser.add_argument("--include-original", action="store_true", default=None)
-    parser.add_argument("--strict", action="store_true", help="stop at the first query that fails")
+    add_request_options(parser, strict_help="stop at the first query that fails")
     formats = get_args(LineFormat)
     parser.add_argument(
         "--from", dest="source", choices=formats, default="text", help="format of stdin"
@@ -83,7 +53,7 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
         RequestError: the options are invalid; if strict, also the error of a query that failed.
         StartupError: the model can't be served.
     """
-    request = _parse_request(options)
+    request = parse_request(options)
     queries: Iterator[Query]
     target: LineFormat
     is_interactive = options.query or sys.stdin.isatty()
@@ -106,6 +76,7 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
             def report(query: Query, result: QueryResult) -> None:
                 nonlocal failed, reported
                 failed += result.fallback_reason is not None
+                _tell_unchanged(query, result)
                 if reported and request_options.separator and target == "text":
                     print()  # between answers of several queries each
                 reported += 1
@@ -118,11 +89,11 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _parse_request(options: argparse.Namespace) -> ReformulateFields:
-    """Validates the command line like a request."""
-    values = {name: getattr(options, name) for name in (*FIELDS, *PARAMETERS)}
-    body = {name: value for name, value in values.items() if value is not None}
-    return parse(ReformulateRequest, json.dumps({"query": "any", **body}).encode())
+def _tell_unchanged(query: Query, result: QueryResult) -> None:
+    """Names a query that comes back as it was, with the reason."""
+    reason = result.fallback_reason or result.unchanged_reason
+    if reason is not None:
+        print(f"t5serve: query {query.id} came back unchanged: {reason}", file=sys.stderr)
 
 
 async def _reformulate_in_order(
