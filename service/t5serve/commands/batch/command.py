@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sqlite3
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -105,6 +106,8 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
     except OSError as error:
         where = error.filename or options.output
         raise StartupError(f"{where}: {error.strerror or error}; --resume continues") from error
+    except sqlite3.Error as error:
+        raise StartupError(f"{paths.journal}: {error}; --resume continues") from error
     good = source.total - journal.bad
     message = f"t5serve: {good:,} rows in {paths.out}"
     if journal.bad:
@@ -154,6 +157,8 @@ def _prepare(paths: Paths, options: argparse.Namespace) -> bool:
     Raises:
         StartupError: the output or an unfinished one exists.
     """
+    if not paths.out.parent.is_dir():
+        raise StartupError(f"{paths.out.parent}: there is no such directory")
     if options.force:
         paths.remove_unfinished()
     elif paths.journal.exists():

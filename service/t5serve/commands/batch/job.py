@@ -85,7 +85,7 @@ class BatchJob:
                     await self._write_first()
             while self._window:
                 await self._write_first()
-            self._journal.checkpoint(is_complete=True)
+            self._journal.complete()
         finally:
             await self._stop()
             if not self._journal.is_complete:

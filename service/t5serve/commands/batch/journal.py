@@ -70,8 +70,9 @@ class Journal:
         self._database = sqlite3.connect(paths.journal, isolation_level=None, timeout=1)
         try:
             lengths = self._open_database(identity)
-            self._rows = _AppendedFile(paths.rows, lengths[0])
-            self._errors = _AppendedFile(paths.errors_part, lengths[1])
+            if not self.is_complete:  # else the files may have their names already
+                self._rows = _AppendedFile(paths.rows, lengths[0])
+                self._errors = _AppendedFile(paths.errors_part, lengths[1])
         except BaseException:
             self._database.close()
             raise
@@ -118,8 +119,17 @@ class Journal:
         if time.monotonic() >= self._checkpoint_at:
             self.checkpoint()
 
-    def checkpoint(self, *, is_complete: bool = False) -> None:
+    def checkpoint(self) -> None:
         """Puts everything on disk that is written so far."""
+        self._record(is_complete=False)
+
+    def complete(self) -> None:
+        """Puts everything on disk. Nothing can be written any more."""
+        self._record(is_complete=True)
+        self._rows.close()
+        self._errors.close()
+
+    def _record(self, *, is_complete: bool) -> None:
         lengths = [file.sync() for file in (self._rows, self._errors)]
         self.is_complete = is_complete
         self._database.execute(
@@ -132,9 +142,7 @@ class Journal:
         self._checkpoint_at = time.monotonic() + SECONDS_BETWEEN_CHECKPOINTS
 
     def close(self) -> None:
-        """Closes the files; what came after the last checkpoint is lost."""
-        self._rows.close()
-        self._errors.close()
+        """Closes the database; what came after the last checkpoint is lost."""
         self._database.close()
 
     def _open_database(self, identity: str) -> tuple[int, int]:
