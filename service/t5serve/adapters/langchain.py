@@ -55,7 +55,7 @@ class QueryReformulator(Runnable[str, list[str]]):
         config: RunnableConfig | list[RunnableConfig] | None = None,
         *,
         return_exceptions: bool = False,
-        **kwargs: Any | None,
+        **kwargs: Any,  # noqa: ANN401
     ) -> list[list[str]]:
         """Reformulates all queries in one call."""
         del kwargs
@@ -64,9 +64,10 @@ class QueryReformulator(Runnable[str, list[str]]):
         )
 
     def _reformulate(self, query: str) -> list[str]:
-        return self._reformulate_all([query])[0]
+        (result,) = self._source.reformulate([query], **self._options)
+        return result.queries
 
-    def _reformulate_all(self, queries: list[str]) -> list[list[str]]:
+    def _reformulate_all(self, queries: list[str]) -> list[list[str] | Exception]:
         return [result.queries for result in self._source.reformulate(queries, **self._options)]
 
 
