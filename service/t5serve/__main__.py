@@ -1,4 +1,4 @@
-"""The command line: `t5serve serve`, `reformulate`, `models`, `lexicon` and `doctor`."""
+"""The command line: `t5serve serve`, `reformulate`, `batch`, `models`, `lexicon`, `doctor`."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ from t5gguf.command_line import (
     run_program,
 )
 from t5serve.commands import doctor, lexicon, models, reformulate
+from t5serve.commands.batch import command as batch
 from t5serve.commands.settings_options import PREFIX, add_settings, read_options
 from t5serve.commands.version import Version
 from t5serve.environment import check_environment
 from t5serve.errors import RequestError, StartupError, UsageError
 from t5serve.http.server import serve
-from t5serve.settings import Settings
+from t5serve.settings import Settings, describe_faults
 
 PROGRAM = "t5serve"
 
@@ -63,6 +64,8 @@ def _run(options: argparse.Namespace) -> int:
     settings = _read_settings(options)
     if options.command == "reformulate":
         return asyncio.run(reformulate.run(settings, options))
+    if options.command == "batch":
+        return asyncio.run(batch.run(settings, options))
     if options.command == "doctor":
         return asyncio.run(doctor.run(settings, options))
     serve(settings)
@@ -84,22 +87,15 @@ def _read_settings(options: argparse.Namespace) -> Settings:
             return settings  # there `--model` is a name of that file, which the command looks up
         return Settings(**overrides)
     except ValidationError as error:
-        faults = error.errors()
-    text = "; ".join(
-        f"{_name_setting(fault['loc'], overrides)}{fault['msg'].removeprefix('Value error, ')}"
-        for fault in faults
-    )
-    is_usage = all(fault["loc"] and fault["loc"][0] in overrides for fault in faults)
-    raise (UsageError if is_usage else StartupError)(text)
+        faults = {str(fault["loc"][0]) if fault["loc"] else "" for fault in error.errors()}
+        text = describe_faults(error, lambda name: _name_setting(name, overrides))
+    raise (UsageError if faults <= overrides.keys() else StartupError)(text)
 
 
-def _name_setting(location: tuple[int | str, ...], options: Collection[str]) -> str:
-    """Returns the option or the variable at fault, for a message; "" if several are at fault."""
-    if not location:
-        return ""
-    name = "_".join(map(str, location))
-    is_option = location[0] in options
-    return f"--{name.replace('_', '-')}: " if is_option else f"{PREFIX}{name.upper()}: "
+def _name_setting(name: str, options: Collection[str]) -> str:
+    """Returns the option or the variable of a setting."""
+    is_option = any(name == option or name.startswith(f"{option}_") for option in options)
+    return f"--{name.replace('_', '-')}" if is_option else f"{PREFIX}{name.upper()}"
 
 
 def _build_parser(program: str) -> Parser:
@@ -120,6 +116,9 @@ def _build_parser(program: str) -> Parser:
     command = _add_command(commands, "reformulate", "Reformulate queries in the terminal")
     add_settings(command, ("model", "workers", "threads"))
     reformulate.add_arguments(command)
+    command = _add_command(commands, "batch", "Reformulate a file of queries of any size")
+    add_settings(command, ("model", "workers", "threads"))
+    batch.add_arguments(command)
     command = _add_command(commands, "models", "List the recipes and the model files that exist")
     models.add_arguments(command)
     command = _add_command(commands, "lexicon", "Make a lexicon of a collection's words")

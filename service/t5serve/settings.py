@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from limits import RateLimitItem, parse
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from t5engine.config import KernelsName
@@ -228,6 +229,35 @@ class Settings(BaseSettings):
                 f"{recipe.model_path()} does not exist yet; run {recipe.fetch_command()}"
             )
         return recipe.model_path(), recipe
+
+
+def read_settings(overrides: Mapping[str, Any]) -> Settings:
+    """Reads the settings of the environment; the overrides come before the environment.
+
+    Raises:
+        StartupError: a setting is invalid.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise StartupError(describe_faults(error)) from None
+
+
+def describe_faults(
+    error: ValidationError, label: Callable[[str], str] = lambda name: f"T5SERVE_{name.upper()}"
+) -> str:
+    """Returns what is wrong with settings, in one line.
+
+    Args:
+        error: of Settings.
+        label: returns how a person knows a setting; by default its variable.
+    """
+    texts = []
+    for fault in error.errors():
+        name = "_".join(map(str, fault["loc"]))  # none where several settings are at fault
+        prefix = f"{label(name)}: " if name else ""
+        texts.append(prefix + fault["msg"].removeprefix("Value error, "))
+    return "; ".join(texts)
 
 
 def _describe_path(path: Path) -> str:

@@ -41,11 +41,19 @@ def answers(server: Server, **options: object) -> list[list[str]]:
 
 
 def test_lines_of_stdin_give_lines(server: Server) -> None:
-    """One a query, in order, as the service answers them."""
+    """One a query, in order, as the service answers them; those that stay alike are named."""
     ran = t5serve("reformulate", given="\n".join(QUERIES) + "\n")
     assert ran.returncode == 0, ran.stderr
     assert [[line] for line in ran.stdout.splitlines()] == answers(server)
-    assert "t5serve" not in ran.stderr
+    with server.client() as client:
+        results = client.post("/v1/reformulate", json={"queries": QUERIES}).json()["results"]
+    named = [
+        f"t5serve: query {number} came back unchanged: {result['unchanged_reason']}"
+        for number, result in enumerate(results, 1)
+        if not result["changed"]
+    ]
+    assert named
+    assert [line for line in ran.stderr.splitlines() if "t5serve" in line] == named
 
 
 def test_options_are_the_endpoints(server: Server) -> None:

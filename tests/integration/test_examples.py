@@ -37,6 +37,8 @@ NEED_AN_EXTRA = {
 }
 NEED_THE_HUB = {"fetch.py"}
 BENCH_WITH_PEERS = {"peers", "tables"}
+NEED_A_PACKAGE = {"adapters.pyterrier": "pyterrier", ".parquet": "pyarrow"}
+LOAD_A_MODEL = ("Reformulator(", "T5(")
 ELSEWHERE = {"docs/api.md", "docs/operations.md"}  # test_docs.py, test_operations.py
 
 
@@ -114,7 +116,7 @@ def test_commands(server: Server, place: Path, page: str, command: str) -> None:
         assert set(named[0].split(",")) <= EXTRAS.keys()
         return
     output = run(["/bin/sh", "-c", command.replace(URL, server.url)], place)
-    assert output or ">" in words or "--out" in words
+    assert output or ">" in words or {"--out", "--output"} & set(words)
 
 
 def assert_options_exist(words: list[str], script: Path) -> None:
@@ -133,6 +135,9 @@ def assert_options_exist(words: list[str], script: Path) -> None:
 
 @pytest.mark.parametrize(("page", "code"), list(blocks("python")))
 def test_python(server: Server, place: Path, page: str, code: str) -> None:
-    """Each program runs as it stands, against the service, and prints something."""
-    assert URL in code, page
+    """Each program runs as it stands, against the service or a model, and prints something."""
+    assert URL in code or any(start in code for start in LOAD_A_MODEL), page
+    for text, package in NEED_A_PACKAGE.items():
+        if text in code:
+            pytest.importorskip(package)
     assert run([sys.executable, "-c", code.replace(URL, server.url)], place).strip()

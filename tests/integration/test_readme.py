@@ -55,6 +55,14 @@ def test_openai_client_as_shown(server: Server) -> None:
     assert ran.stdout.splitlines() == result["queries"]
 
 
+def test_python_gives_the_same() -> None:
+    """The example in this process prints the queries of the answer shown."""
+    code = block("python", "import Reformulator")
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    (result,) = json.loads(block("json", "timings_ms"))["results"]
+    assert ran.stdout == f"{result['queries']}\n"
+
+
 def test_terminal_gives_the_same(server: Server) -> None:
     """`t5serve reformulate` prints what the service answers."""
     arguments = ["-m", "t5serve", "reformulate", "how do i clean a laptop screen"]

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+import weakref
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -82,6 +83,7 @@ class WorkerProcess:
                 # Without this ggml's abort runs a debugger for its backtrace, which takes seconds.
                 env={**os.environ, **config.environment(), "GGML_NO_BACKTRACE": "1"},
             )
+        _parent_sockets.add(parent_socket)
         reader, writer = await asyncio.open_connection(sock=parent_socket)
         return cls(process, reader, writer)
 
@@ -138,3 +140,15 @@ def _thread_states(pid: int) -> Iterator[str]:
         with suppress(OSError):  # the thread has ended
             text = file.read_text(encoding="ascii", errors="replace")
             yield text.rpartition(")")[2].split()[0]  # the command may have parentheses
+
+
+_parent_sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+
+
+def _close_inherited_sockets() -> None:
+    """Closes a forked process's copies: a worker ends when nobody has the other end any more."""
+    for parent_socket in list(_parent_sockets):
+        parent_socket.close()
+
+
+os.register_at_fork(after_in_child=_close_inherited_sockets)

@@ -42,12 +42,20 @@ def read_queries(lines: Iterable[str], line_format: LineFormat) -> Iterator[Quer
         text = line.rstrip("\r\n")
         if number == 1:
             text = text.removeprefix("\ufeff")  # a byte order mark
-        if line_format == "tsv":
-            yield _parse_tsv(text, number)
-        elif line_format == "jsonl":
-            yield _parse_json(text, number)
-        else:
-            yield Query(str(number), text)
+        yield parse_line(text, number, line_format)
+
+
+def parse_line(text: str, number: int, line_format: LineFormat) -> Query:
+    """Returns the query of a line.
+
+    Raises:
+        InvalidRequest: the line has another form.
+    """
+    if line_format == "tsv":
+        return _parse_tsv(text, number)
+    if line_format == "jsonl":
+        return _parse_json(text, number)
+    return Query(str(number), text)
 
 
 def _parse_tsv(text: str, number: int) -> Query:

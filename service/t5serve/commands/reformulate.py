@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any, get_args
+from typing import get_args
 
 from tqdm import tqdm
 
-from t5engine.decoding.parameters import PARAMETERS
 from t5serve.commands import lines
 from t5serve.commands.lines import LineFormat, Query
-from t5serve.commands.settings_options import help_text
+from t5serve.commands.request_options import add_request_options, parse_request
 from t5serve.errors import ERROR_RESPONSES, InvalidRequest, RequestError, UsageError
-from t5serve.http.schemas.body import parse
-from t5serve.http.schemas.reformulate import (
-    ReformulateFields,
-    ReformulateRequest,
-    require_text,
-)
+from t5serve.http.schemas.reformulate import require_text
 from t5serve.models.models_file import find_declaration
 from t5serve.models.served_model import ServedModel
 from t5serve.reformulation.candidates import original_candidate
@@ -31,11 +24,6 @@ from t5serve.reformulation.options import Options, decoding_of
 from t5serve.reformulation.reformulator import QueryResult
 from t5serve.settings import Settings
 
-FIELDS = (
-    *("task", "n", "strategy", "max_tokens", "preserve", "terms", "min_score"),
-    *("min_difference", "include_original", "strict"),
-)
-NUMBERS = {"integer": (int, "N"), "number": (float, "X")}
 FILE_TIMEOUT_MS = 600_000  # nobody waits for one line of a file; many are in flight at once
 Outcome = QueryResult | RequestError
 
@@ -43,9 +31,7 @@ Outcome = QueryResult | RequestError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds an option per field of /v1/reformulate."""
     parser.add_argument("query", nargs="*", help="a query in quotes; by default each line of stdin")
-    properties = ReformulateRequest.model_json_schema()["properties"]
-    for name in (*FIELDS, *PARAMETERS):
-        _add_field(parser, name, properties[name])
+    add_request_options(parser, strict_help="stop at the first query that fails")
     formats = get_args(LineFormat)
     parser.add_argument(
         "--from", dest="source", choices=formats, default="text", help="format of stdin (text)"
@@ -66,25 +52,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_field(parser: argparse.ArgumentParser, name: str, schema: dict[str, Any]) -> None:
-    """Adds the option of a field: its type, its choices and the first sentence of its help."""
-    option = "-n" if name == "n" else f"--{name.replace('_', '-')}"
-    first_sentence = help_text(schema["description"].partition(". ")[0])
-    value: dict[str, Any] = next(
-        choice for choice in schema.get("anyOf", [schema]) if choice.get("type") != "null"
-    )
-    settings: dict[str, Any] = {"choices": value.get("enum")}
-    if value["type"] == "boolean":
-        settings = {"action": "store_true", "default": None}
-    elif value["type"] == "array":
-        choices = value["items"].get("enum")
-        settings = {"nargs": "*" if choices else "+", "choices": choices}
-    elif value["type"] in NUMBERS:
-        number, metavar = NUMBERS[value["type"]]
-        settings = {"type": number, "metavar": metavar}
-    parser.add_argument(option, help=first_sentence, **settings)
-
-
 async def run(settings: Settings, options: argparse.Namespace) -> int:
     """Reformulates all queries in order.
 
@@ -96,7 +63,7 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
         RequestError: a line is invalid; if strict, also the error of a query that failed.
         StartupError: the model can't be served.
     """
-    request = _parse_request(options)
+    request = parse_request(options)
     queries: Iterator[Query]
     target: LineFormat
     is_interactive = options.query or sys.stdin.isatty()
@@ -124,6 +91,7 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
             def report(query: Query, result: QueryResult) -> None:
                 nonlocal failed, reported
                 failed += result.fallback_reason is not None
+                _tell_unchanged(query, result)
                 if reported and request_options.separator and target == "text":
                     print()  # between answers of several queries each
                 reported += 1
@@ -136,14 +104,11 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _parse_request(options: argparse.Namespace) -> ReformulateFields:
-    """Validates the command line like a request."""
-    values = {name: getattr(options, name) for name in (*FIELDS, *PARAMETERS)}
-    body = {name: value for name, value in values.items() if value is not None}
-    try:
-        return parse(ReformulateRequest, json.dumps({"query": "any", **body}).encode())
-    except InvalidRequest as error:
-        raise UsageError(error.message) from error
+def _tell_unchanged(query: Query, result: QueryResult) -> None:
+    """Names a query that comes back as it was, with the reason."""
+    reason = result.fallback_reason or result.unchanged_reason
+    if reason is not None:
+        print(f"t5serve: query {query.id} came back unchanged: {reason}", file=sys.stderr)
 
 
 async def _reformulate_in_order(

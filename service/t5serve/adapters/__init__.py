@@ -1,0 +1,1 @@
+"""Adapters of search frameworks: each is for a `Reformulator` or a `Client`."""

@@ -1,0 +1,1 @@
+"""A client of the service: retries, deadlines, and the query itself where nothing else comes."""

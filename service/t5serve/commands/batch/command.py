@@ -1,0 +1,235 @@
+"""The command line of `t5serve batch`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sqlite3
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+
+from t5serve import __version__
+from t5serve.api import EmbeddedModel
+from t5serve.commands.batch.answers import Asker, Reformulate
+from t5serve.commands.batch.formats import (
+    FileFormat,
+    OutputFormat,
+    RowFormat,
+    format_of,
+    output_format_of,
+)
+from t5serve.commands.batch.job import BatchJob
+from t5serve.commands.batch.journal import Journal, Paths
+from t5serve.commands.batch.parquet import ParquetFile, require_pyarrow, write_parquet
+from t5serve.commands.batch.progress import Progress
+from t5serve.commands.batch.rows import LineFile, Shard, Source, digest
+from t5serve.commands.request_options import add_request_options, parse_request, request_values
+from t5serve.errors import StartupError
+from t5serve.settings import Settings
+
+PROBE = "how do i learn python"  # shows whether a service takes the key and the options
+SERVICE_QUERIES = 32  # of a request: the default of T5SERVE_MAX_QUERIES
+SERVICE_REQUESTS = 2  # at a time; together they fill the default of T5SERVE_MAX_QUEUE
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the command."""
+    parser.add_argument("input", type=Path, help="a file of queries: .jsonl, .tsv, .txt, .parquet")
+    parser.add_argument(
+        "--output", "-o", type=Path, required=True, help="the file to write: .jsonl, .tsv, .parquet"
+    )
+    parser.add_argument(
+        "--from", dest="source", choices=get_args(FileFormat), help="format of the input"
+    )
+    parser.add_argument("--column", help="Parquet's column of queries; by default text or query")
+    parser.add_argument("--id-column", help="Parquet's column of ids; by default id, if it exists")
+    parser.add_argument("--resume", action="store_true", help="continue a job that was stopped")
+    parser.add_argument("--force", action="store_true", help="begin anew and replace the output")
+    parser.add_argument(
+        "--shard",
+        type=Shard.parse,
+        default=Shard(),
+        metavar="I/N",
+        help="the I-th of N parts of the input; the outputs, one after another, are the whole",
+    )
+    parser.add_argument("--url", help="use this service instead of loading a model")
+    add_request_options(parser, strict_help="treat queries without usable text as bad rows")
+
+
+class _Answerers(NamedTuple):
+    """Who answers, and how many queries at a time.
+
+    Attributes:
+        model: tells the model from another one.
+        chunk: the queries of a request.
+        concurrency: the most requests at a time.
+    """
+
+    reformulate: Reformulate
+    model: str
+    chunk: int
+    concurrency: int
+
+
+async def run(settings: Settings, options: argparse.Namespace) -> int:
+    """Writes a row for each good row of the input, and each bad row to a file beside.
+
+    Returns:
+        The exit status: 0, also if there were bad rows.
+
+    Raises:
+        RequestError: an option is invalid, or the service refuses or does not answer any more.
+        StartupError: a file can't be read or written, or the model can't be served.
+    """
+    output_format = output_format_of(options.output)
+    if output_format == "parquet":
+        require_pyarrow()
+    parse_request(options)
+    source = _open_source(options)
+    paths = Paths(options.output)
+    try:
+        if not _prepare(paths, options):
+            print(f"t5serve: {paths.out} is complete", file=sys.stderr)
+            return 0
+        values = request_values(options)
+        is_strict = values.pop("strict", False)
+        async with _open_answerers(settings, options, values) as answerers:
+            identity = _identity(options, values, answerers.model)
+            journal = Journal(paths, identity, source.start)
+            if not journal.is_complete:
+                asker = Asker(answerers.reformulate, is_strict=is_strict)
+                await _run_job(source, journal, RowFormat(output_format), asker, answerers)
+        _finish(paths, journal, output_format)
+    except OSError as error:
+        where = error.filename or options.output
+        raise StartupError(f"{where}: {error.strerror or error}; --resume continues") from error
+    except sqlite3.Error as error:
+        raise StartupError(f"{paths.journal}: {error}; --resume continues") from error
+    good = source.total - journal.bad
+    message = f"t5serve: {good:,} rows in {paths.out}"
+    if journal.bad:
+        message += f"; {journal.bad:,} bad rows in {paths.errors}"
+    print(message, file=sys.stderr)
+    return 0
+
+
+async def _run_job(
+    source: Source,
+    journal: Journal,
+    row_format: RowFormat,
+    asker: Asker,
+    answerers: _Answerers,
+) -> None:
+    progress = Progress(source.total, journal.position.number - source.start.number)
+    job = BatchJob(
+        source,
+        journal,
+        row_format,
+        asker,
+        chunk=answerers.chunk,
+        concurrency=answerers.concurrency,
+        on_written=progress.add,
+    )
+    try:
+        await job.run()
+    except BaseException:
+        journal.close()
+        raise
+    finally:
+        progress.close()
+
+
+def _open_source(options: argparse.Namespace) -> Source:
+    source_format: FileFormat = options.source or format_of(options.input)
+    if source_format == "parquet":
+        return ParquetFile(options.input, options.column, options.id_column, options.shard)
+    if options.column or options.id_column:
+        raise StartupError("--column and --id-column are for Parquet files")
+    return LineFile(options.input, source_format, options.shard)
+
+
+def _prepare(paths: Paths, options: argparse.Namespace) -> bool:
+    """Makes way for the output; returns whether anything is left to do.
+
+    Raises:
+        StartupError: the output or an unfinished one exists.
+    """
+    if not paths.out.parent.is_dir():
+        raise StartupError(f"{paths.out.parent}: there is no such directory")
+    if options.force:
+        paths.remove_unfinished()
+    elif paths.journal.exists():
+        if not options.resume:
+            raise StartupError(
+                f"{paths.journal} is of a job that was stopped; --resume continues it,"
+                " --force begins anew"
+            )
+    elif paths.out.exists():
+        if options.resume:
+            return False
+        raise StartupError(f"{paths.out} exists; --force replaces it")
+    return True
+
+
+@asynccontextmanager
+async def _open_answerers(
+    settings: Settings, options: argparse.Namespace, values: dict[str, Any]
+) -> AsyncIterator[_Answerers]:
+    """Loads the model, or connects with a service."""
+    if options.url is None:
+        async with EmbeddedModel.load(settings, options.model) as embedded:
+            checked = embedded.read_options(values)  # type: ignore[arg-type]
+            fingerprint = await embedded.model.fingerprint.text()
+
+            async def reformulate(queries: list[str]) -> list[Any]:
+                return await embedded.reformulate(queries, checked)
+
+            yield _Answerers(reformulate, fingerprint, 1, embedded.concurrency)
+        return
+    try:
+        from t5serve.client.client import AsyncClient  # noqa: PLC0415 - httpx is an extra
+    except ImportError:
+        raise StartupError("--url needs httpx; install t5serve with the extra `client`") from None
+    async with AsyncClient(options.url, max_queries=SERVICE_QUERIES) as client:
+        await client.reformulate(PROBE, **values)
+
+        async def ask(queries: list[str]) -> list[Any]:
+            return await client.reformulate(queries, **values)
+
+        yield _Answerers(ask, "", SERVICE_QUERIES, SERVICE_REQUESTS)
+
+
+def _identity(options: argparse.Namespace, values: dict[str, Any], model: str) -> str:
+    """Returns what tells this job from another one, which must not be mixed with it."""
+    facts = {
+        "version": __version__,
+        "input": digest(options.input),
+        "source": options.source or format_of(options.input),
+        "columns": [options.column, options.id_column],
+        "shard": [options.shard.index, options.shard.count],
+        "options": values,
+        "strict": bool(options.strict),
+        "model": model,
+    }
+    return json.dumps(facts, sort_keys=True)
+
+
+def _finish(paths: Paths, journal: Journal, output_format: OutputFormat) -> None:
+    """Puts the files in their places; may be done again after a kill in between."""
+    if journal.bad:
+        if paths.errors_part.exists():
+            paths.errors_part.replace(paths.errors)
+    else:
+        paths.errors.unlink(missing_ok=True)
+    if paths.rows.exists():
+        if output_format == "parquet":
+            whole = paths.out.with_name(f"{paths.out.name}.parquet.part")
+            write_parquet(paths.rows, whole)
+            whole.replace(paths.out)
+        else:
+            paths.rows.replace(paths.out)
+    journal.close()
+    paths.remove_unfinished()

@@ -1,0 +1,172 @@
+"""A job: reads rows, has each distinct query answered once, and writes rows in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from t5serve.commands.batch.answers import Asker, Refusal
+from t5serve.commands.batch.formats import RowFormat, format_error
+from t5serve.commands.batch.journal import Journal
+from t5serve.commands.batch.rows import BadRow, Position, Row, Source
+
+WINDOW_ROWS = 10_000  # between the first row without an answer and the last row that was read
+ROWS_BETWEEN_BREAKS = 100  # in which tasks and messages of the workers have their turn
+Body = bytes | Refusal
+
+
+@dataclass
+class _Entry:
+    """A row that is not written yet, and the body of its row, or what will be that.
+
+    Attributes:
+        key: of the query, at the first row with this query.
+    """
+
+    row: Row | BadRow
+    end: Position
+    body: Body | asyncio.Future[Body] | None = None
+    key: bytes | None = None
+
+
+class BatchJob:
+    """Reformulates the rows of a source.
+
+    Args:
+        source: the rows.
+        journal: where rows are written, and the position to begin at.
+        row_format: how rows are written.
+        asker: answers queries.
+        chunk: the queries that are asked at once.
+        concurrency: the most chunks at a time.
+        on_written: called with the number of rows after some were written.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        journal: Journal,
+        row_format: RowFormat,
+        asker: Asker,
+        *,
+        chunk: int,
+        concurrency: int,
+        on_written: Callable[[int], object] = lambda _count: None,
+    ) -> None:
+        self._source = source
+        self._journal = journal
+        self._format = row_format
+        self._asker = asker
+        self._chunk_size = chunk
+        self._concurrency = concurrency
+        self._on_written = on_written
+        self._window: deque[_Entry] = deque()
+        self._bodies: dict[bytes, asyncio.Future[Body]] = {}
+        """The queries of the window, by key."""
+        self._chunk: list[tuple[str, asyncio.Future[Body]]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Writes a row for each row of the source, or a bad row.
+
+        Raises:
+            RequestError: nobody answers any more; what was written until then is on disk.
+        """
+        try:
+            for count, item in enumerate(self._source.read(self._journal.position)):
+                await self._add(_Entry(*item))
+                if count % ROWS_BETWEEN_BREAKS == 0:
+                    await asyncio.sleep(0)
+                self._write_answered()
+                while len(self._window) >= WINDOW_ROWS:
+                    await self._write_first()
+            while self._window:
+                await self._write_first()
+            self._journal.complete()
+        finally:
+            await self._stop()
+            if not self._journal.is_complete:
+                self._journal.checkpoint()
+
+    async def _add(self, entry: _Entry) -> None:
+        """Appends a row to the window, and asks for its query unless that is known."""
+        self._window.append(entry)
+        if isinstance(entry.row, BadRow):
+            return
+        key = blake2b(entry.row.text.encode(), digest_size=16).digest()
+        entry.body = self._bodies.get(key) or self._journal.find(key)
+        if entry.body is None:
+            entry.key = key
+            future = asyncio.get_running_loop().create_future()
+            entry.body = self._bodies[key] = future
+            self._chunk.append((entry.row.text, future))
+            if len(self._chunk) >= self._chunk_size:
+                await self._send_chunk()
+
+    async def _send_chunk(self) -> None:
+        while len(self._tasks) >= self._concurrency:
+            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        chunk, self._chunk = self._chunk, []
+        if chunk:
+            task = asyncio.create_task(self._answer(chunk))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, chunk: list[tuple[str, asyncio.Future[Body]]]) -> None:
+        try:
+            answers = await self._asker.answer([text for text, _ in chunk])
+        except Exception as error:  # noqa: BLE001 - raised where the row is written
+            for _, future in chunk:
+                future.set_exception(error)
+            return
+        for (_, future), answer in zip(chunk, answers, strict=True):
+            body = answer if isinstance(answer, Refusal) else self._format.body(answer)
+            future.set_result(body)
+
+    def _write_answered(self) -> None:
+        """Writes the first rows of the window as far as they are answered."""
+        count = 0
+        while self._window:
+            entry = self._window[0]
+            if isinstance(entry.body, asyncio.Future):
+                if not entry.body.done():
+                    break
+                body: Body | None = entry.body.result()
+            else:
+                body = entry.body
+            self._window.popleft()
+            self._write(entry, body)
+            count += 1
+        if count:
+            self._on_written(count)
+
+    async def _write_first(self) -> None:
+        """Waits for the first row of the window, and writes it with those that are answered."""
+        await self._send_chunk()
+        body = self._window[0].body
+        if isinstance(body, asyncio.Future):
+            await body
+        self._write_answered()
+
+    def _write(self, entry: _Entry, body: Body | None) -> None:
+        row = entry.row
+        if isinstance(body, Refusal):
+            row = BadRow(row.number, body.code, body.message, row.id)
+        if isinstance(row, BadRow):
+            self._journal.write_error(format_error(row))
+        elif isinstance(body, bytes):
+            self._journal.write_row(self._format.head(row.id), body, entry.key)
+        if entry.key is not None:
+            del self._bodies[entry.key]
+        self._journal.advance(entry.end)
+
+    async def _stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for future in self._bodies.values():
+            if not future.cancel() and not future.cancelled():
+                future.exception()  # it was raised before, or comes after a row that has one
