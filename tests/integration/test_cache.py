@@ -37,7 +37,9 @@ def caching() -> Iterator[Server]:
 
 
 def lookups(server: Server, outcome: str) -> int:
-    return int(metric(server, f't5serve_cache_lookups_total{{outcome="{outcome}"}}'))
+    return int(
+        metric(server, f't5serve_cache_lookups_total{{model="tiny-t5",outcome="{outcome}"}}')
+    )
 
 
 def post(server: Server, path: str, body: Json) -> Json:

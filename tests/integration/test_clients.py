@@ -156,7 +156,7 @@ def test_models(client: OpenAI) -> None:
         ({"prompt": [8064], "echo": True, "stream": True}, openai.BadRequestError, None),
         ({"logit_bias": {"8064": 1}}, openai.BadRequestError, None),
         ({"prompt": ["a"] * 33}, openai.BadRequestError, "prompt"),
-        ({"prompt": ["a"] * 20, "n": 16, "max_tokens": 128}, openai.BadRequestError, None),
+        ({"prompt": ["a"] * 20, "n": 16, "max_tokens": 128}, openai.BadRequestError, "prompt"),
         ({"extra_body": {"no_such": 1}}, openai.BadRequestError, "no_such"),
     ],
 )

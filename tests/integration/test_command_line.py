@@ -103,7 +103,7 @@ def test_version_says_what_answers_depend_on() -> None:
     """Name, version, llama.cpp's package, kernels."""
     ran = program("t5serve", "--version")
     assert re.fullmatch(
-        rf"t5serve {re.escape(__version__)} \(llama-cpp-python [\d.]+; kernels: [\w' -]+\)\n",
+        rf"t5serve {re.escape(__version__)} \(llama-cpp-python [\d.]+; kernels: [\w', -]+\)\n",
         ran.stdout,
     )
     assert "unknown" not in ran.stdout
