@@ -8,6 +8,7 @@
 #include <arm_neon.h>
 #include <math.h>
 
+#define TARGET /* the base architecture */
 #define UNROLL _Pragma("GCC unroll 16")
 /* F32 values of a vector register; keys scored at once; values of d_kv summed at once. */
 enum { LANES = 4, KEY_TILE = 4, VALUE_TILE = 16 * LANES };
@@ -86,24 +87,6 @@ static inline void weighted_sum(const struct attention *a, const float *weights,
     }
 }
 
-/* A ggml_custom_op_t. The heads of all rows are divided among the threads. */
-void arm_neon_attend(void *tensor, int thread, int threads, void *attention) {
-    (void)tensor;
-    static _Thread_local float scores[MAX_KEYS];
-    const struct attention *a = attention;
-    const int64_t tasks = a->rows * a->heads, inner = a->heads * a->d_kv;
-    for (int64_t task = tasks * thread / threads; task < tasks * (thread + 1) / threads; task++) {
-        const int64_t row = task / a->heads, head = task % a->heads;
-        const int64_t kv_offset = row * a->kv_row_stride + head * a->d_kv;
-        const float *bias = a->bias + row * a->bias_row_stride + head * a->bias_head_stride;
-        for (int64_t query = 0; query < a->queries; query++) {
-            const int64_t token = row * a->queries + query;
-            const float *q = a->q + token * a->q_stride + head * a->d_kv;
-            compute_scores(a, q, a->k + kv_offset, bias + query * a->keys, scores);
-            const float sum = exponentiate(scores, a->keys);
-            float *output = a->output + token * inner + head * a->d_kv;
-            weighted_sum(a, scores, sum, a->v + kv_offset, output);
-        }
-    }
-}
+#define ATTEND arm_neon_attend
+#include "attend.h"
 #endif

@@ -15,11 +15,11 @@
 #endif
 
 #if defined(__APPLE__)
-#define NEON /* every Apple processor with macOS has dot products */
+#define TARGET /* every Apple processor with macOS has dot products */
 #else
-#define NEON __attribute__((target("arch=armv8.2-a+dotprod")))
+#define TARGET __attribute__((target("arch=armv8.2-a+dotprod")))
 #endif
-#define INLINE static inline __attribute__((always_inline)) NEON
+#define INLINE static inline __attribute__((always_inline)) TARGET
 #define UNROLL _Pragma("GCC unroll 16")
 enum { LANES = 4, QUARTERS = GROUP / LANES }; /* values of a register; registers of a group */
 enum { MAX_TILE = 4 };                        /* input rows multiplied at once */
@@ -41,8 +41,8 @@ struct quantised {
 };
 
 /* Returns an input row after norm and ReLU: the input itself if there is neither, else `buffer`. */
-NEON static const float *transform_input(const struct product *p, int64_t input_row,
-                                         float *buffer) {
+TARGET static const float *transform_input(const struct product *p, int64_t input_row,
+                                           float *buffer) {
     const int64_t columns = p->matrix->columns;
     const float *input = p->input + input_row * columns;
     if (!p->norm && !p->relu) return input;
@@ -65,8 +65,9 @@ NEON static const float *transform_input(const struct product *p, int64_t input_
 }
 
 /* Quantises an input row into `blocks` blocks of q, from first_block on. */
-INLINE void quantise(const float *input, int64_t blocks, int offset, int64_t first_block,
-                     struct quantised *q) {
+INLINE void quantise(int bits, const float *input, int64_t blocks, int zero_point,
+                     int64_t first_block, struct quantised *q) {
+    const int offset = bits == 4 ? zero_point : 0;
     for (int64_t block = 0; block < blocks; block++) {
         float32x4_t x[BLOCK / LANES], max = vdupq_n_f32(0);
         UNROLL for (int i = 0; i < BLOCK / LANES; i++) {
@@ -88,20 +89,6 @@ INLINE void quantise(const float *input, int64_t blocks, int offset, int64_t fir
         q->offset_sum[first_block + block] =
             (int32_t)(0u - (uint32_t)offset * (uint32_t)vaddvq_s32(sum));
     }
-}
-
-/* Where a tile's results go, and the residual that is added, or NULL. Both have a row for each
- * input row, `stride` values apart. */
-struct output_tile {
-    float *output;
-    const float *residual;
-    int64_t stride;
-};
-
-INLINE struct output_tile output_at(const struct product *p, int64_t input_row, int64_t row) {
-    const int64_t stride = p->matrix->rows, offset = input_row * stride + row;
-    const float *residual = p->residual ? p->residual + offset : NULL;
-    return (struct output_tile){p->output + offset, residual, stride};
 }
 
 /* Adds the products of four values of 16 matrix rows and of an input row: x's word `lane`. */
@@ -177,33 +164,15 @@ INLINE void multiply_group(int bits, const uint8_t *group, int64_t blocks,
     }
 }
 
-INLINE void multiply_packed(int bits, const struct product *p, int64_t first_group,
-                            int64_t end_group) {
-    static _Thread_local struct quantised quantised;
-    static _Thread_local float transformed[MAX_COLUMNS];
-    const int64_t blocks = p->matrix->columns / BLOCK;
-    const int64_t group_stride = group_bytes(p->matrix->format, p->matrix->columns);
-    const int64_t capacity = BUFFER_SIZE / p->matrix->columns; /* input rows */
-    const int offset = bits == 4 ? p->matrix->format->zero_point : 0;
-    for (int64_t start = 0; start < p->count; start += capacity) {
-        const int64_t count = p->count - start < capacity ? p->count - start : capacity;
-        for (int64_t n = 0; n < count; n++) {
-            const float *input = transform_input(p, start + n, transformed);
-            quantise(input, blocks, offset, n * blocks, &quantised);
-        }
-        for (int64_t group = first_group; group < end_group; group++) {
-            const uint8_t *data = p->matrix->data + group * group_stride;
-            int64_t n = 0;
-            for (; n + MAX_TILE <= count; n += MAX_TILE) {
-                multiply_group(bits, data, blocks, &quantised, n, MAX_TILE,
-                               output_at(p, start + n, group * GROUP));
-            }
-            for (; n < count; n++) {
-                multiply_group(bits, data, blocks, &quantised, n, 1,
-                               output_at(p, start + n, group * GROUP));
-            }
-        }
-    }
+/* Multiplies a group by the largest tile that `remaining` input rows fill. Returns its size. */
+INLINE int multiply_tile(int bits, const uint8_t *group, int64_t blocks, const struct quantised *q,
+                         int64_t first, int64_t remaining, struct output_tile tile) {
+    const int is_full = remaining >= MAX_TILE;
+    if (is_full)
+        multiply_group(bits, group, blocks, q, first, MAX_TILE, tile);
+    else
+        multiply_group(bits, group, blocks, q, first, 1, tile);
+    return is_full ? MAX_TILE : 1;
 }
 
 /* Multiplies four matrix rows of F16 by `count` input rows. */
@@ -229,46 +198,19 @@ INLINE void multiply_four_rows(const uint8_t *weights, int64_t columns, const fl
     }
 }
 
-NEON static void multiply_f16(const struct product *p, int64_t first_group, int64_t end_group) {
-    static _Thread_local float transformed[BUFFER_SIZE];
-    const int64_t columns = p->matrix->columns, capacity = BUFFER_SIZE / columns;
-    for (int64_t start = 0; start < p->count; start += capacity) {
-        const int64_t count = p->count - start < capacity ? p->count - start : capacity;
-        const float *input[BUFFER_SIZE / BLOCK];
-        for (int64_t n = 0; n < count; n++) {
-            input[n] = transform_input(p, start + n, transformed + n * columns);
-        }
-        for (int64_t row = GROUP * first_group; row < GROUP * end_group; row += 4) {
-            const uint8_t *weights = p->matrix->data + 2 * row * columns;
-            int64_t n = 0;
-            for (; n + MAX_TILE <= count; n += MAX_TILE) {
-                multiply_four_rows(weights, columns, input + n, MAX_TILE,
-                                   output_at(p, start + n, row));
-            }
-            for (; n < count; n++) {
-                multiply_four_rows(weights, columns, input + n, 1, output_at(p, start + n, row));
-            }
-        }
-    }
+/* Multiplies four matrix rows of F16 by as many of `remaining` input rows as a tile has. Returns
+ * how many. */
+INLINE int multiply_f16_tile(const uint8_t *weights, int64_t columns, const float *const *input,
+                             int64_t remaining, struct output_tile tile) {
+    const int is_full = remaining >= MAX_TILE;
+    if (is_full)
+        multiply_four_rows(weights, columns, input, MAX_TILE, tile);
+    else
+        multiply_four_rows(weights, columns, input, 1, tile);
+    return is_full ? MAX_TILE : 1;
 }
 
-/* A ggml_custom_op_t. The matrix rows are divided among the threads. */
-NEON static void multiply(void *tensor, int thread, int threads, void *product) {
-    (void)tensor;
-    const struct product *p = product;
-    const int64_t groups = p->matrix->rows / GROUP;
-    const int64_t first = groups * thread / threads, end = groups * (thread + 1) / threads;
-    switch (p->matrix->format->bits) {
-    case 4:
-        multiply_packed(4, p, first, end);
-        break;
-    case 8:
-        multiply_packed(8, p, first, end);
-        break;
-    default:
-        multiply_f16(p, first, end);
-    }
-}
+#include "multiply.h"
 
 const struct kernels arm_neon_kernels = {
     .name = "neon",

@@ -106,6 +106,21 @@ static inline int64_t group_bytes(const struct format *format, int64_t columns) 
     return columns / BLOCK * block_bytes(format->bits);
 }
 
+/* Where the results of some input rows go, and the residual that is added, or NULL. Both have a row
+ * for each input row, `stride` values apart. */
+struct output_tile {
+    float *output;
+    const float *residual;
+    int64_t stride;
+};
+
+static inline struct output_tile output_at(const struct product *p, int64_t input_row,
+                                           int64_t row) {
+    const int64_t stride = p->matrix->rows, offset = input_row * stride + row;
+    const float *residual = p->residual ? p->residual + offset : NULL;
+    return (struct output_tile){p->output + offset, residual, stride};
+}
+
 /* What the loader calls. */
 extern const size_t t5_struct_sizes[4]; /* format, matrix, product, attention */
 const struct kernels *t5_find_kernels(const char *name);

@@ -8,8 +8,8 @@
 #include <immintrin.h>
 #include <math.h>
 
-#define AVX2 __attribute__((target("avx2,fma")))
-#define INLINE static inline __attribute__((always_inline)) AVX2
+#define TARGET __attribute__((target("avx2,fma")))
+#define INLINE static inline __attribute__((always_inline)) TARGET
 #define UNROLL _Pragma("GCC unroll 8")
 /* F32 values of a vector register; keys scored at once; values of d_kv summed at once. */
 enum { LANES = 8, KEY_TILE = 4, VALUE_TILE = 8 * LANES };
@@ -119,24 +119,6 @@ INLINE void weighted_sum(const struct attention *a, const float *weights, float 
     }
 }
 
-/* A ggml_custom_op_t. The heads of all rows are divided among the threads. */
-AVX2 void x86_avx2_attend(void *tensor, int thread, int threads, void *attention) {
-    (void)tensor;
-    static _Thread_local float scores[MAX_KEYS];
-    const struct attention *a = attention;
-    const int64_t tasks = a->rows * a->heads, inner = a->heads * a->d_kv;
-    for (int64_t task = tasks * thread / threads; task < tasks * (thread + 1) / threads; task++) {
-        const int64_t row = task / a->heads, head = task % a->heads;
-        const int64_t kv_offset = row * a->kv_row_stride + head * a->d_kv;
-        const float *bias = a->bias + row * a->bias_row_stride + head * a->bias_head_stride;
-        for (int64_t query = 0; query < a->queries; query++) {
-            const int64_t token = row * a->queries + query;
-            const float *q = a->q + token * a->q_stride + head * a->d_kv;
-            compute_scores(a, q, a->k + kv_offset, bias + query * a->keys, scores);
-            const float sum = exponentiate(scores, a->keys);
-            float *output = a->output + token * inner + head * a->d_kv;
-            weighted_sum(a, scores, sum, a->v + kv_offset, output);
-        }
-    }
-}
+#define ATTEND x86_avx2_attend
+#include "attend.h"
 #endif

@@ -40,8 +40,7 @@ INLINE __m256i total(int bits, __m256i dot) {
     return bits == 4 ? _mm256_madd_epi16(dot, _mm256_set1_epi16(1)) : dot;
 }
 
-#define PRODUCTS
-#include "x86_256.h"
+#include "x86_256_product.h"
 
 static int is_supported(void) {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&

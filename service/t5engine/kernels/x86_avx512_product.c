@@ -13,8 +13,8 @@
 #include <immintrin.h>
 #include <math.h>
 
-#define AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
-#define INLINE static inline __attribute__((always_inline)) AVX512
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
+#define INLINE static inline __attribute__((always_inline)) TARGET
 #define UNROLL _Pragma("GCC unroll 16")
 enum {
     PREFETCH_DISTANCE = 4096
@@ -39,7 +39,7 @@ struct quantised {
 };
 
 /* Returns an input row after norm and ReLU: the input itself if there is neither, else `buffer`. */
-AVX512 static const float *transform_input(const struct product *p, int64_t input_row,
+TARGET static const float *transform_input(const struct product *p, int64_t input_row,
                                            float *buffer) {
     const int64_t columns = p->matrix->columns;
     const float *input = p->input + input_row * columns;
@@ -66,8 +66,9 @@ AVX512 static const float *transform_input(const struct product *p, int64_t inpu
 }
 
 /* Quantises an input row into `blocks` blocks of q, from first_block on. */
-INLINE void quantise(const float *input, int64_t blocks, int zero_point, int64_t first_block,
-                     struct quantised *q) {
+INLINE void quantise(int bits, const float *input, int64_t blocks, int zero_point,
+                     int64_t first_block, struct quantised *q) {
+    (void)bits;
     for (int64_t block = 0; block < blocks; block++) {
         const __m512 low = _mm512_loadu_ps(input + BLOCK * block);
         const __m512 high = _mm512_loadu_ps(input + BLOCK * block + 16);
@@ -85,20 +86,6 @@ INLINE void quantise(const float *input, int64_t blocks, int zero_point, int64_t
         q->zero_point_sum[first_block + block] =
             (int32_t)(0u - (uint32_t)zero_point * (uint32_t)total);
     }
-}
-
-/* Where a tile's results go, and the residual that is added, or NULL. Both have a row for each
- * input row, `stride` values apart. */
-struct output_tile {
-    float *output;
-    const float *residual;
-    int64_t stride;
-};
-
-INLINE struct output_tile output_at(const struct product *p, int64_t input_row, int64_t row) {
-    const int64_t stride = p->matrix->rows, offset = input_row * stride + row;
-    const float *residual = p->residual ? p->residual + offset : NULL;
-    return (struct output_tile){p->output + offset, residual, stride};
 }
 
 /* Multiplies a group's 16 matrix rows by `count` input rows, from the row `first` of q on. */
@@ -167,29 +154,6 @@ INLINE int multiply_tile(int bits, const uint8_t *group, int64_t blocks, const s
     return 1;
 }
 
-AVX512 static void multiply_packed(int bits, const struct product *p, int64_t first_group,
-                                   int64_t end_group) {
-    static _Thread_local struct quantised quantised;
-    static _Thread_local float transformed[MAX_COLUMNS];
-    const int64_t blocks = p->matrix->columns / BLOCK;
-    const int64_t group_stride = group_bytes(p->matrix->format, p->matrix->columns);
-    const int64_t capacity = BUFFER_SIZE / p->matrix->columns; /* input rows */
-    for (int64_t start = 0; start < p->count; start += capacity) {
-        const int64_t count = p->count - start < capacity ? p->count - start : capacity;
-        for (int64_t n = 0; n < count; n++) {
-            const float *input = transform_input(p, start + n, transformed);
-            quantise(input, blocks, p->matrix->format->zero_point, n * blocks, &quantised);
-        }
-        for (int64_t group = first_group; group < end_group; group++) {
-            const uint8_t *data = p->matrix->data + group * group_stride;
-            for (int64_t n = 0; n < count;) {
-                n += multiply_tile(bits, data, blocks, &quantised, n, count - n,
-                                   output_at(p, start + n, group * GROUP));
-            }
-        }
-    }
-}
-
 /* Multiplies four matrix rows of F16 by `count` input rows. */
 INLINE void multiply_four_rows(const uint8_t *weights, int64_t columns, const float *const *input,
                                int count, struct output_tile tile) {
@@ -213,46 +177,19 @@ INLINE void multiply_four_rows(const uint8_t *weights, int64_t columns, const fl
     }
 }
 
-AVX512 static void multiply_f16(const struct product *p, int64_t first_group, int64_t end_group) {
-    static _Thread_local float transformed[BUFFER_SIZE];
-    const int64_t columns = p->matrix->columns, capacity = BUFFER_SIZE / columns;
-    for (int64_t start = 0; start < p->count; start += capacity) {
-        const int64_t count = p->count - start < capacity ? p->count - start : capacity;
-        const float *input[BUFFER_SIZE / BLOCK];
-        for (int64_t n = 0; n < count; n++) {
-            input[n] = transform_input(p, start + n, transformed + n * columns);
-        }
-        for (int64_t row = GROUP * first_group; row < GROUP * end_group; row += 4) {
-            const uint8_t *weights = p->matrix->data + 2 * row * columns;
-            int64_t n = 0;
-            for (; n + F16_TILE <= count; n += F16_TILE) {
-                multiply_four_rows(weights, columns, input + n, F16_TILE,
-                                   output_at(p, start + n, row));
-            }
-            for (; n < count; n++) {
-                multiply_four_rows(weights, columns, input + n, 1, output_at(p, start + n, row));
-            }
-        }
-    }
+/* Multiplies four matrix rows of F16 by as many of `remaining` input rows as a tile has. Returns
+ * how many. */
+INLINE int multiply_f16_tile(const uint8_t *weights, int64_t columns, const float *const *input,
+                             int64_t remaining, struct output_tile tile) {
+    const int is_full = remaining >= F16_TILE;
+    if (is_full)
+        multiply_four_rows(weights, columns, input, F16_TILE, tile);
+    else
+        multiply_four_rows(weights, columns, input, 1, tile);
+    return is_full ? F16_TILE : 1;
 }
 
-/* A ggml_custom_op_t. The matrix rows are divided among the threads. */
-static void multiply(void *tensor, int thread, int threads, void *product) {
-    (void)tensor;
-    const struct product *p = product;
-    const int64_t groups = p->matrix->rows / GROUP;
-    const int64_t first = groups * thread / threads, end = groups * (thread + 1) / threads;
-    switch (p->matrix->format->bits) {
-    case 4:
-        multiply_packed(4, p, first, end);
-        break;
-    case 8:
-        multiply_packed(8, p, first, end);
-        break;
-    default:
-        multiply_f16(p, first, end);
-    }
-}
+#include "multiply.h"
 
 const struct kernels x86_avx512_kernels = {
     .name = "avx512",

@@ -30,8 +30,7 @@ INLINE void add_products(int bits, __m256i dot[2], const __m256i w[2], const int
 
 INLINE __m256i total(int bits, __m256i dot) { return (void)bits, dot; }
 
-#define PRODUCTS
-#include "x86_256.h"
+#include "x86_256_product.h"
 
 static int is_supported(void) {
 #ifdef T5_EVEX

@@ -1,0 +1,68 @@
+/* The product as an operation of a graph. The including file defines before:
+ *   TARGET             the attribute that names its instruction sets
+ *   INLINE             static inline, with that attribute
+ *   BUFFER_SIZE        values that a struct quantised holds
+ *   transform_input    returns an input row after norm and ReLU
+ *   quantise           quantises a row in blocks of 32 into a struct quantised
+ *   multiply_tile      multiplies a packed group by some input rows; returns how many
+ *   multiply_f16_tile  multiplies four matrix rows of F16 by some input rows; returns how many
+ */
+INLINE void multiply_packed(int bits, const struct product *p, int64_t first_group,
+                            int64_t end_group) {
+    static _Thread_local struct quantised quantised;
+    static _Thread_local float transformed[MAX_COLUMNS];
+    const struct matrix *m = p->matrix;
+    const int64_t blocks = m->columns / BLOCK, stride = group_bytes(m->format, m->columns);
+    const int64_t capacity = BUFFER_SIZE / m->columns; /* input rows */
+    for (int64_t start = 0; start < p->count; start += capacity) {
+        const int64_t count = p->count - start < capacity ? p->count - start : capacity;
+        for (int64_t n = 0; n < count; n++) {
+            const float *input = transform_input(p, start + n, transformed);
+            quantise(bits, input, blocks, m->format->zero_point, n * blocks, &quantised);
+        }
+        for (int64_t group = first_group; group < end_group; group++) {
+            const uint8_t *data = m->data + group * stride;
+            for (int64_t n = 0; n < count;) {
+                n += multiply_tile(bits, data, blocks, &quantised, n, count - n,
+                                   output_at(p, start + n, group * GROUP));
+            }
+        }
+    }
+}
+
+TARGET static void multiply_f16(const struct product *p, int64_t first_group, int64_t end_group) {
+    static _Thread_local float transformed[BUFFER_SIZE];
+    const int64_t columns = p->matrix->columns, capacity = BUFFER_SIZE / columns;
+    for (int64_t start = 0; start < p->count; start += capacity) {
+        const int64_t count = p->count - start < capacity ? p->count - start : capacity;
+        const float *input[BUFFER_SIZE / BLOCK];
+        for (int64_t n = 0; n < count; n++) {
+            input[n] = transform_input(p, start + n, transformed + n * columns);
+        }
+        for (int64_t row = GROUP * first_group; row < GROUP * end_group; row += 4) {
+            const uint8_t *weights = p->matrix->data + 2 * row * columns;
+            for (int64_t n = 0; n < count;) {
+                n += multiply_f16_tile(weights, columns, input + n, count - n,
+                                       output_at(p, start + n, row));
+            }
+        }
+    }
+}
+
+/* A ggml_custom_op_t. The matrix rows are divided among the threads. */
+TARGET static void multiply(void *tensor, int thread, int threads, void *product) {
+    (void)tensor;
+    const struct product *p = product;
+    const int64_t groups = p->matrix->rows / GROUP;
+    const int64_t first = groups * thread / threads, end = groups * (thread + 1) / threads;
+    switch (p->matrix->format->bits) { /* constants: each is compiled for itself */
+    case 4:
+        multiply_packed(4, p, first, end);
+        break;
+    case 8:
+        multiply_packed(8, p, first, end);
+        break;
+    default:
+        multiply_f16(p, first, end);
+    }
+}
