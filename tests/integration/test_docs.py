@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from support.serving import Server
+from support.serving import Server, start, stop
 from t5serve.errors import ERROR_RESPONSES
 from t5serve.http.endpoints import OPEN_ENDPOINTS
 from t5serve.http.schemas.completions import CompletionRequest
@@ -82,11 +82,14 @@ def test_tables() -> None:
         assert f"`{path}`" in PAGE
 
 
-def test_metrics(server: Server) -> None:
-    """Those that are listed are those that there are."""
-    with server.client() as client:
+def test_metrics() -> None:
+    """Those that are listed are those that there are, as a user starts the service."""
+    running = start(cache_bytes="")
+    running.wait_until_ready()
+    with running.client() as client:
         assert client.post("/v1/reformulate", json={"query": "a"}).status_code == 200
         text = client.get("/metrics").text
+    stop(running)
     there = set(re.findall(r"^# TYPE (\w+)", text, re.MULTILINE))
     there = {name for name in there if not name.endswith("_created")}
     assert set(re.findall(r"`(t5serve_\w+)`", PAGE)) == there
