@@ -14,12 +14,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from transformers import T5ForConditionalGeneration
+from extras import Extra
 
-from t5train import pairs, progress, searches, t5_model, vocabulary
-from t5train.batches import pad
-from t5train.vocabulary import PAD, Vocabulary
+EXTRA = Extra("train")
+with EXTRA:
+    import torch
+    from transformers import T5ForConditionalGeneration
+
+    from t5train import pairs, progress, searches, t5_model, vocabulary
+    from t5train.batches import pad
+    from t5train.vocabulary import PAD, Vocabulary
 
 log = logging.getLogger("progress")
 
@@ -39,6 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
+    EXTRA.require()
     torch.set_num_threads(options.threads)
     try:
         model = t5_model.load(options.checkpoint).eval()
