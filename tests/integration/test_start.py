@@ -15,11 +15,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from support.overloading import metric, wait_for
 from support.raw import RawConnection
 from support.serving import Server, free_port, start, stop
 
 LONG = {
-    "queries": [f"how do i clean a laptop screen number {number}" for number in range(60)],
+    "queries": [f"how do i clean a laptop screen number {number}" for number in range(32)],
     "n": 16,
 }
 
@@ -100,8 +101,9 @@ def test_a_second_ctrl_c_ends_it_at_once(victim: Server) -> None:
     """Requests that run are cut off, without a traceback; the status is the shell's for SIGINT."""
     body = json.dumps(LONG).encode()
     with RawConnection(victim) as connection:
-        head = f"POST /v1/reformulate HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n"
+        head = f"POST /v1/reformulate HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
         connection.send(head.encode() + body)
+        wait_for(lambda: metric(victim, "t5serve_running") > 0)
         for _ in range(3):
             victim.process.send_signal(signal.SIGINT)
             time.sleep(0.05)
