@@ -101,8 +101,8 @@ def test_a_second_ctrl_c_ends_it_at_once(victim: Server) -> None:
     """Requests that run are cut off, without a traceback; the status is the shell's for SIGINT."""
     body = json.dumps(LONG).encode()
     with RawConnection(victim) as connection:
-        head = f"POST /v1/reformulate HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
-        connection.send(head.encode() + body)
+        head = f"POST /v1/reformulate HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}"
+        connection.send(head.encode() + b"\r\n\r\n" + body)
         wait_for(lambda: metric(victim, "t5serve_running") > 0)
         for _ in range(3):
             victim.process.send_signal(signal.SIGINT)
