@@ -187,4 +187,4 @@ def test_mutated_bodies(service: Server) -> None:
                 assert client.post(path, json=body).status_code == 200
         assert '\nt5serve_running{model="tiny-t5"} 0.0\n' in client.get("/metrics").text
     print(dict(found))  # noqa: T201 - the figures, with pytest -s
-    assert {status for _, status in found} == {200, 400, 404}
+    assert {200, 400} <= {status for _, status in found} <= {200, 400, 404}

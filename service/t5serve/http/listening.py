@@ -67,7 +67,9 @@ def _listen(address: Address, backlog: int) -> socket.socket:
     if host == "::" and not is_dual:
         logger.warning("T5SERVE_HOST: :: listens for IPv6 only; this system can't do both at once")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server(address, family=family, backlog=backlog, dualstack_ipv6=is_dual)
+    created = socket.create_server(address, family=family, backlog=backlog, dualstack_ipv6=is_dual)
+    # asyncio sets TCP_NODELAY for sockets that name TCP only; without it answers take 40 ms more.
+    return socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, created.detach())
 
 
 def _describe(error: OSError, host: str, port: int) -> str:
