@@ -39,6 +39,7 @@ def serve(settings: Settings) -> None:
 
     Raises:
         StartupError: the model can't be served.
+        KeyboardInterrupt: a second Ctrl-C cut off what ran.
     """
     if hasattr(signal, "SIGHUP"):  # until the loop handles it: it would end the process
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -82,6 +83,8 @@ def serve(settings: Settings) -> None:
         settings.drain_seconds,
     )
     server.run(sockets)
+    if server.is_aborted:
+        raise KeyboardInterrupt
     if models.failure is not None:
         raise StartupError(models.failure)
 
@@ -105,6 +108,7 @@ class _Server(uvicorn.Server):
         self._reloader = reloader
         self._drain_seconds = drain_seconds
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.is_aborted = False
 
     async def _serve(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
@@ -133,6 +137,7 @@ class _Server(uvicorn.Server):
 
     def _abort(self) -> None:
         """Ends all connections, and so what runs for them."""
+        self.is_aborted = True
         for connection in list(self.server_state.connections):
             if connection.transport is not None:
                 connection.transport.abort()
