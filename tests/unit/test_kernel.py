@@ -169,6 +169,22 @@ def test_the_batch_changes_no_bit(kernels: Kernels, tensor_type: int) -> None:
         assert np.array_equal(multiply(matrix, x[:count], 3), batch[:count])
 
 
+@pytest.mark.skipif(FOUND["avx2"] is None, reason="no x86 processor with AVX2")
+@pytest.mark.parametrize("tensor_type", TYPE_NAMES, ids=TYPE_NAMES.get)
+def test_x86_s_instruction_sets_give_the_same_bits(tensor_type: int) -> None:
+    """So a model answers alike on every x86 processor that has kernels of ours."""
+    rng = np.random.default_rng(0)
+    weights = rng.standard_normal((48, 768)).astype(np.float32)
+    x = rng.standard_normal((17, 768)).astype(np.float32)
+    norm = rng.standard_normal(768).astype(np.float32)
+    first, *others = [
+        multiply(build_matrix(kernels, tensor_type, weights)[0], x, 2, norm=norm, relu=True)
+        for kernels in EVERY_KERNEL
+        if kernels.name in ("avx2", "avxvnni", "avx512")
+    ]
+    assert all(np.array_equal(first, other) for other in others)
+
+
 @pytest.mark.parametrize("tensor_type", [loader.Q4_0, loader.Q8_0], ids=TYPE_NAMES.get)
 def test_parts_make_one_matrix(kernels: Kernels, tensor_type: int) -> None:
     """A matrix may consist of rows from several offsets of a file."""
