@@ -34,8 +34,7 @@ def read_glosses(directory: Path) -> Iterator[str]:
 def list_clean(rows: Iterable[Row], known: frozenset[str]) -> Iterator[str]:
     """Yields the searches of rows, and requests in which every word in small letters is known.
 
-    Requests have typos and rare names, which are alike to a program. Searches have none, but for
-    keywords that were typed as they are.
+    A program can't tell a typo in a request from a rare name, so requests with either are left out.
     """
     for row in rows:
         if _is_spelt(row.source, known):

@@ -67,8 +67,8 @@ class GraphBackend:
         self.max_tokens = max_tokens
         self._cpu = Cpu(threads)
         self._weights = Weights(path, self._cpu, output_scale=logit_scale, kernels=kernels)
-        is_own = kernels is not None and self._weights.matrices
-        self.kernels = f"own {kernels.name} kernels" if kernels and is_own else "ggml's kernels"
+        own = kernels if self._weights.matrices else None
+        self.kernels = f"own {own.name} kernels" if own else "ggml's kernels"
         shape = self._weights.shape
         self._input_slots = _pad_input_length(max_input_tokens)
         self._row_slots = _next_power_of_two(max_tokens)

@@ -268,7 +268,7 @@ class Engine:
         return outcome
 
     def fit(self, text: str) -> str:
-        """Returns a text that may be decoded, with blanks collapsed if it is long.
+        """Returns the text, with blanks collapsed if it is long; refuses one that is too long.
 
         The tokeniser collapses them, so a run of blanks counts as one character.
 

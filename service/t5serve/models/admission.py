@@ -43,7 +43,7 @@ class Admission:
             )
 
     def fit(self, text: str, param: str) -> str:
-        """Returns a query that may be decoded, with blanks collapsed if it is long.
+        """Returns the query, with blanks collapsed if it is long; refuses one that is too long.
 
         What is done with a query before it is decoded takes time for each of its characters.
 

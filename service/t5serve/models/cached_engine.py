@@ -82,7 +82,7 @@ class CachedEngine:
         """Generates like `Engine.generate`.
 
         A result that was decoded for another request has no time in the worker; the time that was
-        spent waiting for it is time in the queue. Its text is told at once, when it is there.
+        spent waiting for it is time in the queue. Its text is reported in one piece.
 
         Raises:
             JobError: always one of its subclasses.
@@ -208,7 +208,7 @@ class _Flight:
     """A generation that is under way for one request or several.
 
     Args:
-        on_progress: told of the text of the request that started the generation.
+        on_progress: called with new text, for the request that started the generation.
 
     Attributes:
         task: ends with the result.

@@ -164,7 +164,7 @@ class ModelRegistry:
             await asyncio.wait(self._starting)
 
     def replace(self, slots: Sequence[ModelSlot]) -> None:
-        """Replaces the slots; the models of those that are gone finish their requests and end."""
+        """Replaces the slots. A model whose slot is gone finishes its requests, then ends."""
         gone = [slot for slot in self._slots if slot not in slots]
         self._slots = list(slots)
         self._removed = [slot for slot in [*self._removed, *gone] if any(slot.models())]

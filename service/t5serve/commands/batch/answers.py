@@ -13,9 +13,9 @@ from t5serve.results import Result
 Reformulate = Callable[[list[str]], Awaitable[list[Result]]]
 
 PASSING = frozenset({"not_ready", "queue_full", "rate_limited"})
-"""Reasons of fallbacks that say nothing about the query: it is asked again until they are over."""
+"""Fallbacks that say nothing about the query. The query is asked again until they are over."""
 DOUBTFUL = frozenset({"deadline_exceeded", "server_error"})
-"""Reasons that may be the query's fault: it is asked a few times."""
+"""Fallbacks that the query may have caused. The query is asked `ATTEMPTS` times."""
 ATTEMPTS = 3
 PATIENCE_SECONDS = 600.0  # without any answer
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 10.0

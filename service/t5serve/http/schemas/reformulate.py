@@ -240,9 +240,9 @@ class ResultBody(DescribedBody):
     fallback_reason: str | None
     """The error code that caused the fallback; null without a fallback."""
     cached: bool
-    """Whether nothing was decoded for this query: the model's answer was in the cache, or was being
-    decoded for another request. Its times in `timings_ms` are then 0, but for `queue`, the time
-    that it took to come by."""
+    """Whether nothing was decoded for this query: the cache had the model's answer, or another
+    request was decoding it. Then `queue` in `timings_ms` is the time until the answer was there,
+    and the other times are 0."""
 
 
 def result_json(result: QueryResult, query_id: str | None) -> dict[str, Any]:
