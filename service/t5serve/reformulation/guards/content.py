@@ -120,6 +120,8 @@ def has_word(
 ) -> bool:
     """Whether a text has a word of another, or a word that stands for it.
 
+    A word of the query is said in one way: "locked by a locker" does not have "locked" twice.
+
     Args:
         text: the text that is looked through.
         source: the text that has the word.
@@ -139,7 +141,9 @@ def has_word(
         synonyms
         and english.is_word(word)
         and any(
-            english.are_synonyms(stem, text.stems[i]) and english.is_word(text.words[i])
+            english.are_synonyms(stem, text.stems[i])
+            and english.is_word(text.words[i])
+            and (candidate_first or text.stems[i] not in source.stems)
             for i in text.content
         )
     ):  # Snowball cuts unknown words as it pleases: "definately" has the stem of "define"

@@ -17,6 +17,8 @@ QUESTION_WORDS = {  # "what" and "which" ask for anything
 PAST = frozenset({"did", "was", "were"})
 PRESENT = frozenset({"are", "can", "do", "does", "is"})
 FUTURE = frozenset({"will", "would"})
+MODALS = (frozenset({"can", "could", "may", "might"}), frozenset({"must", "ought", "shall", "should"}))
+"""Auxiliaries that ask what may be, and what ought to be; all others ask what is."""
 WHAT_IS = (["is"], ["are"], ["was"], ["were"])
 # "Is there a way to", "can you tell me where" ask how and where. "Is the best way to" does not.
 INDIRECT_SUBJECTS = frozenset(
@@ -75,4 +77,14 @@ def asks_less(candidate: AnalysedText, query: AnalysedText) -> bool:
         return True
     # "Is theer a way to" has the form of a question for yes or no, but only by its typo.
     loses_form = is_polar(query) and not begins_with_auxiliary(candidate)
-    return loses_form or not FUTURE.isdisjoint(lost)
+    return loses_form or changes_modality(candidate, query) or not FUTURE.isdisjoint(lost)
+
+
+def changes_modality(candidate: AnalysedText, query: AnalysedText) -> bool:
+    """Whether a question for yes or no asks what is instead of what can or should be."""
+    if not is_polar(query):
+        return False
+    return any(
+        not modals.isdisjoint(query.words[:1]) and modals.isdisjoint(candidate.words)
+        for modals in MODALS
+    )
