@@ -81,6 +81,7 @@ def test_an_early_answer_is_the_applications(tiny: Server) -> None:
         assert early.json()["results"][0]["fallback_reason"] == "queue_full"
         assert early.headers.keys() == late.headers.keys()
         assert early.headers["x-request-id"] == "early"
+        assert early.headers["x-t5serve-fallback"] == "queue_full"
         strict = post(url, json={**PLAIN, "strict": True})
         other = post(url, json={**PLAIN, "strict": True, "n": 1})
         assert strict.status_code == other.status_code == 429

@@ -16,6 +16,7 @@ def test_answer_has_the_contract_s_shape(server: Server) -> None:
     """The answer has every key of the contract, with consistent numbers."""
     response = post(server, query="how do i learn python fast", strict=True)
     assert response.status_code == 200
+    assert "x-t5serve-fallback" not in response.headers
     body = response.json()
     assert body.keys() == {"id", "model", "created", "results", "timings_ms", "usage"}
     (result,) = body["results"]
@@ -148,7 +149,9 @@ def test_body_is_counted_as_it_arrives(server: Server) -> None:
 def test_deadline(server: Server) -> None:
     """A deadline of one millisecond passes: the original comes back, or 504 if strict."""
     query = " ".join(["why"] * 400)
-    (result,) = post(server, query=query, timeout_ms=1).json()["results"]
+    response = post(server, query=query, timeout_ms=1)
+    assert response.headers["x-t5serve-fallback"] == "deadline_exceeded"
+    (result,) = response.json()["results"]
     assert result["fallback_reason"] == "deadline_exceeded"
     assert result["queries"] == [query]
     assert result["reformulations"][0]["source"] == "original"

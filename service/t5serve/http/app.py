@@ -41,7 +41,7 @@ from t5serve.http.routes.leases import ModelLeases
 from t5serve.http.routes.models import model_routes
 from t5serve.http.routes.page import page_routes
 from t5serve.http.routes.reference import reference_routes
-from t5serve.http.routes.reformulate import reformulate_routes
+from t5serve.http.routes.reformulate import FALLBACK_HEADER, reformulate_routes
 from t5serve.metrics import Metrics
 from t5serve.models.cached_engine import Lookup
 from t5serve.models.registry import ModelRegistry
@@ -140,7 +140,7 @@ def _middleware(settings: Settings, access: Access) -> list[Middleware]:
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST"],
             allow_headers=["*"],  # clients add headers of their own; the service uses no cookies
-            expose_headers=["x-request-id", "x-processing-ms", "retry-after"],
+            expose_headers=["x-request-id", "x-processing-ms", "retry-after", FALLBACK_HEADER],
         )
         middleware.append(cors)
     if access.keys is not None or access.admin_keys is not None:

@@ -31,7 +31,7 @@ from t5serve.errors import (
 )
 from t5serve.http.access import Access
 from t5serve.http.endpoints import REFORMULATE
-from t5serve.http.routes.reformulate import fallback_body
+from t5serve.http.routes.reformulate import FALLBACK_HEADER, fallback_body
 from t5serve.metrics import Metrics
 from t5serve.models.registry import ModelRegistry
 from t5serve.models.served_model import ServedModel
@@ -133,9 +133,7 @@ class EarlyAnswers:
         if request.strict:
             answer = _error_answer(error, delay)
         else:
-            answer = EarlyAnswer(
-                200, {}, self._fall_back(request.query, model, error, delay), delay
-            )
+            answer = self._fall_back(request.query, model, error, delay)
         self._count(answer, loop)
         return answer
 
@@ -193,8 +191,8 @@ class EarlyAnswers:
 
     def _fall_back(
         self, query: str, model: ServedModel, error: RequestError, delay: float
-    ) -> bytes:
-        """Builds the body of the application, as its template with the query filled in."""
+    ) -> EarlyAnswer:
+        """Builds the answer of the application, as its template with the query filled in."""
         reason = ERROR_RESPONSES[type(error)].code or ""
         self._metrics.fallbacks.labels(model.name, reason).inc()
         key = model.name, reason
@@ -217,7 +215,7 @@ class EarlyAnswers:
                 }
             ],
         }
-        return msgspec.json.encode(filled)
+        return EarlyAnswer(200, {FALLBACK_HEADER: reason}, msgspec.json.encode(filled), delay)
 
     def _count(self, answer: EarlyAnswer, loop: AbstractEventLoop) -> None:
         self._metrics.requests.labels(REFORMULATE.path, answer.status).inc()

@@ -33,6 +33,10 @@ from t5serve.settings import Settings
 
 Json = dict[str, Any]
 
+FALLBACK_HEADER = "x-t5serve-fallback"
+"""Says why an answer has a query itself, for logs and proxies that do not read bodies. A stream has
+none: its head is sent before that is known."""
+
 
 def reformulate_routes(models: ModelRegistry, settings: Settings, metrics: Metrics) -> list[Route]:
     """Returns the route of /v1/reformulate."""
@@ -67,8 +71,7 @@ def reformulate_routes(models: ModelRegistry, settings: Settings, metrics: Metri
             events = _events(model.reformulator.stream(texts, options, params), builder)
             return await while_connected(request, event_response(events, error_name="error"))
         work = model.reformulator.reformulate(texts, options, params)
-        results = await while_connected(request, work)
-        return JSONResponse(builder.build(results))
+        return _answer(builder, await while_connected(request, work))
 
     return [endpoints.REFORMULATE.route(reformulate)]
 
@@ -95,7 +98,14 @@ async def _fall_back(builder: _AnswerBuilder, error: RequestError, *, is_stream:
 
     if is_stream:
         return await event_response(_events(finish(), builder), error_name="error")
-    return JSONResponse(builder.build(results))
+    return _answer(builder, results)
+
+
+def _answer(builder: _AnswerBuilder, results: Sequence[QueryResult]) -> Response:
+    """Builds the answer of a request that does not stream."""
+    reasons = dict.fromkeys(filter(None, (result.fallback_reason for result in results)))
+    headers = {FALLBACK_HEADER: ", ".join(reasons)} if reasons else None
+    return JSONResponse(builder.build(results), headers=headers)
 
 
 async def _events(

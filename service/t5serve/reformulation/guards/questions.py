@@ -17,7 +17,10 @@ QUESTION_WORDS = {  # "what" and "which" ask for anything
 PAST = frozenset({"did", "was", "were"})
 PRESENT = frozenset({"are", "can", "do", "does", "is"})
 FUTURE = frozenset({"will", "would"})
-MODALS = (frozenset({"can", "could", "may", "might"}), frozenset({"must", "ought", "shall", "should"}))
+MODALS = (
+    frozenset({"can", "could", "may", "might"}),
+    frozenset({"must", "ought", "shall", "should"}),
+)
 """Auxiliaries that ask what may be, and what ought to be; all others ask what is."""
 WHAT_IS = (["is"], ["are"], ["was"], ["were"])
 # "Is there a way to", "can you tell me where" ask how and where. "Is the best way to" does not.
