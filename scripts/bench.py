@@ -2,6 +2,7 @@
 
 `python scripts/bench.py peers --work DIR --out FILES` compares it with PyTorch, CTranslate2 and
 ONNX Runtime. `python scripts/bench.py backends FILE.gguf ..` compares its two backends.
+`python scripts/bench.py throughput FILE.gguf ..` counts queries a second over HTTP.
 `python scripts/bench.py tables RESULTS.json` prints the results of `peers` as Markdown.
 """
 
@@ -14,7 +15,7 @@ from importlib import import_module
 
 from t5bench.errors import BenchError
 
-COMMANDS = ("peers", "backends", "tables")
+COMMANDS = ("peers", "backends", "throughput", "tables")
 
 
 def main() -> int:

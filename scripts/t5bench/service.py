@@ -1,4 +1,4 @@
-"""Runs this engine over HTTP: the service as a user starts it, with one connection."""
+"""Runs this engine over HTTP: the service as a user starts it."""
 
 from __future__ import annotations
 
@@ -59,42 +59,91 @@ class HttpRunner:
         return HttpSession(self)
 
 
+class Service:
+    """A running service, and one connection to it.
+
+    Args:
+        name: what messages call it.
+        settings: environment variables.
+
+    Raises:
+        BenchError: it is not ready in time.
+    """
+
+    def __init__(self, name: str, settings: Mapping[str, str]) -> None:
+        self._name = name
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "t5serve", "serve", "--port", str(self.port)],
+            env=environment.extend_environment(settings),
+            stderr=self._log,
+        )
+        self.pid = self._process.pid
+        self._connection = HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT)
+        try:
+            self._wait_until_ready()
+        except BenchError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Stops the service."""
+        self._connection.close()
+        with self._log, self._process:
+            self._process.send_signal(signal.SIGTERM)
+
+    def get(self, path: str) -> bytes:
+        """Sends a GET request, on a new connection if the service closed the idle one."""
+        with suppress(OSError, HTTPException):
+            return self.exchange("GET", path)
+        self._connection.close()
+        return self.exchange("GET", path)
+
+    def exchange(self, method: str, path: str, body: bytes | None = None) -> bytes:
+        """Sends a request, and returns the body of the answer."""
+        headers = {"Content-Type": "application/json"} if body else {}
+        self._connection.request(method, path, body, headers)
+        response = self._connection.getresponse()
+        content = response.read()
+        if response.status != 200:
+            raise BenchError(f"{self._name}: {response.status} to {path}: {content.decode()}")
+        return content
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + TIMEOUT
+        while self._process.poll() is None and time.monotonic() < deadline:
+            with suppress(OSError, HTTPException, BenchError):
+                self.get("/readyz")
+                return
+            time.sleep(POLL)
+        raise BenchError(f"{self._name} is not ready: {read_log_tail(self._log)}")
+
+
 class HttpSession:
     """A running service with one client."""
 
     def __init__(self, runner: HttpRunner) -> None:
         self._name = runner.name
         self._api = runner.api
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
         settings = {
             "T5SERVE_MODEL": str(runner.model),
             "T5SERVE_THREADS": str(runner.threads),
             "T5SERVE_TIMEOUT_MS": str(int(1000 * TIMEOUT)),
             "T5SERVE_CACHE_BYTES": "0",  # a query is asked in every round, to be decoded
         }
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "t5serve", "serve", "--port", str(port)],
-            env=environment.extend_environment(settings),
-            stderr=self._log,
-        )
-        self.pid = self._process.pid
-        self._connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
-        try:
-            self._wait_until_ready()
-            self._model: str = json.loads(self._get("/v1/models"))["data"][0]["id"]
-        except BenchError:
-            self.close()
-            raise
+        self._service = Service(runner.name, settings)
+        self.pid = self._service.pid
+        self._model: str = json.loads(self._service.get("/v1/models"))["data"][0]["id"]
 
     def ask(self, query: Query, tokens: int, *, fixed: bool = True) -> Answer:
         """See `Session`; the time runs from the request's first byte to the response's last."""
         body = json.dumps(self._request_body(query, tokens, fixed=fixed)).encode()
         native_before = self._native_seconds()  # also renews the connection if need be
         started = time.perf_counter()
-        content = self._exchange("POST", f"/v1/{self._api}", body)
+        content = self._service.exchange("POST", f"/v1/{self._api}", body)
         total_ms = 1000 * (time.perf_counter() - started)
         usage = json.loads(content)["usage"]
         if usage["prompt_tokens"] != len(query.ids):
@@ -107,9 +156,7 @@ class HttpSession:
 
     def close(self) -> None:
         """See `Session`."""
-        self._connection.close()
-        with self._log, self._process:
-            self._process.send_signal(signal.SIGTERM)
+        self._service.close()
 
     def _request_body(self, query: Query, tokens: int, *, fixed: bool) -> dict[str, Any]:
         if self._api == "reformulate":
@@ -118,31 +165,6 @@ class HttpSession:
         greedy = {"max_tokens": tokens, "temperature": 0}
         return {"model": self._model, "prompt": query.text, **greedy, **bias}
 
-    def _wait_until_ready(self) -> None:
-        deadline = time.monotonic() + TIMEOUT
-        while self._process.poll() is None and time.monotonic() < deadline:
-            with suppress(OSError, HTTPException, BenchError):
-                self._get("/readyz")
-                return
-            time.sleep(POLL)
-        raise BenchError(f"{self._name} is not ready: {read_log_tail(self._log)}")
-
     def _native_seconds(self) -> float:
         """Returns the seconds in encoder and decoder, from the service's metrics."""
-        return sum(map(float, NATIVE.findall(self._get("/metrics"))))
-
-    def _get(self, path: str) -> bytes:
-        """Sends a GET request, on a new connection if the service closed the idle one."""
-        with suppress(OSError, HTTPException):
-            return self._exchange("GET", path)
-        self._connection.close()
-        return self._exchange("GET", path)
-
-    def _exchange(self, method: str, path: str, body: bytes | None = None) -> bytes:
-        headers = {"Content-Type": "application/json"} if body else {}
-        self._connection.request(method, path, body, headers)
-        response = self._connection.getresponse()
-        content = response.read()
-        if response.status != 200:
-            raise BenchError(f"{self._name}: {response.status} to {path}: {content.decode()}")
-        return content
+        return sum(map(float, NATIVE.findall(self._service.get("/metrics"))))

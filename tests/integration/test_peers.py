@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from t5bench.queries import Query
 from t5bench.runner import EngineRunner
 from t5bench.service import HttpRunner
 from t5bench.shapes import SHAPES, Shape
+from t5bench.throughput import Load
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
@@ -117,3 +119,37 @@ def test_runners_that_fail(tmp_path: Path, embedded: Path) -> None:
             service.ask(Query("a cat", [1] * 9), 4)
     finally:
         service.close()
+
+
+def test_throughput(
+    tmp_path: Path,
+    embedded: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A service is kept busy with and without a cache; an answer that is an error is told."""
+    out = tmp_path / "figures.json"
+    short = ("throughput", embedded, "--n", "1", "--rounds", "1", "--clients", "2")
+    quick = ("--seconds", "0.5", "--warm-up", "0.2", "--set", "T5SERVE_THREADS=1")
+    assert run(monkeypatch, *short, *quick, "--out", out) == 0
+    cells = json.loads(out.read_text())["cells"]
+    assert [cell["cached"] for cell in cells] == [False, True]
+    for cell in cells:
+        (figures,) = cell["rounds"]
+        assert figures["queries_per_second"] > 1
+        assert figures["median_ms"] > 0
+        assert figures["cpu_seconds"] > 0
+    table = capsys.readouterr().out.splitlines()
+    assert len(table) == 2 + len(cells)
+    assert run(monkeypatch, *short, *quick, "--max-tokens", "1000") == 1
+    assert "the service answered" in capsys.readouterr().err
+
+
+def test_queries_of_a_load() -> None:
+    """Queries repeat as in a search's log where there is a cache, and never where there is none."""
+    lines = ["first", "second"]
+    fresh = Load(Path("a.gguf"), 1, cached=False).queries(lines, 0)
+    assert len({next(fresh) for _ in range(100)}) == 100
+    popular = Load(Path("a.gguf"), 1, cached=True).queries(lines * 5, 0)
+    counts = Counter(next(popular) for _ in range(1000)).most_common()
+    assert counts[0][1] > 3 * counts[9][1] > 0
