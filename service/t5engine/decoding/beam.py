@@ -3,41 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
-from t5engine.decoding.logprobs import F32, log_softmax, top_indices
+from t5engine.decoding.logprobs import F32
 from t5engine.decoding.parameters import GenerationConfig
 from t5engine.decoding.search import Branch, Hypothesis, Rules, find_finish_reason, make_choice
-
-
-class Candidate(NamedTuple):
-    """A continuation of a beam by one token.
-
-    Attributes:
-        beam: index of the continued beam.
-        token: id of the next token.
-        score: sum of the processed log-probabilities.
-    """
-
-    beam: int
-    token: int
-    score: float
-
-
-def select_candidates(
-    beams: Sequence[Hypothesis], processed: Sequence[F32], count: int
-) -> list[Candidate]:
-    """Returns the `count` best continuations of all beams, best first."""
-    scores = np.stack(
-        [row + np.float32(beam.score) for beam, row in zip(beams, processed, strict=True)]
-    )
-    n_vocab = scores.shape[1]
-    return [
-        Candidate(index // n_vocab, index % n_vocab, float(scores.flat[index]))
-        for index in top_indices(scores.ravel(), count)
-    ]
 
 
 def attainable_score(config: GenerationConfig, score: float, length: int) -> float:
@@ -82,14 +53,15 @@ class BeamSearch:
     def advance(self, logits: Sequence[F32]) -> list[Branch]:
         """Continues the running beams by one token; see Search."""
         beams, count = self._running, self._rules.config.num_beams
-        log_probs = [log_softmax(row) for row in logits]
+        arithmetic = self._rules.arithmetic
+        log_probs = [row - np.float32(arithmetic.log_sum_exp(row)) for row in logits]
         processed = [
             self._rules.processors(row, beam.tokens)
             for beam, row in zip(beams, log_probs, strict=True)
         ]
         self._running = []
         branches: list[Branch] = []
-        candidates = select_candidates(beams, processed, 2 * count)
+        candidates = arithmetic.best(processed, [beam.score for beam in beams], 2 * count)
         # At most one continuation per beam ends, so at least num_beams of 2 * num_beams go on.
         for rank, (parent, token, score) in enumerate(candidates):
             choice = make_choice(log_probs[parent], token, self._rules.config.top_logprobs)

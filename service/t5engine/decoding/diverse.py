@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from t5engine.decoding.beam import attainable_score, end_beam, normalised_score, select_candidates
-from t5engine.decoding.logprobs import F32, log_softmax
+import numpy as np
+
+from t5engine.decoding.beam import attainable_score, end_beam, normalised_score
+from t5engine.decoding.logprobs import F32
 from t5engine.decoding.parameters import GenerationConfig
 from t5engine.decoding.search import Branch, Hypothesis, Rules, find_finish_reason, make_choice
 
@@ -63,7 +65,8 @@ class DiverseBeamSearch:
 
     def advance(self, logits: Sequence[F32]) -> list[Branch]:
         """Continues the running beams by one token, group by group; see Search."""
-        log_probs = [log_softmax(row) for row in logits]
+        arithmetic = self._rules.arithmetic
+        log_probs = [row - np.float32(arithmetic.log_sum_exp(row)) for row in logits]
         first_row = 0
         chosen_counts: Counter[int] = Counter()
         branches = []
@@ -89,7 +92,8 @@ class DiverseBeamSearch:
             for beam, row in zip(beams, log_probs, strict=True)
         ]
         length = self._length + 1
-        candidates = select_candidates(beams, processed, 2 * group.size)
+        scores = [beam.score for beam in beams]
+        candidates = self._rules.arithmetic.best(processed, scores, 2 * group.size)
         group.running, branches = [], []
         for rank, (parent, token, score) in enumerate(candidates):
             choice = make_choice(log_probs[parent], token, self._rules.config.top_logprobs)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from t5engine.decoding.logprobs import F32, log_sum_exp
+from t5engine.decoding.logprobs import F32
 from t5engine.decoding.sampler import Sampler
 from t5engine.decoding.search import Branch, Hypothesis, Rules, find_finish_reason, make_choice
 
@@ -35,7 +35,7 @@ class Independent:
         All sequences are the same before the first token: the first call takes one row of logits.
         """
         parents = [0] * len(self._running) if len(logits) == 1 else range(len(logits))
-        log_totals = [log_sum_exp(row) for row in logits]
+        log_totals = [self._rules.arithmetic.log_sum_exp(row) for row in logits]
         branches, running = [], []
         for index, parent in zip(self._running, parents, strict=True):
             hypothesis = self._hypotheses[index]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from t5engine.decoding.logprobs import F32
+from t5engine.decoding.logprobs import F32, top_indices
 from t5engine.decoding.parameters import GenerationConfig
 
 Weights = npt.NDArray[np.float64]
@@ -58,7 +58,7 @@ def compute_distribution(
     """
     ids: npt.NDArray[np.intp] = np.arange(scores.size)
     if 0 < config.top_k < scores.size:
-        ids = np.flatnonzero(scores >= np.partition(scores, -config.top_k)[-config.top_k])
+        ids = np.flatnonzero(scores >= scores[top_indices(scores, config.top_k)[-1]])
     logits = scores[ids].astype(np.float64)
     with np.errstate(over="ignore"):  # a temperature near 0 divides to -inf: exp(-inf) is 0
         weights = np.exp((logits - logits.max()) / config.temperature)

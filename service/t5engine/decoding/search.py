@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
+from t5engine.decoding.arithmetic import Arithmetic, NumpyArithmetic
 from t5engine.decoding.logprobs import F32, top_indices
 from t5engine.decoding.parameters import GenerationConfig
 from t5engine.decoding.processors import Processors
@@ -86,12 +87,14 @@ class Rules:
         processors: change the scores of the next token.
         eos: id of `</s>`.
         should_stop: ends a sequence early; None: no such condition.
+        arithmetic: computes over the vocabulary.
     """
 
     config: GenerationConfig
     processors: Processors
     eos: int
     should_stop: StopCondition | None = None
+    arithmetic: Arithmetic = field(default_factory=NumpyArithmetic)
 
 
 class Search(Protocol):

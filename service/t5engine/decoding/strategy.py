@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from t5engine.decoding.arithmetic import Arithmetic, NumpyArithmetic
 from t5engine.decoding.beam import BeamSearch
 from t5engine.decoding.diverse import DiverseBeamSearch
 from t5engine.decoding.independent import Independent
@@ -20,6 +21,7 @@ def start_search(
     eos: int,
     suppressed: npt.NDArray[np.intp],
     should_stop: StopCondition | None = None,
+    arithmetic: Arithmetic | None = None,
 ) -> Search:
     """Makes the search of a generation, before its first step.
 
@@ -29,9 +31,10 @@ def start_search(
         eos: id of `</s>`.
         suppressed: ids that are never generated.
         should_stop: says of a sequence's token ids whether the sequence ends there.
+        arithmetic: computes over the vocabulary; None: in numpy.
     """
     processors = Processors(config, start=start, suppressed=suppressed)
-    rules = Rules(config, processors, eos, should_stop)
+    rules = Rules(config, processors, eos, should_stop, arithmetic or NumpyArithmetic())
     if config.num_beam_groups > 1:
         return DiverseBeamSearch(rules)
     if config.num_beams > 1:

@@ -63,6 +63,7 @@ class Generation:
             eos=model.vocabulary.eos,
             suppressed=model.vocabulary.suppressed,
             should_stop=self._has_stop if self._stops else None,
+            arithmetic=model.arithmetic,
         )
         self._sent: dict[int, tuple[int, int]] = {}
         """Characters and tokens sent so far, by index of the streamed sequence."""

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,11 +15,13 @@ import llama_cpp
 
 from t5engine.backend import Backend
 from t5engine.config import KernelsName
+from t5engine.decoding.arithmetic import Arithmetic, NumpyArithmetic
 from t5engine.graph.ggml import GgmlError
 from t5engine.graph.graph_backend import GraphBackend
 from t5engine.graph.variants import load_variant
 from t5engine.header import HeaderError, open_checked, printable
 from t5engine.kernels.loader import Kernels
+from t5engine.kernels.logits import find_arithmetic
 from t5engine.messages import ModelInfo
 from t5engine.reader import GGUFFile
 from t5engine.tokenization.marks import SEPARATOR_KEY, get_mark, has_mark
@@ -38,12 +40,13 @@ class LoadError(Exception):
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded model: the backend, the vocabulary, and the file's metadata."""
+    """A loaded model: the backend, the vocabulary, the file's metadata, a search's arithmetic."""
 
     backend: Backend
     vocabulary: Vocabulary
     start_token: int
     info: ModelInfo
+    arithmetic: Arithmetic = field(default_factory=NumpyArithmetic)
 
 
 def load_model(
@@ -84,6 +87,7 @@ def load_model(
         load_variant(ggml_backends)  # before llama.cpp looks for backends itself
     except GgmlError as error:
         raise LoadError(str(error)) from error
+    arithmetic = find_arithmetic(native=kernels != "ggml")
     if backend != "llama":
         try:
             file = _LoadedFile(path, header, vocab_only=True)
@@ -97,7 +101,7 @@ def load_model(
                 rows=rows,
                 kernels=_find_kernels(kernels),
             )
-            return file.build_model(graph_backend)
+            return file.build_model(graph_backend, arithmetic)
         except GgmlError as error:
             if backend == "graph":
                 raise LoadError(f"{path}: {error}") from error
@@ -115,7 +119,8 @@ def load_model(
             max_tokens=max_tokens,
             threads=threads,
             rows=rows,
-        )
+        ),
+        arithmetic,
     )
 
 
@@ -184,7 +189,7 @@ class _LoadedFile:
             return float(int(self.metadata["t5.embedding_length"]) ** -0.5)
         return 1.0
 
-    def build_model(self, backend: Backend) -> Model:
+    def build_model(self, backend: Backend, arithmetic: Arithmetic) -> Model:
         """Returns the model that decodes this file with a backend."""
         metadata = {
             key: value for key, value in self.metadata.items() if key.startswith("t5serve.")
@@ -202,7 +207,7 @@ class _LoadedFile:
             vocabulary = Vocabulary(self.native, self.n_vocab, self._header.metadata)
         except ValueError as error:
             raise LoadError(f"{self._path}: {error}") from error
-        return Model(backend, vocabulary, start, info)
+        return Model(backend, vocabulary, start, info, arithmetic)
 
 
 def _read_metadata(native: Any) -> dict[str, str]:  # noqa: ANN401 - an opaque pointer
