@@ -57,7 +57,7 @@ class DecoderGraph(T5Graph):
         self, cpu: Cpu, weights: Weights, caches: Caches, step: StepShape, bias_tables: int
     ) -> None:
         shape = weights.shape
-        super().__init__(cpu, weights, shape.decoder_layers)
+        super().__init__(cpu, weights, shape.decoder_layers, ("decoder", step.rows, step.tokens))
         total = step.rows * step.tokens
         queries = (step.group_size or 1) * step.tokens
         ids = self._add_input(ggml.I32, total)

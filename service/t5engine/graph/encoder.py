@@ -28,7 +28,8 @@ class EncoderGraph(T5Graph):
         self, cpu: Cpu, weights: Weights, caches: Caches, tokens: int, bias_tables: int
     ) -> None:
         shape = weights.shape
-        super().__init__(cpu, weights, shape.encoder_layers + shape.decoder_layers)
+        layers = shape.encoder_layers + shape.decoder_layers
+        super().__init__(cpu, weights, layers, ("encoder", tokens))
         ids = self._add_input(ggml.I32, tokens)
         biases = [
             self._add_input(ggml.F32, tokens, tokens, shape.heads) for _ in range(bias_tables)

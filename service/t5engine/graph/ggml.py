@@ -9,6 +9,8 @@ Source: ggml.h, ggml-alloc.h and ggml-backend.h of the pinned llama-cpp-python.
 from __future__ import annotations
 
 import ctypes
+import time
+from collections.abc import Hashable
 from ctypes import c_bool, c_char_p, c_float, c_int, c_int64, c_size_t, c_uint8, c_void_p
 from functools import cache
 from pathlib import Path
@@ -16,6 +18,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import llama_cpp
+
+from t5engine.graph.threads import ThreadChooser
 
 F32, I32, I64 = 0, 26, 27  # enum ggml_type
 CPU_DEVICE = 0  # enum ggml_backend_dev_type
@@ -151,10 +155,24 @@ class Cpu:
             raise GgmlError("ggml has no CPU device")
         self.backend = self.ggml.ggml_backend_dev_init(self.device, None)
         self.buffer_type = self.ggml.ggml_backend_dev_buffer_type(self.device)
-        set_threads = ctypes.CFUNCTYPE(None, c_void_p, c_int)(
+        self._set_threads = ctypes.CFUNCTYPE(None, c_void_p, c_int)(
             self._find_function("ggml_backend_set_n_threads")
         )
-        set_threads(self.backend, threads)
+        self._threads = ThreadChooser(threads)
+        self._set_threads(self.backend, threads)
+
+    def compute(self, graph: int, kind: Hashable) -> None:
+        """Computes a graph, and measures how many threads are best for its kind.
+
+        Raises:
+            GgmlError: ggml reports a failure.
+        """
+        self._set_threads(self.backend, self._threads.choose(kind))
+        started = time.perf_counter()
+        status = self.ggml.ggml_backend_graph_compute(self.backend, graph)
+        self._threads.record(kind, time.perf_counter() - started)
+        if status != STATUS_SUCCESS:
+            raise GgmlError(f"ggml_backend_graph_compute returned {status}")
 
     def find_repack_type(self) -> int | None:
         """Returns the buffer type that repacks weights for this CPU's kernels, if ggml has one."""

@@ -6,6 +6,7 @@ Shapes of ggml tensors are written in ggml's order: the fastest axis first.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Hashable
 from ctypes import c_void_p
 from typing import NamedTuple, TypeVar
 
@@ -38,11 +39,14 @@ class StridedRows(NamedTuple):
 
 
 class Graph:
-    """A graph that is built and allocated once, and computed any number of times."""
+    """A graph that is built and allocated once, and computed any number of times.
 
-    def __init__(self, cpu: Cpu, weights: Weights, layers: int) -> None:
+    Graphs of a kind take about the same time.
+    """
+
+    def __init__(self, cpu: Cpu, weights: Weights, layers: int, kind: Hashable) -> None:
         nodes = NODES_PER_LAYER * layers + 64
-        self._cpu = cpu
+        self._cpu, self._kind = cpu, kind
         self._g = cpu.ggml
         self._context = Context(2 * nodes, graph=nodes)
         self._ctx = self._context.address
@@ -55,9 +59,7 @@ class Graph:
 
     def compute(self) -> None:
         """Runs the graph on the current values of its inputs."""
-        status = self._g.ggml_backend_graph_compute(self._cpu.backend, self._graph)
-        if status != ggml.STATUS_SUCCESS:
-            raise GgmlError(f"ggml_backend_graph_compute returned {status}")
+        self._cpu.compute(self._graph, self._kind)
 
     @property
     def nbytes(self) -> int:

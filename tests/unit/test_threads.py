@@ -1,0 +1,71 @@
+"""How many threads compute a graph: chosen by how long that takes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from t5engine.graph.threads import LONGEST_PAUSE, ThreadChooser
+
+STEP = "step of one row"
+
+
+class Machine:
+    """Computes steps, whose durations are by the number of threads."""
+
+    def __init__(self, threads: int, duration: Callable[[int], float]) -> None:
+        self.now = 0.0
+        self.duration = duration
+        self.chooser = ThreadChooser(threads, lambda: self.now)
+
+    def work(self, seconds: float) -> Counter[int]:
+        """Works for some time; returns the steps by their threads."""
+        steps: Counter[int] = Counter()
+        end = self.now + seconds
+        while self.now < end:
+            threads = self.chooser.choose(STEP)
+            self.now += self.duration(threads)
+            self.chooser.record(STEP, self.duration(threads))
+            steps[threads] += 1
+        return steps
+
+
+@pytest.mark.parametrize(("all_of_them", "one", "best"), [(1.0, 1.8, 2), (1.0, 0.7, 1)])
+def test_the_faster_number_is_found(all_of_them: float, one: float, best: int) -> None:
+    """After a while nearly all steps have the number of threads that is faster."""
+    machine = Machine(2, lambda threads: (one if threads == 1 else all_of_them) / 1000)
+    machine.work(5)
+    steps = machine.work(10)
+    assert steps[best] > 0.99 * steps.total()
+    assert 1 <= steps.total() - steps[best] < 20  # it goes on being tried
+
+
+def test_a_neighbour_comes_and_goes() -> None:
+    """One thread while a neighbour makes all of them slow, and all of them soon afterwards."""
+    quiet = {4: 0.001, 1: 0.003}
+    machine = Machine(4, quiet.__getitem__)
+    assert machine.work(20)[4] > 5000
+    machine.duration = {4: 0.020, 1: 0.004}.__getitem__
+    machine.work(0.3)
+    busy = machine.work(20)
+    assert busy[1] > 0.99 * busy.total()
+    machine.duration = quiet.__getitem__
+    machine.work(2 * LONGEST_PAUSE)
+    after = machine.work(20)
+    assert after[4] > 0.99 * after.total()
+
+
+def test_a_trial_that_is_slow_is_over_at_once() -> None:
+    """What is much slower costs one step of a trial, and hardly ever."""
+    machine = Machine(2, {2: 0.001, 1: 0.1}.__getitem__)
+    machine.work(30)
+    steps = machine.work(60)
+    assert steps[1] <= 60 / LONGEST_PAUSE + 1
+
+
+def test_one_thread_is_one_thread() -> None:
+    """A worker of one thread has nothing to choose."""
+    machine = Machine(1, lambda _: 0.001)
+    assert machine.work(1).keys() == {1}
