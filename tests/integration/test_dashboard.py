@@ -10,15 +10,14 @@ from typing import Any
 import promql_parser as promql
 import pytest
 import yaml
-from prometheus_client.parser import text_string_to_metric_families
 
+from support.prometheus import Series, export_series, groupings, matches, selectors
 from support.serving import Server
 
 DOCKER = Path(__file__).parents[2] / "docker"
 DASHBOARD = json.loads((DOCKER / "grafana/dashboards/t5serve.json").read_text(encoding="utf-8"))
 PANELS = DASHBOARD["panels"]
 EXPRESSIONS = [target["expr"] for panel in PANELS for target in panel["targets"]]
-Series = dict[str, list[dict[str, str]]]
 
 
 def provisioned(kind: str, name: str) -> Any:
@@ -39,59 +38,10 @@ def chosen_route() -> str:
     return str(variable["current"]["value"])
 
 
-def selectors(expression: promql.Expr) -> list[promql.VectorSelector]:
-    found: list[promql.VectorSelector] = []
-
-    def visit(node: promql.Expr) -> None:
-        if isinstance(node, promql.MatrixSelector):
-            found.append(node.vector_selector)
-        elif isinstance(node, promql.VectorSelector):
-            found.append(node)
-
-    promql.walk(expression, visit)
-    return list({str(one): one for one in found}.values())
-
-
-def groupings(expression: promql.Expr) -> list[tuple[list[str], promql.Expr]]:
-    """The labels that each aggregation keeps, and what it aggregates."""
-    found: list[tuple[list[str], promql.Expr]] = []
-
-    def visit(node: promql.Expr) -> None:
-        if isinstance(node, promql.AggregateExpr) and node.modifier:
-            found.append((node.modifier.labels, node.expr))
-
-    promql.walk(expression, visit)
-    return found
-
-
-def matches(selector: promql.VectorSelector, labels: dict[str, str]) -> bool:
-    for matcher in selector.matchers.matchers:
-        value = labels.get(matcher.name, "")
-        if matcher.op == promql.MatchOp.Equal:
-            found = value == matcher.value
-        else:
-            assert matcher.op == promql.MatchOp.Re
-            found = re.fullmatch(matcher.value, value) is not None
-        if not found:
-            return False
-    return True
-
-
 @pytest.fixture(scope="module")
 def series(server: Server) -> Series:
-    """What the service exports after an answer, an error and a fallback: labels by name."""
-    with server.client() as client:
-        query = {"query": "how do i clean a laptop screen"}
-        assert client.post("/v1/reformulate", json=query).status_code == 200
-        late = client.post("/v1/reformulate", json={**query, "n": 16, "timeout_ms": 1}).json()
-        assert late["results"][0]["fallback"]
-        assert client.post("/v1/reformulate", json={"query": ""}).status_code == 400
-        text = client.get("/metrics").text
-    found: Series = {}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            found.setdefault(sample.name, []).append(sample.labels)
-    return found
+    """What the service exports after an answer, an error and a fallback."""
+    return export_series(server)
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)

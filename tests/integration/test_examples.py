@@ -39,7 +39,11 @@ NEED_THE_HUB = {"fetch.py"}
 BENCH_WITH_PEERS = {"peers", "tables"}
 NEED_A_PACKAGE = {"adapters.pyterrier": "pyterrier", ".parquet": "pyarrow"}
 LOAD_A_MODEL = ("Reformulator(", "T5(")
-ELSEWHERE = {"docs/api.md", "docs/operations.md"}  # test_docs.py, test_operations.py
+ELSEWHERE = {  # test_docs.py, test_kubernetes_page.py, test_operations.py
+    "docs/api.md",
+    "docs/kubernetes.md",
+    "docs/operations.md",
+}
 
 
 def blocks(*languages: str) -> Iterator[tuple[str, str]]:

@@ -22,7 +22,6 @@ ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
 DOCKERFILE = (DOCKER / "Dockerfile").read_text(encoding="utf-8")
 COMPOSE = (DOCKER / "compose.yaml").read_text(encoding="utf-8")
-KUBERNETES = (DOCKER / "kubernetes" / "t5serve.yaml").read_text(encoding="utf-8")
 PINNED = re.compile(r"[\w./-]+:v?\d[\w.-]+")
 
 
@@ -104,7 +103,6 @@ def test_mounted_files_are_there() -> None:
 def test_variables_are_settings() -> None:
     """Each T5SERVE_ variable that a container gets is one of the service's."""
     given = {*composed()["services"]["t5serve"]["environment"]}
-    given |= set(re.findall(r"name: (T5SERVE_\w+)", KUBERNETES))
     given |= set(re.findall(r"\b(T5SERVE_\w+)=", DOCKERFILE))
     assert len(given) > 3
     assert {name.removeprefix("T5SERVE_").lower() for name in given} <= set(Settings.model_fields)
@@ -115,32 +113,6 @@ def test_drain_fits_the_grace() -> None:
     needed = Settings.model_fields["drain_seconds"].default + 5
     grace = composed()["services"]["t5serve"]["stop_grace_period"]
     assert int(grace.removesuffix("s")) > needed
-    deployment, _ = yaml.safe_load_all(KUBERNETES)
-    pod = deployment["spec"]["template"]["spec"]
-    _, pause = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
-    assert pod["terminationGracePeriodSeconds"] >= needed + int(pause)
-
-
-def test_kubernetes() -> None:
-    """Restricted, restarted when it is dead, asked when it is ready, found by its service."""
-    deployment, service = yaml.safe_load_all(KUBERNETES)
-    pod = deployment["spec"]["template"]
-    (container,) = pod["spec"]["containers"]
-    assert container["securityContext"] == {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
-    }
-    assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
-    probes = {
-        kind: container[f"{kind}Probe"]["httpGet"]["path"] for kind in ("liveness", "startup")
-    }
-    assert probes == {"liveness": "/healthz", "startup": "/readyz"}
-    assert service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
-    assert container["ports"][0]["containerPort"] == Settings.model_fields["port"].default
-    assert int(container["resources"]["limits"]["cpu"]) > 0
-    # The cluster's variables for the service would be taken for the setting of the same name.
-    assert pod["spec"]["enableServiceLinks"] is False
 
 
 @contextmanager
