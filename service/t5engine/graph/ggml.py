@@ -161,16 +161,16 @@ class Cpu:
         self._threads = ThreadChooser(threads)
         self._set_threads(self.backend, threads)
 
-    def compute(self, graph: int, kind: Hashable) -> None:
-        """Computes a graph, and measures how many threads are best for its kind.
+    def compute(self, graph: int, shape_key: Hashable) -> None:
+        """Computes a graph, and measures how many threads are best for its shape.
 
         Raises:
             GgmlError: ggml reports a failure.
         """
-        self._set_threads(self.backend, self._threads.choose(kind))
+        self._set_threads(self.backend, self._threads.choose(shape_key))
         started = time.perf_counter()
         status = self.ggml.ggml_backend_graph_compute(self.backend, graph)
-        self._threads.record(kind, time.perf_counter() - started)
+        self._threads.record(shape_key, time.perf_counter() - started)
         if status != STATUS_SUCCESS:
             raise GgmlError(f"ggml_backend_graph_compute returned {status}")
 

@@ -41,12 +41,12 @@ class StridedRows(NamedTuple):
 class Graph:
     """A graph that is built and allocated once, and computed any number of times.
 
-    Graphs of a kind take about the same time.
+    Graphs with the same `shape_key` take about the same time.
     """
 
-    def __init__(self, cpu: Cpu, weights: Weights, layers: int, kind: Hashable) -> None:
+    def __init__(self, cpu: Cpu, weights: Weights, layers: int, shape_key: Hashable) -> None:
         nodes = NODES_PER_LAYER * layers + 64
-        self._cpu, self._kind = cpu, kind
+        self._cpu, self._shape_key = cpu, shape_key
         self._g = cpu.ggml
         self._context = Context(2 * nodes, graph=nodes)
         self._ctx = self._context.address
@@ -59,7 +59,7 @@ class Graph:
 
     def compute(self) -> None:
         """Runs the graph on the current values of its inputs."""
-        self._cpu.compute(self._graph, self._kind)
+        self._cpu.compute(self._graph, self._shape_key)
 
     @property
     def nbytes(self) -> int:

@@ -14,16 +14,16 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds between two trials
 
 
 @dataclass
-class _Kind:
-    """What is known of one kind of graph.
+class _Shape:
+    """The threads of graphs of one shape.
 
     Attributes:
-        threads: how many compute it now.
-        seconds: its average duration with them; 0: unknown.
-        usual: what that was at the last trial.
-        trial: durations with the other number, while that is tried.
-        pause: seconds between trials.
-        next_trial: when the next one begins.
+        threads: number of threads in use.
+        seconds: average duration with these threads; 0: not measured yet.
+        usual: the average at the end of the last trial.
+        trial: durations with the other number of threads, while a trial runs; else None.
+        pause: seconds between two trials.
+        next_trial: time of the next trial.
     """
 
     threads: int
@@ -35,13 +35,13 @@ class _Kind:
 
 
 class ThreadChooser:
-    """Uses one thread where more make work slower, and finds out while it works.
+    """Chooses between all threads and one, by the durations of computed graphs.
 
-    Threads wait for one another after each operation, and they spin. So two threads are slower
-    than one where operations are short, as in a small model, and very much slower where another
-    process wants a core: a thread that has it waits for one that has not. Both are measured: from
-    time to time a few graphs are computed with the other number of threads, at longer and longer
-    intervals if that is slower, and at once if they have become slow.
+    Threads wait for one another after each operation, and they spin while they wait. Two threads
+    are therefore slower than one where operations are short, as in a small model. They are many
+    times slower where another process takes a core. So a few graphs are computed with the other
+    number of threads from time to time (a trial). The pauses between trials grow while the other
+    number is slower. A trial starts at once when graphs have become slow.
 
     Args:
         threads: the worker's threads.
@@ -51,44 +51,44 @@ class ThreadChooser:
     def __init__(self, threads: int, clock: Callable[[], float] = time.perf_counter) -> None:
         self._most = threads
         self._clock = clock
-        self._kinds: dict[Hashable, _Kind] = {}
+        self._shapes: dict[Hashable, _Shape] = {}
 
-    def choose(self, kind: Hashable) -> int:
-        """Returns how many threads are to compute the next graph of a kind.
+    def choose(self, shape: Hashable) -> int:
+        """Returns how many threads are to compute the next graph of a shape.
 
         Args:
-            kind: what takes the same time whenever it is computed, such as a shape.
+            shape: graphs of equal shapes take about the same time.
         """
         if self._most == 1:
             return 1
-        known = self._kinds.setdefault(kind, _Kind(self._most))
-        is_slow = known.seconds > SLOW * known.usual > 0
-        if known.trial is None and (is_slow or self._clock() >= known.next_trial > 0):
-            known.trial = []
-        return known.threads if known.trial is None else self._other(known.threads)
+        state = self._shapes.setdefault(shape, _Shape(self._most))
+        is_slow = state.seconds > SLOW * state.usual > 0
+        if state.trial is None and (is_slow or self._clock() >= state.next_trial > 0):
+            state.trial = []
+        return state.threads if state.trial is None else self._other(state.threads)
 
-    def record(self, kind: Hashable, seconds: float) -> None:
+    def record(self, shape: Hashable, seconds: float) -> None:
         """Records how long the graph took for which threads were chosen last."""
         if self._most == 1:
             return
-        known = self._kinds[kind]
-        if known.trial is None:
-            known.seconds += (WEIGHT if known.seconds else 1.0) * (seconds - known.seconds)
-            if not known.usual:  # the first one may have built a graph: there is no trial yet
-                self._end_trial(known, SHORTEST_PAUSE)
+        state = self._shapes[shape]
+        if state.trial is None:
+            state.seconds += (WEIGHT if state.seconds else 1.0) * (seconds - state.seconds)
+            if not state.usual:  # the first one may have built a graph: there is no trial yet
+                self._end_trial(state, SHORTEST_PAUSE)
             return
-        known.trial.append(seconds)
-        mean = sum(known.trial) / len(known.trial)
-        if mean > known.seconds:  # not worth another one
-            self._end_trial(known, min(2 * known.pause, LONGEST_PAUSE))
-        elif len(known.trial) == TRIAL:
-            if mean < MARGIN * known.seconds:
-                known.threads, known.seconds = self._other(known.threads), mean
-            self._end_trial(known, SHORTEST_PAUSE)
+        state.trial.append(seconds)
+        mean = sum(state.trial) / len(state.trial)
+        is_complete = len(state.trial) == TRIAL
+        if is_complete and mean < MARGIN * state.seconds:
+            state.threads, state.seconds = self._other(state.threads), mean
+            self._end_trial(state, SHORTEST_PAUSE)
+        elif is_complete or mean > state.seconds:
+            self._end_trial(state, min(2 * state.pause, LONGEST_PAUSE))
 
-    def _end_trial(self, known: _Kind, pause: float) -> None:
-        known.trial, known.pause, known.usual = None, pause, known.seconds
-        known.next_trial = self._clock() + pause
+    def _end_trial(self, state: _Shape, pause: float) -> None:
+        state.trial, state.pause, state.usual = None, pause, state.seconds
+        state.next_trial = self._clock() + pause
 
     def _other(self, threads: int) -> int:
         return 1 if threads == self._most else self._most

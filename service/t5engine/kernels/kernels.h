@@ -129,6 +129,6 @@ void t5_pack(const struct format *format, int64_t rows, int64_t columns, const u
              uint8_t *target);
 double t5_log_sum_exp(const float *values, int64_t count);
 int64_t t5_best(const float *const *rows, int64_t row_count, int64_t n_vocab, const float *offsets,
-                int64_t wanted, int64_t *indices, float *scores);
+                int64_t max_results, int64_t *indices, float *scores);
 
 #endif

@@ -17,7 +17,7 @@ enum { LANES = 64, STRIPE = 4096 };
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* e^x for x of at most 0, to 2 units in the last place; what is below -87 counts as -87. The
+/* e^x for x of at most 0, to 2 units in the last position; what is below -87 counts as -87. The
  * reduction by ln 2 is Cody and Waite's, the polynomial that of Cephes' expf. */
 INLINE float exponential(float x) {
     const float shift = 12582912.0F; /* 1.5 * 2^23: adding it rounds to a whole number */
@@ -70,39 +70,39 @@ INLINE double log_sum_exp(const float *values, int64_t count) {
 
 /* The list is short and sorted, and few values get into it: most blocks are left after one look. */
 INLINE int64_t best(const float *const *rows, int64_t row_count, int64_t n_vocab,
-                    const float *offsets, int64_t wanted, int64_t *indices, float *scores) {
-    int64_t found = 0;
+                    const float *offsets, int64_t max_results, int64_t *indices, float *scores) {
+    int64_t results = 0;
     for (int64_t row = 0; row < row_count; row++) {
         for (int64_t start = 0; start < n_vocab; start += LANES) {
             const int64_t end = start + LANES < n_vocab ? start + LANES : n_vocab;
-            float enough = found < wanted ? -INFINITY : scores[wanted - 1];
+            float enough = results < max_results ? -INFINITY : scores[max_results - 1];
             if (!(highest(rows[row] + start, end - start) + offsets[row] > enough)) continue;
             for (int64_t i = start; i < end; i++) {
                 const float score = rows[row][i] + offsets[row];
                 if (!(score > enough)) continue;
-                int64_t place = found < wanted ? found++ : wanted - 1;
-                for (; place > 0 && score > scores[place - 1]; place--) {
-                    indices[place] = indices[place - 1];
-                    scores[place] = scores[place - 1];
+                int64_t position = results < max_results ? results++ : max_results - 1;
+                for (; position > 0 && score > scores[position - 1]; position--) {
+                    indices[position] = indices[position - 1];
+                    scores[position] = scores[position - 1];
                 }
-                indices[place] = row * n_vocab + i;
-                scores[place] = score;
-                enough = found < wanted ? -INFINITY : scores[wanted - 1];
+                indices[position] = row * n_vocab + i;
+                scores[position] = score;
+                enough = results < max_results ? -INFINITY : scores[max_results - 1];
             }
         }
     }
-    return found;
+    return results;
 }
 
 /* One copy for each instruction set, and one for all others. */
-#define FOR_TARGET(name, target)                                                             \
-    target static double log_sum_exp_##name(const float *values, int64_t count) {            \
-        return log_sum_exp(values, count);                                                   \
-    }                                                                                        \
-    target static int64_t best_##name(const float *const *rows, int64_t row_count,           \
-                                      int64_t n_vocab, const float *offsets, int64_t wanted, \
-                                      int64_t *indices, float *scores) {                     \
-        return best(rows, row_count, n_vocab, offsets, wanted, indices, scores);             \
+#define FOR_TARGET(name, target)                                                                  \
+    target static double log_sum_exp_##name(const float *values, int64_t count) {                 \
+        return log_sum_exp(values, count);                                                        \
+    }                                                                                             \
+    target static int64_t best_##name(const float *const *rows, int64_t row_count,                \
+                                      int64_t n_vocab, const float *offsets, int64_t max_results, \
+                                      int64_t *indices, float *scores) {                          \
+        return best(rows, row_count, n_vocab, offsets, max_results, indices, scores);             \
     }
 
 FOR_TARGET(plain, )
@@ -120,16 +120,16 @@ double t5_log_sum_exp(const float *values, int64_t count) {
     return log_sum_exp_plain(values, count);
 }
 
-/* Finds the `wanted` highest scores above -inf, where the score of a value is the value plus its
- * row's offset: their indices in all rows together, the highest first, equal ones in order. Returns
- * how many there are. No value may be NaN, and `wanted` is at least 1. */
+/* Finds the `max_results` highest scores above -inf, where the score of a value is the value plus
+ * its row's offset: their indices in all rows together, the highest first, equal ones in order.
+ * Returns how many there are. No value may be NaN, and `max_results` is at least 1. */
 int64_t t5_best(const float *const *rows, int64_t row_count, int64_t n_vocab, const float *offsets,
-                int64_t wanted, int64_t *indices, float *scores) {
+                int64_t max_results, int64_t *indices, float *scores) {
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("avx512f"))
-        return best_avx512(rows, row_count, n_vocab, offsets, wanted, indices, scores);
+        return best_avx512(rows, row_count, n_vocab, offsets, max_results, indices, scores);
     if (__builtin_cpu_supports("avx2"))
-        return best_avx2(rows, row_count, n_vocab, offsets, wanted, indices, scores);
+        return best_avx2(rows, row_count, n_vocab, offsets, max_results, indices, scores);
 #endif
-    return best_plain(rows, row_count, n_vocab, offsets, wanted, indices, scores);
+    return best_plain(rows, row_count, n_vocab, offsets, max_results, indices, scores);
 }

@@ -40,15 +40,15 @@ class NativeArithmetic:
         indices, scores = (c_int64 * count)(), (c_float * count)()
         addresses = (c_void_p * len(rows))(*map(_address, rows))
         row_offsets = (c_float * len(rows))(*offsets)
-        found = self._best(addresses, len(rows), n_vocab, row_offsets, count, indices, scores)
+        results = self._best(addresses, len(rows), n_vocab, row_offsets, count, indices, scores)
         return [
             Continuation(indices[i] // n_vocab, indices[i] % n_vocab, scores[i])
-            for i in range(found)
+            for i in range(results)
         ]
 
 
 def find_arithmetic(*, native: bool = True) -> Arithmetic:
-    """Returns the one in C if it is wanted and was compiled, numpy's otherwise."""
+    """Returns the one in C if `native` is set and it was compiled, numpy's otherwise."""
     library = load_library() if native else None
     return NumpyArithmetic() if library is None else NativeArithmetic(library)
 
