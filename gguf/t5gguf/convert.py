@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import cycle
 from operator import add
@@ -137,8 +139,8 @@ class Converter:
             progress: show progress bars.
 
         Raises:
-            ConversionError: `out` exists and `force` is false, the disk is full, or a type can't
-                hold the values.
+            ConversionError: `out` exists and `force` is false, another process writes it, the disk
+                is full, or a type can't hold the values.
             VerificationError: the written file differs from the checkpoint.
         """
         _check_overwrite(out, force=force)
@@ -149,8 +151,7 @@ class Converter:
         moments = None
         if self._calibration and is_calibrated:
             moments = self.measure_moments(progress=progress)
-        part = out.with_name(f".{out.name}.part")
-        try:
+        with _open_part(out) as part:
             write_file(
                 part,
                 self.checkpoint,
@@ -164,8 +165,6 @@ class Converter:
             )
             comparison = verify_file(part, self.checkpoint, self.vocabulary, planned, self._samples)
             part.replace(out)
-        finally:
-            part.unlink(missing_ok=True)
         return ConvertedFile(out, out.stat().st_size, comparison, planned, file_type)
 
     def measure_moments(self, *, progress: bool = True) -> SecondMoments:
@@ -238,6 +237,25 @@ def _check_overwrite(out: Path, *, force: bool) -> None:
         raise ConversionError(f"{out} is a directory")
     if out.exists() and not force:
         raise ConversionError(f"{out} exists; --force overwrites it")
+
+
+@contextmanager
+def _open_part(out: Path) -> Iterator[Path]:
+    """Yields the path of an unfinished file beside `out`, which is removed at the end.
+
+    Raises:
+        ConversionError: another process writes the same file.
+    """
+    part = out.with_name(f".{out.name}.part")
+    with part.open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConversionError(f"another process is writing {out}: wait for it") from None
+        try:
+            yield part
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def _check_disk_space(directory: Path, planned: Sequence[PlannedTensor]) -> None:

@@ -1,5 +1,7 @@
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -162,6 +164,25 @@ def test_an_existing_file_is_not_overwritten(tmp_path: Path, tied: Conversion) -
     assert out.read_bytes() == b"precious"
     converter.convert(out, "F32", force=True, progress=False)
     assert out.read_bytes() == tied.written.path.read_bytes()
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_two_processes_do_not_write_one_file(tmp_path: Path, tied: Conversion) -> None:
+    """A conversion stops while another process writes the same file, and leaves its part alone."""
+    out = tmp_path / "out.gguf"
+    part = tmp_path / ".out.gguf.part"
+    converter = Converter(tied.directory, PROVENANCE, QUERIES)
+    hold = "import fcntl, sys; f = open(sys.argv[1], 'wb'); fcntl.flock(f, 2); f.write(b'half');"
+    hold += "f.flush(); print('locked', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, str(part)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(ConversionError, match="another process is writing"):
+            converter.convert(out, "F32", progress=False)
+        assert part.read_bytes() == b"half"
+    converter.convert(out, "F32", progress=False)  # a part that nobody writes is no obstacle
     assert list(tmp_path.iterdir()) == [out]
 
 
