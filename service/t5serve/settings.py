@@ -101,8 +101,8 @@ class Settings(BaseSettings):
     workers: Positive = 1
     """The number of worker processes; each has the model."""
     threads: Positive | None = None
-    """The threads per worker. By default the physical cores that this process may use, divided
-    by the workers."""
+    """The most threads per worker; a worker uses one thread where it measures that this is faster.
+    By default the physical cores that this process may use, divided by the workers."""
     cpu_set: Annotated[tuple[int, ...], NoDecode] = ()
     """The processors that this service has to itself, such as `0-3,8`: workers are pinned to them.
     By default they are pinned only if the service uses each core that it may use."""

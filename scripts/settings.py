@@ -1,0 +1,145 @@
+"""Writes docs/settings.md: every setting with its type, default and meaning, from settings.py.
+
+`python scripts/settings.py` writes the page; `--check` fails if the page is not up to date.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from t5serve.settings import Settings
+
+PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
+INTRODUCTION = """\
+# Settings
+
+<!-- scripts/settings.py writes this page from service/t5serve/settings.py. -->
+
+Settings are environment variables. An empty variable counts as unset. An unknown variable that begins with `T5SERVE_`
+stops the start, so that a misspelt name is noticed.
+
+```sh
+T5SERVE_MODEL=tiny-t5 T5SERVE_PORT=9000 t5serve serve
+```
+
+`t5serve serve --help` lists the same settings as options, and an option takes precedence over its variable.
+`t5serve doctor` checks the settings against the machine.
+"""
+SECTIONS = {
+    "Model": [
+        *("model", "models_file", "models_bytes", "backend", "kernels", "ggml_backends"),
+        "logit_scale",
+    ],
+    "Workers": [
+        *("workers", "threads", "cpu_set", "max_batch", "batch_window_ms"),
+        *("prompt_lookup_num_tokens", "stall_seconds"),
+    ],
+    "Limits": [
+        *("timeout_ms", "max_queue", "max_queries", "max_request_tokens", "max_input_tokens"),
+        *("max_body_bytes", "rate_limit", "cache_bytes"),
+    ],
+    "Text": ["lexicon", "chat_template"],
+    "Network": [
+        *("host", "port", "max_connections", "keep_alive_seconds", "head_seconds"),
+        "drain_seconds",
+    ],
+    "Access": ["api_keys_file", "admin_keys_file", "allowed_hosts", "cors_origins"],
+    "Log": ["log_level", "log_format"],
+}
+
+
+def render_page() -> str:
+    """Returns the page."""
+    fields = Settings.model_fields
+    names = [name for section in SECTIONS.values() for name in section]
+    if sorted(names) != sorted(fields):
+        differing = ", ".join(sorted({*names} ^ {*fields}))
+        raise ValueError(f"SECTIONS must have each setting once; see {differing}")
+    parts = [INTRODUCTION]
+    for title, section in SECTIONS.items():
+        rows = [_render_row(name, fields[name]) for name in section]
+        head = ["| variable | default | values | meaning |", "| --- | --- | --- | --- |"]
+        parts.append("\n".join([f"## {title}", "", *head, *rows]) + "\n")
+    return "\n".join(parts)
+
+
+def _render_row(name: str, field: FieldInfo) -> str:
+    meaning = " ".join((field.description or "").split())
+    cells = [f"`T5SERVE_{name.upper()}`", _render_default(field.default), _render_values(field)]
+    return f"| {' | '.join([*cells, meaning])} |".replace("  ", " ")
+
+
+def _render_default(default: object) -> str:
+    if default is None or default in ((), ""):
+        return "unset"
+    return f"{default:,}" if isinstance(default, int | float) else f"`{default}`"
+
+
+def _render_values(field: FieldInfo) -> str:
+    """Returns which values a setting takes."""
+    values, bounds = _describe_type(field.annotation), _read_bounds(field)
+    low = bounds.get("ge", bounds.get("gt"))
+    high = bounds.get("le")
+    if low is None or values not in ("integer", "number"):
+        return values
+    if high is not None:
+        return f"{values}, {low} to {high}"
+    return f"{values}, {'above' if 'gt' in bounds else 'at least'} {low}"
+
+
+def _read_bounds(field: FieldInfo) -> dict[str, Any]:
+    metadata = [*field.metadata, *_list_metadata(field.annotation)]
+    return {
+        name: getattr(item, name)
+        for item in metadata
+        for name in ("ge", "gt", "le")
+        if getattr(item, name, None) is not None
+    }
+
+
+def _list_metadata(annotation: Any) -> list[Any]:  # noqa: ANN401 - any type
+    """Returns what `Annotated` says in a type, however deep."""
+    found: list[Any] = []
+    if get_origin(annotation) is Annotated:
+        for item in annotation.__metadata__:
+            found += getattr(item, "metadata", [])
+    for argument in get_args(annotation):
+        found += _list_metadata(argument)
+    return found
+
+
+def _describe_type(annotation: Any) -> str:  # noqa: ANN401 - any type
+    if get_origin(annotation) is Annotated:
+        return _describe_type(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        (inner,) = [part for part in get_args(annotation) if part is not NoneType]
+        return _describe_type(inner)
+    if get_origin(annotation) is Literal:
+        return ", ".join(f"`{value}`" for value in get_args(annotation))
+    if get_origin(annotation) is tuple:
+        return "list"
+    return {int: "integer", float: "number", str: "text", Path: "path"}.get(annotation, "rate")
+
+
+def main() -> int:
+    """Writes or checks the page; returns 1 if it is not up to date."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="change nothing")
+    page = render_page()
+    if parser.parse_args().check:
+        is_current = PAGE.is_file() and PAGE.read_text(encoding="utf-8") == page
+        if not is_current:
+            print(f"{PAGE} is not up to date; run python {sys.argv[0]}", file=sys.stderr)
+        return 0 if is_current else 1
+    PAGE.write_text(page, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
