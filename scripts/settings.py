@@ -21,14 +21,15 @@ INTRODUCTION = """\
 
 <!-- scripts/settings.py writes this page from service/t5serve/settings.py. -->
 
-Settings are environment variables. An empty variable counts as unset. An unknown variable that begins with `T5SERVE_`
-stops the start, so that a misspelt name is noticed.
+Settings are environment variables. An empty variable counts as unset. An unknown variable that
+begins with `T5SERVE_` stops the start, so that a misspelt name is noticed.
 
 ```sh
 T5SERVE_MODEL=tiny-t5 T5SERVE_PORT=9000 t5serve serve
 ```
 
-`t5serve serve --help` lists the same settings as options, and an option takes precedence over its variable.
+`t5serve serve --help` lists the same settings as options, and an option takes precedence over its
+variable.
 `t5serve doctor` checks the settings against the machine.
 """
 SECTIONS = {
@@ -135,7 +136,7 @@ def main() -> int:
     if parser.parse_args().check:
         is_current = PAGE.is_file() and PAGE.read_text(encoding="utf-8") == page
         if not is_current:
-            print(f"{PAGE} is not up to date; run python {sys.argv[0]}", file=sys.stderr)
+            sys.stderr.write(f"{PAGE} is not up to date; run python {sys.argv[0]}\n")
         return 0 if is_current else 1
     PAGE.write_text(page, encoding="utf-8")
     return 0
