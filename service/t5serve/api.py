@@ -24,7 +24,8 @@ from t5engine.concurrency import map_concurrently
 from t5engine.pool.turns import current_turn
 from t5serve.errors import ERROR_RESPONSES, InvalidRequest, NotReady
 from t5serve.http.schemas.body import parse
-from t5serve.http.schemas.reformulate import ReformulateRequest, require_text, result_json
+from t5serve.http.schemas.reformulate import ReformulateRequest, require_text
+from t5serve.http.schemas.reformulations import result_json
 from t5serve.models.models_file import find_declaration
 from t5serve.models.served_model import ServedModel
 from t5serve.reformulation.options import Options, decoding_of

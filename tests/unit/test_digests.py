@@ -69,6 +69,7 @@ CHANGED_OPTIONS: dict[str, Any] = {
     "default_num_beams": 4,
     "preserve": frozenset({"numbers"}),
     "terms": ("rice",),
+    "history": ("what is rice",),
     "min_score": -1.0,
     "corrects": True,
     "leaves_alone": False,

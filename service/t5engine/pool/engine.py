@@ -63,6 +63,7 @@ class Engine:
         start: starts a worker process.
 
     Attributes:
+        limits: refuses and shortens texts that no worker takes.
         on_generated: called with the result of every generation.
     """
 
@@ -82,7 +83,7 @@ class Engine:
             is_model_unchanged=is_model_unchanged,
             start=start,
         )
-        self._limits = InputLimits(max(config.max_input_tokens for config in workers))
+        self.limits = InputLimits(max(config.max_input_tokens for config in workers))
         self._job_ids = itertools.count(1)
         self.on_generated: Callable[[Result], None] = lambda _result: None
 
@@ -226,7 +227,7 @@ class Engine:
         stream = on_progress is not None
         turn = hash(current_turn.get())
         if text is not None and cut is not None:
-            text, cut = self._limits.trim(text, cut)
+            text, cut = self.limits.trim(text, cut)
         message = Generate(next(self._job_ids), config, text, ids, list(stop), stream, turn, cut)
         outcome, job = await self._run(message, timeout, on_progress)
         if not isinstance(outcome, Generated):
@@ -272,16 +273,6 @@ class Engine:
             raise JobFailed("the worker answered with an unexpected message")
         return outcome
 
-    def fit(self, text: str) -> str:
-        """Returns the text, with blanks collapsed if it is long; refuses one that is too long.
-
-        The tokeniser collapses them, so a run of blanks counts as one character.
-
-        Raises:
-            InputTooLong: the text is longer than any that has few enough tokens.
-        """
-        return self._limits.fit(text)
-
     async def _run(
         self,
         message: JobMessage,
@@ -289,7 +280,7 @@ class Engine:
         on_progress: Callable[[Progress], None] | None = None,
     ) -> tuple[Outcome, Job]:
         if getattr(message, "cut", None) is None:
-            self.fit(getattr(message, "text", None) or "")
+            self.limits.fit(getattr(message, "text", None) or "")
         outcome, job = await self._pool.run(message, timeout, on_progress)
         if isinstance(outcome, Refused):
             error = InputTooLong if outcome.too_long else InvalidInput

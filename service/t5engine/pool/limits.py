@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from t5engine.errors import InputTooLong, InvalidInput
 from t5engine.messages import Cut
+from t5engine.truncation import CHARACTERS_PER_TOKEN as CHARACTERS_PER_TOKEN_READ
 from t5engine.truncation import TruncationError, trim
 
 CHARACTERS_PER_TOKEN = 8  # twice the average of English
@@ -36,6 +39,21 @@ class InputLimits:
                 f"the input has {len(text)} characters, at most {self._max_characters} are taken"
             )
         return text
+
+    def fit_turns(self, turns: Sequence[str]) -> tuple[str, ...]:
+        """Returns the last turns of a conversation, without characters that no worker would read.
+
+        Args:
+            turns: oldest first.
+        """
+        room = CHARACTERS_PER_TOKEN_READ * self._max_input_tokens
+        kept: list[str] = []
+        for turn in reversed(turns):
+            if room <= 0:
+                break
+            kept.append(turn[-room:])
+            room -= len(turn)
+        return tuple(reversed(kept))
 
     def trim(self, text: str, cut: Cut) -> tuple[str, Cut]:
         """Returns a text and its cut, without characters that no worker would read.
