@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from support import listed, tiny
+from support import conversing, listed, tiny
 from t5engine.reader import GGUFFile
 from t5gguf.convert import ConvertedFile, Converter
 from t5gguf.quantize import POLICIES
@@ -82,3 +82,20 @@ def convert_lists(directory: Path, file_type: str = "F16", separator: str | None
     provenance = Provenance("listed", tasks={"search": task})
     converter = Converter(listed.build(directory / "source"), provenance, list(listed.PAIRS)[:2])
     return converter.convert(directory / "listed.gguf", file_type, progress=False).path
+
+
+CONVERSING_TASKS = {
+    "rewrite": Task.of_prefix("rewrite: "),
+    "standalone": Task(template="{history} ||| {query}", join=conversing.JOIN, truncate="left"),
+    "doc2query": Task(template="{document}", truncate="document", n=3),
+    "title": Task(template="Document: {document} Title:", truncate="document"),
+    "refusing": Task(template="{history}{query}", join="\n"),
+}
+
+
+def convert_conversing(directory: Path) -> Path:
+    """Writes the GGUF file of the model that takes turns and documents, and returns its path."""
+    defaults: dict[str, int | float | str] = {"max_tokens": 24}
+    provenance = Provenance("conversing", tasks=CONVERSING_TASKS, generation=defaults)
+    converter = Converter(conversing.build(directory / "source"), provenance, QUERIES)
+    return converter.convert(directory / "conversing.gguf", "F32", progress=False).path
