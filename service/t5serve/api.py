@@ -181,6 +181,15 @@ class EmbeddedModel:
         decoding_of(parsed, self.model.profile.generation)  # refuses parameters without effect
         return parsed
 
+    def does_sample(self, options: ReformulateOptions) -> bool:
+        """Whether two requests with these options can have different answers.
+
+        Raises:
+            InvalidRequest: an option is invalid.
+        """
+        parsed = self.read_options(options)
+        return decoding_of(parsed, self.model.profile.generation).do_sample
+
     async def reformulate(self, queries: Sequence[str], options: Options) -> list[Result]:
         """Returns the result of each query, in order.
 
