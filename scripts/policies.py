@@ -24,6 +24,7 @@ from t5gguf import size
 from t5gguf.convert import Converter
 from t5gguf.errors import ConversionError
 from t5gguf.quantize import expand_group_type
+from t5gguf.tasks import Task
 from t5gguf.tensor_map import Role
 from t5gguf.verify import MAX_INPUT_TOKENS, LogitComparison
 from t5gguf.writer import Provenance
@@ -77,10 +78,11 @@ def _measure_policies(options: argparse.Namespace) -> list[Row]:
     queries = [line for line in lines if line.strip()]
     if not queries:
         raise ConversionError(f"{options.queries} has no query: expected one per line")
-    tasks = {f"task{index}": prefix for index, prefix in enumerate(options.prefix or [""])}
+    prefixes = enumerate(options.prefix or [""])
+    tasks = {f"task{index}": Task.of_prefix(prefix) for index, prefix in prefixes}
     converter = Converter(options.source, Provenance("x", tasks=tasks), queries)
     encode = converter.vocabulary.encode
-    inputs = [encode(tasks["task0"] + query)[-MAX_INPUT_TOKENS:] for query in queries]
+    inputs = [encode(tasks["task0"].render(query))[-MAX_INPUT_TOKENS:] for query in queries]
     rows = []
     with TemporaryDirectory() as directory:
         for policy in (BASELINE, *(options.policies or DEFAULT_POLICIES)):

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import cycle
-from operator import add
 from pathlib import Path
 
 from gguf import GGMLQuantizationType as Type
@@ -21,6 +20,7 @@ from t5gguf.errors import ConversionError
 from t5gguf.quantize import POLICIES, Policy, label_file, select_tensor_type
 from t5gguf.reference import Reference
 from t5gguf.second_moments import SecondMoments, measure_moments
+from t5gguf.tasks import Task
 from t5gguf.tensor_map import Role, TensorEntry, match_tensors
 from t5gguf.trimming import TrimmingLoss, measure_loss, trim
 from t5gguf.verify import MAX_INPUT_TOKENS, LogitComparison, Sample, sample_queries, verify_file
@@ -82,17 +82,17 @@ class Converter:
         vocabulary = Vocabulary.load(directory, checkpoint.config, rows)
         self.checkpoint, self.vocabulary = checkpoint, vocabulary
         if domain:
-            prefixes = provenance.tasks.values()
-            self.checkpoint, self.vocabulary = trim(checkpoint, vocabulary, domain, prefixes)
+            tasks = provenance.tasks.values()
+            self.checkpoint, self.vocabulary = trim(checkpoint, vocabulary, domain, tasks)
             self._entries = match_tensors(self.checkpoint)
         _check_separators(self.vocabulary, provenance)
         self.provenance = provenance
         self._rows = padded_rows(self.checkpoint.config.vocab_size)
         reference = Reference(self.checkpoint)
-        prefix = next(iter(provenance.tasks.values()), "")
+        task = next(iter(provenance.tasks.values()), Task())
         texts = queries or _read_lines(QUERIES)
         self._samples: list[Sample] = sample_queries(
-            reference, self.vocabulary, [prefix + text for text in texts]
+            reference, self.vocabulary, [task.render(text) for text in texts]
         )
         self.max_ffn_down_input = reference.max_ffn_down_input
         del reference  # frees all of the weights, in F32
@@ -170,7 +170,7 @@ class Converter:
     def measure_moments(self, *, progress: bool = True) -> SecondMoments:
         """Returns the second moments of each matrix's inputs, which the first call measures.
 
-        The calibration queries get the prefixes of the tasks in turn.
+        The calibration queries fill the templates of the tasks in turn.
 
         Raises:
             ConversionError: there are no calibration queries.
@@ -178,8 +178,8 @@ class Converter:
         if not self._calibration:
             raise ConversionError("there are no queries to calibrate with")
         if self._moments is None:
-            prefixes = cycle(self.provenance.tasks.values() or [""])
-            texts = map(add, prefixes, self._calibration)
+            tasks = cycle(self.provenance.tasks.values() or [Task()])
+            texts = map(Task.render, tasks, self._calibration)
             queries = [self.vocabulary.encode(text)[-MAX_INPUT_TOKENS:] for text in texts]
             vocab_size = self.checkpoint.config.vocab_size
             suppressed_ids = self.vocabulary.select_suppressed_ids(vocab_size)
@@ -223,10 +223,10 @@ def label_plan(planned: Sequence[PlannedTensor], file_type: str) -> LlamaFileTyp
 def _check_separators(vocabulary: Vocabulary, provenance: Provenance) -> None:
     pieces = vocabulary.select_shown_pieces()
     missing = [
-        f"task {task} has the separator {separator!r}, but no piece of the vocabulary is"
+        f"task {name} has the separator {separator!r}, but no piece of the vocabulary is"
         f" {get_mark(separator)!r}: name another one, or add it as a token before training"
-        for task, separator in provenance.separators.items()
-        if not has_mark(pieces, separator)
+        for name, task in provenance.tasks.items()
+        if (separator := task.separator) and not has_mark(pieces, separator)
     ]
     if missing:
         raise ConversionError("\n".join(missing))

@@ -88,7 +88,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         file: name of its default GGUF file.
         tasks: by name; the first is the default. In the file either a table each, or
-            `name = "prefix"`.
+            `name = "prefix"`. A model that only reranks has none.
         completions_task: the task whose prefix stands before prompts of the completions route;
             "": prompts are decoded as they are.
         rerank: how the model reranks documents; None: it does not.
@@ -99,7 +99,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     license: str
     file: str
     source: Source
-    tasks: dict[str, Task]
+    tasks: dict[str, Task] = {}
     completions_task: str = ""
     rerank: Rerank | None = None
     generation: Generation = Generation()
@@ -114,11 +114,6 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def separators(self) -> dict[str, str]:
         """The text between the queries of an answer, by the name of the task that has one."""
         return {name: task.separator for name, task in self.tasks.items() if task.separator}
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """The queries that a request gets without asking for a number, where that is not one."""
-        return {name: task.n for name, task in self.tasks.items() if task.n != 1}
 
     def model_path(self) -> Path:
         """Where the recipe's default GGUF file is, or would be."""
@@ -174,16 +169,18 @@ def load(name: str) -> Recipe:
     path = _root() / "recipes" / f"{name}.toml"
     try:
         fields = msgspec.toml.decode(path.read_bytes())
-        recipe = msgspec.convert(fields | {"tasks": read_tasks(fields.get("tasks"))}, Recipe)
+        recipe = msgspec.convert(fields | {"tasks": read_tasks(fields.get("tasks", {}))}, Recipe)
     except (msgspec.DecodeError, ValueError) as error:
         raise RecipeError(f"{path}: {error}") from error
     wrong = [task for task in recipe.tasks if not task.isidentifier()]
     if recipe.completions_task and recipe.completions_task not in recipe.tasks:
         wrong.append(recipe.completions_task)
-    if recipe.name != name or not recipe.tasks or wrong:
+    if recipe.name != name or not (recipe.tasks or recipe.rerank) or wrong:
         raise RecipeError(
             f"{path}: needs the file's name, and at least one task, each named by a plain word"
         )
+    if recipe.completions_task and not recipe.tasks[recipe.completions_task].is_prefixed:
+        raise RecipeError(f"{path}: the template of completions_task is no prefix of {{query}}")
     if not REPO.fullmatch(recipe.source.repo):
         raise RecipeError(f"{path}: source.repo is {recipe.source.repo!r}, expected owner/name")
     ready_made = [PurePosixPath(file).name for file in recipe.source.files]

@@ -20,6 +20,7 @@ from t5gguf.checkpoint import HEAD, Checkpoint
 from t5gguf.errors import ConversionError, VerificationError
 from t5gguf.hashing import hash_file
 from t5gguf.reference import Reference
+from t5gguf.tasks import Task
 from t5gguf.tensor_map import EMBEDDINGS
 from t5gguf.tokenizer_json import SENTINEL
 from t5gguf.verify import LOGIT_BOUNDS, MAX_INPUT_TOKENS, SAMPLE_TOKENS, Sample, compare_logits
@@ -44,7 +45,7 @@ class TrimmingLoss:
 
 
 def trim(
-    checkpoint: Checkpoint, vocabulary: Vocabulary, domain: Path, prefixes: Collection[str]
+    checkpoint: Checkpoint, vocabulary: Vocabulary, domain: Path, tasks: Collection[Task]
 ) -> tuple[Checkpoint, Vocabulary]:
     """Returns the same model with only the rows that a text file uses.
 
@@ -52,7 +53,7 @@ def trim(
         checkpoint: the model.
         vocabulary: the model's whole vocabulary.
         domain: a text file with a line for each input or output of the model.
-        prefixes: prefixes of the lines; a line without a prefix counts, too.
+        tasks: whose templates the lines fill; a line by itself counts, too.
 
     Raises:
         ConversionError: the file has no text.
@@ -61,7 +62,7 @@ def trim(
     if not lines:
         raise ConversionError(f"{domain} has no text: expected a line for each query and answer")
     config = checkpoint.config
-    texts = (prefix + line for line in lines for prefix in {"", *prefixes})
+    texts = (task.render(line) for line in lines for task in [Task(), *tasks])
     special_ids = {config.pad_token_id, config.eos_token_id, config.decoder_start_token_id}
     ids = select_kept_ids(vocabulary, texts, special_ids)
     tensors = {

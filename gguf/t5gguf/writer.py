@@ -12,14 +12,14 @@ from gguf import GGMLQuantizationType as Type
 from gguf import GGUFWriter
 from tqdm import tqdm
 
-from t5engine.tokenization.marks import SEPARATOR_KEY
 from t5engine.tokenization.metadata import format_pipeline
 from t5gguf import error_feedback
 from t5gguf.checkpoint import Checkpoint
 from t5gguf.ggml_quantize import count_bytes
 from t5gguf.quantize import Policy, open_quantizer
 from t5gguf.second_moments import SecondMoments
-from t5gguf.tasks import COUNT_KEY
+from t5gguf.task_keys import write_keys
+from t5gguf.tasks import Task
 from t5gguf.tensor_map import Role, TensorEntry
 from t5gguf.vocab import Vocabulary
 from t5gguf.weights import F32
@@ -38,11 +38,8 @@ class Provenance:
         repo: the repository of the checkpoint, owner/name.
         revision: the revision of the repository.
         license: the licence, by SPDX identifier where there is one.
-        tasks: the prefix of each task, by the task's name. The first task is the default. A model
-            without tasks gets no prefix.
-        separators: the text between the queries of an answer, by the name of a task whose answers
-            are lists.
-        counts: the queries that a request gets without asking for a number, by task; 1 if absent.
+        tasks: the tasks by name; the first is the default. A model without tasks takes queries as
+            they are.
         generation: generation defaults by Hugging Face's names, as in a recipe.
     """
 
@@ -50,9 +47,7 @@ class Provenance:
     repo: str = ""
     revision: str = ""
     license: str = ""
-    tasks: dict[str, str] = field(default_factory=dict)
-    separators: dict[str, str] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)
+    tasks: dict[str, Task] = field(default_factory=dict)
     generation: dict[str, int | float | str] = field(default_factory=dict)
 
 
@@ -226,15 +221,11 @@ def _add_source_metadata(
     hashes = {**checkpoint.hash_weights(), **vocabulary.hash_source()}
     writer.add_array("t5serve.source.files", list(hashes))
     writer.add_array("t5serve.source.sha256", list(hashes.values()))
-    writer.add_string(
-        "t5serve.tasks", ",".join(provenance.tasks)
-    )  # since llama.cpp keeps no order of keys
-    for task, prefix in provenance.tasks.items():
-        writer.add_string(f"t5serve.prefix.{task}", prefix)  # llama.cpp leaves out an empty prefix
-    for task, separator in provenance.separators.items():
-        writer.add_string(f"{SEPARATOR_KEY}{task}", separator)
-    for task, count in provenance.counts.items():
-        writer.add_uint32(f"{COUNT_KEY}{task}", count)
+    for key, setting in write_keys(provenance.tasks).items():
+        if isinstance(setting, str):
+            writer.add_string(key, setting)
+        else:
+            writer.add_uint32(key, setting)
     for name, default in provenance.generation.items():
         key = f"t5serve.generation.{name}"
         if isinstance(default, str):

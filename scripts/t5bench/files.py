@@ -16,6 +16,7 @@ from t5bench import environment, shapes
 from t5bench.errors import BenchError
 from t5gguf.config import Config
 from t5gguf.convert import QUERIES, Converter
+from t5gguf.tasks import Task
 from t5gguf.vocab import Vocabulary
 from t5gguf.writer import Provenance
 
@@ -86,7 +87,7 @@ class Files:
         missing = [name for name in file_types if not self.gguf_path(name).is_file()]
         if not missing:
             return
-        provenance = Provenance(self.directory.name, tasks={"query": prefix})
+        provenance = Provenance(self.directory.name, tasks={"query": Task.of_prefix(prefix)})
         queries = QUERIES.read_text(encoding="utf-8").splitlines()
         converter = (
             Converter(self.checkpoint, provenance, queries[:VERIFY_QUERIES], calibration=())

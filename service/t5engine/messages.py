@@ -14,6 +14,22 @@ SPARE_ROWS = 4  # a narrow job of another request gets one while a request fills
 HEADER = struct.Struct("<I")  # length of the body, bytes
 
 
+class Cut(msgspec.Struct, frozen=True):
+    """The range of a text that may be shortened so that the text has few enough tokens.
+
+    Attributes:
+        start: where the range begins, in characters.
+        end: where the range ends.
+        side: the side of the range that loses text.
+        breaks: where in the range a cut is better than elsewhere, such as between two turns.
+    """
+
+    start: int
+    end: int
+    side: Literal["left", "right"]
+    breaks: list[int] = []
+
+
 class Generate(msgspec.Struct, tag=True, frozen=True):
     """Service to worker: decode one input, either `text` or `ids`.
 
@@ -22,6 +38,7 @@ class Generate(msgspec.Struct, tag=True, frozen=True):
         stop: strings at which a sequence ends; the text does not include the string.
         stream: whether to send settled text in Progress messages.
         turn: number of the request that the job belongs to; requests take turns.
+        cut: the range of `text` that is shortened if it is too long; None: it is refused.
     """
 
     job: int
@@ -31,6 +48,7 @@ class Generate(msgspec.Struct, tag=True, frozen=True):
     stop: list[str] = []
     stream: bool = False
     turn: int = 0
+    cut: Cut | None = None
 
 
 class Score(msgspec.Struct, tag=True, frozen=True):

@@ -24,7 +24,8 @@ from t5engine.concurrency import map_concurrently
 from t5engine.pool.turns import current_turn
 from t5serve.errors import ERROR_RESPONSES, InvalidRequest, NotReady
 from t5serve.http.schemas.body import parse
-from t5serve.http.schemas.reformulate import ReformulateRequest, require_text, result_json
+from t5serve.http.schemas.reformulate import ReformulateRequest, require_text
+from t5serve.http.schemas.reformulations import result_json
 from t5serve.models.models_file import find_declaration
 from t5serve.models.served_model import ServedModel
 from t5serve.reformulation.options import Options, decoding_of
@@ -179,6 +180,15 @@ class EmbeddedModel:
         parsed = body.options(NO_DEADLINE_MS, self.model.profile)
         decoding_of(parsed, self.model.profile.generation)  # refuses parameters without effect
         return parsed
+
+    def does_sample(self, options: ReformulateOptions) -> bool:
+        """Whether two requests with these options can have different answers.
+
+        Raises:
+            InvalidRequest: an option is invalid.
+        """
+        parsed = self.read_options(options)
+        return decoding_of(parsed, self.model.profile.generation).do_sample
 
     async def reformulate(self, queries: Sequence[str], options: Options) -> list[Result]:
         """Returns the result of each query, in order.

@@ -77,6 +77,7 @@ class ReformulateOptions(TypedDict, total=False):
     include_original: bool
     preserve: Sequence[str] | None
     terms: Sequence[str]
+    history: Sequence[str]
     min_score: float | None
     min_difference: float
     timeout_ms: int | None

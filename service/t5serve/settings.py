@@ -110,7 +110,8 @@ class Settings(BaseSettings):
     """The most inputs (one per query or prompt) that may wait for a worker. Beyond this limit a
     query falls back to the original, or the request is refused with status 429."""
     max_input_tokens: Annotated[int, Field(ge=1, le=4096)] = 512
-    """The most tokens of an input, prefix included. A longer input is refused, never truncated."""
+    """The most tokens of an input, prefix included. A longer input is refused, unless the task says
+    what of it may be cut."""
     cache_bytes: Annotated[int, Field(ge=0)] = 64_000_000
     """The most memory of the cache of results, in bytes; 0 turns the cache off."""
     max_body_bytes: Positive = 1_000_000

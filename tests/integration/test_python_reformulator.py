@@ -26,7 +26,8 @@ from t5serve.errors import (
     QueueFull,
     StartupError,
 )
-from t5serve.http.schemas.reformulate import ReformulateRequest, ReformulationBody, ResultBody
+from t5serve.http.schemas.reformulate import ReformulateRequest
+from t5serve.http.schemas.reformulations import ReformulationBody, ResultBody
 from t5serve.results import ReformulateOptions, Reformulation
 
 # Newer Pythons warn of forks in processes with threads, which is what these tests are about.

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from support import listed, tiny
+from support import conversing, listed, tiny
 from t5engine.reader import GGUFFile
 from t5gguf.convert import ConvertedFile, Converter
 from t5gguf.quantize import POLICIES
+from t5gguf.tasks import QUERY, Task
 from t5gguf.writer import PlannedTensor, Provenance, write_file
 
 QUERIES = ["how to cook rice", "best hiking boots for wide feet 2024"]
@@ -17,7 +18,10 @@ PROVENANCE = Provenance(
     repo="owner/tiny",
     revision="abc123",
     license="Apache-2.0",
-    tasks={"reformulate": "rewrite: ", "paraphrase": "say it otherwise: "},
+    tasks={
+        "reformulate": Task.of_prefix("rewrite: "),
+        "paraphrase": Task.of_prefix("say it otherwise: "),
+    },
     generation={"max_tokens": 24, "strategy": "sample", "temperature": 0.5},
 )
 
@@ -70,11 +74,28 @@ def overwrite_rows(path: Path, name: str, rows: slice, values: tiny.Float32) -> 
 
 def convert_lists(directory: Path, file_type: str = "F16", separator: str | None = None) -> Path:
     """Writes the GGUF file of the model whose answers are lists, and returns its path."""
-    provenance = Provenance(
-        "listed",
-        tasks={"search": listed.PREFIX},
-        separators={"search": listed.SEPARATOR if separator is None else separator},
-        counts={"search": listed.N},
+    task = Task(
+        template=listed.PREFIX + QUERY,
+        separator=listed.SEPARATOR if separator is None else separator,
+        n=listed.N,
     )
+    provenance = Provenance("listed", tasks={"search": task})
     converter = Converter(listed.build(directory / "source"), provenance, list(listed.PAIRS)[:2])
     return converter.convert(directory / "listed.gguf", file_type, progress=False).path
+
+
+CONVERSING_TASKS = {
+    "rewrite": Task.of_prefix("rewrite: "),
+    "standalone": Task(template="{history} ||| {query}", join=conversing.JOIN, truncate="left"),
+    "doc2query": Task(template="{document}", truncate="document", n=3),
+    "title": Task(template="Document: {document} Title:", truncate="document"),
+    "refusing": Task(template="{history}{query}", join="\n"),
+}
+
+
+def convert_conversing(directory: Path) -> Path:
+    """Writes the GGUF file of the model that takes turns and documents, and returns its path."""
+    defaults: dict[str, int | float | str] = {"max_tokens": 24}
+    provenance = Provenance("conversing", tasks=CONVERSING_TASKS, generation=defaults)
+    converter = Converter(conversing.build(directory / "source"), provenance, QUERIES)
+    return converter.convert(directory / "conversing.gguf", "F32", progress=False).path

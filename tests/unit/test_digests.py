@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from t5engine.decoding.parameters import GenerationConfig
-from t5engine.messages import Generate
+from t5engine.messages import Cut, Generate
 from t5serve.digests import digest
 from t5serve.models.cached_engine import DELIVERY_FIELDS, key_of
 from t5serve.reformulation.options import Options
@@ -54,6 +54,7 @@ CHANGED_REQUEST: dict[str, Any] = {
     "stop": ["."],
     "stream": True,
     "turn": 7,
+    "cut": Cut(0, 3, "left"),
 }
 OPTIONS = Options()
 CHANGED_OPTIONS: dict[str, Any] = {
@@ -68,6 +69,7 @@ CHANGED_OPTIONS: dict[str, Any] = {
     "default_num_beams": 4,
     "preserve": frozenset({"numbers"}),
     "terms": ("rice",),
+    "history": ("what is rice",),
     "min_score": -1.0,
     "corrects": True,
     "leaves_alone": False,
@@ -153,6 +155,7 @@ REQUESTS = st.builds(
     st.none() | TEXTS,
     st.none() | st.lists(st.integers(0, 2), max_size=3),
     st.lists(TEXTS, max_size=2),
+    cut=st.none() | st.builds(Cut, st.integers(0, 1), st.integers(0, 1), st.just("left")),
 )
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from t5gguf.tasks import Preserved
 from t5serve.reformulation.guards.guards import PRESERVED, Guards, preserves
+from t5serve.reformulation.guards.lists import ListGuards
 from t5serve.reformulation.guards.phrases import find_capitalised_names
 from t5serve.reformulation.lexicon import Lexicon
 
@@ -405,3 +406,41 @@ def test_what_is_kept_twice_is_kept(first: str, second: str, third: str) -> None
     """The guard on numbers is transitive."""
     if preserves(first, second, "numbers") and preserves(second, third, "numbers"):
         assert preserves(first, third, "numbers")
+
+
+ZAPPA = ("Frank Zappa was born in 1940", "Which band did he not leave?", "The Mothers of Invention")
+
+
+@pytest.mark.parametrize(
+    ("query", "candidate", "violation"),
+    [
+        ("when did they disband?", "when did The Mothers of Invention disband?", None),
+        ("when did they disband?", "when did Frank Zappa disband The Mothers?", None),
+        ("when did they disband?", "when did the beatles disband?", "content"),
+        ("when did they disband?", "when did Frank Zappa sing?", "rare"),
+        ("how old was he in 1970?", "how old was Frank Zappa in 1970?", None),
+        ("how old was he in 1970?", "how old was Frank Zappa in 1940?", "numbers"),
+        ("how old was he?", "how old was Frank Zappa, born 1940?", None),
+        ("how old was he?", "how old was Frank Zappa, born 1941?", "content"),
+        ("which one did he leave?", "which band did Frank Zappa leave?", None),
+        ("which one did he leave?", "which band did Frank Zappa not leave?", None),
+        ("which one did he leave?", "which band did Frank Zappa not ever not leave?", "negation"),
+        ("which one did he not leave?", "which band did Frank Zappa leave?", "negation"),
+    ],
+)
+def test_candidates_may_have_what_earlier_turns_say(
+    query: str, candidate: str, violation: str | None
+) -> None:
+    """They keep what the query has, and add nothing that nobody said."""
+    preserve: list[Preserved] = ["numbers", "negation", "content", "rare"]
+    assert Guards(query, preserve, history=ZAPPA).violation(candidate) == violation
+    if violation is None:  # without the turns nobody said it
+        assert Guards(query, preserve).violation(candidate) is not None
+
+
+def test_lists_may_have_what_earlier_turns_say() -> None:
+    """As single queries may."""
+    pieces = ["frank zappa albums", "mothers of invention albums"]
+    preserve: list[Preserved] = ["content", "negation"]
+    assert ListGuards("albums", preserve, history=ZAPPA).violation(pieces) is None
+    assert ListGuards("albums", preserve).violation(pieces) == "content"

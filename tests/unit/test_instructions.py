@@ -46,6 +46,36 @@ Query: "{query}"
 
 You *must* respond with a JSON object containing a "queries" array with exactly {count} expanded \
 queries."""
+CONVERSATIONS = {
+    "langchain": """Given the following conversation and a follow up question, rephrase the follow \
+up question to be a standalone question, in its original language.
+
+Chat History:
+{history}
+Follow Up Input: {query}
+Standalone question:""",
+    "condense_question": """Given a conversation (between Human and Assistant) and a follow up \
+message from Human, rewrite the message to be a standalone question that captures all relevant \
+context from the conversation.
+
+<Chat History>
+{history}
+
+<Follow Up Message>
+{query}
+
+<Standalone question>
+""",
+    "condense_plus_context": """
+  Given the following conversation between a user and an AI assistant and a follow up question \
+from user,
+  rephrase the follow up question to be a standalone question.
+
+  Chat History:
+  {history}
+  Follow Up Input: {query}
+  Standalone question:""",
+}
 KNOWN = {"langchain": LANGCHAIN, "llama_index": LLAMA_INDEX, "haystack": HAYSTACK}
 MEGABYTE = 1_000_000
 
@@ -134,3 +164,45 @@ def test_long_texts(message: str) -> None:
     """A megabyte that resembles an instruction is read in linear time."""
     assert read_instruction(message).query
     assert read_instruction(message, "to {query} Query:").query
+
+
+def converse(name: str, history: str, query: str) -> str:
+    return CONVERSATIONS[name].replace("{history}", history).replace("{query}", query)
+
+
+@pytest.mark.parametrize("name", CONVERSATIONS)
+@pytest.mark.parametrize(
+    ("history", "turns"),
+    [
+        ("Human: what is t5?\nAI: a model\nof Google", ("what is t5?", "a model of Google")),
+        ("user: a: b\nassistant: Follow Up Input: no", ("a: b", "Follow Up Input: no")),
+        ("\nHuman: a\nAssistant: b", ("a", "b")),
+        ("system: be nice\nuser: a\ntool: 5\nassistant: ", ("a",)),
+        ("what was said", ("what was said",)),
+        ("<Chat History>", ("<Chat History>",)),
+        ("", ()),
+    ],
+)
+def test_conversations_in_a_message(name: str, history: str, turns: tuple[str, ...]) -> None:
+    """The turns of people and assistants, and the last question; one query is wanted."""
+    for query in ("and when?", "what is {history}", 'say "hello"'):
+        instruction = read_instruction(converse(name, history, query))
+        assert instruction == Instruction(query, count=1, history=turns)
+
+
+@pytest.mark.parametrize("name", CONVERSATIONS)
+def test_what_only_looks_like_a_conversation(name: str) -> None:
+    """Without a question, or with more behind it, the message is the query."""
+    for message in (
+        converse(name, "user: a", " "),
+        converse(name, "user: a", "b") + " please",
+        converse(name, "user: a", "b").partition("user:")[2],
+    ):
+        assert read_instruction(message) == Instruction(message)
+
+
+@pytest.mark.parametrize("name", CONVERSATIONS)
+@pytest.mark.parametrize("part", ["user: ", "Chat History:", "\n", "Follow Up Input: a", " "])
+def test_long_conversations(name: str, part: str) -> None:
+    """A megabyte is read in linear time."""
+    assert read_instruction(converse(name, part * (MEGABYTE // len(part)), "a")).query == "a"

@@ -9,6 +9,7 @@ from t5engine.decoding.parameters import GenerationConfig
 from t5engine.messages import (
     HEADER,
     Cancel,
+    Cut,
     Failed,
     FromWorker,
     Generate,
@@ -34,6 +35,7 @@ BEAMS = GenerationConfig(max_tokens=8, num_beams=4, early_stopping="never", logi
 TO_WORKER: list[ToWorker] = [
     Generate(1, GenerationConfig(max_tokens=8), text="what is \u00e9 \U0001f642", stop=["."]),
     Generate(2, BEAMS, ids=[5, 1], stream=True),
+    Generate(7, BEAMS, text="a ||| b", cut=Cut(0, 6, "left", [6])),
     Score(3, [5, 1], [0]),
     Tokenize(4, ""),
     Tokenize(6, ids=[1]),

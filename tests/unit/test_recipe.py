@@ -103,6 +103,38 @@ def test_the_main_target_decodes_as_its_card_says() -> None:
     assert (decoding.max_tokens, decoding.repetition_penalty, decoding.top_k) == (34, 1.8, 50)
 
 
+@pytest.mark.parametrize("name", ["monot5-base", "monot5-small"])
+def test_rerankers_ask_as_pygaggle_does(name: str) -> None:
+    """The template and the tokens of its MonoT5; there is no other task."""
+    loaded = recipe.load(name)
+    assert loaded.rerank is not None
+    assert loaded.rerank.template == "Query: {query} Document: {document} Relevant:"
+    assert (loaded.rerank.positive, loaded.rerank.negative) == ("\u2581true", "\u2581false")
+    assert loaded.tasks == {}
+
+
+def test_turns_are_joined_as_the_card_of_canard_has_them() -> None:
+    """The example of the card: titles, questions and answers, then the question."""
+    task = recipe.load("t5-base-canard").tasks["standalone"]
+    turns = ["Frank Zappa", "Disbandment", "What group disbanded"]
+    turns.append("Zappa and the Mothers of Invention")
+    assert task.render("When did they disband?", turns) == (
+        "Frank Zappa ||| Disbandment ||| What group disbanded ||| Zappa and the Mothers of"
+        " Invention ||| When did they disband?"
+    )
+    assert task.truncate == "left"
+
+
+@pytest.mark.parametrize("name", ["doc2query-t5-base", "doc2query-msmarco-t5-base-v1"])
+def test_expanders_sample_queries_of_documents(name: str) -> None:
+    """The document is the input as it is, and loses its end."""
+    loaded = recipe.load(name)
+    task = loaded.tasks["doc2query"]
+    assert task == Task(template="{document}", truncate="document", n=task.n)
+    decoding = decoding_of(Options.for_task(task), loaded.generation)
+    assert (decoding.do_sample, decoding.max_tokens) == (True, 63)
+
+
 def test_downloads_can_go_elsewhere(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """But the files that came with the recipes are found first."""
     write(root, GOOD)
@@ -175,8 +207,7 @@ def test_a_task_says_all_that_it_needs(root: Path) -> None:
     )
     assert long.tasks["search"].render("a") == "search: a </s>"
     assert long.prefixes == {"search": "search: "}
-    assert (long.separators, long.counts) == ({"search": " ; "}, {"search": 5})
-    assert (short.separators, short.counts) == ({}, {})
+    assert (long.separators, short.separators) == ({"search": " ; "}, {})
     assert long.rerank is not None
     assert long.rerank.positive == "true"
 
@@ -240,6 +271,14 @@ def test_an_unknown_name_lists_the_names(root: Path, name: str) -> None:
         (SHORT, '[tasks.search]\npreserve = ["meaning"]', "preserve"),
         (SHORT, '[tasks.search]\nlanguages = ["English"]', "'English'"),
         (SHORT, '[tasks.search]\ntruncate = "right"', "truncate"),
+        (SHORT, '[tasks.search]\ntruncate = "document"', "no {document}"),
+        (SHORT, '[tasks.search]\ntemplate = "{query}{document}"', "one of them"),
+        (
+            GOOD[GOOD.index("file") :],
+            'file = "good-Q8_0.gguf"\ncompletions_task = "a"\nsource = {repo = "owner/good"}\n'
+            + '[tasks.a]\ntemplate = "{query}?"',
+            "is no prefix",
+        ),
         (SHORT, '[tasks.search]\nseparator = "  "', "expected a mark"),
         (SHORT, '[tasks.search]\nseparator = ";"\ncorrects = true', "no separator"),
         (
@@ -275,6 +314,9 @@ def test_an_unknown_name_lists_the_names(root: Path, name: str) -> None:
         "nothing to preserve",
         "no language code",
         "an end that is not cut",
+        "no document to cut",
+        "a document beside a query",
+        "a completion between two texts",
         "a separator without a mark",
         "a list of corrections",
         "no place for a document",

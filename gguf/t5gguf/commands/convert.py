@@ -19,6 +19,7 @@ from t5gguf.quantize import GROUPS, POLICIES, expand_group_type
 from t5gguf.recipe import Recipe, TensorType
 from t5gguf.report import describe_defaults, describe_file, describe_source
 from t5gguf.stray_files import check_directory
+from t5gguf.tasks import Task
 from t5gguf.tensor_map import Role
 from t5gguf.writer import Provenance
 
@@ -100,7 +101,7 @@ def _build_provenance(
     options: argparse.Namespace, recipe: Recipe | None, defaults: GenerationDefaults
 ) -> Provenance:
     """Builds the provenance from the command line, else the recipe, else the checkpoint."""
-    tasks = dict(options.prefix or [])
+    tasks = {name: Task.of_prefix(prefix) for name, prefix in options.prefix or []}
     limit = {"max_tokens": options.max_tokens} if options.max_tokens else {}
     if recipe is None:
         return Provenance(
@@ -108,7 +109,7 @@ def _build_provenance(
             repo=options.repo or "",
             revision=options.revision or "",
             license=options.license or "",
-            tasks=tasks or Config.load(options.source).prefixes,
+            tasks=tasks or _read_tasks(options.source),
             generation={**defaults.values, **limit},
         )
     return Provenance(
@@ -116,11 +117,15 @@ def _build_provenance(
         repo=options.repo or recipe.source.repo,
         revision=options.revision or recipe.source.revision,
         license=options.license or recipe.license,
-        tasks=tasks or recipe.prefixes,
-        separators={} if tasks else recipe.separators,
-        counts={} if tasks else recipe.counts,
+        tasks=tasks or recipe.tasks,
         generation={**recipe.generation.given(), **limit},
     )
+
+
+def _read_tasks(directory: Path) -> dict[str, Task]:
+    """Returns the tasks that a checkpoint names."""
+    prefixes = Config.load(directory).prefixes
+    return {name: Task.of_prefix(prefix) for name, prefix in prefixes.items()}
 
 
 def _parse_max_tokens(text: str) -> int:

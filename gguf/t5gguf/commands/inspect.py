@@ -14,18 +14,17 @@ from gguf import LlamaFileType, TokenType
 
 from t5engine.header import HeaderError, open_checked, printable
 from t5engine.reader import GGUFFile, ReadError
-from t5engine.tokenization.marks import SEPARATOR_KEY
 from t5engine.tokenization.metadata import read_pipeline
 from t5gguf.checkpoint import Checkpoint
 from t5gguf.command_line import FAILURE
 from t5gguf.errors import ConversionError
 from t5gguf.generation_config import read_defaults
 from t5gguf.report import describe_defaults
+from t5gguf.task_keys import read_tasks
 from t5gguf.tensor_map import match_tensors
 from t5gguf.vocab import Vocabulary
 from t5gguf.writer import padded_rows
 
-PREFIX_KEY = "t5serve.prefix."
 CLEANING_NOTE = "answers: spaces before punctuation are left out (clean_up_tokenization_spaces)"
 
 
@@ -115,12 +114,10 @@ def inspect_file(path: Path) -> Iterator[str]:
     license_name = metadata.get("t5serve.license") or metadata.get("general.license")
     if license_name:
         yield f"license: {license_name}"
-    for key, value in metadata.items():
-        if key.startswith(PREFIX_KEY):
-            task = key.removeprefix(PREFIX_KEY)
-            separator = metadata.get(SEPARATOR_KEY + task)
-            list_note = f", a list of queries between {separator!r}" if separator else ""
-            yield f"task {task}: {value!r}{list_note}"
+    for name, task in read_tasks(metadata).items():
+        list_note = f", a list of queries between {task.separator!r}" if task.separator else ""
+        shown = task.prefix if task.is_prefixed else task.template
+        yield f"task {name}: {shown!r}{list_note}"
     open_checked(path)
     calibrated = metadata.get("t5serve.logits_calibrated") is True
     yield (

@@ -74,9 +74,7 @@ def convert(
         repo=pin.repo,
         revision=pin.revision,
         license=recipe.license if recipe else "",
-        tasks=recipe.prefixes if recipe else {},
-        separators=recipe.separators if recipe else {},
-        counts=recipe.counts if recipe else {},
+        tasks=recipe.tasks if recipe else {},
         generation=recipe.generation.given() if recipe else read_defaults(directory).values,
     )
     embedding = recipe.quantisation.token_embedding_type if recipe else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import math
 from collections.abc import Sequence
 
 from t5engine.messages import Costs, Generate, Generated, JobMessage
@@ -24,6 +25,7 @@ class CostModel:
             not foreseen.
         lag: seconds of a job outside of its worker: messages wait for a busy process.
         error: average difference, in seconds, between a forecast and what happened.
+        max_input_tokens: the most tokens of an input; a text that may be cut has no more.
     """
 
     def __init__(self) -> None:
@@ -31,6 +33,7 @@ class CostModel:
         self.correction = 1.0
         self.lag = 0.0
         self.error = 0.0
+        self.max_input_tokens = math.inf
         self._tokens_per_character = TOKENS_PER_CHARACTER
         self._steps: float | None = None
         """Average number of steps of a job."""
@@ -39,7 +42,8 @@ class CostModel:
 
     def record(self, message: JobMessage, outcome: Generated) -> None:
         """Learns from a job: the tokens of its input, and the steps that it took."""
-        if isinstance(message, Generate) and message.text:
+        is_whole = outcome.prompt_tokens < self.max_input_tokens
+        if isinstance(message, Generate) and message.text and is_whole:
             ratio = outcome.prompt_tokens / len(message.text)
             self._tokens_per_character += WEIGHT * (ratio - self._tokens_per_character)
         steps = max(output.decoded for output in outcome.outputs)
@@ -110,7 +114,8 @@ class CostModel:
             return 1.0
         if message.text is None:
             return max(1, len(message.ids or []))
-        return max(1.0, len(message.text) * self._tokens_per_character)
+        tokens = max(1.0, len(message.text) * self._tokens_per_character)
+        return tokens if message.cut is None else min(tokens, self.max_input_tokens)
 
 
 def _interpolate(points: Sequence[tuple[int, float]], x: float) -> float:

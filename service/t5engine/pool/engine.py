@@ -21,6 +21,7 @@ from t5engine.errors import (
     JobFailed,
 )
 from t5engine.messages import (
+    Cut,
     Failed,
     Generate,
     Generated,
@@ -35,6 +36,7 @@ from t5engine.messages import (
     Tokenized,
 )
 from t5engine.pool.job import Job
+from t5engine.pool.limits import InputLimits
 from t5engine.pool.pool import WorkerPool
 from t5engine.pool.process import Process, WorkerProcess
 from t5engine.pool.result import Result
@@ -43,7 +45,6 @@ from t5engine.pool.turns import current_turn
 logger = logging.getLogger(__name__)
 
 STALL_SECONDS = 1.0
-CHARACTERS_PER_TOKEN = 8  # twice the average of English
 
 
 async def _is_unchanged() -> bool:
@@ -62,6 +63,7 @@ class Engine:
         start: starts a worker process.
 
     Attributes:
+        limits: refuses and shortens texts that no worker takes.
         on_generated: called with the result of every generation.
     """
 
@@ -81,10 +83,7 @@ class Engine:
             is_model_unchanged=is_model_unchanged,
             start=start,
         )
-        # A run of unknown characters is one token however long it is.
-        self._max_characters = CHARACTERS_PER_TOKEN * max(
-            config.max_input_tokens for config in workers
-        )
+        self.limits = InputLimits(max(config.max_input_tokens for config in workers))
         self._job_ids = itertools.count(1)
         self.on_generated: Callable[[Result], None] = lambda _result: None
 
@@ -174,6 +173,7 @@ class Engine:
         text: str,
         timeout: float,
         client: Hashable,
+        cut: Cut | None = None,
     ) -> JobError | None:
         """Returns the error with which `generate` would refuse an input now.
 
@@ -182,11 +182,12 @@ class Engine:
             text: the encoder's input.
             timeout: seconds, including the time in the queue.
             client: who asks; clients take turns.
+            cut: the range of the text that may be shortened.
 
         Returns:
             The error, for lack of time or room. None: `generate` is expected to be called.
         """
-        return self._pool.refusal_of(Generate(0, config, text), timeout, client)
+        return self._pool.refusal_of(Generate(0, config, text, cut=cut), timeout, client)
 
     @property
     def is_overloaded(self) -> bool:
@@ -206,6 +207,7 @@ class Engine:
         ids: list[int] | None = None,
         stop: Sequence[str] = (),
         on_progress: Callable[[Progress], None] | None = None,
+        cut: Cut | None = None,
     ) -> Result:
         """Decodes one input, given as text or as token ids.
 
@@ -216,13 +218,17 @@ class Engine:
             ids: the encoder's input as token ids, instead of `text`.
             stop: strings at which a sequence ends.
             on_progress: called with more text of a sequence as soon as the text is settled.
+            cut: the range of the text that is shortened if the text has too many tokens; None: such
+                a text is refused.
 
         Raises:
             JobError: always one of its subclasses.
         """
         stream = on_progress is not None
         turn = hash(current_turn.get())
-        message = Generate(next(self._job_ids), config, text, ids, list(stop), stream, turn)
+        if text is not None and cut is not None:
+            text, cut = self.limits.trim(text, cut)
+        message = Generate(next(self._job_ids), config, text, ids, list(stop), stream, turn, cut)
         outcome, job = await self._run(message, timeout, on_progress)
         if not isinstance(outcome, Generated):
             raise JobFailed("the worker answered with an unexpected message")
@@ -267,29 +273,14 @@ class Engine:
             raise JobFailed("the worker answered with an unexpected message")
         return outcome
 
-    def fit(self, text: str) -> str:
-        """Returns the text, with blanks collapsed if it is long; refuses one that is too long.
-
-        The tokeniser collapses them, so a run of blanks counts as one character.
-
-        Raises:
-            InputTooLong: the text is longer than any that has few enough tokens.
-        """
-        if len(text) > self._max_characters:
-            text = " ".join(text.split())
-        if len(text) > self._max_characters:
-            raise InputTooLong(
-                f"the input has {len(text)} characters, at most {self._max_characters} are taken"
-            )
-        return text
-
     async def _run(
         self,
         message: JobMessage,
         timeout: float,  # noqa: ASYNC109
         on_progress: Callable[[Progress], None] | None = None,
     ) -> tuple[Outcome, Job]:
-        self.fit(getattr(message, "text", None) or "")
+        if getattr(message, "cut", None) is None:
+            self.limits.fit(getattr(message, "text", None) or "")
         outcome, job = await self._pool.run(message, timeout, on_progress)
         if isinstance(outcome, Refused):
             error = InputTooLong if outcome.too_long else InvalidInput

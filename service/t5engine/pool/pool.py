@@ -49,6 +49,9 @@ class WorkerPool:
         self.brake = Brake()
         self.dispatcher = Dispatcher(max_queue)
         self.dispatcher.forecast.seconds_to_worker = self._seconds_to_worker
+        self.dispatcher.forecast.costs.max_input_tokens = max(
+            config.max_input_tokens for config in workers
+        )
         self._supervisors = [
             Supervisor(
                 config,

@@ -10,7 +10,8 @@ from t5engine.decoding.parameters import GenerationConfig
 from t5engine.decoding.search import Branch, Hypothesis
 from t5engine.decoding.stops import Stops
 from t5engine.decoding.strategy import start_search
-from t5engine.messages import Generate, Generated, Output, Progress, Timings, Token
+from t5engine.messages import Cut, Generate, Generated, Output, Progress, Timings, Token
+from t5engine.truncation import TruncationError, Truncator
 from t5engine.worker import prompt_lookup
 from t5engine.worker.model import Model
 from t5engine.worker.vocabulary import SENTINEL
@@ -42,7 +43,9 @@ class Generation:
         self.request = request
         self._model = model
         self._started = time.perf_counter()
-        ids = (request.ids or []) if request.text is None else tokenize(request.text, model)
+        ids = request.ids or []
+        if request.text is not None:
+            ids = tokenize(request.text, model, request.cut)
         check_input(ids, model)
         check_config(request.config, model)
         tokenized = time.perf_counter()
@@ -213,21 +216,36 @@ class Generation:
         return details
 
 
-def tokenize(text: str, model: Model) -> list[int]:
+def tokenize(text: str, model: Model, cut: Cut | None = None) -> list[int]:
     """Returns the token ids of a text, unless its sentinels alone are too many.
 
     llama.cpp's time to parse sentinels grows with the square of their number.
 
+    Args:
+        text: the encoder's input.
+        model: the model whose input it is.
+        cut: the range of the text that is shortened if the backend does not take all of the text;
+            None: nothing is, and the ids may be too many.
+
     Raises:
-        InputRefused: the text has more sentinels than the backend takes tokens.
+        InputRefused: the text has more sentinels than the backend takes tokens, or it is too long
+            without the range.
     """
     limit = model.backend.max_input_tokens
-    sentinels = text.count(SENTINEL)
+    whole = text if cut is None else text[: cut.start] + text[cut.end :]
+    sentinels = whole.count(SENTINEL)
     if sentinels > limit:
         raise InputRefused(
             f"the input has over {sentinels} tokens, at most {limit} are taken", too_long=True
         )
-    return model.vocabulary.encode(text)
+    vocabulary = model.vocabulary
+    if cut is None:
+        return vocabulary.encode(text)
+    truncator = Truncator(vocabulary.encode, vocabulary.decode_all, limit)
+    try:
+        return truncator.shorten(text, cut)
+    except TruncationError as error:
+        raise InputRefused(str(error), too_long=error.too_long) from error
 
 
 def check_input(ids: list[int], model: Model) -> None:

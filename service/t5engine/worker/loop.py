@@ -87,7 +87,8 @@ class Loop:
         }
         delays = []
         for job in sorted(turns, key=lambda job: self._started.get(turns[job], 0)):
-            estimate = self._meter.encode_seconds(_estimate_tokens(self._pending[job]))
+            tokens = _estimate_tokens(self._pending[job])
+            estimate = self._meter.encode_seconds(min(tokens, self._model.backend.max_input_tokens))
             delay = self._fairness.seconds_to_encode(turns[job], estimate)
             if not delay:
                 self._starts += 1

@@ -117,6 +117,10 @@ class Vocabulary:
             return clean_up(text) if final else clean_up_begun(text)
         return text
 
+    def decode_all(self, ids: Sequence[int]) -> str:
+        """Returns the text of ids without any clean-up."""
+        return "".join(self.decode_each(ids))
+
     def decode_parts(self, ids: Sequence[int], *, final: bool = True) -> list[str]:
         """Returns the parts of an answer's text that the ids make.
 

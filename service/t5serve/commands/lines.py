@@ -12,7 +12,7 @@ from typing import IO, Literal, NamedTuple
 import msgspec
 
 from t5serve.errors import InvalidRequest
-from t5serve.http.schemas.reformulate import result_json
+from t5serve.http.schemas.reformulations import result_json
 from t5serve.reformulation.reformulator import QueryResult
 
 LineFormat = Literal["text", "tsv", "jsonl"]

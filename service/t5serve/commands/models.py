@@ -48,6 +48,7 @@ def _describe(recipe: Recipe) -> dict[str, Any]:
         "description": recipe.description,
         "license": recipe.license,
         "tasks": recipe.prefixes,
+        "templates": {name: task.template for name, task in recipe.tasks.items()},
         "separators": recipe.separators,
         "generation": recipe.generation.given(),
         "source": recipe.source.repo,

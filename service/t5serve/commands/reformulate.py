@@ -31,7 +31,8 @@ Outcome = QueryResult | RequestError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds an option per field of /v1/reformulate."""
     parser.add_argument("query", nargs="*", help="a query in quotes; by default each line of stdin")
-    add_request_options(parser, strict_help="stop at the first query that fails")
+    strict_help = "stop at the first query that fails"
+    add_request_options(parser, strict_help=strict_help, has_history=True)
     formats = get_args(LineFormat)
     parser.add_argument(
         "--from", dest="source", choices=formats, default="text", help="format of stdin (text)"

@@ -19,12 +19,22 @@ FIELDS = (
 NUMBERS = {"integer": (int, "N"), "number": (float, "X")}
 
 
-def add_request_options(parser: argparse.ArgumentParser, *, strict_help: str) -> None:
-    """Adds an option per field; what `strict` does depends on the command."""
+def add_request_options(
+    parser: argparse.ArgumentParser, *, strict_help: str, has_history: bool = False
+) -> None:
+    """Adds an option per field.
+
+    Args:
+        parser: of the command.
+        strict_help: what `strict` does, which depends on the command.
+        has_history: whether the command takes the turns of one conversation.
+    """
     properties = ReformulateRequest.model_json_schema()["properties"]
     properties["strict"]["description"] = strict_help
     for name in (*FIELDS, *PARAMETERS):
         _add_field(parser, name, properties[name])
+    if has_history:
+        _add_field(parser, "history", properties["history"])
 
 
 def _add_field(parser: argparse.ArgumentParser, name: str, schema: dict[str, Any]) -> None:
@@ -48,7 +58,8 @@ def _add_field(parser: argparse.ArgumentParser, name: str, schema: dict[str, Any
 
 def request_values(options: argparse.Namespace) -> dict[str, Any]:
     """Returns the fields that the command line sets."""
-    values = {name: getattr(options, name) for name in (*FIELDS, *PARAMETERS)}
+    names = (*FIELDS, "history", *PARAMETERS)
+    values = {name: getattr(options, name, None) for name in names}
     return {name: value for name, value in values.items() if value is not None}
 
 

@@ -149,7 +149,7 @@ class EarlyAnswers:
         """Whether the fields and the query of a request are valid, and plain."""
         query, tasks = request.query, model.profile.tasks
         is_plain = query.isascii() and query.isprintable() and bool(query.strip())
-        is_task = request.task is None or request.task in tasks
+        is_task = request.task in tasks or (request.task is None and bool(tasks))
         return is_plain and is_task and 1 <= self._timeout_ms(request) <= self._max_timeout_ms
 
     def _admit(self, scope: Scope) -> Hashable | None:
@@ -164,7 +164,8 @@ class EarlyAnswers:
     ) -> RequestError | None:
         task, config = self._decoding_of(request, model)
         seconds = self._timeout_ms(request) / 1000
-        error = model.engine.refusal_of(config, task.render(request.query), seconds, client)
+        text, cut = task.fill(request.query)
+        error = model.engine.refusal_of(config, text, seconds, client, cut)
         return None if error is None else request_error(error)
 
     def _needs_no_place(self, request: PlainRequest, model: ServedModel) -> bool:
@@ -172,8 +173,8 @@ class EarlyAnswers:
         if not request.cache or model.cached_engine is None:
             return False
         task, config = self._decoding_of(request, model)
-        text = task.render(model.reformulator.correct(request.query, task))
-        return model.cached_engine.has_result(config, text=text)
+        text, cut = model.reformulator.fill(request.query, task)
+        return model.cached_engine.has_result(config, text=text, cut=cut)
 
     def _decoding_of(
         self, request: PlainRequest, model: ServedModel

@@ -23,7 +23,8 @@ from t5serve.http.schemas.admin import ReloadResponse
 from t5serve.http.schemas.chat import ChatRequest, ChatResponse
 from t5serve.http.schemas.completions import CompletionRequest, CompletionResponse
 from t5serve.http.schemas.models import ModelBody, ModelList
-from t5serve.http.schemas.reformulate import ReformulateRequest, ReformulateResponse
+from t5serve.http.schemas.reformulate import ReformulateRequest
+from t5serve.http.schemas.reformulations import ReformulateResponse
 from t5serve.http.schemas.state import Alive, ReadyState
 
 Json = dict[str, Any]

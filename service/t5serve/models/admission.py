@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from t5engine.decoding.parameters import GenerationConfig
 from t5engine.errors import JobError
 from t5engine.pool.engine import Engine
+from t5gguf.tasks import Task
 from t5serve.errors import InvalidRequest, QueueFull, request_error
 from t5serve.settings import Settings
 
@@ -42,6 +45,14 @@ class Admission:
                 param=param if inputs > 1 else "max_tokens",
             )
 
+    def fit_text(self, text: str, task: Task, param: str) -> str:
+        """Returns a query as `fit` does; or a document, of which a part is read, as it is."""
+        return text if task.truncate == "document" else self.fit(text, param)
+
+    def fit_history(self, turns: Sequence[str], task: Task) -> tuple[str, ...]:
+        """Returns the turns of a conversation, without those that no worker would read."""
+        return tuple(turns) if task.truncate == "refuse" else self._engine.limits.fit_turns(turns)
+
     def fit(self, text: str, param: str) -> str:
         """Returns the query, with blanks collapsed if it is long; refuses one that is too long.
 
@@ -55,7 +66,7 @@ class Admission:
             ContextLengthExceeded: the query is too long.
         """
         try:
-            return self._engine.fit(text)
+            return self._engine.limits.fit(text)
         except JobError as error:
             raise request_error(error, param=param) from error
 

@@ -12,7 +12,7 @@ import msgspec
 
 from t5engine.decoding.parameters import GenerationConfig
 from t5engine.errors import DeadlineExceeded, JobError, JobFailed, QueueFull
-from t5engine.messages import Generate, Generated, Output, Progress, Timings
+from t5engine.messages import Cut, Generate, Generated, Output, Progress, Timings
 from t5engine.pool.engine import Engine
 from t5engine.pool.result import Result
 from t5engine.pool.turns import current_turn
@@ -61,9 +61,10 @@ class CachedEngine:
         text: str | None = None,
         ids: list[int] | None = None,
         stop: Sequence[str] = (),
+        cut: Cut | None = None,
     ) -> bool:
         """Whether `generate` needs no place in the queue now."""
-        key = self._key_of(Generate(0, config, text, ids, list(stop)))
+        key = self._key_of(Generate(0, config, text, ids, list(stop), cut=cut))
         if key is None:
             return False
         flight = self._flights.get(key)
@@ -78,6 +79,7 @@ class CachedEngine:
         ids: list[int] | None = None,
         stop: Sequence[str] = (),
         on_progress: Callable[[Progress], None] | None = None,
+        cut: Cut | None = None,
     ) -> Result:
         """Generates like `Engine.generate`.
 
@@ -87,7 +89,7 @@ class CachedEngine:
         Raises:
             JobError: always one of its subclasses.
         """
-        request = Generate(0, config, text, ids, list(stop))
+        request = Generate(0, config, text, ids, list(stop), cut=cut)
         key = self._key_of(request)
         if key is None:
             return await self._decode(request, timeout, on_progress)
@@ -137,6 +139,7 @@ class CachedEngine:
             ids=request.ids,
             stop=request.stop,
             on_progress=on_progress,
+            cut=request.cut,
         )
 
     async def _lead(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from t5engine.decoding.parameters import MAX_TOKENS, PARAMETERS
-from t5gguf.tasks import Preserved
+from t5gguf.tasks import Preserved, Task
 from t5serve.errors import InvalidRequest, StartupError
 from t5serve.reformulation.options import Options, Strategy, decoding_of
 from t5serve.reformulation.profile import Profile
@@ -57,13 +58,19 @@ class ReformulationDefaults(BaseModel):
         if "preserve" in of_tasks:
             of_tasks["preserve"] = list(of_tasks["preserve"])
         names = sorted(profile.tasks, key=lambda name: name != task)  # a stable sort
-        tasks = {name: msgspec.structs.replace(profile.tasks[name], **of_tasks) for name in names}
+        tasks = {name: _replace(profile.tasks[name], of_tasks) for name in names}
         limit = profile.generation.max_tokens if self.max_tokens is None else self.max_tokens
         given["max_tokens"] = min(limit, max_tokens)
         generation = msgspec.structs.replace(profile.generation, **given)
         changed = Profile(tasks, generation, profile.completions_prefix)
         _check(changed)
         return changed
+
+
+def _replace(task: Task, defaults: Mapping[str, Any]) -> Task:
+    """Returns the task with other defaults; a document has nothing to preserve."""
+    taken = {name: value for name, value in defaults.items() if name != "preserve"}
+    return msgspec.structs.replace(task, **(taken if task.takes_document else defaults))
 
 
 def _check(profile: Profile) -> None:

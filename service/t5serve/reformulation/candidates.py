@@ -152,7 +152,7 @@ def _allowed(
     query: str, candidates: Sequence[Candidate], options: Options, lexicon: Lexicon
 ) -> Iterator[Candidate]:
     """Yields the candidates that score enough and pass the guards."""
-    guards = Guards(query, options.preserve, options.terms, lexicon)
+    guards = Guards(query, options.preserve, options.terms, lexicon, options.history)
     is_correction = options.corrects and bool(options.preserve)
     right = lexicon.count_known(words(query)) if is_correction else Counter()
     for candidate in candidates:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from t5engine.decoding.parameters import GenerationConfig
-from t5engine.messages import Progress
+from t5engine.messages import Cut, Progress
 from t5engine.pool.result import Result
 from t5serve.reformulation.selector import Cache
 
@@ -21,6 +21,7 @@ class Generator(Protocol):
         timeout: float,  # noqa: ASYNC109 - as of the engine
         text: str | None = None,
         on_progress: Callable[[Progress], None] | None = None,
+        cut: Cut | None = None,
     ) -> Result:
         """Decodes one input; see `Engine.generate`."""
         ...
@@ -34,7 +35,9 @@ class CachedGenerator(Generator, Protocol):
         """Keeps results."""
         ...
 
-    def has_result(self, config: GenerationConfig, *, text: str | None = None) -> bool:
+    def has_result(
+        self, config: GenerationConfig, *, text: str | None = None, cut: Cut | None = None
+    ) -> bool:
         """Whether `generate` needs no place in the queue now."""
         ...
 

@@ -40,6 +40,7 @@ class Options:
         default_num_beams: the beams of a request that sets none; None: as the strategy needs.
         preserve: the parts of the query that a candidate must contain.
         terms: words and phrases that every candidate must contain.
+        history: the earlier turns of the conversation, oldest first.
         min_score: the least score of a candidate; None: any.
         corrects: whether candidates that are less likely than the query are dropped.
         leaves_alone: whether the task's queries that are better left alone are left alone; not
@@ -61,6 +62,7 @@ class Options:
     default_num_beams: int | None = None
     preserve: frozenset[Preserved] = frozenset()
     terms: tuple[str, ...] = ()
+    history: tuple[str, ...] = ()
     min_score: float | None = None
     corrects: bool = False
     leaves_alone: bool = True
@@ -71,7 +73,11 @@ class Options:
 
     @classmethod
     def for_task(cls, defaults: Task, /, **options: Any) -> Self:  # noqa: ANN401 - any field
-        """Builds options in which the task's defaults stand for what is absent or None."""
+        """Builds options in which the task's defaults stand for what is absent or None.
+
+        Raises:
+            InvalidRequest: an option has no meaning for the task.
+        """
         values = {
             "n": defaults.n,
             "separator": defaults.separator,
@@ -82,6 +88,7 @@ class Options:
             "corrects": defaults.corrects,
         }
         requested = {name: value for name, value in options.items() if value is not None}
+        _refuse_meaningless(defaults, requested)
         if requested.get("preserve") == frozenset():  # guards off: whatever the model says
             values |= {"leaves_alone": False, "min_score": None}
         return cls(**{**values, **requested})
@@ -110,6 +117,19 @@ class Options:
             or self.min_score is not None
             or self.corrects
         )
+
+
+def _refuse_meaningless(task: Task, requested: Mapping[str, Any]) -> None:
+    """Refuses options that a task's template leaves without a meaning."""
+    if requested.get("history") and not task.takes_history:
+        raise InvalidRequest(
+            "history has no place in this task: its template has no {history}", param="history"
+        )
+    for name in ("preserve", "include_original"):
+        if requested.get(name) and task.takes_document:
+            raise InvalidRequest(
+                f"{name} compares with a query, but this task takes a document", param=name
+            )
 
 
 def decoding_of(options: Options, defaults: GenerationDefaults) -> GenerationConfig:

@@ -97,7 +97,7 @@ def _allowed(
     query: str, lists: Sequence[Pieces], options: Options, lexicon: Lexicon
 ) -> Iterator[Pieces]:
     """Yields the sequences that score enough and pass the guards."""
-    guards = ListGuards(query, options.preserve, options.terms, lexicon)
+    guards = ListGuards(query, options.preserve, options.terms, lexicon, options.history)
     for pieces in lists:
         if options.min_score is not None and pieces[0].score < options.min_score:
             continue

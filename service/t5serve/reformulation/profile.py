@@ -10,15 +10,14 @@ from typing import Self
 import msgspec
 
 from t5engine.messages import ModelInfo
-from t5engine.tokenization.marks import SEPARATOR_KEY
 from t5gguf.recipe import Generation, GenerationDefaults, Recipe
-from t5gguf.tasks import COUNT_KEY, QUERY, Task
+from t5gguf.task_keys import read_tasks
+from t5gguf.tasks import Task
 from t5serve.errors import InvalidRequest, excerpt
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_TASK = "reformulate"
-PREFIX_KEY = "t5serve.prefix."
 GENERATION_KEY = "t5serve.generation."
 
 
@@ -27,7 +26,7 @@ class Profile:
     """The tasks and defaults of one model.
 
     Attributes:
-        tasks: the tasks by name; the first is the default.
+        tasks: the tasks by name; the first is the default. A model that only reranks has none.
         generation: the generation defaults, for requests that set nothing else.
         completions_prefix: the text before every prompt of /v1/completions.
     """
@@ -46,9 +45,8 @@ class Profile:
                 completions_prefix=recipe.prefixes.get(recipe.completions_task, ""),
             )
         else:
-            names = [name for name in model.metadata.get("t5serve.tasks", "").split(",") if name]
-            tasks = {name: _task(model.metadata, name) for name in names}
-            profile = cls(tasks or {DEFAULT_TASK: Task()}, _generation(model.metadata))
+            tasks = read_tasks(model.metadata) or {DEFAULT_TASK: Task()}
+            profile = cls(tasks, _generation(model.metadata))
         limit = min(profile.generation.max_tokens, model.max_tokens)
         generation = msgspec.structs.replace(profile.generation, max_tokens=limit)
         return cls(profile.tasks, generation, profile.completions_prefix)
@@ -65,6 +63,16 @@ class Profile:
         return {name: task.prefix for name, task in self.tasks.items()}
 
     @property
+    def templates(self) -> dict[str, str]:
+        """The input of the encoder around its placeholders, by task name."""
+        return {name: task.template for name, task in self.tasks.items()}
+
+    @property
+    def conversational_task(self) -> str | None:
+        """The name of the first task that takes the earlier turns of a conversation."""
+        return next((name for name, task in self.tasks.items() if task.takes_history), None)
+
+    @property
     def separators(self) -> dict[str, str]:
         """The text between the queries of an answer, by the name of the task that has one."""
         return {name: task.separator for name, task in self.tasks.items() if task.separator}
@@ -75,6 +83,8 @@ class Profile:
         Raises:
             InvalidRequest: the model has no such task.
         """
+        if not self.tasks:
+            raise InvalidRequest("this model has no tasks: it only reranks", param="task")
         name = next(iter(self.tasks)) if name is None else name
         if name not in self.tasks:
             raise InvalidRequest(
@@ -82,21 +92,6 @@ class Profile:
                 param="task",
             )
         return self.tasks[name]
-
-
-def _task(metadata: Mapping[str, str], name: str) -> Task:
-    """Returns a task as the file describes it."""
-    prefix = metadata.get(PREFIX_KEY + name, "")
-    values = {
-        "template": prefix + QUERY,
-        "separator": metadata.get(SEPARATOR_KEY + name, ""),
-        "n": metadata.get(COUNT_KEY + name, "1"),
-    }
-    try:
-        return msgspec.convert(values, Task, strict=False)
-    except msgspec.ValidationError as error:
-        logger.warning("ignored all but the prefix of the file's task %s: %s", name, error)
-        return Task.of_prefix(prefix)
 
 
 def _generation(metadata: Mapping[str, str]) -> GenerationDefaults:

@@ -10,7 +10,7 @@ from typing import Any
 from t5engine.decoding.parameters import GenerationConfig
 from t5engine.errors import JobError
 from t5engine.messages import Timings
-from t5gguf.tasks import Task
+from t5gguf.tasks import EncoderInput, Task
 from t5serve.concurrency import gather, iterate_events
 from t5serve.errors import (
     ERROR_RESPONSES,
@@ -200,8 +200,12 @@ class Reformulator:
         cached = self._cached
         if cached is None or not call.options.cache:
             return len(call.queries)
-        texts = (call.task.render(self.correct(query, call.task)) for query in call.queries)
-        return sum(not cached.has_result(call.config, text=text) for text in texts)
+        inputs = (self.fill(query, call.task, call.options.history) for query in call.queries)
+        return sum(not cached.has_result(call.config, text=text, cut=cut) for text, cut in inputs)
+
+    def fill(self, query: str, task: Task, history: Sequence[str] = ()) -> EncoderInput:
+        """Returns the model's input for a query, which is corrected first."""
+        return task.fill(self.correct(query, task), history)
 
     def correct(self, query: str, task: Task) -> str:
         """Returns the query as the task's model reads it: corrected by the lexicon, if any."""
@@ -234,10 +238,12 @@ class Reformulator:
         original = call.queries[index]
         query = self.correct(original, call.task)
         live = _live_text(call, index)
+        text, cut = call.task.fill(query, call.options.history)
         try:
             result = await self._generator(call.options).generate(
                 call.config,
-                text=call.task.render(query),
+                text=text,
+                cut=cut,
                 timeout=call.deadline - time.monotonic(),
                 on_progress=live,
             )
@@ -271,7 +277,7 @@ class Reformulator:
         return self._cached if self._cached is not None and options.cache else self._engine
 
     def _reason_to_leave(self, query: str, call: _Call) -> UnchangedReason | None:
-        if not call.options.leaves_alone:
+        if not call.options.leaves_alone or call.task.takes_document:
             return None
         return reason_to_leave(query, call.task, self._english)
 
@@ -282,7 +288,7 @@ def _live_text(call: _Call, index: int) -> LiveText | LivePieces | None:
     if emit is None or not call.is_live:
         return None
     return start_live_text(
-        call.queries[index],
+        "" if call.task.takes_document else call.queries[index],
         call.options,
         lambda rank, text: emit(TextDelta(index, rank, text)),
     )

@@ -99,6 +99,8 @@ class Selector:
 
     def _select(self, decoded: Decoded, options: Options, task: Task) -> Selection:
         original, query, generated = decoded.original, decoded.query, decoded.result.generated
+        if task.takes_document:  # its queries are compared with one another alone
+            return self._select_outputs("", generated, decoded.config, options, task)
         selection = self._select_outputs(query, generated, decoded.config, options, task)
         return selection if fold(query) == fold(original) else keep_corrected(query, selection)
 

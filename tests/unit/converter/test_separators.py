@@ -16,6 +16,7 @@ from t5gguf import recipe
 from t5gguf.config import Config
 from t5gguf.convert import Converter
 from t5gguf.errors import ConversionError
+from t5gguf.tasks import Task
 from t5gguf.vocab import Vocabulary
 from t5gguf.writer import padded_rows
 
@@ -129,7 +130,8 @@ def test_a_separator_that_is_no_piece_is_refused(tmp_path: Path) -> None:
     """With the tasks that have one, and what to do."""
     directory = listed.build(tmp_path / "source")
     separators = {"reformulate": " \u2022 ", "paraphrase": " ; ", "other": "||"}
-    provenance = replace(PROVENANCE, separators=separators)
+    tasks = {name: Task(separator=separator) for name, separator in separators.items()}
+    provenance = replace(PROVENANCE, tasks=tasks)
     with pytest.raises(ConversionError) as raised:
         Converter(directory, provenance, ["a query"])
     first, second = str(raised.value).splitlines()
@@ -142,7 +144,7 @@ def test_a_separator_that_was_trimmed_away_is_refused(tmp_path: Path) -> None:
     """The domain's text has to have answers, with their marks."""
     directory = listed.build(tmp_path / "source")
     domain = tmp_path / "domain.txt"
-    provenance = replace(PROVENANCE, separators={"reformulate": "and"})
+    provenance = replace(PROVENANCE, tasks={"reformulate": Task(separator="and")})
     domain.write_text("cats\n", encoding="utf-8")
     with pytest.raises(ConversionError, match="task reformulate has the separator 'and'"):
         Converter(directory, provenance, ["a query"], domain=domain)

@@ -17,6 +17,7 @@ from t5gguf.config import Config
 from t5gguf.convert import Converter
 from t5gguf.errors import ConversionError, VerificationError
 from t5gguf.reference import Reference
+from t5gguf.tasks import Task
 from t5gguf.trimming import TrimmingLoss, measure_loss, select_kept_ids, trim
 from t5gguf.vocab import Trimming, Vocabulary
 from t5gguf.weights import LazyTensor
@@ -28,7 +29,7 @@ TEXTS = tiny.QUERIES.read_text(encoding="utf-8").splitlines()
 WORDS = sorted({word for text in TEXTS for word in text.split()})
 QUERIES = ["how to cook rice", "best hiking boots for wide feet 2024"]
 PREFIX = "rewrite: "
-PROVENANCE = Provenance("tiny", tasks={"reformulate": PREFIX})
+PROVENANCE = Provenance("tiny", tasks={"reformulate": Task.of_prefix(PREFIX)})
 
 
 def load(directory: Path, config: Config = T5_BASE) -> Vocabulary:
@@ -195,7 +196,8 @@ def test_prefixes_and_lines_by_themselves_count(source: Path) -> None:
     vocabulary = load(source, config)
     checkpoint = Checkpoint.open(source)
     prefixes = ["reword:", "in other words "]
-    _, smaller = trim(checkpoint, vocabulary, source / "domain.txt", prefixes)
+    tasks = [Task.of_prefix(prefix) for prefix in prefixes]
+    _, smaller = trim(checkpoint, vocabulary, source / "domain.txt", tasks)
     for prefix in ["", *prefixes]:
         for query in QUERIES:
             assert pieces(smaller, prefix + query) == pieces(vocabulary, prefix + query)

@@ -8,16 +8,24 @@ import sqlite3
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from t5serve import __version__
 from t5serve.api import EmbeddedModel
 from t5serve.commands.batch.answers import Asker, Reformulate
+from t5serve.commands.batch.expansion import (
+    MAX_SAMPLES,
+    join_requests,
+    split_samples,
+    vary_requests,
+)
 from t5serve.commands.batch.formats import (
     FileFormat,
     OutputFormat,
     RowFormat,
+    RowShape,
     format_of,
     output_format_of,
 )
@@ -27,7 +35,9 @@ from t5serve.commands.batch.parquet import ParquetFile, require_pyarrow, write_p
 from t5serve.commands.batch.progress import Progress
 from t5serve.commands.batch.rows import LineFile, Shard, Source, digest
 from t5serve.commands.request_options import add_request_options, parse_request, request_values
-from t5serve.errors import StartupError
+from t5serve.errors import StartupError, UsageError
+from t5serve.http.schemas.body import MAX_N
+from t5serve.results import Result
 from t5serve.settings import Settings
 
 PROBE = "how do i learn python"  # shows whether a service takes the key and the options
@@ -43,6 +53,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--from", dest="source", choices=get_args(FileFormat), help="format of the input"
+    )
+    parser.add_argument(
+        "--format",
+        dest="shape",
+        choices=get_args(RowShape),
+        default="results",
+        help="what a row has: all results, or the queries of documents for an index; with more than"
+        f" results, -n goes up to {MAX_SAMPLES} samples",
     )
     parser.add_argument("--column", help="Parquet's column of queries; by default text or query")
     parser.add_argument("--id-column", help="Parquet's column of ids; by default id, if it exists")
@@ -87,6 +105,8 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
     output_format = output_format_of(options.output)
     if output_format == "parquet":
         require_pyarrow()
+    row_format = RowFormat(output_format, options.shape)
+    counts = split_samples(options)
     parse_request(options)
     source = _open_source(options)
     paths = Paths(options.output)
@@ -96,12 +116,12 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
             return 0
         values = request_values(options)
         is_strict = values.pop("strict", False)
-        async with _open_answerers(settings, options, values) as answerers:
-            identity = _identity(options, values, answerers.model)
+        async with _open_answerers(settings, options, vary_requests(values, counts)) as answerers:
+            identity = _identity(options, values | {"n": sum(counts)}, answerers.model)
             journal = Journal(paths, identity, source.start)
             if not journal.is_complete:
                 asker = Asker(answerers.reformulate, is_strict=is_strict)
-                await _run_job(source, journal, RowFormat(output_format), asker, answerers)
+                await _run_job(source, journal, row_format, asker, answerers)
         _finish(paths, journal, output_format)
     except OSError as error:
         where = error.filename or options.output
@@ -176,30 +196,39 @@ def _prepare(paths: Paths, options: argparse.Namespace) -> bool:
 
 @asynccontextmanager
 async def _open_answerers(
-    settings: Settings, options: argparse.Namespace, values: dict[str, Any]
+    settings: Settings, options: argparse.Namespace, variants: list[dict[str, Any]]
 ) -> AsyncIterator[_Answerers]:
     """Loads the model, or connects with a service."""
     if options.url is None:
         async with EmbeddedModel.load(settings, options.model) as embedded:
-            checked = embedded.read_options(values)  # type: ignore[arg-type]
+            if len(variants) > 1 and not embedded.does_sample(variants[0]):  # type: ignore[arg-type]
+                raise UsageError(f"-n over {MAX_N} needs --strategy sample")
+            requests = [_ask_embedded(embedded, values) for values in variants]
             fingerprint = await embedded.model.fingerprint.text()
-
-            async def reformulate(queries: list[str]) -> list[Any]:
-                return await embedded.reformulate(queries, checked)
-
-            yield _Answerers(reformulate, fingerprint, 1, embedded.concurrency)
+            yield _Answerers(join_requests(requests), fingerprint, 1, embedded.concurrency)
         return
     try:
         from t5serve.client.client import AsyncClient  # noqa: PLC0415 - httpx is an extra
     except ImportError:
         raise StartupError("--url needs httpx; install t5serve with the extra `client`") from None
     async with AsyncClient(options.url, max_queries=SERVICE_QUERIES) as client:
-        await client.reformulate(PROBE, **values)
+        await client.reformulate(PROBE, **variants[0])
+        requests = [partial(client.reformulate, **values) for values in variants]
+        yield _Answerers(join_requests(requests), "", SERVICE_QUERIES, SERVICE_REQUESTS)
 
-        async def ask(queries: list[str]) -> list[Any]:
-            return await client.reformulate(queries, **values)
 
-        yield _Answerers(ask, "", SERVICE_QUERIES, SERVICE_REQUESTS)
+def _ask_embedded(embedded: EmbeddedModel, values: dict[str, Any]) -> Reformulate:
+    """Returns what asks a loaded model with these options.
+
+    Raises:
+        InvalidRequest: an option is invalid.
+    """
+    checked = embedded.read_options(values)  # type: ignore[arg-type]
+
+    async def reformulate(queries: list[str]) -> list[Result]:
+        return await embedded.reformulate(queries, checked)
+
+    return reformulate
 
 
 def _identity(options: argparse.Namespace, values: dict[str, Any], model: str) -> str:
@@ -209,6 +238,7 @@ def _identity(options: argparse.Namespace, values: dict[str, Any], model: str) -
         "input": digest(options.input),
         "source": options.source or format_of(options.input),
         "columns": [options.column, options.id_column],
+        "shape": options.shape,
         "shard": [options.shard.index, options.shard.count],
         "options": values,
         "strict": bool(options.strict),

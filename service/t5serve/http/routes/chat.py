@@ -7,6 +7,7 @@ import math
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Any
 
 from starlette.requests import Request
@@ -28,6 +29,7 @@ from t5serve.http.schemas.chat import (
     ChatRequest,
     ChatResponse,
 )
+from t5serve.http.schemas.reformulate import MAX_TURNS
 from t5serve.models.registry import ModelRegistry
 from t5serve.reformulation.candidates import original_candidate
 from t5serve.reformulation.instructions import Instruction, read_instruction
@@ -49,7 +51,9 @@ def chat_routes(models: ModelRegistry, settings: Settings) -> list[Route]:
         timeout_ms = max(1, math.ceil(1000 * (deadline - time.monotonic())))
         instruction = read_instruction(body.last_user_message, settings.chat_template)
         options = _options(body, instruction, model.profile, timeout_ms)
-        query = model.admission.fit(instruction.query, "messages")
+        task = model.profile.task(options.task)
+        options = replace(options, history=model.admission.fit_history(options.history, task))
+        query = model.admission.fit_text(instruction.query, task, "messages")
         work = _reformulate(model.reformulator, query, options)
         result = await while_connected(request, work)
         as_json = instruction.as_json
@@ -84,8 +88,13 @@ def _options(
 ) -> Options:
     """Builds the options of a chat request."""
     schema_count = body.response_format.count if body.response_format is not None else None
-    task = profile.task(body.task)
-    default = task.n if task.separator else DEFAULT_QUERIES
+    turns = instruction.history or body.earlier_turns
+    name = body.task
+    if name is None and turns:
+        name = profile.conversational_task
+    task = profile.task(name)
+    # A follow-up question has one standalone form; a list's task says how many queries there are.
+    default = task.n if task.separator or task.takes_history else DEFAULT_QUERIES
     queries = schema_count or instruction.count or default
     parameters = {}
     strategy: Strategy = "auto"
@@ -100,7 +109,8 @@ def _options(
     max_tokens = body.max_completion_tokens or body.max_tokens or profile.generation.max_tokens
     return Options.for_task(
         task,
-        task=body.task,
+        task=name,
+        history=tuple(turns[-MAX_TURNS:]) if task.takes_history else (),
         n=min(queries * body.n, MAX_N),
         wants_more=body.n > 1,  # an expander's usual number asks for no second-best list
         strategy=strategy,

@@ -55,6 +55,7 @@ def _describe(slot: ModelSlot, created: int) -> ModelBody:
         failure=slot.failure,
         description=info.description,
         tasks=profile.prefixes,
+        templates=profile.templates,
         separators=profile.separators,
         max_input_tokens=info.max_input_tokens,
         max_tokens=info.max_tokens,

@@ -18,13 +18,8 @@ from t5serve.http.routes.connection import read_body, while_connected
 from t5serve.http.routes.leases import use_model
 from t5serve.http.routes.sse import ServerEvent, event_response
 from t5serve.http.schemas.body import UsageBody, parse
-from t5serve.http.schemas.reformulate import (
-    QueryItem,
-    ReformulateRequest,
-    ReformulateSummary,
-    TimingsBody,
-    result_json,
-)
+from t5serve.http.schemas.reformulate import QueryItem, ReformulateRequest
+from t5serve.http.schemas.reformulations import ReformulateSummary, TimingsBody, result_json
 from t5serve.metrics import Metrics
 from t5serve.models.registry import ModelRegistry
 from t5serve.reformulation.candidates import original_candidate
@@ -63,8 +58,12 @@ def reformulate_routes(models: ModelRegistry, settings: Settings, metrics: Metri
         if waited_ms:
             options = replace(options, timeout_ms=max(1, timeout_ms - waited_ms))
         params = body.params
+        task = model.profile.task(body.task)
+        history = model.admission.fit_history(options.history, task)
+        options = replace(options, history=history)
         texts = [
-            model.admission.fit(item.text, param) for item, param in zip(items, params, strict=True)
+            model.admission.fit_text(item.text, task, param)
+            for item, param in zip(items, params, strict=True)
         ]
         builder = _AnswerBuilder(model.name, items, metrics, started)
         if body.stream:

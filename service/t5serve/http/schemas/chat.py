@@ -15,6 +15,7 @@ from t5serve.http.schemas.completions import (
 )
 from t5serve.http.schemas.reformulate import require_text
 
+SPEAKERS = ("user", "assistant")  # whose messages are turns of the conversation
 NO_TOOLS = single_message("tools can't be called here; use response_format")
 NoTools = Annotated[Annotated[list[Any], Field(max_length=0)] | None, NO_TOOLS]
 NoToolChoice = Annotated[Literal["none", "auto"] | None, NO_TOOLS]
@@ -104,11 +105,13 @@ class ChatRequest(NullableBody):
     """The name of the model, as listed by /v1/models."""
     messages: Annotated[list[Message], Field(min_length=1)]
     """The conversation. Its last user message is the query, or an instruction that contains
-    the query."""
+    the query. Of a model with a task for conversations, the messages of users and assistants
+    before it are the earlier turns; the last 20 count."""
     n: Annotated[int, Field(ge=1, le=MAX_N), WHOLE] = 1
     """The number of choices in the answer; the reformulations are shared among them."""
     task: str | None = None
-    """The task of the model to use; by default the model's first task."""
+    """The task of the model to use; by default the model's first task, or after earlier turns its
+    first task that takes them."""
     stream: bool = False
     """Whether to answer with server-sent events instead of a single body."""
     stream_options: StreamOptions | None = None
@@ -182,6 +185,9 @@ class ChatRequest(NullableBody):
         if not texts:
             raise ValueError('must contain a message with role "user"')
         require_text(texts[-1])
+        for message in messages:
+            if message.role in SPEAKERS and message.text.strip():
+                require_text(message.text)
         return messages
 
     @model_validator(mode="after")
@@ -196,7 +202,21 @@ class ChatRequest(NullableBody):
     @property
     def last_user_message(self) -> str:
         """The text of the last message with role `user`."""
-        return next(message.text for message in reversed(self.messages) if message.role == "user")
+        return self.messages[self._last_user_index].text
+
+    @property
+    def earlier_turns(self) -> list[str]:
+        """The texts of users and assistants before the last user message, oldest first."""
+        return [
+            message.text
+            for message in self.messages[: self._last_user_index]
+            if message.role in SPEAKERS and message.text.strip()
+        ]
+
+    @property
+    def _last_user_index(self) -> int:
+        indices = range(len(self.messages))
+        return next(index for index in reversed(indices) if self.messages[index].role == "user")
 
 
 class ChatMessageBody(DescribedBody):

@@ -29,6 +29,9 @@ class ModelBody(DescribedBody):
     the first time, or that failed, this field and those below are empty."""
     tasks: dict[str, str]
     """The tasks of the model: the prefix of a query by task name. The first is the default."""
+    templates: dict[str, str]
+    """The tasks of the model: the whole input by task name, with `{query}` or `{document}` where
+    the text of the request stands, and `{history}` where earlier turns do."""
     separators: dict[str, str]
     """The tasks whose answer is a list of queries: the text between two queries in the model's
     output, by task name. /v1/completions shows it; elsewhere the queries are apart."""

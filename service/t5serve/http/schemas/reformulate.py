@@ -1,9 +1,9 @@
-"""POST /v1/reformulate: the bodies of its requests and responses."""
+"""POST /v1/reformulate: the body of its requests."""
 
 from __future__ import annotations
 
 import unicodedata
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import ConfigDict, Field, create_model, field_validator, model_validator
 
@@ -13,19 +13,16 @@ from t5serve.http.schemas.body import (
     MAX_LIST,
     MAX_N,
     WHOLE,
-    DescribedBody,
     Number,
     RequestBody,
-    UsageBody,
     refusal,
 )
 from t5serve.http.schemas.parameters import parameter_fields
-from t5serve.reformulation.candidates import UnchangedReason
 from t5serve.reformulation.options import Options, Strategy
 from t5serve.reformulation.profile import Profile
-from t5serve.reformulation.reformulator import QueryResult
 
 Term = Annotated[str, Field(min_length=1, max_length=200)]
+MAX_TURNS = 20  # of a conversation
 MAX_MARKS = 30  # combining marks in a row, as in UAX #15's stream-safe format; sorting is quadratic
 
 
@@ -96,6 +93,11 @@ class ReformulateFields(RequestBody):
     terms: Annotated[list[Term], Field(default_factory=list, max_length=64, fail_fast=True)]
     """Words and phrases that every reformulation must contain as they are; of a list of queries,
     at least one query."""
+    history: Annotated[list[str], Field(default_factory=list, max_length=MAX_TURNS, fail_fast=True)]
+    """The earlier turns of the conversation, oldest first: questions, and answers if the model was
+    trained with them. Only for a task that takes turns. Where they are too long, the oldest are
+    left out, if the task says so. A reformulation may have words, numbers and names of the
+    turns."""
     min_score: Annotated[Number, Field(le=0)] | None = None
     """The least score of a reformulation; by default the task's. Candidates below are dropped."""
     min_difference: Annotated[Number, Field(ge=0, le=1)] = 0.0
@@ -118,6 +120,13 @@ class ReformulateFields(RequestBody):
     @classmethod
     def _not_blank(cls, query: str | None) -> str | None:
         return None if query is None else require_text(query)
+
+    @field_validator("history")
+    @classmethod
+    def _no_blank_turn(cls, history: list[str]) -> list[str]:
+        for turn in history:
+            require_text(turn)
+        return history
 
     @model_validator(mode="after")
     def _require_query_or_queries(self) -> Self:
@@ -147,7 +156,7 @@ class ReformulateFields(RequestBody):
             profile: the model's; its task gives the defaults.
 
         Raises:
-            InvalidRequest: the model has no such task.
+            InvalidRequest: the model has no such task, or an option has no meaning for the task.
         """
         parameters = {name: getattr(self, name) for name in PARAMETERS}
         return Options.for_task(
@@ -160,6 +169,7 @@ class ReformulateFields(RequestBody):
             include_original=self.include_original,
             preserve=None if self.preserve is None else frozenset(self.preserve),
             terms=tuple(self.terms),
+            history=tuple(self.history),
             min_score=self.min_score,
             min_difference=self.min_difference,
             strict=self.strict,
@@ -195,105 +205,3 @@ def require_text(text: str) -> str:
         if run > MAX_MARKS:
             raise ValueError(f"must not have more than {MAX_MARKS} combining marks in a row")
     return text
-
-
-class ReformulationBody(DescribedBody):
-    """One reformulation of a query."""
-
-    text: str
-    """The text of the reformulation."""
-    score: float | None
-    """The score that ranks the reformulation; null for the original query. The queries of a list
-    share the list's."""
-    model_score: float | None
-    """The mean log-probability of the tokens; null for the original query. The queries of a list
-    share the list's."""
-    rank: int
-    """The rank of the reformulation, from 1, best first; the queries of a list are in its
-    order."""
-    tokens: int
-    """The number of tokens; 0 for the original query. Of a query in a list, its own."""
-    source: Literal["model", "original"]
-    """The source of the text: `model`, or `original` for the query itself."""
-
-
-class ResultBody(DescribedBody):
-    """The result of one query."""
-
-    id: str | None = None
-    """The id of the query; present if the request sets an id."""
-    original: str
-    """The query as it was sent."""
-    queries: list[str]
-    """The texts of the reformulations, best first; never empty."""
-    reformulations: list[ReformulationBody]
-    """The reformulations with score and rank, best first."""
-    changed: bool
-    """Whether some reformulation differs from the query."""
-    unchanged_reason: UnchangedReason | None
-    """Why the query itself is the answer, where that is no failure. `already_good`: the model's
-    best is the query. `guard`: no candidate kept what it must. `language`, `code`, `identifier`,
-    `name`: the task leaves such queries alone. `too_long_to_rewrite`: the query has more tokens
-    than the task rewrites. Null if the query was changed."""
-    fallback: bool
-    """Whether the original query is the result because the query could not be reformulated."""
-    fallback_reason: str | None
-    """The error code that caused the fallback; null without a fallback."""
-    cached: bool
-    """Whether nothing was decoded for this query: the cache had the model's answer, or another
-    request was decoding it. Then `queue` in `timings_ms` is the time until the answer was there,
-    and the other times are 0."""
-
-
-def result_json(result: QueryResult, query_id: str | None) -> dict[str, Any]:
-    """Builds the JSON of one result; the result has an id only if the query has an id."""
-    body = ResultBody(
-        original=result.original,
-        queries=[candidate.text for candidate in result.reformulations],
-        reformulations=[
-            ReformulationBody(**vars(candidate)) for candidate in result.reformulations
-        ],
-        changed=result.unchanged_reason is None and result.fallback_reason is None,
-        unchanged_reason=result.unchanged_reason,
-        fallback=result.fallback_reason is not None,
-        fallback_reason=result.fallback_reason,
-        cached=result.cached,
-    ).model_dump(exclude_unset=True)
-    return body if query_id is None else {"id": query_id, **body}
-
-
-class TimingsBody(DescribedBody):
-    """The durations of the phases of a request, in milliseconds."""
-
-    queue: float
-    """The longest time that a query of the request waited for a worker."""
-    tokenize: float
-    """The time of tokenisation, summed over the queries."""
-    encode: float
-    """The time of the encoder, summed over the queries."""
-    decode: float
-    """The time of the decoder, summed over the queries."""
-    total: float
-    """The wall time from the request to the answer."""
-
-
-class ReformulateSummary(DescribedBody):
-    """The part of an answer that concerns the whole request; the data of a stream's last event."""
-
-    id: str
-    """The unique id of this response."""
-    model: str
-    """The name of the model."""
-    created: int
-    """The time of the response, as Unix time in seconds."""
-    timings_ms: TimingsBody
-    """The durations of the phases of the request."""
-    usage: UsageBody
-    """The number of tokens that the request used."""
-
-
-class ReformulateResponse(ReformulateSummary):
-    """The answer to a reformulation request."""
-
-    results: list[ResultBody]
-    """One result per query, in the order of the queries."""

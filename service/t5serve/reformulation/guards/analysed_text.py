@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from functools import cached_property
 
 from t5serve.reformulation.content_words import content_indices
@@ -55,3 +56,10 @@ class AnalysedText:
     def joined(self) -> frozenset[str]:
         """Each two neighbouring words as one: wi fi as wifi."""
         return frozenset(a + b for a, b in zip(self.words, self.words[1:], strict=False))
+
+
+def analyse_conversation(query: AnalysedText, history: Sequence[str]) -> AnalysedText:
+    """Returns all that was said: the earlier turns, then the query."""
+    if not history:
+        return query
+    return AnalysedText("\n".join([*history, query.text]), query.english)

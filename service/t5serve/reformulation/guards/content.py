@@ -18,17 +18,19 @@ MIN_KEYWORDS = 0.87  # of a query's content words: all of up to seven
 class Content:
     """Keeps the content words of the query, each by its stem or a near synonym, and adds none.
 
-    Also keeps what the query asks for: "who" does not become "when", nor a statement "why".
+    Also keeps what the query asks for: "who" does not become "when", nor a statement "why". What
+    was said in a conversation before the query is not added.
     """
 
-    def __init__(self, query: AnalysedText, lexicon: Lexicon) -> None:
+    def __init__(self, query: AnalysedText, said: AnalysedText, lexicon: Lexicon) -> None:
         self._query = query
+        self._said = said
         self._lexicon = lexicon
 
     def rejects(self, candidate: AnalysedText) -> bool:
         """Whether a candidate lost a content word, or has one more."""
         query = self._query
-        if asks_less(candidate, query) or adds_words(candidate, query, self._lexicon):
+        if asks_less(candidate, query) or adds_words(candidate, self._said, self._lexicon):
             return True
         return not all(has_word(candidate, query, i, self._lexicon) for i in query.content)
 
@@ -36,17 +38,19 @@ class Content:
 class Keywords:
     """Keeps most of the content words of the query, and adds none.
 
-    The answer may be a list of keywords, without the question; it asks nothing else.
+    The answer may be a list of keywords, without the question; it asks nothing else. What was said
+    in a conversation before the query is not added.
     """
 
-    def __init__(self, query: AnalysedText, lexicon: Lexicon) -> None:
+    def __init__(self, query: AnalysedText, said: AnalysedText, lexicon: Lexicon) -> None:
         self._query = query
+        self._said = said
         self._lexicon = lexicon
 
     def rejects(self, candidate: AnalysedText) -> bool:
         """Whether a candidate lost too many content words, or has one more."""
         query = self._query
-        if loses_relation(candidate, query) or adds_words(candidate, query, self._lexicon):
+        if loses_relation(candidate, query) or adds_words(candidate, self._said, self._lexicon):
             return True
         places = [index for index in query.content if not query.words[index].isdigit()]
         kept = sum(has_word(candidate, query, index, self._lexicon) for index in places)

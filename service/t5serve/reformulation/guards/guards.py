@@ -7,7 +7,7 @@ from typing import Protocol, get_args
 
 from t5gguf.tasks import Preserved
 from t5serve.reformulation.english import English
-from t5serve.reformulation.guards.analysed_text import AnalysedText
+from t5serve.reformulation.guards.analysed_text import AnalysedText, analyse_conversation
 from t5serve.reformulation.guards.content import Content, Keywords, Rare
 from t5serve.reformulation.guards.identifiers import Identifiers
 from t5serve.reformulation.guards.invention import Invention
@@ -28,13 +28,13 @@ class Guard(Protocol):
         ...
 
 
-MAKERS: dict[Preserved, Callable[[AnalysedText, Lexicon], Guard]] = {
-    "numbers": lambda query, _: Numbers(query),
-    "quoted": lambda query, _: Phrases(find_quotations(query.text)),
-    "capitalised": lambda query, _: Phrases(find_capitalised_names(query.text)),
-    "identifiers": lambda query, _: Identifiers(query),
-    "negation": lambda query, _: Negation(query),
-    "rare": Rare,
+MAKERS: dict[Preserved, Callable[[AnalysedText, AnalysedText, Lexicon], Guard]] = {
+    "numbers": lambda query, _said, _lexicon: Numbers(query),
+    "quoted": lambda query, _said, _lexicon: Phrases(find_quotations(query.text)),
+    "capitalised": lambda query, _said, _lexicon: Phrases(find_capitalised_names(query.text)),
+    "identifiers": lambda query, _said, _lexicon: Identifiers(query),
+    "negation": lambda query, said, _lexicon: Negation(query, said),
+    "rare": lambda query, _said, lexicon: Rare(query, lexicon),
     "content": Content,
     "keywords": Keywords,
 }
@@ -43,11 +43,15 @@ MAKERS: dict[Preserved, Callable[[AnalysedText, Lexicon], Guard]] = {
 class Guards:
     """The guards of one query.
 
+    A candidate keeps what the query has. It adds nothing but what the query or an earlier turn of
+    the conversation says.
+
     Args:
         query: the query, without a prefix.
         preserve: what a candidate must keep; with anything to keep, nothing may be invented.
         terms: words and phrases that every candidate must have.
         lexicon: words that are spelled rightly, whatever they look like.
+        history: the earlier turns.
     """
 
     def __init__(
@@ -56,18 +60,20 @@ class Guards:
         preserve: Collection[Preserved] = (),
         terms: Sequence[str] = (),
         lexicon: Lexicon = EMPTY,
+        history: Sequence[str] = (),
     ) -> None:
         self._english = English.load()
         analysed = AnalysedText(query, self._english)
+        said = analyse_conversation(analysed, history)
         self._guards: dict[str, Guard] = {}
         if terms:
             self._guards["terms"] = Phrases(terms)
         for name, make in MAKERS.items():
             if name in preserve:
-                self._guards[name] = make(analysed, lexicon)
+                self._guards[name] = make(analysed, said, lexicon)
         if preserve:
             checks_words = not ENGLISH_ONLY.isdisjoint(preserve)
-            self._guards["invention"] = Invention(analysed, lexicon, checks_words=checks_words)
+            self._guards["invention"] = Invention(said, lexicon, checks_words=checks_words)
 
     def __bool__(self) -> bool:
         return bool(self._guards)
@@ -86,5 +92,6 @@ class Guards:
 def preserves(query: str, candidate: str, kind: Preserved) -> bool:
     """Whether a candidate keeps what the query has of one kind."""
     english = English.load()
-    guard = MAKERS[kind](AnalysedText(query, english), EMPTY)
+    analysed = AnalysedText(query, english)
+    guard = MAKERS[kind](analysed, analysed, EMPTY)
     return not guard.rejects(AnalysedText(candidate, english))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from t5gguf.tasks import Preserved
 from t5serve.reformulation.english import English
-from t5serve.reformulation.guards.analysed_text import AnalysedText
+from t5serve.reformulation.guards.analysed_text import AnalysedText, analyse_conversation
 from t5serve.reformulation.guards.content import MIN_KEYWORDS, adds_words, has_word
 from t5serve.reformulation.guards.guards import ENGLISH_ONLY, Guards
 from t5serve.reformulation.guards.identifiers import Identifiers
@@ -35,6 +35,7 @@ class ListGuards:
         preserve: what a list must keep.
         terms: words and phrases that a list must have.
         lexicon: words that are spelled rightly, whatever they look like.
+        history: the earlier turns of the conversation; what they say is not invented.
     """
 
     def __init__(
@@ -43,15 +44,17 @@ class ListGuards:
         preserve: Collection[Preserved] = (),
         terms: Sequence[str] = (),
         lexicon: Lexicon = EMPTY,
+        history: Sequence[str] = (),
     ) -> None:
         self._english = English.load()
         self._query = AnalysedText(query, self._english)
-        self._alone = Guards(query, preserve, terms, lexicon)
-        self._negation = Negation(self._query)
+        self._said = analyse_conversation(self._query, history)
+        self._alone = Guards(query, preserve, terms, lexicon, history)
+        self._negation = Negation(self._query, self._said)
         self._terms = terms
         self._lexicon = lexicon
         checks_words = not ENGLISH_ONLY.isdisjoint(preserve)
-        self._invention = Invention(self._query, lexicon, checks_words=checks_words)
+        self._invention = Invention(self._said, lexicon, checks_words=checks_words)
         tests: dict[Preserved, Callable[[Pieces], bool]] = {
             "numbers": lambda pieces: Numbers(self._query).rejects(self._join(pieces)),
             "quoted": lambda pieces: lacks_phrase(pieces, find_quotations(query)),
@@ -98,7 +101,8 @@ class ListGuards:
         found = [scope for piece in pieces for scope in find_negations(piece)]
         if len(found) < len(expected):
             return True
-        for scopes, others in ((expected, found), (found, expected)):
+        negated = [*find_negations(self._said)]
+        for scopes, others in ((expected, found), (found, negated)):
             if not all(any(overlaps(scope, other) for other in others) for scope in scopes):
                 return True
         return any(map(self._negation.says_opposite, pieces))
@@ -124,7 +128,7 @@ class ListGuards:
         if any(not lacks_phrase([piece], [name]) for name in names):
             return True
         shared = sum(
-            has_word(self._query, piece, index, self._lexicon, candidate_first=False)
+            has_word(self._said, piece, index, self._lexicon, candidate_first=False)
             for index in piece.content
         )
         return shared >= min(MIN_SHARED, len(piece.content)) > 0
@@ -146,7 +150,7 @@ class ListGuards:
         return kept < MIN_KEYWORDS * len(places) or self._adds_words(pieces)
 
     def _adds_words(self, pieces: Pieces) -> bool:
-        return any(adds_words(piece, self._query, self._lexicon) for piece in pieces)
+        return any(adds_words(piece, self._said, self._lexicon) for piece in pieces)
 
 
 def lacks_phrase(pieces: Pieces, phrases: Sequence[str]) -> bool:

@@ -32,22 +32,29 @@ SCOPE = 3  # words after a negation that it can be about
 
 
 class Negation:
-    """Keeps what the query negates, refuses antonyms of its words, and exchanged directions."""
+    """Keeps what the query negates, refuses antonyms of its words, and exchanged directions.
 
-    def __init__(self, query: AnalysedText) -> None:
+    Args:
+        query: the query.
+        said: all that was said in the conversation. A candidate may negate what that negates.
+    """
+
+    def __init__(self, query: AnalysedText, said: AnalysedText) -> None:
         self._query = query
+        self._said = said
         self._scopes = [*find_negations(query)]
+        self._most_negations = len([*find_negations(said)])
         self._directions = find_directions(query)
         is_question = bool(question_words(query)) or is_polar(query)
         self._triples = {*find_triples(query)} if is_question else set()
         antonyms = {stem for word in query.stems for stem in query.english.antonyms(word)}
         opposites = {OPPOSITES[word] for word in query.words if word in OPPOSITES}
-        self._antonyms = antonyms.union(map(query.english.stem, opposites)) - {*query.stems}
+        self._antonyms = antonyms.union(map(query.english.stem, opposites)) - {*said.stems}
 
     def rejects(self, candidate: AnalysedText) -> bool:
         """Whether a candidate says the opposite of the query, or something else is negated."""
         scopes = [*find_negations(candidate)]
-        if len(scopes) != len(self._scopes):
+        if not len(self._scopes) <= len(scopes) <= self._most_negations:
             return True
         if any(not any(overlaps(scope, other) for other in scopes) for scope in self._scopes):
             return True
@@ -65,12 +72,12 @@ class Negation:
 
     def _has_other_pair(self, candidate: AnalysedText) -> bool:
         """Whether "neither" or "nor" came in: each negates two things."""
-        return not PAIRED.isdisjoint({*candidate.words} - {*self._query.words})
+        return not PAIRED.isdisjoint({*candidate.words} - {*self._said.words})
 
     def _has_flipped_prefix(self, candidate: AnalysedText) -> bool:
         """Whether "safe" became "unsafe", or the reverse."""
         lost = {*self._query.words} - {*candidate.words}
-        added = {*candidate.words} - {*self._query.words}
+        added = {*candidate.words} - {*self._said.words}
         return any(
             added & {prefix + word for prefix in NEGATIVE_PREFIXES if len(word) >= MIN_BASE}
             for word in lost
