@@ -276,7 +276,7 @@ def test_an_unknown_name_lists_the_names(root: Path, name: str) -> None:
         (
             GOOD[GOOD.index("file") :],
             'file = "good-Q8_0.gguf"\ncompletions_task = "a"\nsource = {repo = "owner/good"}\n'
-            + '[tasks.a]\ntemplate = "{query}?"',
+            '[tasks.a]\ntemplate = "{query}?"',
             "is no prefix",
         ),
         (SHORT, '[tasks.search]\nseparator = "  "', "expected a mark"),
