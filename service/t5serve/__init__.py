@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from t5serve.client.client import AsyncClient, Client
     from t5serve.results import Reformulation, Result
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "AsyncClient",
     "AsyncReformulator",

@@ -11,6 +11,7 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    ProcessCollector,
     generate_latest,
 )
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -64,6 +65,8 @@ class ModelGauges(NamedTuple):
         description: describes the loaded file; None: it is not loaded.
         waiting: inputs that wait for a worker.
         running: inputs that are being decoded.
+        max_queue: inputs that may wait; 0: the model is not loaded.
+        worker_bytes: memory of the worker processes.
         is_ready: whether a worker is ready, or the model is loaded on its next use.
         has_failed: whether the model could not be loaded.
         restarts: restarts of workers.
@@ -73,6 +76,8 @@ class ModelGauges(NamedTuple):
     description: str | None
     waiting: int
     running: int
+    max_queue: int
+    worker_bytes: int
     is_ready: bool
     has_failed: bool
     restarts: int
@@ -104,6 +109,11 @@ class _ModelCollector(Collector):
 
 GAUGES: tuple[tuple[str, str, Callable[[ModelGauges], float]], ...] = (
     ("t5serve_queue_depth", "Inputs that wait for a worker.", lambda model: model.waiting),
+    (
+        "t5serve_queue_limit",
+        "Inputs that may wait for a worker; 0 while the model is not loaded.",
+        lambda model: model.max_queue,
+    ),
     ("t5serve_running", "Inputs that are being decoded.", lambda model: model.running),
     (
         "t5serve_ready",
@@ -111,6 +121,11 @@ GAUGES: tuple[tuple[str, str, Callable[[ModelGauges], float]], ...] = (
         lambda model: model.is_ready,
     ),
     ("t5serve_model_failed", "1 if the model could not be loaded.", lambda model: model.has_failed),
+    (
+        "t5serve_worker_resident_memory_bytes",
+        "Memory of the worker processes; the mapped model file counts in each.",
+        lambda model: model.worker_bytes,
+    ),
     ("t5serve_worker_restarts", "Restarts of workers.", lambda model: model.restarts),
 )
 
@@ -122,6 +137,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
         self.requests = Counter(
             "t5serve_requests",
             "Requests, by route and status.",

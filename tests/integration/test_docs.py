@@ -92,4 +92,6 @@ def test_metrics() -> None:
     stop(running)
     there = set(re.findall(r"^# TYPE (\w+)", text, re.MULTILINE))
     there = {name for name in there if not name.endswith("_created")}
+    assert set(re.findall(r"`(process_\w+)`", PAGE)) <= there
+    there = {name for name in there if not name.startswith("process_")}
     assert set(re.findall(r"`(t5serve_\w+)`", PAGE)) == there

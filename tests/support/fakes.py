@@ -94,6 +94,9 @@ class FakeProcess:
     def is_runnable(self) -> bool:
         return False
 
+    def resident_bytes(self) -> int:
+        return 1_000_000
+
     def kill(self) -> None:
         self.die()
 

@@ -78,9 +78,9 @@ def test_model_and_fallbacks() -> None:
     """The name of the model and the number of fallbacks are exported."""
     metrics = Metrics()
     loaded = ModelGauges(
-        "fake", "no model at all", 0, 0, is_ready=True, has_failed=False, restarts=0
+        "fake", "no model at all", 0, 0, 64, 1000, is_ready=True, has_failed=False, restarts=0
     )
-    failed = ModelGauges("gone", None, 0, 0, is_ready=False, has_failed=True, restarts=0)
+    failed = ModelGauges("gone", None, 0, 0, 0, 0, is_ready=False, has_failed=True, restarts=0)
     metrics.watch_models(lambda: [loaded, failed])
     labels = {"model": "fake", "description": "no model at all", "version": __version__}
     assert value(metrics, "t5serve_model_info", **labels) == 1
@@ -110,6 +110,9 @@ def test_the_engine_s_gauges() -> None:
         await settle()
         assert value(metrics, "t5serve_running", model="fake") == 1
         assert value(metrics, "t5serve_queue_depth", model="fake") == 1
+        assert value(metrics, "t5serve_queue_limit", model="fake") == 8
+        memory = value(metrics, "t5serve_worker_resident_memory_bytes", model="fake")
+        assert memory == pool.newest.resident_bytes()
         assert value(metrics, "t5serve_ready", model="fake") == 1
         assert value(metrics, "t5serve_worker_restarts", model="fake") == 0
         pool.newest.die()

@@ -275,8 +275,10 @@ def test_an_unknown_name_lists_the_names(root: Path, name: str) -> None:
         (SHORT, '[tasks.search]\ntemplate = "{query}{document}"', "one of them"),
         (
             GOOD[GOOD.index("file") :],
-            'file = "good-Q8_0.gguf"\ncompletions_task = "a"\nsource = {repo = "owner/good"}\n'
-            '[tasks.a]\ntemplate = "{query}?"',
+            (
+                'file = "good-Q8_0.gguf"\ncompletions_task = "a"\nsource = {repo = "owner/good"}\n'
+                '[tasks.a]\ntemplate = "{query}?"'
+            ),
             "is no prefix",
         ),
         (SHORT, '[tasks.search]\nseparator = "  "', "expected a mark"),

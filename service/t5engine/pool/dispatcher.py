@@ -59,6 +59,16 @@ class Dispatcher:
         self.draining = False
 
     @property
+    def max_queue(self) -> int:
+        """Maximum number of queued jobs."""
+        return self._max_queue
+
+    @property
+    def resident_bytes(self) -> int:
+        """Memory of the ready workers' processes, in bytes."""
+        return sum(worker.process.resident_bytes() for worker in self.workers)
+
+    @property
     def waiting(self) -> int:
         """Number of queued jobs."""
         return len(self._queue)

@@ -154,6 +154,16 @@ class Engine:
         return self._pool.not_ready()
 
     @property
+    def max_queue(self) -> int:
+        """Maximum number of queued jobs."""
+        return self._pool.dispatcher.max_queue
+
+    @property
+    def resident_bytes(self) -> int:
+        """Memory of the ready workers' processes, in bytes; mapped files count in each."""
+        return self._pool.dispatcher.resident_bytes
+
+    @property
     def waiting(self) -> int:
         """Number of queued jobs."""
         return self._pool.dispatcher.waiting

@@ -21,6 +21,7 @@ from t5engine.messages import HEADER, FromWorker, ToWorker, pack, unpack_from_wo
 
 logger = logging.getLogger(__name__)
 
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 GRACE_SECONDS = 1.0  # between closing the connection and killing: a worker ends between steps
 
 
@@ -40,6 +41,10 @@ class Process(Protocol):
 
     def is_runnable(self) -> bool:
         """Whether a thread computes, or waits for a processor or a disk: not hung, but slow."""
+        ...
+
+    def resident_bytes(self) -> int:
+        """Returns the memory of the process; 0 where that is not known."""
         ...
 
     def kill(self) -> None:
@@ -104,6 +109,13 @@ class WorkerProcess:
 
     def is_runnable(self) -> bool:
         return any(state in "RD" for state in _thread_states(self.pid))
+
+    def resident_bytes(self) -> int:
+        try:
+            pages = Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()[1]
+        except OSError:  # the process has ended, or the system has no /proc
+            return 0
+        return int(pages) * PAGE_BYTES
 
     def kill(self) -> None:
         with suppress(ProcessLookupError):

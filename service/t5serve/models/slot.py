@@ -153,6 +153,8 @@ class ModelSlot:
             description=described,
             waiting=sum(engine.waiting for engine in engines),
             running=sum(engine.running for engine in engines),
+            max_queue=self._model.engine.max_queue if self._model is not None else 0,
+            worker_bytes=sum(engine.resident_bytes for engine in engines),
             is_ready=self.is_answering,
             has_failed=self.state == "failed",
             restarts=self._past_restarts + sum(engine.restarts for engine in engines),
