@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -15,6 +16,8 @@ from support.serving import Server, start, stop
 from t5serve.errors import ERROR_RESPONSES
 from t5serve.http.endpoints import OPEN_ENDPOINTS
 from t5serve.http.schemas.completions import CompletionRequest
+from t5serve.http.schemas.reformulate import ReformulateRequest
+from t5serve.reformulation.candidates import UnchangedReason
 
 PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", PAGE, re.DOTALL)
@@ -39,16 +42,38 @@ def run(command: list[str]) -> str:
     return ran.stdout
 
 
+def run_command(marker: str, server: Server) -> str:
+    """Runs the shell command that has the marker, against the test's server."""
+    (command,) = [code for language, code in BLOCKS if language == "sh" and marker in code]
+    return run(["/bin/sh", "-c", command.replace("http://127.0.0.1:8000", server.url)])
+
+
 def test_curl(server: Server) -> None:
-    """The command answers with what the native route says."""
-    (command,) = [code for language, code in BLOCKS if language == "sh"]
-    answer = json.loads(
-        run(["/bin/sh", "-c", command.replace("http://127.0.0.1:8000", server.url)])
-    )
+    """The commands answer with what the native route says."""
     body = {"query": "how do i clean a laptop screen"}
     with server.client() as client:
         (result,) = client.post("/v1/reformulate", json=body).json()["results"]
-    assert [answer["choices"][0]["text"]] == result["queries"]
+    completion = json.loads(run_command("v1/completions", server))
+    assert [completion["choices"][0]["text"]] == result["queries"]
+    (several,) = json.loads(run_command('"n": 3', server))["results"]
+    assert several["original"] == body["query"]
+    assert 1 <= len(several["queries"]) <= 3
+
+
+def test_stream(server: Server) -> None:
+    """The streaming command gives tokens, a result and the rest."""
+    events = re.findall(r"event: (\w+)\ndata: (.*)\n", run_command("curl -sN", server))
+    assert [name for name, _ in events][-2:] == ["result", "done"]
+    text = "".join(json.loads(data)["text"] for name, data in events if name == "token")
+    assert [text] == json.loads(events[-2][1])["queries"]
+
+
+def test_every_field_of_a_request_is_described() -> None:
+    """The tables have each field of a request, and each reason for an unchanged query."""
+    section = PAGE.split("## Reformulate\n")[1].split("\n## ")[0]
+    listed = set(re.findall(r"`(\w+)`", section))
+    assert set(ReformulateRequest.model_fields) <= listed
+    assert set(get_args(UnchangedReason)) <= listed
 
 
 def test_every_example_is_run() -> None:
