@@ -31,6 +31,7 @@ NEED_AN_EXTRA = {
     "distil.py",
     "evaluate.py",
     "prepare.py",
+    "progress.py",
     "quality.py",
     "reward.py",
     "train.py",
