@@ -26,7 +26,7 @@ NAMING = [
     *ROOT.glob("docs/decisions/*.md"),
 ]
 WRAPPED = [
-    *(page for page in NAMING if page.name != "CONTRIBUTING.md"),
+    *NAMING,
     ROOT / "SECURITY.md",
     ROOT / "gguf/README.md",
     *(
