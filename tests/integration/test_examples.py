@@ -19,7 +19,7 @@ from support.serving import Server
 ROOT = Path(__file__).parents[2]
 PAGES = {
     str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
-    for path in [ROOT / "README.md", *ROOT.glob("gguf/*.md"), *ROOT.glob("docs/*.md")]
+    for path in [ROOT / "README.md", *ROOT.glob("gguf/*.md"), *ROOT.glob("docs/**/*.md")]
 }
 URL = "http://127.0.0.1:8000"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -31,6 +31,7 @@ NEED_AN_EXTRA = {
     "distil.py",
     "evaluate.py",
     "prepare.py",
+    "progress.py",
     "quality.py",
     "reward.py",
     "train.py",
@@ -39,10 +40,11 @@ NEED_THE_HUB = {"fetch.py"}
 BENCH_WITH_PEERS = {"peers", "tables"}
 NEED_A_PACKAGE = {"adapters.pyterrier": "pyterrier", ".parquet": "pyarrow"}
 LOAD_A_MODEL = ("Reformulator(", "T5(")
-ELSEWHERE = {  # test_docs.py, test_kubernetes_page.py, test_operations.py
+ELSEWHERE = {  # test_docs.py, test_kubernetes_page.py, test_operations.py; needs root
     "docs/api.md",
     "docs/kubernetes.md",
     "docs/operations.md",
+    "docs/resilience.md",
 }
 
 
@@ -69,9 +71,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("scripts", "gguf", "service"):
         (directory / name).symlink_to(ROOT / name)
     (directory / ".venv" / "bin").mkdir(parents=True)
-    for name in ("python", "t5serve"):
+    for name in ("python", "t5gguf", "t5serve"):
         program = directory / ".venv" / "bin" / name
-        start = "" if name == "python" else " -m t5serve"
+        start = "" if name == "python" else f" -m {name}"
         program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)}{start} "$@"\n')
         program.chmod(0o755)
     tiny.build("tied_relu", directory / "path" / "to" / "checkpoint")

@@ -82,6 +82,18 @@ def test_names() -> None:
         assert (ROOT / "docs" / name).exists(), name
 
 
+def test_commands_of_trouble() -> None:
+    """Each command on the page of what was tried is there, with the options that it shows."""
+    page = (ROOT / "docs" / "resilience.md").read_text(encoding="utf-8")
+    commands = re.findall(r"`(?:\.venv/bin/python )?(tests/chaos/\w+\.py)([^`]*)`", page)
+    assert {script for script, _ in commands} >= {
+        f"tests/chaos/{name}.py" for name in ("deaths", "nasty", "neighbours", "overload")
+    }
+    for script, arguments in commands:
+        source = (ROOT / script).read_text(encoding="utf-8")
+        assert all(f'"{option}"' in source for option in re.findall(r"--\w+", arguments)), script
+
+
 def test_build_arguments() -> None:
     """The table has the Dockerfile's arguments."""
     there = re.findall(
