@@ -45,6 +45,14 @@ template = "Query: {query} Document: {document} Relevant:"
 positive = "true"
 negative = "false"
 """
+PART_OF_A_COMPLETION = """\
+file = "good-Q8_0.gguf"
+completions_task = "ask"
+source = {repo = "owner/good"}
+
+[tasks.ask]
+template = "{query}?"
+"""
 
 
 @pytest.fixture
@@ -275,10 +283,7 @@ def test_an_unknown_name_lists_the_names(root: Path, name: str) -> None:
         (SHORT, '[tasks.search]\ntemplate = "{query}{document}"', "one of them"),
         (
             GOOD[GOOD.index("file") :],
-            (
-                'file = "good-Q8_0.gguf"\ncompletions_task = "a"\nsource = {repo = "owner/good"}\n'
-                '[tasks.a]\ntemplate = "{query}?"'
-            ),
+            PART_OF_A_COMPLETION,
             "is no prefix",
         ),
         (SHORT, '[tasks.search]\nseparator = "  "', "expected a mark"),
