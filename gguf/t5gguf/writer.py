@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from gguf import GGMLQuantizationType as Type
 from gguf import GGUFWriter
 from tqdm import tqdm
 
+from t5engine.relevance import RERANK_KEY, Relevance
 from t5engine.tokenization.marks import SEPARATOR_KEY
 from t5engine.tokenization.metadata import format_pipeline
 from t5gguf import error_feedback
@@ -44,6 +46,7 @@ class Provenance:
             are lists.
         counts: the queries that a request gets without asking for a number, by task; 1 if absent.
         generation: generation defaults by Hugging Face's names, as in a recipe.
+        rerank: how the model reranks documents; None: it does not.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Provenance:
     separators: dict[str, str] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     generation: dict[str, int | float | str] = field(default_factory=dict)
+    rerank: Relevance | None = None
 
 
 @dataclass(frozen=True)
@@ -235,6 +239,9 @@ def _add_source_metadata(
         writer.add_string(f"{SEPARATOR_KEY}{task}", separator)
     for task, count in provenance.counts.items():
         writer.add_uint32(f"{COUNT_KEY}{task}", count)
+    rerank = {} if provenance.rerank is None else msgspec.structs.asdict(provenance.rerank)
+    for name, text in rerank.items():
+        writer.add_string(f"{RERANK_KEY}{name}", text)
     for name, default in provenance.generation.items():
         key = f"t5serve.generation.{name}"
         if isinstance(default, str):

@@ -12,8 +12,8 @@ import pytest
 
 from support.fakes import MODEL
 from t5engine.decoding.parameters import GenerationConfig
+from t5engine.frames import HEADER, pack, unpack_from_worker
 from t5engine.messages import (
-    HEADER,
     Cancel,
     Cancelled,
     FromWorker,
@@ -24,8 +24,6 @@ from t5engine.messages import (
     Score,
     Scored,
     ToWorker,
-    pack,
-    unpack_from_worker,
 )
 from t5engine.worker import loop
 from t5engine.worker.connection import Connection

@@ -6,8 +6,8 @@ import pytest
 
 from support.fakes import MODEL
 from t5engine.decoding.parameters import GenerationConfig
+from t5engine.frames import HEADER, pack, unpack_from_worker, unpack_to_worker
 from t5engine.messages import (
-    HEADER,
     Cancel,
     Failed,
     FromWorker,
@@ -25,9 +25,6 @@ from t5engine.messages import (
     Tokenized,
     ToWorker,
     Unloadable,
-    pack,
-    unpack_from_worker,
-    unpack_to_worker,
 )
 
 BEAMS = GenerationConfig(max_tokens=8, num_beams=4, early_stopping="never", logit_bias={5: -1.0})

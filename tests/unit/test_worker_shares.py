@@ -79,14 +79,14 @@ def test_a_long_encode_waits_for_as_long_as_the_last_one_took() -> None:
     fairness = Fairness(lambda: now)
     fairness.record_turns([1, 2])
     assert fairness.seconds_to_encode(1, 0.08) == 0.0
-    fairness.record_encode(0.08)
+    fairness.record_encode(1, 0.08)
     assert fairness.seconds_to_encode(1, 0.08) == 0.08
     assert fairness.seconds_to_encode(2, 0.001) == 0.0
     now = 0.05
     assert 0.0 < fairness.seconds_to_encode(1, 0.08) < 0.04
     now = 10.0
     fairness.record_turns([1])
-    fairness.record_encode(0.08)
+    fairness.record_encode(1, 0.08)
     assert fairness.seconds_to_encode(1, 0.08) == 0.0
 
 

@@ -119,6 +119,7 @@ def _build_provenance(
         tasks=tasks or recipe.prefixes,
         separators={} if tasks else recipe.separators,
         counts={} if tasks else recipe.counts,
+        rerank=recipe.rerank,
         generation={**recipe.generation.given(), **limit},
     )
 

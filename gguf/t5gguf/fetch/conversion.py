@@ -77,6 +77,7 @@ def convert(
         tasks=recipe.prefixes if recipe else {},
         separators=recipe.separators if recipe else {},
         counts=recipe.counts if recipe else {},
+        rerank=recipe.rerank if recipe else None,
         generation=recipe.generation.given() if recipe else read_defaults(directory).values,
     )
     embedding = recipe.quantisation.token_embedding_type if recipe else None

@@ -13,13 +13,7 @@ import numpy.typing as npt
 
 from t5engine.config import WorkerConfig
 from t5engine.decoding.parameters import GenerationConfig
-from t5engine.errors import (
-    EngineNotReady,
-    InputTooLong,
-    InvalidInput,
-    JobError,
-    JobFailed,
-)
+from t5engine.errors import EngineNotReady, InputTooLong, InvalidInput, JobError, JobFailed
 from t5engine.messages import (
     Failed,
     Generate,
@@ -35,6 +29,7 @@ from t5engine.messages import (
     Tokenized,
 )
 from t5engine.pool.job import Job
+from t5engine.pool.judging import Judging
 from t5engine.pool.pool import WorkerPool
 from t5engine.pool.process import Process, WorkerProcess
 from t5engine.pool.result import Result
@@ -63,6 +58,8 @@ class Engine:
 
     Attributes:
         on_generated: called with the result of every generation.
+        judging: judges texts, as reranking needs.
+        max_characters: the most characters of an input.
     """
 
     def __init__(
@@ -82,10 +79,11 @@ class Engine:
             start=start,
         )
         # A run of unknown characters is one token however long it is.
-        self._max_characters = CHARACTERS_PER_TOKEN * max(
+        self.max_characters = CHARACTERS_PER_TOKEN * max(
             config.max_input_tokens for config in workers
         )
         self._job_ids = itertools.count(1)
+        self.judging = Judging(self._pool, self._run, self._job_ids)
         self.on_generated: Callable[[Result], None] = lambda _result: None
 
     async def __aenter__(self) -> Self:
@@ -275,11 +273,11 @@ class Engine:
         Raises:
             InputTooLong: the text is longer than any that has few enough tokens.
         """
-        if len(text) > self._max_characters:
+        if len(text) > self.max_characters:
             text = " ".join(text.split())
-        if len(text) > self._max_characters:
+        if len(text) > self.max_characters:
             raise InputTooLong(
-                f"the input has {len(text)} characters, at most {self._max_characters} are taken"
+                f"the input has {len(text)} characters, at most {self.max_characters} are taken"
             )
         return text
 

@@ -10,7 +10,7 @@ from t5engine.decoding.parameters import GenerationConfig
 from t5engine.decoding.search import Branch, Hypothesis
 from t5engine.decoding.stops import Stops
 from t5engine.decoding.strategy import start_search
-from t5engine.messages import Generate, Generated, Output, Progress, Timings, Token
+from t5engine.messages import Cut, Generate, Generated, Output, Progress, Timings, Token
 from t5engine.worker import prompt_lookup
 from t5engine.worker.model import Model
 from t5engine.worker.vocabulary import SENTINEL
@@ -212,10 +212,16 @@ class Generation:
         return details
 
 
-def tokenize(text: str, model: Model) -> list[int]:
+def tokenize(text: str, model: Model, cut: Cut | None = None) -> list[int]:
     """Returns the token ids of a text, unless its sentinels alone are too many.
 
     llama.cpp's time to parse sentinels grows with the square of their number.
+
+    Args:
+        text: the encoder's input.
+        model: the model whose vocabulary splits the text.
+        cut: the part of the text that is shortened if the backend takes fewer tokens; None: the
+            text stays as it is.
 
     Raises:
         InputRefused: the text has more sentinels than the backend takes tokens.
@@ -226,7 +232,28 @@ def tokenize(text: str, model: Model) -> list[int]:
         raise InputRefused(
             f"the input has over {sentinels} tokens, at most {limit} are taken", too_long=True
         )
-    return model.vocabulary.encode(text)
+    ids = model.vocabulary.encode(text)
+    return ids if cut is None or len(ids) <= limit else _shorten(text, model, cut)
+
+
+def _shorten(text: str, model: Model, cut: Cut) -> list[int]:
+    """Returns the ids of the text with as much of the cut part as the backend takes."""
+    head, part, tail = text[: cut.start], text[cut.start : cut.end], text[cut.end :]
+
+    def encode(length: int) -> list[int]:
+        kept = part[:length] if cut.side == "right" else part[len(part) - length :]
+        return model.vocabulary.encode(head + kept + tail)
+
+    fitting, too_long = 0, len(part)  # lengths in characters
+    ids = encode(0)
+    while too_long - fitting > 1:
+        length = (fitting + too_long) // 2
+        candidate = encode(length)
+        if len(candidate) <= model.backend.max_input_tokens:
+            fitting, ids = length, candidate
+        else:
+            too_long = length
+    return ids
 
 
 def check_input(ids: list[int], model: Model) -> None:

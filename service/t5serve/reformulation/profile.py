@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import msgspec
 
 from t5engine.messages import ModelInfo
+from t5engine.relevance import RERANK_KEY, Relevance, read_relevance
 from t5engine.tokenization.marks import SEPARATOR_KEY
 from t5gguf.recipe import Generation, GenerationDefaults, Recipe
 from t5gguf.tasks import COUNT_KEY, QUERY, Task
@@ -30,11 +31,13 @@ class Profile:
         tasks: the tasks by name; the first is the default.
         generation: the generation defaults, for requests that set nothing else.
         completions_prefix: the text before every prompt of /v1/completions.
+        relevance: how the model reranks documents; None: it does not.
     """
 
     tasks: Mapping[str, Task]
     generation: GenerationDefaults
     completions_prefix: str = ""
+    relevance: Relevance | None = None
 
     @classmethod
     def of(cls, model: ModelInfo, recipe: Recipe | None) -> Self:
@@ -44,14 +47,19 @@ class Profile:
                 tasks=recipe.tasks,
                 generation=recipe.generation,
                 completions_prefix=recipe.prefixes.get(recipe.completions_task, ""),
+                relevance=recipe.rerank,
             )
         else:
             names = [name for name in model.metadata.get("t5serve.tasks", "").split(",") if name]
             tasks = {name: _task(model.metadata, name) for name in names}
-            profile = cls(tasks or {DEFAULT_TASK: Task()}, _generation(model.metadata))
+            profile = cls(
+                tasks or {DEFAULT_TASK: Task()},
+                _generation(model.metadata),
+                relevance=_relevance(model.metadata),
+            )
         limit = min(profile.generation.max_tokens, model.max_tokens)
         generation = msgspec.structs.replace(profile.generation, max_tokens=limit)
-        return cls(profile.tasks, generation, profile.completions_prefix)
+        return replace(profile, generation=generation)
 
     @classmethod
     def of_prefixes(cls, prefixes: Mapping[str, str], generation: GenerationDefaults) -> Self:
@@ -97,6 +105,14 @@ def _task(metadata: Mapping[str, str], name: str) -> Task:
     except msgspec.ValidationError as error:
         logger.warning("ignored all but the prefix of the file's task %s: %s", name, error)
         return Task.of_prefix(prefix)
+
+
+def _relevance(metadata: Mapping[str, str]) -> Relevance | None:
+    try:
+        return read_relevance(metadata)
+    except ValueError as error:
+        logger.warning("ignored %s* of the file: %s", RERANK_KEY, error)
+        return None
 
 
 def _generation(metadata: Mapping[str, str]) -> GenerationDefaults:

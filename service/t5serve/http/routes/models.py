@@ -56,6 +56,7 @@ def _describe(slot: ModelSlot, created: int) -> ModelBody:
         description=info.description,
         tasks=profile.prefixes,
         separators=profile.separators,
+        reranks=profile.relevance is not None,
         max_input_tokens=info.max_input_tokens,
         max_tokens=info.max_tokens,
         generation=profile.generation.given() if described else {},
