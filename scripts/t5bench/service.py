@@ -68,7 +68,7 @@ class HttpSession:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+            self.port = port = probe.getsockname()[1]
         settings = {
             "T5SERVE_MODEL": str(runner.model),
             "T5SERVE_THREADS": str(runner.threads),
@@ -104,6 +104,14 @@ class HttpSession:
             )
         check_length(self._name, usage["completion_tokens"], tokens, fixed=fixed)
         return Answer(total_ms, 1000 * (self._native_seconds() - native_before))
+
+    def post(self, path: str, body: Mapping[str, Any]) -> bytes:
+        """Sends a request, and returns the content of the answer.
+
+        Raises:
+            BenchError: The status is not 200.
+        """
+        return self._exchange("POST", path, json.dumps(body).encode())
 
     def close(self) -> None:
         """See `Session`."""
