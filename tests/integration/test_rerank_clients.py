@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+from pathlib import Path
 from string import Template
 from typing import Any
 
@@ -80,22 +82,13 @@ def test_jina_s_form(rerank_server: Server, expected: list[tuple[int, float]]) -
     assert [(one["index"], one["relevance_score"]) for one in response["results"]] == expected
 
 
-ELASTICSEARCH = {
-    "request": (
-        '{"model": "${model_id}", "query": ${query}, "documents": ${input}, "top_n": ${top_n},'
-        ' "return_documents": ${return_documents}}'
-    ),
-    "json_parser": {
-        "reranked_index": "$.results[*].index",
-        "relevance_score": "$.results[*].relevance_score",
-        "document_text": "$.results[*].document.text",
-    },
-}
-"""What docs/search.md has an Elasticsearch's `custom` rerank service sent and read."""
+SEARCH_PAGE = Path(__file__).parents[2] / "docs" / "search.md"
 
 
 def test_elasticsearch_s_form(rerank_server: Server, expected: list[tuple[int, float]]) -> None:
-    """Elasticsearch fills a template with JSON, and reads lists by paths."""
+    """Elasticsearch fills the template of docs/search.md with JSON, and reads by its paths."""
+    (block,) = re.findall(r"```json\n(.*?)```", SEARCH_PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    settings = json.loads(block)
     values = {
         "model_id": "reranked",
         "query": json.dumps(QUERY),
@@ -103,12 +96,10 @@ def test_elasticsearch_s_form(rerank_server: Server, expected: list[tuple[int, f
         "top_n": "3",
         "return_documents": "true",
     }
-    body = Template(str(ELASTICSEARCH["request"])).substitute(values)
+    body = Template(settings["request"]).substitute(values)
     headers = {"content-type": "application/json"}
     answer = httpx.post(f"{rerank_server.url}/v1/rerank", content=body, headers=headers).json()
-    paths = ELASTICSEARCH["json_parser"]
-    assert isinstance(paths, dict)
-    columns = [read_path(answer, path) for path in paths.values()]
+    columns = [read_path(answer, path) for path in settings["response"]["json_parser"].values()]
     assert list(zip(columns[0], columns[1], strict=True)) == expected
     assert columns[2] == [DOCUMENTS[index] for index in columns[0]]
 
