@@ -1,7 +1,8 @@
 """Measures the speed of this engine, side by side with others.
 
 `python scripts/bench.py peers --work DIR --out FILES` compares it with PyTorch, CTranslate2 and
-ONNX Runtime. `python scripts/bench.py backends FILE.gguf ..` compares its two backends.
+ONNX Runtime. `python scripts/bench.py rerank --work DIR` does the same for reranking.
+`python scripts/bench.py backends FILE.gguf ..` compares its two backends.
 `python scripts/bench.py throughput FILE.gguf ..` counts queries a second over HTTP.
 `python scripts/bench.py tables RESULTS.json` prints the results of `peers` as Markdown.
 """
@@ -15,7 +16,7 @@ from importlib import import_module
 
 from t5bench.errors import BenchError
 
-COMMANDS = ("peers", "backends", "throughput", "tables")
+COMMANDS = ("peers", "rerank", "backends", "throughput", "tables")
 
 
 def main() -> int:

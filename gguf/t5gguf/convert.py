@@ -65,7 +65,7 @@ class Converter:
 
     Raises:
         ConversionError: the checkpoint has faults, which the message lists, the vocabulary lacks a
-            task's separator, or `domain` has no text.
+            task's separator or a token that reranking weighs, or `domain` has no text.
     """
 
     def __init__(
@@ -83,9 +83,12 @@ class Converter:
         self.checkpoint, self.vocabulary = checkpoint, vocabulary
         if domain:
             tasks = provenance.tasks.values()
-            self.checkpoint, self.vocabulary = trim(checkpoint, vocabulary, domain, tasks)
+            self.checkpoint, self.vocabulary = trim(
+                checkpoint, vocabulary, domain, tasks, _list_rerank_texts(provenance)
+            )
             self._entries = match_tensors(self.checkpoint)
         _check_separators(self.vocabulary, provenance)
+        _check_judged_tokens(self.vocabulary, provenance)
         self.provenance = provenance
         self._rows = padded_rows(self.checkpoint.config.vocab_size)
         reference = Reference(self.checkpoint)
@@ -230,6 +233,25 @@ def _check_separators(vocabulary: Vocabulary, provenance: Provenance) -> None:
     ]
     if missing:
         raise ConversionError("\n".join(missing))
+
+
+def _check_judged_tokens(vocabulary: Vocabulary, provenance: Provenance) -> None:
+    tokens = [] if provenance.rerank is None else provenance.rerank.tokens
+    missing = [token for token in tokens if token not in vocabulary.tokens]
+    if missing:
+        raise ConversionError(
+            f"reranking weighs the token {missing[0]!r}, which the vocabulary lacks: name a piece"
+            " as the vocabulary has it, such as '\u2581true'"
+        )
+
+
+def _list_rerank_texts(provenance: Provenance) -> list[str]:
+    """Returns texts that have the pieces of the template and of both tokens."""
+    if provenance.rerank is None:
+        return []
+    relevance = provenance.rerank
+    text, _ = relevance.render(" ", " ")
+    return [text, *(token.replace("\u2581", " ") + " " for token in relevance.tokens)]
 
 
 def _check_overwrite(out: Path, *, force: bool) -> None:

@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from t5engine.decoding.parameters import MAX_WIDTH
 from t5engine.messages import Cut
+from t5engine.relevance import Relevance
 from t5engine.tokenization.marks import get_mark
 
 QUERY, DOCUMENT, HISTORY = "{query}", "{document}", "{history}"
@@ -167,23 +168,8 @@ class Task(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.template.replace(HISTORY, "")
 
 
-class Rerank(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a model judges whether a document is relevant for a query, as monoT5 does.
-
-    Attributes:
-        template: the encoder's input: text around `{query}` and `{document}`.
-        positive: the token whose probability at the first step is the relevance.
-        negative: the token that it is weighed against.
-    """
-
-    template: str
-    positive: str
-    negative: str
-
-    def __post_init__(self) -> None:
-        """Refuses a template without a query and a document."""
-        for needed in (QUERY, DOCUMENT):
-            _check_template(self.template, needs=(needed,))
+class Rerank(Relevance, frozen=True, forbid_unknown_fields=True):
+    """How a model judges whether a document is relevant for a query; see `Relevance`."""
 
 
 def read_tasks(value: Any) -> Any:  # noqa: ANN401 - any TOML

@@ -45,7 +45,11 @@ class TrimmingLoss:
 
 
 def trim(
-    checkpoint: Checkpoint, vocabulary: Vocabulary, domain: Path, tasks: Collection[Task]
+    checkpoint: Checkpoint,
+    vocabulary: Vocabulary,
+    domain: Path,
+    tasks: Collection[Task],
+    texts: Iterable[str] = (),
 ) -> tuple[Checkpoint, Vocabulary]:
     """Returns the same model with only the rows that a text file uses.
 
@@ -54,6 +58,7 @@ def trim(
         vocabulary: the model's whole vocabulary.
         domain: a text file with a line for each input or output of the model.
         tasks: whose templates the lines fill; a line by itself counts, too.
+        texts: further texts whose rows are kept.
 
     Raises:
         ConversionError: the file has no text.
@@ -62,7 +67,7 @@ def trim(
     if not lines:
         raise ConversionError(f"{domain} has no text: expected a line for each query and answer")
     config = checkpoint.config
-    texts = (task.render(line) for line in lines for task in [Task(), *tasks])
+    texts = [*texts, *(task.render(line) for line in lines for task in [Task(), *tasks])]
     special_ids = {config.pad_token_id, config.eos_token_id, config.decoder_start_token_id}
     ids = select_kept_ids(vocabulary, texts, special_ids)
     tensors = {

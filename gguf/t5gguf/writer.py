@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from gguf import GGMLQuantizationType as Type
 from gguf import GGUFWriter
 from tqdm import tqdm
 
+from t5engine.relevance import RERANK_KEY, Relevance
 from t5engine.tokenization.metadata import format_pipeline
 from t5gguf import error_feedback
 from t5gguf.checkpoint import Checkpoint
@@ -41,6 +43,7 @@ class Provenance:
         tasks: the tasks by name; the first is the default. A model without tasks takes queries as
             they are.
         generation: generation defaults by Hugging Face's names, as in a recipe.
+        rerank: how the model reranks documents; None: it does not.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Provenance:
     license: str = ""
     tasks: dict[str, Task] = field(default_factory=dict)
     generation: dict[str, int | float | str] = field(default_factory=dict)
+    rerank: Relevance | None = None
 
 
 @dataclass(frozen=True)
@@ -226,6 +230,9 @@ def _add_source_metadata(
             writer.add_string(key, setting)
         else:
             writer.add_uint32(key, setting)
+    rerank = {} if provenance.rerank is None else msgspec.structs.asdict(provenance.rerank)
+    for name, text in rerank.items():
+        writer.add_string(f"{RERANK_KEY}{name}", text)
     for name, default in provenance.generation.items():
         key = f"t5serve.generation.{name}"
         if isinstance(default, str):

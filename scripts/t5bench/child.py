@@ -2,7 +2,8 @@
 
 A separate process has its own threads and memory, and its environment from the start. A line on
 standard input is a request; a line on standard output is the answer, with the time from token ids
-to token ids. This process takes the time, so that the pipe does not count.
+to token ids, or from documents to logits. This process takes the time, so that the pipe does not
+count.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ ENGINES = {
     "pytorch": "t5bench.engines.pytorch:PyTorch",
     "ctranslate2": "t5bench.engines.ctranslate:CTranslate2",
     "onnxruntime": "t5bench.engines.onnx_runtime:OnnxRuntime",
+    "onnx_judge": "t5bench.engines.onnx_judge:OnnxJudge",
 }
 
 
@@ -41,6 +43,10 @@ def main() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         started = time.perf_counter()
+        if "documents" in request:
+            logits = engine.judge(request["documents"], request["tokens"])
+            reply({"total_ms": 1000 * (time.perf_counter() - started), "logits": logits})
+            continue
         generated = engine.generate(request["ids"], request["tokens"], fixed=request["fixed"])
         total_ms = 1000 * (time.perf_counter() - started)
         reply({"total_ms": total_ms, **generated._asdict()})

@@ -14,12 +14,14 @@ from typing import Any
 
 from t5bench import environment, shapes
 from t5bench.errors import BenchError
+from t5engine.relevance import Relevance
 from t5gguf.config import Config
 from t5gguf.convert import QUERIES, Converter
 from t5gguf.tasks import Task
 from t5gguf.vocab import Vocabulary
 from t5gguf.writer import Provenance
 
+RELEVANCE = Relevance("Query: {query} Document: {document} Relevant:", "\u2581true", "\u2581false")
 EXPORT = ("-m", "optimum.commands.optimum_cli", "export", "onnx")
 QUANTISE = ("-m", "optimum.commands.optimum_cli", "onnxruntime", "quantize")
 VERIFY_QUERIES = 4  # to verify random weights with: the reference is slow
@@ -100,6 +102,17 @@ class Files:
             written = converter.convert(path, file_type, progress=False)
             figures = json.dumps(asdict(written.comparison))
             path.with_suffix(".json").write_text(figures, encoding="utf-8")
+
+    def make_reranker(self, file_type: str) -> Path:
+        """Returns a GGUF file that says how the model reranks, with two common words as tokens."""
+        path = self.directory / f"rerank-{file_type}.gguf"
+        if not path.is_file():
+            print(f"{path}: making it", flush=True)
+            provenance = Provenance(self.directory.name, tasks={"query": Task()}, rerank=RELEVANCE)
+            queries = QUERIES.read_text(encoding="utf-8").splitlines()[:VERIFY_QUERIES]
+            converter = Converter(self.checkpoint, provenance, queries, calibration=())
+            converter.convert(path, file_type, progress=False)
+        return path
 
     def make_ctranslate2(self) -> Path:
         """Returns the int8 files of CTranslate2's converter."""

@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> None:
     plan = _build_plan(options)
     shapes = [_locate_files(name, options) for name in options.shapes]
     results: dict[str, Any] = {
-        "machine": _describe_machine(),
+        "machine": describe_machine(),
         "settings": _settings(options),
         "shapes": [],
     }
@@ -131,7 +131,7 @@ def _locate_files(name: str, options: argparse.Namespace) -> Files:
     return Files.from_shape(name, options.work, options.tokenizer)
 
 
-def _describe_machine() -> dict[str, Any]:
+def describe_machine() -> dict[str, Any]:
     return {
         "processor": machine.processor(),
         "features": machine.features(),

@@ -31,6 +31,13 @@ class Answer(NamedTuple):
     tokens: list[int] | None = None
 
 
+class Judged(NamedTuple):
+    """The time of some documents, in milliseconds, and the logits of each."""
+
+    total_ms: float
+    logits: list[list[float]]
+
+
 class Session(Protocol):
     """A process whose model is loaded."""
 
@@ -103,7 +110,7 @@ class EngineRunner:
         """See `Runner`."""
         return replace(self, name=name)
 
-    def start(self) -> Session:
+    def start(self) -> EngineSession:
         """See `Runner`."""
         return EngineSession(self)
 
@@ -144,6 +151,20 @@ class EngineSession:
         answer = Answer(**self._read())
         check_length(self._name, len(answer.tokens or ()), tokens, fixed=fixed)
         return answer
+
+    def judge(self, documents: Sequence[Query], tokens: Sequence[int]) -> Judged:
+        """Requests the logits of some tokens at the first step, for each document.
+
+        Raises:
+            BenchError: The process ended.
+        """
+        assert self._process.stdin is not None  # noqa: S101 - as above
+        texts = [{"text": document.text, "ids": document.ids} for document in documents]
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(
+                json.dumps({"documents": texts, "tokens": list(tokens)}) + "\n"
+            )
+        return Judged(**self._read())
 
     def close(self) -> None:
         """See `Session`."""

@@ -135,7 +135,7 @@ class HttpSession:
             "T5SERVE_CACHE_BYTES": "0",  # a query is asked in every round, to be decoded
         }
         self._service = Service(runner.name, settings)
-        self.pid = self._service.pid
+        self.pid, self.port = self._service.pid, self._service.port
         self._model: str = json.loads(self._service.get("/v1/models"))["data"][0]["id"]
 
     def ask(self, query: Query, tokens: int, *, fixed: bool = True) -> Answer:
@@ -153,6 +153,14 @@ class HttpSession:
             )
         check_length(self._name, usage["completion_tokens"], tokens, fixed=fixed)
         return Answer(total_ms, 1000 * (self._native_seconds() - native_before))
+
+    def post(self, path: str, body: Mapping[str, Any]) -> bytes:
+        """Sends a request, and returns the content of the answer.
+
+        Raises:
+            BenchError: The status is not 200.
+        """
+        return self._service.exchange("POST", path, json.dumps(body).encode())
 
     def close(self) -> None:
         """See `Session`."""

@@ -7,40 +7,26 @@ with T5("model.gguf") as t5:
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self, TypedDict, TypeVar, Unpack
+from typing import Literal, Self, TypedDict, TypeVar, Unpack
 
 import msgspec
 
 from t5engine.background import Background
-from t5engine.concurrency import map_concurrently
-from t5engine.config import WorkerConfig
-from t5engine.cpus import plan
 from t5engine.decoding.logprobs import log_softmax
 from t5engine.decoding.parameters import GenerationConfig
-from t5engine.errors import (
-    DeadlineExceeded,
-    EngineNotReady,
-    InvalidInput,
-    ModelLoadError,
-    QueueFull,
-)
+from t5engine.errors import InvalidInput, ModelLoadError
 from t5engine.header import HeaderError, open_checked
 from t5engine.messages import ModelInfo, Output
-from t5engine.pool.engine import Engine
+from t5engine.relevance import Relevance, compute_relevance, read_relevance
+from t5engine.session import EngineOptions, Session, open_session
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 DEFAULT_MAX_TOKENS = 64
-NO_DEADLINE_SECONDS = 86_400.0
-RESTART_SECONDS = 60.0  # how long a call waits for a worker that takes the place of a dead one
-RESTART_PAUSE_SECONDS = 0.05
 
 
 class GenerationParameters(TypedDict, total=False):
@@ -66,18 +52,6 @@ class GenerationParameters(TypedDict, total=False):
     frequency_penalty: float
     logit_bias: dict[int, float]
     top_logprobs: int | None
-
-
-class EngineOptions(TypedDict, total=False):
-    """How a model is run; the defaults are those of the service."""
-
-    workers: int
-    threads: int | None
-    max_batch: int
-    max_input_tokens: int
-    backend: Literal["auto", "graph", "llama"]
-    kernels: Literal["auto", "ggml"]
-    logit_scale: float | None
 
 
 @dataclass(frozen=True)
@@ -117,6 +91,19 @@ class Score:
 
 
 @dataclass(frozen=True)
+class RankedDocument:
+    """A document of `T5.rank`.
+
+    Attributes:
+        index: its index in the documents.
+        score: the probability that it is relevant.
+    """
+
+    index: int
+    score: float
+
+
+@dataclass(frozen=True)
 class Tokens:
     """The tokens of one text.
 
@@ -149,7 +136,8 @@ class T5:
         except (OSError, HeaderError) as error:
             raise ModelLoadError(str(error)) from error
         self._start_token = int(metadata.get("t5.decoder_start_token_id", 0))
-        self._background = Background(lambda: _open_engine(Path(path), options))
+        self._relevance = read_relevance(metadata)
+        self._background = Background(lambda: open_session(Path(path), options))
         self._background.open().result()
 
     def __enter__(self) -> Self:
@@ -166,8 +154,8 @@ class T5:
     def info(self) -> ModelInfo:
         """Facts about the model."""
 
-        async def read(pool: _Pool) -> ModelInfo:
-            return await pool.engine.ready()
+        async def read(session: Session) -> ModelInfo:
+            return await session.engine.ready()
 
         return self._background.run(read)
 
@@ -193,8 +181,8 @@ class T5:
         """
         config = _build_config(parameters)
 
-        async def generate(pool: _Pool, text: str, seconds: float) -> Generation:
-            result = await pool.engine.generate(config, text=text, stop=stop, timeout=seconds)
+        async def generate(session: Session, text: str, seconds: float) -> Generation:
+            result = await session.engine.generate(config, text=text, stop=stop, timeout=seconds)
             return Generation(result.generated.outputs, result.generated.prompt_tokens)
 
         return self._run_each(_as_list(texts), generate, timeout)
@@ -214,10 +202,10 @@ class T5:
         """
         pairs = list(zip(_as_list(texts), _as_list(targets), strict=True))
 
-        async def score(pool: _Pool, pair: tuple[str, str], seconds: float) -> Score:
-            source, target = [await pool.engine.tokenize(text, timeout=seconds) for text in pair]
+        async def score(session: Session, pair: tuple[str, str], seconds: float) -> Score:
+            source, target = [await session.engine.tokenize(text, timeout=seconds) for text in pair]
             decoder_ids = [self._start_token, *target.ids[:-1]]
-            logits = await pool.engine.score(source.ids, decoder_ids, timeout=seconds)
+            logits = await session.engine.score(source.ids, decoder_ids, timeout=seconds)
             logprobs = [
                 float(log_softmax(row)[token])
                 for row, token in zip(logits, target.ids, strict=True)
@@ -226,6 +214,46 @@ class T5:
 
         return self._run_each(pairs, score, timeout)
 
+    def rank(
+        self,
+        query: str,
+        documents: Sequence[str],
+        *,
+        top_k: int | None = None,
+        relevance: Relevance | None = None,
+        timeout: float | None = None,
+    ) -> list[RankedDocument]:
+        """Returns the documents that are the most relevant for a query, best first.
+
+        Args:
+            query: the query.
+            documents: the documents; the end of one that is too long is left out.
+            top_k: the most documents to return; None: all.
+            relevance: the template and the two tokens; None: those that the file names.
+            timeout: seconds for all documents together; None: as long as it takes.
+
+        Raises:
+            InvalidInput: the file does not say how the model reranks, or a text is no string.
+            JobError: always one of its subclasses; InputTooLong if the query alone is too long.
+        """
+        relevance = relevance or self._relevance
+        if relevance is None:
+            raise InvalidInput("the file does not say how its model reranks; give a Relevance")
+        given: Relevance = relevance
+        texts = _as_list(documents)
+
+        async def judge(session: Session, text: str, seconds: float) -> float:
+            prompt, cut = given.render(query, text, session.engine.limits.max_characters)
+            judged = await session.engine.judging.judge(
+                prompt, given.positive, given.negative, cut=cut, timeout=seconds
+            )
+            return compute_relevance(judged.positive_logit, judged.negative_logit)
+
+        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))  # alike together
+        scores = self._run_each([texts[index] for index in order], judge, timeout)
+        ranked = [RankedDocument(*pair) for pair in sorted(zip(order, scores, strict=True))]
+        return sorted(ranked, key=lambda document: -document.score)[:top_k]
+
     def tokenize(self, texts: str | Sequence[str]) -> list[Tokens]:
         """Returns the tokens of each text.
 
@@ -233,8 +261,8 @@ class T5:
             JobError: always one of its subclasses.
         """
 
-        async def tokenize(pool: _Pool, text: str, seconds: float) -> Tokens:
-            tokenized = await pool.engine.tokenize(text, timeout=seconds)
+        async def tokenize(session: Session, text: str, seconds: float) -> Tokens:
+            tokenized = await session.engine.tokenize(text, timeout=seconds)
             return Tokens(tokenized.ids, tokenized.texts)
 
         return self._run_each(_as_list(texts), tokenize, None)
@@ -242,67 +270,10 @@ class T5:
     def _run_each(
         self,
         items: Sequence[Item],
-        work: Callable[[_Pool, Item, float], Awaitable[Answer]],
+        work: Callable[[Session, Item, float], Awaitable[Answer]],
         timeout: float | None,
     ) -> list[Answer]:
-        return self._background.run(lambda pool: pool.run_each(items, work, timeout))
-
-
-class _Pool:
-    """An engine, and how many inputs of a call it has at a time."""
-
-    def __init__(self, engine: Engine, slots: int) -> None:
-        self.engine = engine
-        self._slots = asyncio.Semaphore(slots)
-        self._count = slots
-
-    async def run_each(
-        self,
-        items: Sequence[Item],
-        work: Callable[[_Pool, Item, float], Awaitable[Answer]],
-        timeout: float | None,  # noqa: ASYNC109 - the items share it
-    ) -> list[Answer]:
-        """Runs the work for all items, not all at once, and returns the answers in order."""
-        deadline = time.monotonic() + (NO_DEADLINE_SECONDS if timeout is None else timeout)
-
-        async def run(_index: int, item: Item) -> Answer:
-            return await self._run(work, item, deadline)
-
-        return await map_concurrently(run, items, self._count)
-
-    async def _run(
-        self,
-        work: Callable[[_Pool, Item, float], Awaitable[Answer]],
-        item: Item,
-        deadline: float,
-    ) -> Answer:
-        """Runs the work for an item; waits while a dead worker is replaced."""
-        patience = time.monotonic() + RESTART_SECONDS
-        while True:
-            try:
-                async with self._slots:
-                    return await work(self, item, max(0.0, deadline - time.monotonic()))
-            except QueueFull as error:  # never for lack of room: the slots are fewer
-                raise DeadlineExceeded(str(error)) from error
-            except EngineNotReady:
-                if time.monotonic() > min(deadline, patience):
-                    raise
-            await asyncio.sleep(RESTART_PAUSE_SECONDS)
-
-
-@asynccontextmanager
-async def _open_engine(path: Path, options: EngineOptions) -> AsyncIterator[_Pool]:
-    options = {**options}
-    workers = options.pop("workers", 1)
-    threads = options.pop("threads", None)
-    values: Any = {"max_input_tokens": 512, "prompt_lookup_num_tokens": 3, **options}
-    configs = [
-        WorkerConfig(str(path), share.threads, list(share.cpus), **values)
-        for share in plan(workers, threads)
-    ]
-    slots = 2 * workers * configs[0].max_batch
-    async with Engine(configs, max_queue=slots) as engine:
-        yield _Pool(engine, slots)
+        return self._background.run(lambda session: session.run_each(items, work, timeout))
 
 
 def _build_config(parameters: GenerationParameters) -> GenerationConfig:

@@ -32,6 +32,8 @@ class WorkerConfig(msgspec.Struct, frozen=True):
         costs: what an earlier worker measured; empty: the worker measures before it is ready.
         separators: texts between the queries of an answer, which the vocabulary must have as pieces
             of their own; None: those that the file names.
+        judged_tokens: pieces that reranking weighs, which the vocabulary must have; None: those
+            that the file names.
     """
 
     model: str
@@ -48,6 +50,7 @@ class WorkerConfig(msgspec.Struct, frozen=True):
     kernels: KernelsName = "auto"
     costs: Costs = Costs()
     separators: list[str] | None = None
+    judged_tokens: list[str] | None = None
 
     def environment(self) -> dict[str, str]:
         """Returns what libraries read once, when they are loaded."""

@@ -13,7 +13,7 @@ from typing import Literal, TextIO
 import structlog
 from structlog.typing import EventDict, Processor
 
-from t5engine.messages import Generated
+from t5engine.messages import Generated, Judged, Timings
 from t5serve.log_writer import LogWriter
 
 LogFormat = Literal["console", "json"]
@@ -97,6 +97,15 @@ class RequestStats:
     encode_ms: float = 0.0
     decode_ms: float = 0.0
 
+    def record_times(self, timings: Timings, queue_ms: float, ipc_ms: float) -> None:
+        """Adds the durations of an input."""
+        self.queue_ms += queue_ms
+        self.ipc_ms += ipc_ms
+        self.worker_ms += timings.total
+        self.tokenize_ms += timings.tokenize
+        self.encode_ms += timings.encode
+        self.decode_ms += timings.decode
+
     def log_fields(self) -> dict[str, float]:
         """Returns the fields of the log line; none if the request had no input."""
         if not self.inputs:
@@ -122,12 +131,16 @@ def record_generation(generated: Generated, queue_ms: float, ipc_ms: float) -> N
         stats.inputs += 1
         stats.prompt_tokens += generated.prompt_tokens
         stats.completion_tokens += generated.completion_tokens
-        stats.queue_ms += queue_ms
-        stats.ipc_ms += ipc_ms
-        stats.worker_ms += generated.timings.total
-        stats.tokenize_ms += generated.timings.tokenize
-        stats.encode_ms += generated.timings.encode
-        stats.decode_ms += generated.timings.decode
+        stats.record_times(generated.timings, queue_ms, ipc_ms)
+
+
+def record_judged(judged: Judged, queue_ms: float, ipc_ms: float) -> None:
+    """Adds a judged document to the stats of the current request."""
+    stats = _current.get(None)
+    if stats is not None:
+        stats.inputs += 1
+        stats.prompt_tokens += judged.prompt_tokens
+        stats.record_times(judged.timings, queue_ms, ipc_ms)
 
 
 def record_cached() -> None:

@@ -17,7 +17,7 @@ from prometheus_client import (
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from t5engine.messages import Generated
+from t5engine.messages import Generated, Judged, Timings
 from t5serve import __version__
 from t5serve.log_writer import LogWriter
 
@@ -177,6 +177,12 @@ class Metrics:
             ("model", "outcome"),
             registry=self._registry,
         )
+        self.documents = Counter(
+            "t5serve_judged_documents",
+            "Documents that were judged to rerank them; those from the cache do not count.",
+            ("model",),
+            registry=self._registry,
+        )
         self.fallbacks = Counter(
             "t5serve_fallbacks",
             "Queries whose result is the original query, by reason.",
@@ -216,7 +222,21 @@ class Metrics:
 
     def record_generation(self, model: str, generated: Generated, queue_ms: float) -> None:
         """Counts a decoded input of a model: phases, tokens, batch and drafts."""
-        timings = generated.timings
+        self._record_phases(model, generated.timings, queue_ms)
+        self.tokens.labels(model, "prompt").inc(generated.prompt_tokens)
+        self.tokens.labels(model, "completion").inc(generated.completion_tokens)
+        self.batch.labels(model).observe(generated.batch)
+        self.drafts.labels(model, "kept").inc(generated.drafts_kept)
+        self.drafts.labels(model, "dropped").inc(generated.drafted - generated.drafts_kept)
+
+    def record_judged(self, model: str, judged: Judged, queue_ms: float) -> None:
+        """Counts a judged document: phases, tokens and batch."""
+        self._record_phases(model, judged.timings, queue_ms)
+        self.tokens.labels(model, "prompt").inc(judged.prompt_tokens)
+        self.batch.labels(model).observe(judged.batch)
+        self.documents.labels(model).inc()
+
+    def _record_phases(self, model: str, timings: Timings, queue_ms: float) -> None:
         for phase, milliseconds in (
             ("queue", queue_ms),
             ("tokenize", timings.tokenize),
@@ -224,11 +244,6 @@ class Metrics:
             ("decode", timings.decode),
         ):
             self.phase_seconds.labels(model, phase).observe(milliseconds / 1000)
-        self.tokens.labels(model, "prompt").inc(generated.prompt_tokens)
-        self.tokens.labels(model, "completion").inc(generated.completion_tokens)
-        self.batch.labels(model).observe(generated.batch)
-        self.drafts.labels(model, "kept").inc(generated.drafts_kept)
-        self.drafts.labels(model, "dropped").inc(generated.drafted - generated.drafts_kept)
 
     def record_reload(self, *, has_succeeded: bool) -> None:
         """Counts a reload."""

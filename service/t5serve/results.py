@@ -67,6 +67,28 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         )
 
 
+class RankedDocument(msgspec.Struct, frozen=True):
+    """A document, as /v1/rerank answers.
+
+    Attributes:
+        index: its index in the documents that were sent.
+        relevance_score: the probability that it is relevant, from 0 to 1.
+    """
+
+    index: int
+    document: str
+    relevance_score: float
+
+
+class RerankOptions(TypedDict, total=False):
+    """The options of reranking, which docs/api.md describes."""
+
+    top_n: int | None
+    truncate: bool
+    timeout_ms: int | None
+    cache: bool
+
+
 class ReformulateOptions(TypedDict, total=False):
     """The options of a reformulation, which docs/api.md describes."""
 

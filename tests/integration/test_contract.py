@@ -23,6 +23,7 @@ from support.serving import Server, start, stop
 from t5serve.http.schemas.chat import ChatRequest
 from t5serve.http.schemas.completions import CompletionRequest
 from t5serve.http.schemas.reformulate import ReformulateRequest
+from t5serve.http.schemas.rerank import RerankRequest
 
 Json = dict[str, Any]
 BODIES = int(os.environ.get("T5SERVE_FUZZ", "300"))
@@ -121,7 +122,7 @@ def test_schemathesis(service: Server, tmp_path: Path) -> None:
         check=False,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "Tested: 9" in ran.stdout
+    assert "Tested: 11" in ran.stdout
 
 
 def mutated(body: Json, names: list[str], draw: random.Random) -> bytes:
@@ -155,7 +156,7 @@ def mutated(body: Json, names: list[str], draw: random.Random) -> bytes:
     return bytes(raw)
 
 
-def check(response: httpx.Response) -> None:
+def check(response: httpx.Response, model: str = "tiny-t5") -> None:
     """A refusal in the one shape, or an answer, streamed or not."""
     if response.status_code != 200:
         assert response.status_code in REFUSALS
@@ -164,7 +165,7 @@ def check(response: httpx.Response) -> None:
         assert b'data: {"error"' not in response.content
         assert response.content.endswith(b"\n\n")
     else:
-        assert response.json()["model"] == "tiny-t5"
+        assert response.json()["model"] == model
 
 
 def test_mutated_bodies(service: Server) -> None:
@@ -188,3 +189,35 @@ def test_mutated_bodies(service: Server) -> None:
         assert '\nt5serve_running{model="tiny-t5"} 0.0\n' in client.get("/metrics").text
     print(dict(found))  # noqa: T201 - the figures, with pytest -s
     assert {200, 400} <= {status for _, status in found} <= {200, 400, 404}
+
+
+RERANKS: list[Json] = [
+    {"query": "how do i learn python", "documents": ["a b", "c d"]},
+    {
+        "model": "reranked",
+        "query": "a",
+        "documents": [{"text": "a"}, "b"],
+        "top_n": 1,
+        "return_documents": True,
+        "truncate": False,
+    },
+]
+
+
+def test_mutated_rerank_bodies(rerank_server: Server) -> None:
+    """The same of the route that only some models have."""
+    draw = random.Random(SEED)
+    names = sorted(set(RerankRequest.model_fields) - STRICT)
+    statuses = set()
+    with rerank_server.client() as client:
+        for _ in range(BODIES // 3):
+            raw = mutated(draw.choice(RERANKS), names, draw)
+            response = client.post("/v1/rerank", content=raw)
+            statuses.add(response.status_code)
+            try:
+                check(response, "reranked")
+            except AssertionError:
+                pytest.fail(f"{raw!r}\n{response.status_code} {response.text[:2000]}")
+        for body in RERANKS:
+            assert client.post("/v1/rerank", json=body).status_code == 200
+    assert {200, 400} <= statuses <= {200, 400, 404}

@@ -18,8 +18,9 @@ from support import tiny
 from support.rewriting import rewrite
 from t5engine.config import WorkerConfig
 from t5engine.errors import EngineError
+from t5engine.frames import HEADER, unpack_from_worker
 from t5engine.header import HeaderError, open_checked
-from t5engine.messages import HEADER, Unloadable, unpack_from_worker
+from t5engine.messages import Unloadable
 from t5engine.pool.engine import Engine
 from t5gguf import __main__ as cli
 from t5gguf.convert import Converter

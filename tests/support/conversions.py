@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from support import conversing, listed, tiny
+from support import conversing, listed, reranked, tiny
 from t5engine.reader import GGUFFile
+from t5engine.relevance import Relevance
 from t5gguf.convert import ConvertedFile, Converter
 from t5gguf.quantize import POLICIES
 from t5gguf.tasks import QUERY, Task
@@ -99,3 +100,16 @@ def convert_conversing(directory: Path) -> Path:
     provenance = Provenance("conversing", tasks=CONVERSING_TASKS, generation=defaults)
     converter = Converter(conversing.build(directory / "source"), provenance, QUERIES)
     return converter.convert(directory / "conversing.gguf", "F32", progress=False).path
+
+
+def convert_reranker(directory: Path, file_type: str = "F32") -> Path:
+    """Writes the GGUF file of the model that reranks, and returns its path."""
+    provenance = Provenance("reranked", rerank=reranked_relevance())
+    converter = Converter(reranked.build(directory / "source"), provenance, QUERIES)
+    out = directory / f"reranked-{file_type}.gguf"
+    return converter.convert(out, file_type, progress=False).path
+
+
+def reranked_relevance() -> Relevance:
+    """Returns how that model judges a document."""
+    return Relevance(reranked.TEMPLATE, reranked.POSITIVE, reranked.NEGATIVE)

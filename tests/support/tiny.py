@@ -91,7 +91,7 @@ def tensors(flavour: str, seed: int = 0) -> dict[str, Float32]:
     and from the same seed both must give the same logits.
     """
     random = np.random.RandomState(seed)
-    drawn = _draw(_config(flavour), random)
+    drawn = draw(_config(flavour), random)
     if flavour in RESTLESS:
         _unsettle(drawn)
     if flavour == "google_extra":
@@ -120,7 +120,7 @@ def _unsettle(drawn: dict[str, Float32]) -> None:
     drawn["lm_head.weight"][EOS] *= 2.5
 
 
-def _draw(config: Mapping[str, object], random: np.random.RandomState) -> dict[str, Float32]:
+def draw(config: Mapping[str, object], random: np.random.RandomState) -> dict[str, Float32]:
     drawn: dict[str, Float32] = {}
     for name, shape, scale in _plan(config):
         noise = random.standard_normal(shape) * scale
@@ -186,7 +186,7 @@ def build_config(
 ) -> Path:
     """Write a checkpoint of any shape, in float32; a restless one needs a head of its own."""
     _write_beside_weights(directory, config)
-    drawn = _draw(config, np.random.RandomState(seed))
+    drawn = draw(config, np.random.RandomState(seed))
     if restless:
         _unsettle(drawn)
     _write_tensors(directory / "model.safetensors", drawn, "float32")

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from t5engine.decoding.parameters import GenerationConfig
-from t5engine.messages import Cut, Generate
+from t5engine.messages import Cut, Generate, Judge
 from t5serve.digests import digest
+from t5serve.models import cached_judging
 from t5serve.models.cached_engine import DELIVERY_FIELDS, key_of
 from t5serve.reformulation.options import Options
 from t5serve.reformulation.selector import DELIVERY_OPTIONS, Selector
@@ -55,6 +56,15 @@ CHANGED_REQUEST: dict[str, Any] = {
     "stream": True,
     "turn": 7,
     "cut": Cut(0, 3, "left"),
+}
+JUDGE = Judge(1, "Query: a Document: b", "yes", "no", Cut(19, 20, "right"))
+CHANGED_JUDGE: dict[str, Any] = {
+    "job": 2,
+    "text": "Query: a Document:  b",
+    "positive": "Yes",
+    "negative": 6,
+    "cut": Cut(19, 20, "left"),
+    "turn": 7,
 }
 OPTIONS = Options()
 CHANGED_OPTIONS: dict[str, Any] = {
@@ -188,3 +198,13 @@ def test_what_can_not_be_encoded_has_no_digest(text: str) -> None:
     """Half a surrogate pair is an error, not somebody else's key."""
     with pytest.raises(ValueError, match="surrogate"):
         digest(MODEL, [text])
+
+
+@pytest.mark.parametrize("name", Judge.__struct_fields__)
+def test_a_field_of_a_judgement_decides_or_delivers(name: str) -> None:
+    """A field that is new is in the key, unless it is named as one that only delivers."""
+    changed = msgspec.structs.replace(JUDGE, **{name: CHANGED_JUDGE[name]})
+    assert changed != JUDGE
+    is_same = cached_judging.key_of(MODEL, changed) == cached_judging.key_of(MODEL, JUDGE)
+    assert is_same == (name in cached_judging.DELIVERY_FIELDS)
+    assert cached_judging.key_of(b"another file", JUDGE) != cached_judging.key_of(MODEL, JUDGE)

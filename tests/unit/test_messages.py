@@ -6,14 +6,16 @@ import pytest
 
 from support.fakes import MODEL
 from t5engine.decoding.parameters import GenerationConfig
+from t5engine.frames import HEADER, pack, unpack_from_worker, unpack_to_worker
 from t5engine.messages import (
-    HEADER,
     Cancel,
     Cut,
     Failed,
     FromWorker,
     Generate,
     Generated,
+    Judge,
+    Judged,
     Output,
     Progress,
     Ready,
@@ -26,9 +28,6 @@ from t5engine.messages import (
     Tokenized,
     ToWorker,
     Unloadable,
-    pack,
-    unpack_from_worker,
-    unpack_to_worker,
 )
 
 BEAMS = GenerationConfig(max_tokens=8, num_beams=4, early_stopping="never", logit_bias={5: -1.0})
@@ -38,6 +37,7 @@ TO_WORKER: list[ToWorker] = [
     Generate(7, BEAMS, text="a ||| b", cut=Cut(0, 6, "left", [6])),
     Score(3, [5, 1], [0]),
     Tokenize(4, ""),
+    Judge(7, "a b", "yes", 6, Cut(2, 3, "left"), turn=3),
     Tokenize(6, ids=[1]),
     Cancel(5),
 ]
@@ -46,6 +46,7 @@ FROM_WORKER: list[FromWorker] = [
     Unloadable("no"),
     Progress(1, 0, "a", [Token(5, "a", -0.5, [(5, "a", -0.5)])]),
     Generated(1, [Output("a", [5], -0.5, 2, -0.25, "stop")], 3, Timings(0.1, 1.0, 2.0), 1),
+    Judged(7, 0.5, -0.5, 3, Timings(0.1, 1.0, 2.0), 4),
     Scored(1, b"\x00\x00\x80?"),
     Tokenized(2, [1], [""]),
     Refused(3, "too long", too_long=True),

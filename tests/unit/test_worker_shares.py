@@ -79,15 +79,36 @@ def test_a_long_encode_waits_for_as_long_as_the_last_one_took() -> None:
     fairness = Fairness(lambda: now)
     fairness.record_turns([1, 2])
     assert fairness.seconds_to_encode(1, 0.08) == 0.0
-    fairness.record_encode(0.08)
+    fairness.record_encode(1, 0.08)
     assert fairness.seconds_to_encode(1, 0.08) == 0.08
     assert fairness.seconds_to_encode(2, 0.001) == 0.0
     now = 0.05
     assert 0.0 < fairness.seconds_to_encode(1, 0.08) < 0.04
     now = 10.0
     fairness.record_turns([1])
-    fairness.record_encode(0.08)
+    fairness.record_encode(1, 0.08)
     assert fairness.seconds_to_encode(1, 0.08) == 0.0
+
+
+def test_another_request_may_use_the_time_after_a_long_encode() -> None:
+    """With an encode that fits in; the request of the long encode waits."""
+    fairness = Fairness(lambda: 0.0)
+    fairness.record_turns([1, 2])
+    fairness.record_encode(1, 0.08)
+    assert fairness.seconds_to_encode(2, 0.03) == 0.0
+    assert fairness.seconds_to_encode(2, 0.2) == 0.08
+    assert fairness.seconds_to_encode(1, 0.03) == 0.08
+    fairness.record_encode(2, 0.03)  # is shorter than what others have yet
+    assert fairness.seconds_to_encode(2, 0.03) == 0.08
+
+
+def test_long_encodes_take_turns_where_nothing_is_decoded() -> None:
+    """Requests that only encode do not wait for decoding that nobody asks for."""
+    fairness = Fairness(lambda: 0.0)
+    fairness.record_turns([1, 2])
+    fairness.record_encode(1, 0.08)
+    assert fairness.seconds_to_encode(2, 0.2, are_others_stepping=False) == 0.0
+    assert fairness.seconds_to_encode(1, 0.2, are_others_stepping=False) == 0.08
 
 
 @given(st.lists(st.integers(0, 23), max_size=16), st.integers(0, 16))

@@ -118,6 +118,7 @@ def _build_provenance(
         revision=options.revision or recipe.source.revision,
         license=options.license or recipe.license,
         tasks=tasks or recipe.tasks,
+        rerank=recipe.rerank,
         generation={**recipe.generation.given(), **limit},
     )
 

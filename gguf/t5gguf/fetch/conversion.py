@@ -75,6 +75,7 @@ def convert(
         revision=pin.revision,
         license=recipe.license if recipe else "",
         tasks=recipe.tasks if recipe else {},
+        rerank=recipe.rerank if recipe else None,
         generation=recipe.generation.given() if recipe else read_defaults(directory).values,
     )
     embedding = recipe.quantisation.token_embedding_type if recipe else None

@@ -8,20 +8,37 @@ from typing import Any
 import torch
 from transformers import T5ForConditionalGeneration
 
-from t5bench.engine import Generated
+from t5bench.engine import Document, Generated
 
 
 class PyTorch:
     """A checkpoint, loaded in a torch dtype (`float32`, `bfloat16`)."""
 
-    def __init__(self, path: str, threads: int, dtype: str) -> None:
+    def __init__(self, path: str, threads: int, dtype: str, batch: int = 32) -> None:
         torch.set_num_threads(threads)
         self._model = T5ForConditionalGeneration.from_pretrained(path, dtype=getattr(torch, dtype))
         self._model.eval()
+        self._batch = batch
 
     def generate(self, ids: Sequence[int], tokens: int, *, fixed: bool) -> Generated:
         """See `Engine`."""
         return Generated(decode_greedily(self._model, ids, tokens, fixed=fixed))
+
+    def judge(self, documents: Sequence[Document], tokens: Sequence[int]) -> list[list[float]]:
+        """See `Engine`; documents of one length."""
+        logits: list[list[float]] = []
+        for start in range(0, len(documents), self._batch):
+            batch = documents[start : start + self._batch]
+            ids = torch.tensor([document["ids"] for document in batch])
+            with torch.inference_mode():
+                output = self._model(
+                    input_ids=ids,
+                    attention_mask=torch.ones_like(ids),
+                    decoder_input_ids=torch.zeros((len(ids), 1), dtype=torch.long),
+                    use_cache=False,
+                )
+            logits += output.logits[:, 0, list(tokens)].float().tolist()
+        return logits
 
 
 def decode_greedily(

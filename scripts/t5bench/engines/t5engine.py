@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from t5bench.engine import Generated
+from t5bench.engine import Document, Generated
 from t5engine import messages as wire
 from t5engine.config import WorkerConfig
 from t5engine.decoding.parameters import MAX_WIDTH, GenerationConfig
 from t5engine.worker.job import Generation
+from t5engine.worker.judgement import Judgement, judge
 from t5engine.worker.model import load_model
 from t5engine.worker.step import decode_step, warm_up
 
@@ -39,3 +40,20 @@ class T5Engine:
             decode_step(self._model, [generation])
         outcome = generation.build_outcome()
         return Generated(outcome.best.tokens, outcome.timings.encode + outcome.timings.decode)
+
+    def judge(self, documents: Sequence[Document], tokens: Sequence[int]) -> list[list[float]]:
+        """See `Engine`; tokenises the texts, as a worker does."""
+        together = wire.JUDGED_TOGETHER
+        positive, negative = tokens
+        outcomes: list[wire.FromWorker] = []
+        for start in range(0, len(documents), together):
+            judgements = [
+                Judgement(wire.Judge(row, document["text"], positive, negative), self._model, row)
+                for row, document in enumerate(documents[start : start + together])
+            ]
+            outcomes += judge(self._model, judgements)
+        return [
+            [outcome.positive_logit, outcome.negative_logit]
+            for outcome in outcomes
+            if isinstance(outcome, wire.Judged)
+        ]

@@ -64,9 +64,11 @@ TARGET static const float *transform_input(const struct product *p, int64_t inpu
     return buffer;
 }
 
-/* Quantises an input row into `blocks` blocks of q, from first_block on. */
-INLINE void quantise(int bits, const float *input, int64_t blocks, int zero_point,
-                     int64_t first_block, struct quantised *q) {
+/* Quantises the n-th input row into its `blocks` blocks of q. */
+INLINE void quantise(int bits, const float *input, int64_t blocks, int zero_point, int64_t n,
+                     int64_t count, struct quantised *q) {
+    (void)count;
+    const int64_t first_block = n * blocks;
     const int offset = bits == 4 ? zero_point : 0;
     for (int64_t block = 0; block < blocks; block++) {
         float32x4_t x[BLOCK / LANES], max = vdupq_n_f32(0);

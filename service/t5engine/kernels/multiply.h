@@ -3,7 +3,7 @@
  *   INLINE             static inline, with that attribute
  *   BUFFER_SIZE        values that a struct quantised holds
  *   transform_input    returns an input row after norm and ReLU
- *   quantise           quantises a row in blocks of 32 into a struct quantised
+ *   quantise           quantises a row in blocks of 32 into a struct quantised, as the n-th of some
  *   multiply_tile      multiplies a packed group by some input rows; returns how many
  *   multiply_f16_tile  multiplies four matrix rows of F16 by some input rows; returns how many
  */
@@ -18,7 +18,7 @@ INLINE void multiply_packed(int bits, const struct product *p, int64_t first_gro
         const int64_t count = p->count - start < capacity ? p->count - start : capacity;
         for (int64_t n = 0; n < count; n++) {
             const float *input = transform_input(p, start + n, transformed);
-            quantise(bits, input, blocks, m->format->zero_point, n * blocks, &quantised);
+            quantise(bits, input, blocks, m->format->zero_point, n, count, &quantised);
         }
         for (int64_t group = first_group; group < end_group; group++) {
             const uint8_t *data = m->data + group * stride;

@@ -16,9 +16,11 @@ struct quantised {
     int32_t zero_point_sum[BUFFER_SIZE / BLOCK];
 };
 
-/* Quantises an input row into `blocks` blocks of q, from first_block on. */
-INLINE void quantise(int bits, const float *input, int64_t blocks, int zero_point,
-                     int64_t first_block, struct quantised *q) {
+/* Quantises the n-th input row into its `blocks` blocks of q. */
+INLINE void quantise(int bits, const float *input, int64_t blocks, int zero_point, int64_t n,
+                     int64_t count, struct quantised *q) {
+    (void)count;
+    const int64_t first_block = n * blocks;
     const __m256 magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(0x7FFFFFFF));
     for (int64_t block = 0; block < blocks; block++) {
         __m256 x[4], max = _mm256_setzero_ps(), unordered = _mm256_setzero_ps();

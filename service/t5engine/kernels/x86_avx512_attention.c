@@ -8,6 +8,7 @@
 
 #include <immintrin.h>
 #include <math.h>
+#include <string.h>
 
 #define TARGET __attribute__((target("avx512f,avx512dq,avx512vl")))
 #define INLINE static inline __attribute__((always_inline)) TARGET
@@ -110,6 +111,132 @@ INLINE void weighted_sum(const struct attention *a, const float *weights, float 
             _mm512_storeu_ps(output + d + LANES * i, _mm512_mul_ps(sum[i], scale));
         }
     }
+}
+
+/* Many queries over the same keys, as an encoder has them: K is transposed and V copied once a
+ * head, and each vector of them serves a tile of queries. Lines of the fused q, k and v are so far
+ * apart that the first-level cache holds few of them. */
+enum { QUERY_TILE = 4, MIN_TILED_QUERIES = 16, TILED_KEYS = 4 * LANES, MAX_PACKED = 64 * 512 };
+
+/* scores[query][key] = q . k[key] + bias[key], of a tile of queries and `vectors` vectors of keys.
+ * Rows of `transposed` (d_kv, padded keys) and `scores` are `stride` values apart. */
+INLINE void score_tile(const struct attention *a, const float *q, const float *transposed,
+                       const float *bias, int64_t key, int vectors, int64_t stride, float *scores) {
+    __m512 sum[QUERY_TILE][4];
+    for (int n = 0; n < QUERY_TILE; n++) {
+        for (int v = 0; v < vectors; v++) sum[n][v] = _mm512_setzero_ps();
+    }
+    for (int64_t d = 0; d < a->d_kv; d++) {
+        for (int v = 0; v < vectors; v++) {
+            const __m512 k = _mm512_loadu_ps(transposed + d * stride + key + LANES * v);
+            for (int n = 0; n < QUERY_TILE; n++) {
+                sum[n][v] = _mm512_fmadd_ps(_mm512_set1_ps(q[n * a->q_stride + d]), k, sum[n][v]);
+            }
+        }
+    }
+    for (int v = 0; v < vectors; v++) {
+        const int64_t first = key + LANES * v;
+        const __mmask16 lanes = lane_mask(a->keys - first);
+        for (int n = 0; n < QUERY_TILE; n++) {
+            const __m512 biases = _mm512_maskz_loadu_ps(lanes, bias + n * a->keys + first);
+            const __mmask16 visible =
+                _mm512_cmp_ps_mask(biases, _mm512_set1_ps(-INFINITY), _CMP_NEQ_UQ);
+            const __m512 score = _mm512_mask_add_ps(biases, visible, sum[n][v], biases);
+            _mm512_storeu_ps(scores + n * stride + first, score);
+        }
+    }
+}
+
+/* output[query] = sum over the keys of weights[query][key] / weight_sum[query] * v[key], of a tile
+ * of queries. `v` is contiguous and finite. */
+INLINE void sum_tile(const struct attention *a, const float *weights, const float *weight_sum,
+                     int64_t stride, const float *v, float *output) {
+    const int64_t inner = a->heads * a->d_kv;
+    for (int64_t d = 0; d < a->d_kv; d += VALUE_TILE) {
+        __m512 sum[QUERY_TILE][4];
+        for (int n = 0; n < QUERY_TILE; n++) {
+            for (int i = 0; i < 4; i++) sum[n][i] = _mm512_setzero_ps();
+        }
+        for (int64_t key = 0; key < a->keys; key++) {
+            __m512 values[4];
+            for (int i = 0; i < 4; i++) {
+                values[i] = _mm512_loadu_ps(v + key * a->d_kv + d + LANES * i);
+            }
+            for (int n = 0; n < QUERY_TILE; n++) {
+                const __m512 weight = _mm512_set1_ps(weights[n * stride + key]);
+                for (int i = 0; i < 4; i++) {
+                    sum[n][i] = _mm512_fmadd_ps(weight, values[i], sum[n][i]);
+                }
+            }
+        }
+        for (int n = 0; n < QUERY_TILE; n++) {
+            const __m512 scale = _mm512_set1_ps(1 / weight_sum[n]);
+            for (int i = 0; i < 4; i++) {
+                _mm512_storeu_ps(output + n * inner + d + LANES * i,
+                                 _mm512_mul_ps(sum[n][i], scale));
+            }
+        }
+    }
+}
+
+/* Transposes the K of a head, (keys, d_kv), into (d_kv, stride), with zeros after the keys, and
+ * copies its V. A weight of 0 would not hide a NaN: V is 0 where the key is masked from all
+ * queries. Returns whether V is finite elsewhere. */
+INLINE int copy_head(const struct attention *a, const float *k, const float *v, const float *bias,
+                     int64_t stride, float *transposed, float *copied) {
+    for (int64_t key = 0; key < stride; key += 4) {
+        for (int64_t d = 0; d < a->d_kv; d += 4) {
+            __m128 row[4];
+            for (int i = 0; i < 4; i++) {
+                const float *k_row = k + (key + i) * a->kv_stride + d;
+                row[i] = key < a->keys ? _mm_loadu_ps(k_row) : _mm_setzero_ps();
+            }
+            _MM_TRANSPOSE4_PS(row[0], row[1], row[2], row[3]);
+            for (int i = 0; i < 4; i++) _mm_storeu_ps(transposed + (d + i) * stride + key, row[i]);
+        }
+    }
+    for (int64_t key = 0; key < a->keys; key++) {
+        __m512 zeros = _mm512_setzero_ps(); /* x * 0 is NaN unless x is finite */
+        for (int64_t d = 0; d < a->d_kv; d += LANES) {
+            const __m512 values = _mm512_loadu_ps(v + key * a->kv_stride + d);
+            zeros = _mm512_fmadd_ps(values, _mm512_setzero_ps(), zeros);
+            _mm512_storeu_ps(copied + key * a->d_kv + d, values);
+        }
+        if (_mm512_cmp_ps_mask(zeros, zeros, _CMP_UNORD_Q) == 0) continue;
+        for (int64_t query = 0; query < a->queries; query++) {
+            if (bias[query * a->keys + key] != -INFINITY) return 0;
+        }
+        memset(copied + key * a->d_kv, 0, (size_t)a->d_kv * sizeof *copied);
+    }
+    return 1;
+}
+
+/* Attends with all queries of a head that fill tiles; returns how many. 0 if there are few queries,
+ * or if a V that some of them see is not finite. */
+TARGET static int64_t attend_tiles(const struct attention *a, const float *q, const float *k,
+                                   const float *v, const float *bias, float *output) {
+    static _Thread_local float transposed[MAX_PACKED], copied[MAX_PACKED];
+    static _Thread_local float scores[QUERY_TILE * MAX_PACKED / VALUE_TILE];
+    const int64_t stride = (a->keys + LANES - 1) / LANES * LANES;
+    if (a->queries < MIN_TILED_QUERIES || stride * a->d_kv > MAX_PACKED) return 0;
+    if (!copy_head(a, k, v, bias, stride, transposed, copied)) return 0;
+    const int64_t tiled = a->queries / QUERY_TILE * QUERY_TILE, inner = a->heads * a->d_kv;
+    for (int64_t query = 0; query < tiled; query += QUERY_TILE) {
+        const float *q_tile = q + query * a->q_stride, *biases = bias + query * a->keys;
+        int64_t key = 0;
+        for (; key + TILED_KEYS <= stride; key += TILED_KEYS) {
+            score_tile(a, q_tile, transposed, biases, key, 4, stride, scores);
+        }
+        for (; key < stride; key += LANES) {
+            score_tile(a, q_tile, transposed, biases, key, 1, stride, scores);
+        }
+        float sums[QUERY_TILE];
+        for (int n = 0; n < QUERY_TILE; n++) {
+            sums[n] = exponentiate(scores + n * stride, a->keys);
+        }
+        sum_tile(a, scores, sums, stride, copied, output + query * inner);
+    }
+    return tiled;
 }
 
 #define ATTEND x86_avx512_attend

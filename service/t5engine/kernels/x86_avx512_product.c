@@ -29,7 +29,10 @@ static int is_supported(void) {
            __builtin_cpu_supports("avx512vnni");
 }
 
-/* Input rows in blocks of 32. zero_point_sum = -zero_point * sum(values): packed weights are
+/* Input rows in blocks of 32, in tiles of rows that are multiplied at once. The words of a tile of
+ * n rows are ordered by block, then by word, then by row: so the n words that one vector of weights
+ * meets stand side by side, and one register addresses them all. Scales and sums are ordered by
+ * block, then by row. zero_point_sum = -zero_point * sum(values): packed weights are
  * unsigned, weight = packed - zero_point, so sum(weight * value) = sum(packed * value) +
  * zero_point_sum. */
 struct quantised {
@@ -65,10 +68,22 @@ TARGET static const float *transform_input(const struct product *p, int64_t inpu
     return buffer;
 }
 
-/* Quantises an input row into `blocks` blocks of q, from first_block on. */
-INLINE void quantise(int bits, const float *input, int64_t blocks, int zero_point,
-                     int64_t first_block, struct quantised *q) {
+/* Returns the rows of the next tile, of so many that remain. The larger the tile, the less often
+ * weights are unpacked. */
+static inline int64_t tile_size(int64_t remaining) {
+    return remaining >= MAX_TILE ? MAX_TILE : remaining >= 8 ? 8 : remaining >= 4 ? 4 : remaining;
+}
+
+/* Quantises the n-th of `count` input rows, which has so many blocks. */
+INLINE void quantise(int bits, const float *input, int64_t blocks, int zero_point, int64_t n,
+                     int64_t count, struct quantised *q) {
     (void)bits;
+    int64_t first = 0; /* row of the tile */
+    while (n >= first + tile_size(count - first)) first += tile_size(count - first);
+    const int64_t size = tile_size(count - first), lane = n - first;
+    int32_t *words = q->words + first * blocks * WORDS + lane;
+    float *scales = q->scales + first * blocks + lane;
+    int32_t *sums = q->zero_point_sum + first * blocks + lane;
     for (int64_t block = 0; block < blocks; block++) {
         const __m512 low = _mm512_loadu_ps(input + BLOCK * block);
         const __m512 high = _mm512_loadu_ps(input + BLOCK * block + 16);
@@ -77,14 +92,14 @@ INLINE void quantise(int bits, const float *input, int64_t blocks, int zero_poin
         const __m512 inverse = _mm512_set1_ps(max_abs > 0 ? 127 / max_abs : 0);
         const __m512i a = _mm512_cvtps_epi32(_mm512_mul_ps(low, inverse));
         const __m512i b = _mm512_cvtps_epi32(_mm512_mul_ps(high, inverse));
-        __m128i *words = (__m128i *)(q->words + WORDS * (first_block + block));
-        _mm_storeu_si128(words, _mm512_cvtsepi32_epi8(a));
-        _mm_storeu_si128(words + 1, _mm512_cvtsepi32_epi8(b));
+        int32_t row[WORDS];
+        _mm_storeu_si128((__m128i *)row, _mm512_cvtsepi32_epi8(a));
+        _mm_storeu_si128((__m128i *)row + 1, _mm512_cvtsepi32_epi8(b));
+        for (int i = 0; i < WORDS; i++) words[(block * WORDS + i) * size] = row[i];
         const int has_nan = _mm512_cmp_ps_mask(low, high, _CMP_UNORD_Q); /* max_abs ignores NaN */
         const int32_t total = _mm512_reduce_add_epi32(_mm512_add_epi32(a, b));
-        q->scales[first_block + block] = has_nan ? NAN : max_abs / 127;
-        q->zero_point_sum[first_block + block] =
-            (int32_t)(0u - (uint32_t)zero_point * (uint32_t)total);
+        scales[block * size] = has_nan ? NAN : max_abs / 127;
+        sums[block * size] = (int32_t)(0u - (uint32_t)zero_point * (uint32_t)total);
     }
 }
 
@@ -98,11 +113,11 @@ INLINE void multiply_group(int bits, const uint8_t *group, int64_t blocks,
     for (int64_t block = 0; block < blocks; block++) {
         const uint8_t *weights = group + block * block_bytes(bits);
         const uint8_t *scales = weights + bits * VECTOR_BYTES;
-        const int64_t input_block = first * blocks + block; /* the next input row's: + blocks */
-        const int32_t *words = q->words + input_block * WORDS;
+        const int64_t input_block = first * blocks + block * count;
+        const int32_t *words = q->words + first * blocks * WORDS + block * WORDS * count;
         __m512i dot[MAX_TILE];
         UNROLL for (int n = 0; n < count; n++) {
-            dot[n] = _mm512_set1_epi32(q->zero_point_sum[input_block + n * blocks]);
+            dot[n] = _mm512_set1_epi32(q->zero_point_sum[input_block + n]);
         }
         UNROLL for (int i = 0; i < bits; i++) {
             const uint8_t *vector = weights + VECTOR_BYTES * i;
@@ -110,20 +125,20 @@ INLINE void multiply_group(int bits, const uint8_t *group, int64_t blocks,
             const __m512i packed = _mm512_loadu_si512(vector);
             const __m512i w = bits == 4 ? _mm512_and_si512(packed, low_nibble) : packed;
             UNROLL for (int n = 0; n < count; n++) {
-                const __m512i x = _mm512_set1_epi32(words[n * blocks * WORDS + i]);
+                const __m512i x = _mm512_set1_epi32(words[i * count + n]);
                 dot[n] = _mm512_dpbusd_epi32(dot[n], w, x);
             }
             if (bits == 8) continue;
             const __m512i high = _mm512_and_si512(_mm512_srli_epi16(packed, 4), low_nibble);
             UNROLL for (int n = 0; n < count; n++) {
-                const __m512i x = _mm512_set1_epi32(words[n * blocks * WORDS + 4 + i]);
+                const __m512i x = _mm512_set1_epi32(words[(4 + i) * count + n]);
                 dot[n] = _mm512_dpbusd_epi32(dot[n], high, x);
             }
         }
         const __m256i *f16_scales = (const __m256i *)scales;
         const __m512 weight_scale = _mm512_cvtph_ps(_mm256_loadu_si256(f16_scales));
         UNROLL for (int n = 0; n < count; n++) {
-            const __m512 input_scale = _mm512_set1_ps(q->scales[input_block + n * blocks]);
+            const __m512 input_scale = _mm512_set1_ps(q->scales[input_block + n]);
             const __m512 scale = _mm512_mul_ps(weight_scale, input_scale);
             sum[n] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[n]), scale, sum[n]);
         }
@@ -135,8 +150,8 @@ INLINE void multiply_group(int bits, const uint8_t *group, int64_t blocks,
     }
 }
 
-/* Multiplies a group by the largest tile that `remaining` input rows fill. Returns its size.
- * The larger the tile, the less often weights are unpacked. Each size is compiled separately. */
+/* Multiplies a group by the next tile of `remaining` input rows. Returns its size. Each size is
+ * compiled separately. */
 INLINE int multiply_tile(int bits, const uint8_t *group, int64_t blocks, const struct quantised *q,
                          int64_t first, int64_t remaining, struct output_tile tile) {
 #define TRY_SIZE(size)                                               \

@@ -6,7 +6,15 @@ import bisect
 import math
 from collections.abc import Sequence
 
-from t5engine.messages import Costs, Generate, Generated, JobMessage
+from t5engine.messages import (
+    JUDGED_TOGETHER,
+    Costs,
+    Generate,
+    Generated,
+    JobMessage,
+    Judge,
+    Judged,
+)
 
 WEIGHT = 0.05  # of a job in the averages
 TOKENS_PER_CHARACTER = 0.3  # until the first jobs are done; English has a quarter
@@ -25,7 +33,7 @@ class CostModel:
             not foreseen.
         lag: seconds of a job outside of its worker: messages wait for a busy process.
         error: average difference, in seconds, between a forecast and what happened.
-        max_input_tokens: the most tokens of an input; a text that may be cut has no more.
+        max_input_tokens: the most tokens of an input; longer ones are refused or shortened.
     """
 
     def __init__(self) -> None:
@@ -33,7 +41,7 @@ class CostModel:
         self.correction = 1.0
         self.lag = 0.0
         self.error = 0.0
-        self.max_input_tokens = math.inf
+        self.max_input_tokens: float = math.inf
         self._tokens_per_character = TOKENS_PER_CHARACTER
         self._steps: float | None = None
         """Average number of steps of a job."""
@@ -42,15 +50,22 @@ class CostModel:
 
     def record(self, message: JobMessage, outcome: Generated) -> None:
         """Learns from a job: the tokens of its input, and the steps that it took."""
-        is_whole = outcome.prompt_tokens < self.max_input_tokens
-        if isinstance(message, Generate) and message.text and is_whole:
-            ratio = outcome.prompt_tokens / len(message.text)
-            self._tokens_per_character += WEIGHT * (ratio - self._tokens_per_character)
+        self._record_tokens(message, outcome.prompt_tokens)
         steps = max(output.decoded for output in outcome.outputs)
         if self._steps is None:
             self._steps = steps
         self._deviation += WEIGHT * (abs(steps - self._steps) - self._deviation)
         self._steps += WEIGHT * (steps - self._steps)
+
+    def record_judged(self, message: JobMessage, outcome: Judged) -> None:
+        """Learns from a judgement: the tokens of its input."""
+        self._record_tokens(message, outcome.prompt_tokens)
+
+    def _record_tokens(self, message: JobMessage, tokens: int) -> None:
+        is_whole = tokens < self.max_input_tokens  # it may have been shortened otherwise
+        if isinstance(message, Generate | Judge) and message.text and is_whole:
+            ratio = tokens / len(message.text)
+            self._tokens_per_character += WEIGHT * (ratio - self._tokens_per_character)
 
     def record_forecast(
         self, forecast: float, elapsed: float, worker_seconds: float | None = None
@@ -83,6 +98,14 @@ class CostModel:
         steps = self.steps(message, deviations)
         return self.encode_seconds(message) + steps * self.step_seconds(rows)
 
+    def judging_seconds(self, lengths: Sequence[int]) -> float:
+        """Estimates the seconds of a worker that judges texts of so many characters."""
+        encodes = sum(
+            _interpolate(self.costs.encodes, self._tokens_of(length)) for length in lengths
+        )
+        steps = math.ceil(len(lengths) / JUDGED_TOGETHER)
+        return encodes + steps * self.step_seconds(JUDGED_TOGETHER)
+
     @property
     def margin(self) -> float:
         """Seconds by which a job should end before its deadline, so that few end late."""
@@ -110,12 +133,18 @@ class CostModel:
         return max(FIRST_STEPS, min(steps, message.config.max_tokens))
 
     def _input_tokens(self, message: JobMessage) -> float:
+        if isinstance(message, Judge):
+            return self._tokens_of(len(message.text))
         if not isinstance(message, Generate):
             return 1.0
         if message.text is None:
             return max(1, len(message.ids or []))
         tokens = max(1.0, len(message.text) * self._tokens_per_character)
         return tokens if message.cut is None else min(tokens, self.max_input_tokens)
+
+    def _tokens_of(self, characters: int) -> float:
+        """Estimates the tokens of a text that is shortened if it is too long."""
+        return min(self.max_input_tokens, max(1.0, characters * self._tokens_per_character))
 
 
 def _interpolate(points: Sequence[tuple[int, float]], x: float) -> float:

@@ -16,6 +16,8 @@ from t5engine.messages import (
     Cancel,
     Cancelled,
     Generated,
+    Judge,
+    Judged,
     Outcome,
     Progress,
     Scored,
@@ -208,7 +210,7 @@ class Dispatcher:
             job.is_spare = not accepting
             if not accepting:
                 accepting = [w for w in self.workers if w.accepts_in_spare_rows(job)]
-            if not accepting:
+            if not accepting and not isinstance(job.message, Judge):  # these have room of their own
                 is_blocked = True
             in_time = [worker for worker in accepting if worker.is_in_time(job)]
             if in_time:  # else a later job may be shorter, or have more time
@@ -249,7 +251,9 @@ class Dispatcher:
             self._send(worker, probe)
         if isinstance(outcome, Generated):
             self.forecast.record_done(job, outcome)
-        if isinstance(outcome, Generated | Scored):  # decoded, not just tokenised
+        elif isinstance(outcome, Judged):
+            self.forecast.record_judged(job, outcome)
+        if isinstance(outcome, Generated | Judged | Scored):  # decoded, not just tokenised
             self._quarantine.clear(job.message)
         if not job.future.done():
             job.future.set_result(outcome)

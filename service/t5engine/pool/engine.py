@@ -13,13 +13,7 @@ import numpy.typing as npt
 
 from t5engine.config import WorkerConfig
 from t5engine.decoding.parameters import GenerationConfig
-from t5engine.errors import (
-    EngineNotReady,
-    InputTooLong,
-    InvalidInput,
-    JobError,
-    JobFailed,
-)
+from t5engine.errors import EngineNotReady, InputTooLong, InvalidInput, JobError, JobFailed
 from t5engine.messages import (
     Cut,
     Failed,
@@ -36,6 +30,7 @@ from t5engine.messages import (
     Tokenized,
 )
 from t5engine.pool.job import Job
+from t5engine.pool.judging import Judging
 from t5engine.pool.limits import InputLimits
 from t5engine.pool.pool import WorkerPool
 from t5engine.pool.process import Process, WorkerProcess
@@ -65,6 +60,7 @@ class Engine:
     Attributes:
         limits: refuses and shortens texts that no worker takes.
         on_generated: called with the result of every generation.
+        judging: judges texts, as reranking needs.
     """
 
     def __init__(
@@ -85,6 +81,7 @@ class Engine:
         )
         self.limits = InputLimits(max(config.max_input_tokens for config in workers))
         self._job_ids = itertools.count(1)
+        self.judging = Judging(self._pool, self._run, self._job_ids)
         self.on_generated: Callable[[Result], None] = lambda _result: None
 
     async def __aenter__(self) -> Self:

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 
-from t5engine.messages import Costs, Generated
+from t5engine.messages import Costs, Generated, Judged
 from t5engine.pool.costs import CostModel
 from t5engine.pool.job import Job
 from t5engine.pool.turns import TurnQueue
@@ -46,6 +46,11 @@ class Forecast:
         elapsed = self._last_done - job.dispatched_at
         self.costs.record_forecast(job.forecast, elapsed, outcome.timings.total / 1000)
 
+    def record_judged(self, job: Job, outcome: Judged) -> None:
+        """Learns from a judgement. Its time in the worker depends on those that it waited for."""
+        self._last_done = time.perf_counter()
+        self.costs.record_judged(job.message, outcome)
+
     def record_late(self, job: Job) -> None:
         """Learns from a running job whose caller has left, if its deadline has passed."""
         now = time.perf_counter()
@@ -69,6 +74,16 @@ class Forecast:
         if now - self._last_done > PROBE_SECONDS:  # estimates may be wrong: try again
             return False
         return now + seconds > job.deadline
+
+    def can_judge(self, lengths: Sequence[int], seconds: float) -> bool:
+        """Whether texts of so many characters could be judged in time if nothing else were done.
+
+        Estimates may be wrong, and only work corrects them: an idle engine tries what would take
+        twice as long.
+        """
+        needed = self.costs.judging_seconds(lengths) / max(1, len(self._workers))
+        is_tried = time.perf_counter() - self._last_done > PROBE_SECONDS
+        return needed <= (2 * seconds if is_tried else seconds)
 
     def share(self, job: Job) -> float:
         """Estimates the job's share of a busy worker's time."""

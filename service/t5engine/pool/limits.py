@@ -17,12 +17,15 @@ class InputLimits:
 
     Args:
         max_input_tokens: the most tokens of an input.
+
+    Attributes:
+        max_characters: the most characters of an input that is not shortened.
     """
 
     def __init__(self, max_input_tokens: int) -> None:
         self._max_input_tokens = max_input_tokens
         # A run of unknown characters is one token however long it is.
-        self._max_characters = CHARACTERS_PER_TOKEN * max_input_tokens
+        self.max_characters = CHARACTERS_PER_TOKEN * max_input_tokens
 
     def fit(self, text: str) -> str:
         """Returns the text, with blanks collapsed if it is long; refuses one that is too long.
@@ -32,11 +35,11 @@ class InputLimits:
         Raises:
             InputTooLong: the text is longer than any that has few enough tokens.
         """
-        if len(text) > self._max_characters:
+        if len(text) > self.max_characters:
             text = " ".join(text.split())
-        if len(text) > self._max_characters:
+        if len(text) > self.max_characters:
             raise InputTooLong(
-                f"the input has {len(text)} characters, at most {self._max_characters} are taken"
+                f"the input has {len(text)} characters, at most {self.max_characters} are taken"
             )
         return text
 

@@ -17,7 +17,8 @@ from typing import Protocol, Self
 import msgspec
 
 from t5engine.config import WorkerConfig
-from t5engine.messages import HEADER, FromWorker, ToWorker, pack, unpack_from_worker
+from t5engine.frames import HEADER, pack, unpack_from_worker
+from t5engine.messages import FromWorker, ToWorker
 
 logger = logging.getLogger(__name__)
 

@@ -147,6 +147,7 @@ class Supervisor:
             self._dispatcher.forecast.costs,
         )
         self._dispatcher.forecast.record_costs(greeting.costs)
+        self._dispatcher.forecast.costs.max_input_tokens = greeting.model.max_input_tokens
         self._dispatcher.add_worker(worker)
         self._status.startup_ended.set()
         watch = asyncio.create_task(watch_worker(worker, self._stall_seconds))

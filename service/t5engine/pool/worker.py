@@ -7,10 +7,12 @@ from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
-from t5engine.messages import SPARE_ROWS
+from t5engine.messages import JUDGED_TOGETHER, SPARE_ROWS, Judge
 from t5engine.pool.costs import CostModel
 from t5engine.pool.job import Job
 from t5engine.pool.process import Process
+
+MAX_JUDGEMENTS = 2 * JUDGED_TOGETHER  # of a worker: those of its next step, and those behind them
 
 
 @dataclass(eq=False)
@@ -98,7 +100,13 @@ class Worker:
     def _can_share(self, candidate: Job) -> bool:
         if self.is_suspect or candidate.is_exclusive or len(self.jobs) >= self.max_inputs:
             return False
+        if isinstance(candidate.message, Judge) and self._judgements >= MAX_JUDGEMENTS:
+            return False
         return not any(job.is_exclusive for job in self.jobs.values())
+
+    @property
+    def _judgements(self) -> int:
+        return sum(isinstance(job.message, Judge) for job in self.jobs.values())
 
     @property
     def total_rows(self) -> int:

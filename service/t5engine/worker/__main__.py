@@ -42,6 +42,7 @@ def main() -> None:
     from t5engine.worker.meter import CostMeter, calibrate  # noqa: PLC0415
     from t5engine.worker.model import (  # noqa: PLC0415
         LoadError,
+        check_judged_tokens,
         check_separators,
         list_cpu_features,
         load_model,
@@ -66,6 +67,7 @@ def main() -> None:
                 kernels=config.kernels,
             )
             check_separators(model, config.separators)
+            check_judged_tokens(model, config.judged_tokens)
             # llama.cpp's caches would keep NaN from a rejected draft that overflowed.
             drafts = config.prompt_lookup_num_tokens if model.backend.name == "graph" else 0
             warm_up(model, drafts)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import select
 import socket
 
-from t5engine.messages import HEADER, FromWorker, pack
+from t5engine.frames import HEADER, pack
+from t5engine.messages import FromWorker
 
 
 class Connection:

@@ -32,6 +32,8 @@ class Fairness:
         self._seen: dict[Hashable, float] = {}
         """When a turn was last there, for the latest turns."""
         self._encode_after = 0.0
+        self._encoded: Hashable = None
+        """The turn of the last long encode."""
 
     def choose(
         self, generations: Sequence[Generation]
@@ -69,19 +71,27 @@ class Fairness:
         self._seen = {turn: at for turn, at in self._seen.items() if now - at < SEEN_SECONDS}
         self._seen |= dict.fromkeys(turns, now)
 
-    def seconds_to_encode(self, turn: Hashable, estimate: float) -> float:
+    def seconds_to_encode(
+        self, turn: Hashable, estimate: float, *, are_others_stepping: bool = True
+    ) -> float:
         """Returns the seconds to wait before a request's encode begins; 0: it may begin.
 
         Args:
             turn: the request's turn.
             estimate: the seconds that the encode should take.
+            are_others_stepping: whether jobs are being decoded, which would wait for the encode.
         """
         has_others = any(other != turn for other in self._seen)
         if estimate < LONG_ENCODE_SECONDS or not has_others:
             return 0.0
-        return max(0.0, self._encode_after - self._clock())
+        remaining = max(0.0, self._encode_after - self._clock())
+        # The time after a long encode is for other requests: an encode of theirs may use it.
+        if turn != self._encoded and (estimate <= remaining or not are_others_stepping):
+            return 0.0
+        return remaining
 
-    def record_encode(self, seconds: float) -> None:
-        """Counts the time of an encode that has just ended."""
+    def record_encode(self, turn: Hashable, seconds: float) -> None:
+        """Counts the time of a request's encode that has just ended, or of its only step."""
         if seconds >= LONG_ENCODE_SECONDS:
-            self._encode_after = self._clock() + seconds
+            self._encode_after = max(self._encode_after, self._clock() + seconds)
+            self._encoded = turn

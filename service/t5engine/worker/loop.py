@@ -7,24 +7,27 @@ import time
 import numpy as np
 
 from t5engine.backend import BackendError
+from t5engine.frames import unpack_to_worker
 from t5engine.messages import (
+    JUDGED_TOGETHER,
     PULSE_SECONDS,
     Cancel,
     Cancelled,
     Failed,
     Generate,
     JobMessage,
+    Judge,
     Pulse,
     Refused,
     Score,
     Scored,
     Tokenize,
     Tokenized,
-    unpack_to_worker,
 )
 from t5engine.worker.connection import Connection
 from t5engine.worker.fairness import Fairness
 from t5engine.worker.job import Generation, InputRefused, check_ids, check_input, tokenize
+from t5engine.worker.judgement import Judgement, judge
 from t5engine.worker.meter import CostMeter
 from t5engine.worker.model import Model
 from t5engine.worker.step import decode_step
@@ -58,6 +61,8 @@ class Loop:
         self._had_batch = False
         self._pending: dict[int, JobMessage] = {}
         self._active: dict[int, Generation] = {}
+        self._judgements: dict[int, Judgement] = {}
+        """Encoded inputs that wait for their step."""
         self._starts = 0
         self._started: dict[int, int] = {}
         """Number of the latest start of a job, by the turns of the pending jobs."""
@@ -71,6 +76,8 @@ class Loop:
             # At most one encode between two steps, so that running jobs wait no longer than that.
             if self._pending:
                 self._start_next()
+            if self._judgements:
+                self._judge_if_due()
             if self._active:
                 self._run_step()
             self._send_pulse_if_due()
@@ -89,7 +96,9 @@ class Loop:
         for job in sorted(turns, key=lambda job: self._started.get(turns[job], 0)):
             tokens = _estimate_tokens(self._pending[job])
             estimate = self._meter.encode_seconds(min(tokens, self._model.backend.max_input_tokens))
-            delay = self._fairness.seconds_to_encode(turns[job], estimate)
+            delay = self._fairness.seconds_to_encode(
+                turns[job], estimate, are_others_stepping=bool(self._active)
+            )
             if not delay:
                 self._starts += 1
                 self._started[turns[job]] = self._starts
@@ -105,8 +114,8 @@ class Loop:
         Returns:
             Whether the service is still connected.
         """
-        while not (self._active or self._pending) or self._connection.has_message():
-            idle = not (self._active or self._pending)
+        while not self._is_busy or self._connection.has_message():
+            idle = not self._is_busy
             while self._connection.is_silent(PULSE_SECONDS):
                 self._send_pulse()
             body = self._connection.receive()
@@ -125,6 +134,10 @@ class Loop:
             self._had_batch = True
         return True
 
+    @property
+    def _is_busy(self) -> bool:
+        return bool(self._active or self._judgements or self._pending)
+
     def _send_pulse_if_due(self) -> None:
         if time.monotonic() - self._last_pulse > PULSE_SECONDS:
             self._send_pulse()
@@ -134,7 +147,7 @@ class Loop:
         self._last_pulse = time.monotonic()
 
     def _cancel(self, job: int) -> None:
-        if self._pending.pop(job, None) is None and job in self._active:
+        if self._pending.pop(job, None) is None:
             self._release_job(job)
         self._connection.send(Cancelled(job))
 
@@ -152,22 +165,48 @@ class Loop:
         if isinstance(message, Tokenize):
             self._connection.send(self._tokenize(message))
             return
-        backend = self._model.backend
-        width = message.config.width if isinstance(message, Generate) else 1
-        active_width = sum(generation.width for generation in self._active.values())
-        has_room = active_width + width <= backend.rows and len(self._active) < backend.inputs
-        if self._active and not has_room:
-            raise BackendError("the service sent more jobs than this worker takes")
-        used = {row for generation in self._active.values() for row in generation.rows}
-        row = min(set(range(backend.rows)) - used)
+        self._check_room(message.config.width if isinstance(message, Generate) else 1)
         if isinstance(message, Score):
-            self._connection.send(self._score(message, row))
+            self._connection.send(self._score(message, self._find_free_row()))
+            return
+        started = time.perf_counter()
+        job: Generation | Judgement
+        if isinstance(message, Judge):
+            job = Judgement(message, self._model, self._find_free_row())
+            self._judgements[message.job] = job
         else:
-            started = time.perf_counter()
-            generation = self._active[message.job] = Generation(message, self._model, row)
-            seconds = time.perf_counter() - started
-            self._meter.record_encode(generation.input_length, seconds)
-            self._fairness.record_encode(seconds)
+            job = Generation(message, self._model, self._clear_low_row())
+            self._active[message.job] = job
+        seconds = time.perf_counter() - started
+        self._meter.record_encode(job.input_length, seconds)
+        self._fairness.record_encode(message.turn, seconds)
+
+    def _check_room(self, width: int) -> None:
+        """Raises BackendError if there is no room for another job of so many rows."""
+        backend = self._model.backend
+        count = len(self._active) + len(self._judgements)
+        total = sum(job.width for job in self._active.values()) + len(self._judgements) + width
+        if count and (total > backend.rows or count >= backend.inputs):
+            raise BackendError("the service sent more jobs than this worker takes")
+
+    def _find_free_row(self) -> int:
+        jobs: list[Generation | Judgement] = [*self._active.values(), *self._judgements.values()]
+        used = {row for job in jobs for row in job.rows}
+        return min(set(range(self._model.backend.rows)) - used)
+
+    def _clear_low_row(self) -> int:
+        """Returns the lowest row that no generation has; a judgement there moves to another row.
+
+        The highest row of a step determines its cost, and a generation has many steps.
+        """
+        used = {row for generation in self._active.values() for row in generation.rows}
+        low = min(set(range(self._model.backend.rows)) - used)
+        for judgement in self._judgements.values():
+            if judgement.rows == [low]:
+                judgement.rows = [self._find_free_row()]
+                self._model.backend.reorder(judgement.rows, [low])
+                self._model.backend.release(low)
+        return low
 
     def _tokenize(self, message: Tokenize) -> Tokenized:
         ids = message.ids or []
@@ -191,13 +230,34 @@ class Loop:
         backend.release(row)
         return Scored(message.job, np.stack(logits).astype("<f4").tobytes())
 
+    def _judge_if_due(self) -> None:
+        """Runs the step of the judgements, once there are enough of them or no more will come."""
+        judgements = list(self._judgements.values())
+        has_more = any(isinstance(message, Judge) for message in self._pending.values())
+        if has_more and len(judgements) < JUDGED_TOGETHER:
+            return
+        turn = judgements[0].request.turn
+        self._fairness.record_turns([turn])
+        estimate = self._meter.step_seconds(len(judgements))
+        if self._active and self._fairness.seconds_to_encode(turn, estimate):
+            return
+        started = time.perf_counter()
+        messages = judge(self._model, judgements)
+        seconds = time.perf_counter() - started
+        self._judgements.clear()
+        for message in messages:
+            self._connection.send(message)
+        self._meter.record_step(len(judgements), seconds)
+        self._fairness.record_encode(turn, seconds)
+
     def _run_step(self) -> None:
         generations, others = self._fairness.choose(list(self._active.values()))
         rows = sum(len(generation.rows) for generation in generations)
         lone = generations[0] if len(generations) == 1 and generations[0].width == 1 else None
         decoded = lone.decoded if lone else 0
         started = time.perf_counter()
-        messages = decode_step(self._model, generations, self._drafts, others)
+        judgements = list(self._judgements.values())
+        messages = decode_step(self._model, generations, self._drafts, others, judgements)
         seconds = time.perf_counter() - started
         for message in messages:
             self._connection.send(message)
@@ -209,12 +269,15 @@ class Loop:
             del self._active[job]
 
     def _release_job(self, job: int) -> None:
-        for row in self._active.pop(job).rows:
+        released = self._active.pop(job, None) or self._judgements.pop(job, None)
+        for row in released.rows if released is not None else ():
             self._model.backend.release(row)
 
 
 def _estimate_tokens(message: JobMessage) -> int:
     """Estimates the tokens of a job's input, before it is tokenised."""
+    if isinstance(message, Judge):
+        return len(message.text) // 4
     if not isinstance(message, Generate):
         return 1
     return len(message.ids or ()) if message.text is None else len(message.text) // 4

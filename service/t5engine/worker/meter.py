@@ -51,6 +51,11 @@ class CostMeter:
         nearest = min(sizes) if min(sizes) >= tokens else max(sizes)
         return self._encodes[nearest] * max(1.0, tokens / nearest)
 
+    def step_seconds(self, rows: int) -> float:
+        """Estimates a step: as of the next larger number of rows that was measured, 0 if none."""
+        sizes = [size for size in self._steps if size >= rows] or list(self._steps)
+        return self._steps[min(sizes) if min(sizes) >= rows else max(sizes)] if sizes else 0.0
+
     @property
     def costs(self) -> Costs:
         """The averages, ordered by size."""

@@ -24,6 +24,7 @@ from t5engine.kernels.loader import Kernels
 from t5engine.kernels.logits import find_arithmetic
 from t5engine.messages import ModelInfo
 from t5engine.reader import GGUFFile
+from t5engine.relevance import RERANK_KEY, read_relevance
 from t5engine.tokenization.marks import SEPARATOR_KEY, get_mark, has_mark
 from t5engine.worker.llama_backend import LlamaBackend
 from t5engine.worker.tied import head_is_tied
@@ -150,6 +151,26 @@ def check_separators(model: Model, separators: Sequence[str] | None) -> None:
         raise LoadError(
             f"{model.info.name}: the separator of a task is {missing[0]!r}, but no piece of the"
             f" vocabulary is {get_mark(missing[0])!r}; name another one"
+        )
+
+
+def check_judged_tokens(model: Model, tokens: Sequence[str] | None) -> None:
+    """Checks that the vocabulary has the tokens of a reranker; None: those in the file.
+
+    Raises:
+        LoadError: a token is missing, or the file's keys contradict themselves.
+    """
+    if tokens is None:
+        try:
+            relevance = read_relevance(model.info.metadata)
+        except ValueError as error:
+            raise LoadError(f"{model.info.name}: {RERANK_KEY}*: {error}") from error
+        tokens = [] if relevance is None else relevance.tokens
+    missing = [token for token in tokens if model.vocabulary.find_piece(token) is None]
+    if missing:
+        raise LoadError(
+            f"{model.info.name}: reranking weighs the token {missing[0]!r}, which the vocabulary"
+            " lacks; name a piece as the vocabulary has it, such as '\u2581true'"
         )
 
 

@@ -11,6 +11,7 @@ from t5engine.decoding.search import Branch
 from t5engine.messages import Failed, FromWorker, Generate
 from t5engine.rows import assign_rows
 from t5engine.worker.job import Generation
+from t5engine.worker.judgement import Judgement
 from t5engine.worker.model import Model
 
 
@@ -19,6 +20,7 @@ def decode_step(
     generations: Sequence[Generation],
     drafts: int = 0,
     others: Sequence[Generation] = (),
+    judgements: Sequence[Judgement] = (),
 ) -> list[FromWorker]:
     """Runs one decoding step of generations. Those that are over have no rows afterwards.
 
@@ -28,11 +30,13 @@ def decode_step(
         drafts: tokens to draft for a sequence that is decoded alone. A step over a few tokens of
             one row costs little more than over one token: the weights are read once.
         others: the other generations whose rows are open. Their rows may change.
+        judgements: the inputs that wait for another step. Their rows may change.
 
     Returns:
         The messages for the service.
     """
     rows = [row for generation in generations for row in generation.rows]
+    held: list[Generation | Judgement] = [*others, *judgements]
     draft = generations[0].draft(drafts) if len(generations) == 1 else []
     tokens = [token for generation in generations for token in generation.tokens]
     started = time.perf_counter()
@@ -44,7 +48,7 @@ def decode_step(
             model.backend.rewind(rows[0], generations[0].decoded)
             logits = model.backend.extend(rows, [[token] for token in tokens])
     except BackendError as error:
-        _continue_branches(model.backend, generations, [], others)
+        _continue_branches(model.backend, generations, [], held)
         return [Failed(generation.request.job, str(error)) for generation in generations]
     seconds = time.perf_counter() - started
     messages: list[FromWorker] = []
@@ -60,7 +64,7 @@ def decode_step(
         running += [(generation, branch) for branch in branches]
     if draft and running:
         model.backend.rewind(rows[0], generations[0].decoded)
-    _continue_branches(model.backend, generations, running, others)
+    _continue_branches(model.backend, generations, running, held)
     return messages
 
 
@@ -102,20 +106,24 @@ def _continue_branches(
     backend: Backend,
     generations: Sequence[Generation],
     running: Sequence[tuple[Generation, Branch]],
-    others: Sequence[Generation],
+    held: Sequence[Generation | Judgement],
 ) -> None:
     """Moves every sequence that continues to a row, and releases the other rows.
 
-    Of the generations that were stepped and the others, the fewer have the lowest rows.
+    Of the generations that were stepped and the held ones, the fewer have the lowest rows.
+    Judgements have the highest rows: they have one step only.
     """
-    waiting = [
-        (generation, Branch(index, token))
-        for generation in others
-        for index, token in enumerate(generation.tokens)
-    ]
+    waiting: list[tuple[Generation | Judgement, Branch]] = []
+    judged: list[tuple[Generation | Judgement, Branch]] = []
+    for job in held:
+        branches = [(job, Branch(index, token)) for index, token in enumerate(job.tokens)]
+        (judged if isinstance(job, Judgement) else waiting).extend(branches)
+    low: Sequence[tuple[Generation | Judgement, Branch]]
     low, high = (running, waiting) if len(running) <= len(waiting) else (waiting, running)
-    branches = [*low, *high]
-    everything = [*generations, *others]
+    if not waiting:
+        low, high = running, ()
+    branches = [*low, *high, *judged]
+    everything = [*generations, *held]
     used = {row for generation in everything for row in generation.rows}
     parents = [generation.rows[branch.parent] for generation, branch in branches]
     rows = assign_rows(parents, len(low))

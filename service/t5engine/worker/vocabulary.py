@@ -165,6 +165,15 @@ class Vocabulary:
             texts.append(text)
         return texts
 
+    def find_piece(self, text: str) -> int | None:
+        """Returns the id of the token with this stored text; None: there is none."""
+        return self._ids_by_piece.get(text)
+
+    @cached_property
+    def _ids_by_piece(self) -> dict[str, int]:
+        pieces = (self._stored_text(token).decode(errors="replace") for token in range(self.size))
+        return {piece: token for token, piece in enumerate(pieces)}
+
     def list_shown_pieces(self) -> list[str]:
         """Returns the stored texts of the tokens that are generated and appear in answers."""
         hidden = self._hidden.union(self.suppressed.tolist())

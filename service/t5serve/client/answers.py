@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from t5serve.errors import (
@@ -12,11 +14,20 @@ from t5serve.errors import (
     RequestError,
     ServerFault,
 )
-from t5serve.results import Result
+from t5serve.results import RankedDocument, Result
 
 
 class _Answer(msgspec.Struct):
     results: list[Result]
+
+
+class _RankedIndex(msgspec.Struct):
+    index: int
+    relevance_score: float
+
+
+class _RerankAnswer(msgspec.Struct):
+    results: list[_RankedIndex]
 
 
 class _Error(msgspec.Struct):
@@ -54,6 +65,22 @@ def read_results(content: bytes, count: int) -> list[Result]:
     if len(results) != count:
         raise ServerFault(f"the answer has {len(results)} results instead of {count}")
     return results
+
+
+def read_ranking(content: bytes, documents: Sequence[str]) -> list[RankedDocument]:
+    """Returns the documents of an answer, in its order.
+
+    Raises:
+        ServerFault: the answer is not the service's, or names a document that was not sent.
+    """
+    try:
+        results = msgspec.json.decode(content, type=_RerankAnswer).results
+        return [
+            RankedDocument(result.index, documents[result.index], result.relevance_score)
+            for result in results
+        ]
+    except (msgspec.MsgspecError, UnicodeDecodeError, IndexError) as error:
+        raise ServerFault(f"the answer is none of t5serve's: {error}") from None
 
 
 def read_error(status: int, content: bytes) -> RequestError:

@@ -1,4 +1,4 @@
-"""Client and AsyncClient: reformulate queries with a running service.
+"""Client and AsyncClient: reformulate queries and rerank documents with a running service.
 
 with Client("http://127.0.0.1:8000") as client:
 (result,) = client.reformulate("how do i clean a laptop screen")
@@ -18,7 +18,7 @@ import httpx
 import msgspec
 
 from t5engine.background import Background
-from t5serve.client.answers import read_error, read_results
+from t5serve.client.answers import read_error, read_ranking, read_results
 from t5serve.client.retries import Deadline, backoff, is_retried, retry_after
 from t5serve.errors import (
     ERROR_RESPONSES,
@@ -30,9 +30,16 @@ from t5serve.errors import (
     RequestError,
     ServerFault,
 )
-from t5serve.results import ReformulateOptions, Result, list_queries
+from t5serve.results import (
+    RankedDocument,
+    ReformulateOptions,
+    RerankOptions,
+    Result,
+    list_queries,
+)
 
 URL = "http://127.0.0.1:8000"
+REFORMULATE, RERANK = "/v1/reformulate", "/v1/rerank"
 # After these errors the query itself is the result. Other errors are faults of the request.
 FALLBACKS = (
     DeadlineExceeded,
@@ -75,7 +82,7 @@ class AsyncClient:
     """
 
     def __init__(self, url: str = URL, **options: Unpack[ClientOptions]) -> None:
-        self._url = url.rstrip("/") + "/v1/reformulate"
+        self._url = url.rstrip("/")
         key = options.get("api_key") or os.environ.get("T5SERVE_API_KEY")
         self._headers = {"content-type": "application/json"}
         if key:
@@ -146,19 +153,56 @@ class AsyncClient:
             body["model"] = self._model
         try:
             async with asyncio.timeout(deadline.remaining):
-                content = await self._send(body, deadline, sends_deadline=sends_deadline)
+                content = await self._send(
+                    REFORMULATE, body, deadline, sends_deadline=sends_deadline
+                )
             return read_results(content, len(queries))
         except FALLBACKS as error:
             reason = error
         except TimeoutError:
-            reason = DeadlineExceeded(f"{self._url} did not answer in time")
+            reason = self._no_answer()
         if values.get("strict"):
             raise reason
         code = ERROR_RESPONSES[type(reason)].code or "server_error"
         return [Result.of_fallback(query, code) for query in queries]
 
+    async def rerank(
+        self, query: str, documents: Sequence[str], **options: Unpack[RerankOptions]
+    ) -> list[RankedDocument]:
+        """Returns the documents in the order of their relevance for a query, best first.
+
+        Args:
+            query: the query.
+            documents: at most 1,000 documents.
+            options: of /v1/rerank.
+
+        Raises:
+            RequestError: a text, an option or the key is refused, or the documents could not be
+                judged in time.
+        """
+        body: dict[str, Any] = {
+            **{name: value for name, value in options.items() if value is not None},
+            "query": query,
+            "documents": list(documents),
+        }
+        timeout_ms = body.pop("timeout_ms", self._timeout_ms)
+        deadline = Deadline(WAIT_SECONDS if timeout_ms is None else timeout_ms / 1000)
+        if self._model is not None:
+            body["model"] = self._model
+        try:
+            async with asyncio.timeout(deadline.remaining):
+                content = await self._send(
+                    RERANK, body, deadline, sends_deadline=timeout_ms is not None
+                )
+        except TimeoutError:
+            raise self._no_answer() from None
+        return read_ranking(content, body["documents"])
+
+    def _no_answer(self) -> DeadlineExceeded:
+        return DeadlineExceeded(f"{self._url} did not answer in time")
+
     async def _send(
-        self, body: dict[str, Any], deadline: Deadline, *, sends_deadline: bool
+        self, path: str, body: dict[str, Any], deadline: Deadline, *, sends_deadline: bool
     ) -> bytes:
         """Sends a request until it has an answer, and returns the content of the answer.
 
@@ -170,7 +214,7 @@ class AsyncClient:
                 body["timeout_ms"] = _milliseconds_of_service(deadline)
             pause = backoff(attempt)
             try:
-                response = await self._post(msgspec.json.encode(body))
+                response = await self._post(path, msgspec.json.encode(body))
             except httpx.TransportError as fault:
                 error: RequestError = NotReady(
                     f"{self._url} can't be reached: {fault or type(fault).__name__}"
@@ -188,12 +232,12 @@ class AsyncClient:
             await asyncio.sleep(pause)
         raise error
 
-    async def _post(self, content: bytes) -> httpx.Response:
+    async def _post(self, path: str, content: bytes) -> httpx.Response:
         loop = asyncio.get_running_loop()
         if self._http is None or self._loop is not loop:  # connections belong to their loop
             self._http = httpx.AsyncClient(timeout=None, transport=self._transport)  # noqa: S113 - see _ask
             self._loop = loop
-        return await self._http.post(self._url, content=content, headers=self._headers)
+        return await self._http.post(self._url + path, content=content, headers=self._headers)
 
 
 class Client:
@@ -233,6 +277,16 @@ class Client:
             return await client.reformulate(queries, **options)
 
         return self._background.run(reformulate)
+
+    def rerank(
+        self, query: str, documents: Sequence[str], **options: Unpack[RerankOptions]
+    ) -> list[RankedDocument]:
+        """Returns the documents in the order of their relevance; see `AsyncClient.rerank`."""
+
+        async def rerank(client: AsyncClient) -> list[RankedDocument]:
+            return await client.rerank(query, documents, **options)
+
+        return self._background.run(rerank)
 
 
 def _milliseconds_of_service(deadline: Deadline) -> int:

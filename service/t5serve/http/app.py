@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from t5engine.errors import JobError
+from t5engine.messages import Judged
 from t5engine.pool.result import Result
 from t5serve import logs
 from t5serve.errors import (
@@ -42,6 +43,7 @@ from t5serve.http.routes.models import model_routes
 from t5serve.http.routes.page import page_routes
 from t5serve.http.routes.reference import reference_routes
 from t5serve.http.routes.reformulate import FALLBACK_HEADER, reformulate_routes
+from t5serve.http.routes.rerank import rerank_routes
 from t5serve.metrics import Metrics
 from t5serve.models.cached_engine import Lookup
 from t5serve.models.registry import ModelRegistry
@@ -83,12 +85,17 @@ def create_app(
         metrics.record_generation(model, result.generated, result.queue_ms)
         logs.record_generation(result.generated, result.queue_ms, result.ipc_ms)
 
+    def on_judged(model: str, judged: Judged, queue_ms: float, ipc_ms: float) -> None:
+        metrics.record_judged(model, judged, queue_ms)
+        logs.record_judged(judged, queue_ms, ipc_ms)
+
     def on_lookup(model: str, lookup: Lookup) -> None:
         metrics.cache_lookups.labels(model, lookup).inc()
         if lookup != "miss":
             logs.record_cached()
 
     models.factory.on_generated = on_generated
+    models.factory.on_judged = on_judged
     models.factory.on_lookup = on_lookup
     metrics.watch_models(lambda: [slot.gauges() for slot in models])
     reloader.on_reload = metrics.record_reload
@@ -109,6 +116,7 @@ def create_app(
         *reformulate_routes(models, settings, metrics),
         *completion_routes(models, settings),
         *chat_routes(models, settings),
+        *rerank_routes(models, settings),
         *reference_routes(),
         *page_routes(),
     ]

@@ -9,7 +9,7 @@ import difflib
 import json
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,13 +18,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, compile_path
 
-from t5serve.http.examples import LIST_ANSWER, LIST_REQUEST
+from t5serve.http.examples import LIST_ANSWER, LIST_REQUEST, RERANK_EXAMPLE
 from t5serve.http.schemas.admin import ReloadResponse
 from t5serve.http.schemas.chat import ChatRequest, ChatResponse
 from t5serve.http.schemas.completions import CompletionRequest, CompletionResponse
 from t5serve.http.schemas.models import ModelBody, ModelList
 from t5serve.http.schemas.reformulate import ReformulateRequest
 from t5serve.http.schemas.reformulations import ReformulateResponse
+from t5serve.http.schemas.rerank import RerankRequest, RerankResponse
 from t5serve.http.schemas.state import Alive, ReadyState
 
 Json = dict[str, Any]
@@ -115,6 +116,18 @@ CHAT = Endpoint(
         "messages": [{"role": "user", "content": "how do i clean a laptop screen"}],
     },
     streams=True,
+)
+RERANK = Endpoint(
+    "POST",
+    "/v1/rerank",
+    "Order documents by their relevance for a query, like Cohere's and Jina's rerank.",
+    GENERATION_ERRORS,
+    RerankResponse,
+    RerankRequest,
+    RERANK_EXAMPLE,
+)
+RERANK_V2 = replace(
+    RERANK, path="/v2/rerank", summary="The same as /v1/rerank, where Cohere's client looks for it."
 )
 MODELS = Endpoint(
     "GET", "/v1/models", "List the models that are served.", READING_ERRORS, ModelList

@@ -34,3 +34,13 @@ LIST_ANSWER: dict[str, Any] = {
     },
     "usage": {"prompt_tokens": 19, "completion_tokens": 15, "total_tokens": 34},
 }
+
+RERANK_EXAMPLE: dict[str, Any] = {
+    "model": "monot5-base-msmarco",
+    "query": "how do i clean a laptop screen",
+    "documents": [
+        "Wipe the display with a soft, slightly damp cloth.",
+        "The best laptops of the year, tested.",
+    ],
+    "top_n": 1,
+}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -62,7 +63,7 @@ class ReformulationDefaults(BaseModel):
         limit = profile.generation.max_tokens if self.max_tokens is None else self.max_tokens
         given["max_tokens"] = min(limit, max_tokens)
         generation = msgspec.structs.replace(profile.generation, **given)
-        changed = Profile(tasks, generation, profile.completions_prefix)
+        changed = replace(profile, tasks=tasks, generation=generation)
         _check(changed)
         return changed
 

@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 
 from t5engine.decoding.parameters import MAX_TOKENS
 from t5engine.header import HeaderError, open_checked, printable
-from t5engine.messages import ModelInfo
+from t5engine.messages import Judged, ModelInfo
 from t5engine.pool.result import Result
 from t5gguf.recipe import Recipe
 from t5serve.errors import StartupError
@@ -33,6 +33,8 @@ class ModelFactory:
 
     Attributes:
         on_generated: called with the name of a model and the result of each generation.
+        on_judged: called with the name of a model, each judgement, and its milliseconds in the
+            queue and between the processes.
         on_lookup: called with the name of a model and where each result that can be cached is from.
 
     Raises:
@@ -50,6 +52,7 @@ class ModelFactory:
         self._placement = Placement(declarations, settings.cpu_set)
         self._lexicons: WeakValueDictionary[str, Lexicon] = WeakValueDictionary()
         self.on_generated: Callable[[str, Result], None] = lambda _name, _result: None
+        self.on_judged: Callable[[str, Judged, float, float], None] = lambda *_: None
         self.on_lookup: Callable[[str, Lookup], None] = lambda _name, _lookup: None
 
     def build(self, declaration: Declaration, lexicon: Lexicon | None = None) -> ServedModel:
@@ -68,8 +71,13 @@ class ModelFactory:
         model = ServedModel.from_settings(self._settings, declaration, shares, lexicon, self._cache)
         model.memory_bytes = self.measure(declaration)
         model.engine.on_generated = lambda result: self.on_generated(model.name, result)
+        model.engine.judging.on_judged = lambda judged, queue_ms, ipc_ms: self.on_judged(
+            model.name, judged, queue_ms, ipc_ms
+        )
         if model.cached_engine is not None:
             model.cached_engine.on_lookup = lambda lookup: self.on_lookup(model.name, lookup)
+        if model.cached_judging is not None:
+            model.cached_judging.on_lookup = lambda lookup: self.on_lookup(model.name, lookup)
         return model
 
     def find(self, declaration: Declaration) -> tuple[Path, Recipe | None]:

@@ -20,6 +20,7 @@ from t5serve.errors import StartupError, request_error
 from t5serve.models.admission import Admission
 from t5serve.models.cache import ResultCache
 from t5serve.models.cached_engine import CachedEngine
+from t5serve.models.cached_judging import CachedJudging
 from t5serve.models.declaration import Declaration
 from t5serve.models.fingerprint import Fingerprint
 from t5serve.models.placement import Placement
@@ -29,6 +30,7 @@ from t5serve.reformulation.lexicon import EMPTY, Lexicon
 from t5serve.reformulation.profile import Profile
 from t5serve.reformulation.reformulator import Reformulator
 from t5serve.reformulation.speller import Speller
+from t5serve.reranking.reranker import Reranker
 from t5serve.settings import Settings
 
 
@@ -47,6 +49,7 @@ class ServedModel:
 
     Attributes:
         cached_engine: the engine behind the cache; None: nothing is cached.
+        cached_judging: judgements behind the cache; None: nothing is cached.
         admission: the checks that accept or refuse a request.
         users: the requests that use the model now.
         memory_bytes: the bytes of memory that the model counts for; 0: not measured.
@@ -68,6 +71,7 @@ class ServedModel:
         self.recipe = recipe
         self.engine = engine
         self.cached_engine = None if cache is None else CachedEngine(engine, cache)
+        self.cached_judging = None if cache is None else CachedJudging(engine.judging, cache)
         self.admission = Admission(engine, settings)
         self.fingerprint = fingerprint or Fingerprint(path)
         self.users = Users()
@@ -117,6 +121,7 @@ class ServedModel:
                 ggml_backends=str(settings.ggml_backends) if settings.ggml_backends else None,
                 kernels=settings.kernels,
                 separators=None if recipe is None else list(recipe.separators.values()),
+                judged_tokens=None if recipe is None else _list_judged_tokens(recipe),
             )
             for share in shares
         ]
@@ -230,6 +235,22 @@ class ServedModel:
         return Reformulator(
             self.engine, self.profile, self.admission, self.lexicon, self.cached_engine
         )
+
+    @cached_property
+    def reranker(self) -> Reranker | None:
+        """The reranker of this model; None: the model does not rerank.
+
+        Raises:
+            NotReady: the model is not loaded yet.
+        """
+        relevance = self.profile.relevance
+        if relevance is None:
+            return None
+        return Reranker(self.engine, relevance, self.cached_judging)
+
+
+def _list_judged_tokens(recipe: Recipe) -> list[str]:
+    return [] if recipe.rerank is None else recipe.rerank.tokens
 
 
 def load_words(lexicon: Lexicon) -> None:

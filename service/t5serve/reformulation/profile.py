@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import msgspec
 
 from t5engine.messages import ModelInfo
+from t5engine.relevance import RERANK_KEY, Relevance, read_relevance
 from t5gguf.recipe import Generation, GenerationDefaults, Recipe
 from t5gguf.task_keys import read_tasks
 from t5gguf.tasks import Task
@@ -29,11 +30,13 @@ class Profile:
         tasks: the tasks by name; the first is the default. A model that only reranks has none.
         generation: the generation defaults, for requests that set nothing else.
         completions_prefix: the text before every prompt of /v1/completions.
+        relevance: how the model reranks documents; None: it does not.
     """
 
     tasks: Mapping[str, Task]
     generation: GenerationDefaults
     completions_prefix: str = ""
+    relevance: Relevance | None = None
 
     @classmethod
     def of(cls, model: ModelInfo, recipe: Recipe | None) -> Self:
@@ -43,13 +46,17 @@ class Profile:
                 tasks=recipe.tasks,
                 generation=recipe.generation,
                 completions_prefix=recipe.prefixes.get(recipe.completions_task, ""),
+                relevance=recipe.rerank,
             )
         else:
-            tasks = read_tasks(model.metadata) or {DEFAULT_TASK: Task()}
-            profile = cls(tasks, _generation(model.metadata))
+            profile = cls(
+                read_tasks(model.metadata) or {DEFAULT_TASK: Task()},
+                _generation(model.metadata),
+                relevance=_relevance(model.metadata),
+            )
         limit = min(profile.generation.max_tokens, model.max_tokens)
         generation = msgspec.structs.replace(profile.generation, max_tokens=limit)
-        return cls(profile.tasks, generation, profile.completions_prefix)
+        return replace(profile, generation=generation)
 
     @classmethod
     def of_prefixes(cls, prefixes: Mapping[str, str], generation: GenerationDefaults) -> Self:
@@ -92,6 +99,14 @@ class Profile:
                 param="task",
             )
         return self.tasks[name]
+
+
+def _relevance(metadata: Mapping[str, str]) -> Relevance | None:
+    try:
+        return read_relevance(metadata)
+    except ValueError as error:
+        logger.warning("ignored %s* of the file: %s", RERANK_KEY, error)
+        return None
 
 
 def _generation(metadata: Mapping[str, str]) -> GenerationDefaults:

@@ -57,6 +57,7 @@ def _describe(slot: ModelSlot, created: int) -> ModelBody:
         tasks=profile.prefixes,
         templates=profile.templates,
         separators=profile.separators,
+        reranks=profile.relevance is not None,
         max_input_tokens=info.max_input_tokens,
         max_tokens=info.max_tokens,
         generation=profile.generation.given() if described else {},

@@ -35,6 +35,8 @@ class ModelBody(DescribedBody):
     separators: dict[str, str]
     """The tasks whose answer is a list of queries: the text between two queries in the model's
     output, by task name. /v1/completions shows it; elsewhere the queries are apart."""
+    reranks: bool
+    """Whether the model takes part in /v1/rerank."""
     max_input_tokens: int
     """The most tokens of an input."""
     max_tokens: int
