@@ -21,51 +21,68 @@ from typing import Any, Literal, get_args
 from msgspec import structs
 
 from t5bench import environment, probe
+from t5bench.errors import BenchError
+from t5engine.backend import BackendError
 from t5engine.config import KernelsName
 from t5engine.cpus import plan
 from t5engine.decoding.parameters import MAX_TOKENS
 
 N_BEST = 8  # sequences of one query, at most
+MAX_INPUT = 512  # tokens, unless more are asked for
+BATCH_INPUT = 12  # tokens of each row that is decoded with others
 
 
 def run(options: argparse.Namespace) -> None:
-    """Pins this process like a worker, then measures."""
+    """Pins this process like a worker, then measures.
+
+    Raises:
+        BenchError: A file can't be loaded, or the processor lacks an instruction set.
+    """
     share = plan(1, options.threads)[0]
     if "OMP_NUM_THREADS" not in os.environ:  # OpenMP reads it when loaded: restart
         variables = {**os.environ, **environment.openmp_variables(share)}
         os.execve(sys.executable, [sys.executable, *sys.argv], variables)  # noqa: S606
     if share.cpus:
         os.sched_setaffinity(0, share.cpus)
-    from t5engine.worker import model  # noqa: PLC0415 - loads OpenMP
+    from t5engine.worker.model import LoadError  # noqa: PLC0415 - loads OpenMP
 
     for file in options.files:
-        names: dict[str, tuple[Literal["graph", "llama"], KernelsName]] = {
-            _name(kernels): ("graph", kernels) for kernels in options.kernels
-        }
-        names["llama"] = ("llama", "ggml")
-        models = {
-            name: model.load_model(
-                file,
-                backend=backend,
-                threads=share.threads,
-                rows=max(N_BEST, *options.rows),
-                max_input_tokens=512,
-                max_tokens=MAX_TOKENS,
-                logit_scale=1.0,
-                kernels=kernels,
-            )
-            for name, (backend, kernels) in names.items()
-        }
-        backends = {name: loaded.backend for name, loaded in models.items()}
-        print(f"\n{file.name}, {share.threads} threads, {options.tokens_out} tokens out")
-        speed = probe.measure_bandwidth(share.threads)
-        print(f"bandwidth: {speed / 1e9:.1f} GB/s")
-        limit = 1000 * _step_bytes(file) / speed
-        print(f"bandwidth limit, caches left out: {limit:.2f} ms a token")
-        for tokens_in in options.tokens_in:
-            _compare_single_rows(backends, tokens_in, options, limit)
-        _compare_batches(backends, options)
-        _compare_n_best(next(iter(models.values())), options)
+        try:
+            _compare_backends(file, options, share.threads)
+        except (LoadError, BackendError) as error:
+            raise BenchError(str(error)) from error
+
+
+def _compare_backends(file: Path, options: argparse.Namespace, threads: int) -> None:
+    from t5engine.worker.model import load_model  # noqa: PLC0415 - as above
+
+    names: dict[str, tuple[Literal["graph", "llama"], KernelsName]] = {
+        _name(kernels): ("graph", kernels) for kernels in options.kernels
+    }
+    names["llama"] = ("llama", "ggml")
+    models = {
+        name: load_model(
+            file,
+            backend=backend,
+            threads=threads,
+            rows=max(N_BEST, *options.rows),
+            max_input_tokens=max(MAX_INPUT, *options.tokens_in),
+            max_tokens=MAX_TOKENS,
+            logit_scale=1.0,
+            kernels=kernels,
+        )
+        for name, (backend, kernels) in names.items()
+    }
+    backends = {name: loaded.backend for name, loaded in models.items()}
+    print(f"\n{file.name}, {threads} threads, {options.tokens_out} tokens out")
+    speed = probe.measure_bandwidth(threads)
+    print(f"bandwidth: {speed / 1e9:.1f} GB/s")
+    limit = 1000 * _step_bytes(file) / speed
+    print(f"bandwidth limit, caches left out: {limit:.2f} ms a token")
+    for tokens_in in options.tokens_in:
+        _compare_single_rows(backends, tokens_in, options, limit)
+    _compare_batches(backends, options)
+    _compare_n_best(next(iter(models.values())), options)
 
 
 def _name(kernels: KernelsName) -> str:
@@ -82,11 +99,11 @@ def _step_bytes(file: Path) -> int:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     parser.add_argument("files", nargs="+", type=Path, help="GGUF files")
-    parser.add_argument("--tokens-in", nargs="+", type=int, default=[8, 12, 32, 64])
-    parser.add_argument("--tokens-out", type=int, default=12)
-    parser.add_argument("--rows", nargs="+", type=int, default=[1, 4, 8, 16])
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--threads", type=int)
+    parser.add_argument("--tokens-in", nargs="+", type=positive, default=[8, 12, 32, 64])
+    parser.add_argument("--tokens-out", type=positive, default=12)
+    parser.add_argument("--rows", nargs="+", type=positive, default=[1, 4, 8, 16])
+    parser.add_argument("--rounds", type=positive, default=15)
+    parser.add_argument("--threads", type=positive)
     parser.add_argument(
         "--kernels",
         nargs="+",
@@ -138,14 +155,14 @@ def _compare_batches(backends: dict[str, Any], options: argparse.Namespace) -> N
             if name == "llama":
                 continue
             for row in range(rows):
-                graph.encode(row, _ids(12))
+                graph.encode(row, _ids(BATCH_INPUT))
             batch = list(range(rows))
             graph.step(batch, [0] * rows)
             started = time.perf_counter()
-            for _ in range(options.tokens_out - 1):
+            for _ in range(options.tokens_out):
                 graph.step(batch, [5] * rows)
             seconds = time.perf_counter() - started
-            speeds[f"{name} {rows}"].append(rows * (options.tokens_out - 1) / seconds)
+            speeds[f"{name} {rows}"].append(rows * options.tokens_out / seconds)
             for row in batch:
                 graph.release(row)
         rows = max(options.rows)
@@ -203,14 +220,18 @@ def _decode_llama_rows(backend: Any, rows: int, tokens: int) -> float:  # noqa: 
     import llama_cpp  # noqa: PLC0415
 
     params = llama_cpp.llama_context_default_params()
-    params.n_ctx = 32 * rows * ((tokens + 31) // 32) + 512
-    params.n_batch = params.n_ubatch = 512
+    positions = 1 + tokens  # the first one builds the graph
+    capacity = max(MAX_INPUT, rows * BATCH_INPUT)
+    params.n_ctx = 32 * rows * ((positions + 31) // 32) + capacity
+    params.n_batch = params.n_ubatch = capacity
     params.n_seq_max = rows
     params.kv_unified = True
     params.n_threads = params.n_threads_batch = int(os.environ["OMP_NUM_THREADS"])
     params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
     context = llama_cpp.llama_init_from_model(backend.native, params)
-    batch = llama_cpp.llama_batch_init(512, 0, 1)
+    if not context:
+        raise BenchError(f"llama.cpp can't decode {rows} rows")
+    batch = llama_cpp.llama_batch_init(capacity, 0, 1)
 
     def fill(entries: Sequence[tuple[int, int, int]]) -> None:
         for index, (token, position, sequence) in enumerate(entries):
@@ -218,10 +239,10 @@ def _decode_llama_rows(backend: Any, rows: int, tokens: int) -> float:  # noqa: 
             batch.n_seq_id[index], batch.seq_id[index][0], batch.logits[index] = 1, sequence, 1
         batch.n_tokens = len(entries)
 
-    fill([(t, p, row) for row in range(rows) for p, t in enumerate(_ids(12))])
+    fill([(t, p, row) for row in range(rows) for p, t in enumerate(_ids(BATCH_INPUT))])
     llama_cpp.llama_encode(context, batch)
     started = 0.0
-    for position in range(tokens):
+    for position in range(positions):
         if position == 1:
             started = time.perf_counter()
         fill([(5, position, row) for row in range(rows)])
@@ -229,7 +250,19 @@ def _decode_llama_rows(backend: Any, rows: int, tokens: int) -> float:  # noqa: 
     seconds = time.perf_counter() - started
     llama_cpp.llama_batch_free(batch)
     llama_cpp.llama_free(context)
-    return rows * (tokens - 1) / seconds
+    return rows * tokens / seconds
+
+
+def positive(text: str) -> int:
+    """Parses a number of the command line that is at least 1.
+
+    Raises:
+        ValueError: The text is no such number.
+    """
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
 
 
 def _ids(count: int) -> list[int]:

@@ -24,13 +24,20 @@ def gguf_step_bytes(file: Path) -> int:
     return size.sum_named_step_bytes({name: tensor.nbytes for name, tensor in tensors.items()})
 
 
-def step_bytes(config: Config, item_size: int) -> int:
-    """Returns the bytes of weights that a step reads, of `item_size` each, without norms."""
+def step_bytes(config: Config, item_size: float, head_item_size: float | None = None) -> int:
+    """Returns the bytes of weights that a step reads, without norms.
+
+    Args:
+        config: The model's shape.
+        item_size: Bytes of a weight.
+        head_item_size: Bytes of a weight of the head; None: `item_size`.
+    """
     attention = config.d_model * config.d_inner
     feed_forward = (3 if config.is_gated else 2) * config.d_model * config.d_ff
     layer = (4 + 2) * attention + feed_forward  # q, k, v, o; and the cross-attention's q and o
     head = config.d_model * config.vocab_size
-    return item_size * (config.num_decoder_layers * layer + head)
+    head_bytes = head * (item_size if head_item_size is None else head_item_size)
+    return int(item_size * config.num_decoder_layers * layer + head_bytes)
 
 
 def position_bytes(config: Config, item_size: int) -> int:

@@ -20,6 +20,7 @@ ENGINES = {
     "t5engine": "t5bench.engines.t5engine:T5Engine",
     "pytorch": "t5bench.engines.pytorch:PyTorch",
     "ctranslate2": "t5bench.engines.ctranslate:CTranslate2",
+    "openvino": "t5bench.engines.open_vino:OpenVINO",
     "onnxruntime": "t5bench.engines.onnx_runtime:OnnxRuntime",
     "onnx_judge": "t5bench.engines.onnx_judge:OnnxJudge",
 }

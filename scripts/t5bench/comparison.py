@@ -9,7 +9,8 @@ from random import Random
 from typing import Any
 
 from t5bench import bandwidth, candidates, derived, figures, process, tune
-from t5bench.candidates import Candidate
+from t5bench.candidate import Candidate
+from t5bench.candidates import Choice
 from t5bench.files import Files
 from t5bench.queries import Query, draw_queries, tokenise_lines
 from t5bench.rounds import Answers, interleave
@@ -25,8 +26,7 @@ class Plan:
     """The measurements to take, the same for every shape.
 
     Attributes:
-        groups: Groups of candidates, of `candidates.GROUPS`.
-        file_types: Types of GGUF files. The answers of the first are the agreement's reference.
+        choice: The candidates. The answers of the first are the agreement's reference.
         tokens_in: Input lengths, `</s>` included.
         tokens_out: Output lengths.
         main: The pair of input and output length of the main table.
@@ -39,8 +39,7 @@ class Plan:
         seed: The seed of inputs and shuffles.
     """
 
-    groups: Sequence[str]
-    file_types: Sequence[str]
+    choice: Choice
     tokens_in: Sequence[int]
     tokens_out: Sequence[int]
     main: tuple[int, int]
@@ -73,9 +72,7 @@ def compare(files: Files, plan: Plan, prefix: str) -> Results:
         tokens: draw_queries(files.vocabulary, tokens, QUERIES_PER_LENGTH, plan.seed)
         for tokens in plan.tokens_in
     }
-    compared, spaces = candidates.list_candidates(
-        plan.groups, plan.file_types, files, share, prefix
-    )
+    compared, spaces = candidates.list_candidates(plan.choice, files, share, prefix)
     speeds = [bandwidth.measure(share)]
     trials = []
     for space in spaces:
@@ -109,7 +106,7 @@ def compare(files: Files, plan: Plan, prefix: str) -> Results:
             {
                 "name": candidate.name,
                 "inside": candidate.in_process_name,
-                "settings": candidate.runner.settings,
+                **_describe_allowance(candidate, trials, share),
                 "weight_bytes": candidate.weight_bytes,
                 "position_bytes": bandwidth.position_bytes(
                     files.config, candidate.cache_item_bytes
@@ -145,6 +142,23 @@ def _start(
         if len(seconds) == plan.cold_starts:
             return session, seconds
         session.close()
+
+
+def _describe_allowance(
+    candidate: Candidate, trials: Sequence[Results], share: cpus.Share
+) -> Results:
+    """Returns what the candidate may use: instruction sets, threads, settings and packages.
+
+    `best` is the label of the fastest settings, if there were several.
+    """
+    best = [trial["best"] for trial in trials if trial["name"] == candidate.name]
+    return {
+        "group": candidate.group,
+        "instruction_sets": candidate.instruction_sets,
+        "threads": share.threads,
+        "best": best[0] if best else None,
+        "settings": candidate.runner.settings,
+    }
 
 
 def _make_cells(answers: Mapping[int, Answers]) -> list[Results]:

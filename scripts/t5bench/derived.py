@@ -19,7 +19,7 @@ def add_derived(results: Results) -> None:
     for every input length, and `http_adds_ms` if it runs over HTTP.
     """
     cells = {(c["contestant"], c["tokens_in"], c["tokens_out"]): c for c in results["cells"]}
-    results["baseline"] = select_baseline([row["name"] for row in results["contestants"]])
+    results["baseline"] = select_baseline(results["contestants"])
     for (_, *lengths), cell in cells.items():
         reference = cells[results["baseline"], lengths[0], lengths[1]]
         cell["ratio"] = cell["median_ms"] / reference["median_ms"]
@@ -33,10 +33,19 @@ def add_derived(results: Results) -> None:
             row["http_adds_ms"] = http["other_ms"] - in_process["other_ms"]
 
 
-def select_baseline(names: Sequence[str]) -> str:
-    """Returns the baseline of the ratios: the smallest file over HTTP, else the first name."""
-    over_http = [name for name in names if name.endswith(", HTTP")]
-    return over_http[-1] if over_http else names[0]
+def select_baseline(rows: Sequence[Results]) -> str:
+    """Returns the name of the baseline of the ratios.
+
+    The baseline is the smallest file over HTTP with the first instruction set, or else the first
+    candidate.
+    """
+    names: list[str] = [
+        row["name"]
+        for row in rows
+        if row["name"].endswith(", HTTP")
+        and row.get("instruction_sets") == rows[0].get("instruction_sets")
+    ]
+    return names[-1] if names else str(rows[0]["name"])
 
 
 def _time_per_token(candidate: Results, cells: Cells, bytes_per_second: float) -> list[Results]:

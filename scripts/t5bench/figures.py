@@ -18,16 +18,19 @@ def summarise(answers: Sequence[Answer]) -> Figures:
     """Returns a candidate's figures for one pair of lengths, in milliseconds.
 
     Percentiles are interpolated linearly, numpy's default. `other_ms` is the median of
-    `total_ms - native_ms`, if the engine reports `native_ms`.
+    `total_ms - native_ms`, if the engine reports `native_ms`. `cpu_seconds` is the median of
+    `cpu_ms`: milliseconds of one query are seconds of a thousand.
     """
     totals = [answer.total_ms for answer in answers]
     non_native = [answer.total_ms - answer.native_ms for answer in answers if answer.native_ms]
+    busy = [answer.cpu_ms for answer in answers if answer.cpu_ms is not None]
     return {
         "rounds": len(totals),
         "median_ms": statistics.median(totals),
         "p95_ms": float(np.percentile(totals, 95)),
         "p99_ms": float(np.percentile(totals, 99)),
         "other_ms": statistics.median(non_native) if non_native else None,
+        "cpu_seconds": statistics.median(busy) if busy else None,
         "samples_ms": [round(total, 3) for total in totals],
     }
 

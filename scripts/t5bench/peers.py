@@ -1,36 +1,37 @@
 """Compares this engine with others that run T5 on a CPU, and writes the results.
 
-Writes OUT.json, OUT.md and OUT.png. The extra `bench` installs the peers; a peer that is not
+Writes OUT.json, OUT.md and OUT.png. The extra `bench` installs the peers but OpenVINO, which needs
+an environment of its own (extra `bench-openvino`, `--python openvino=PATH`); a peer that is not
 installed is left out. The work directory keeps converted files for the next run.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import platform
+import shutil
+import subprocess
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from t5bench import candidates, plot, tables
+from t5bench import candidates, history, interpreters, plot, tables
+from t5bench.candidates import Choice
 from t5bench.comparison import Plan, compare, print_progress
 from t5bench.errors import BenchError
 from t5bench.files import Files
 from t5bench.shapes import SHAPES
+from t5engine.config import KernelsName
+from t5engine.kernels.loader import Kernels
 from t5gguf.convert import QUERIES
 from t5gguf.quantize import POLICIES
 from t5serve.commands import machine
 
 EMBEDDED = "embedded"
 MAIN = (12, 12)  # a search query, and its reformulation
-VERSIONS = (
-    *("t5serve", "llama-cpp-python", "numpy", "torch", "transformers"),
-    *("ctranslate2", "onnxruntime", "optimum-onnx"),
-)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -42,7 +43,9 @@ def run(options: argparse.Namespace) -> None:
     plan = _build_plan(options)
     shapes = [_locate_files(name, options) for name in options.shapes]
     results: dict[str, Any] = {
-        "machine": describe_machine(),
+        "machine": describe_machine(
+            {group: plan.choice.interpreters[group].description for group in plan.choice.groups}
+        ),
         "settings": _settings(options),
         "shapes": [],
     }
@@ -50,11 +53,13 @@ def run(options: argparse.Namespace) -> None:
         print_progress(f"\n{files.directory.name}")
         prefix = "" if files.is_random else options.prefix
         if options.prepare:
-            candidates.make_files(plan.groups, plan.file_types, files, prefix)
+            candidates.make_files(plan.choice, files, prefix)
             continue
         results["shapes"].append(compare(files, plan, prefix))
         _write(results, options.out)
     if results["shapes"]:
+        if options.history is not None:
+            print_progress(f"kept: {history.keep(results, options.out.name, options.history)}")
         print_progress(f"\n{tables.format_tables(results)}")
 
 
@@ -69,6 +74,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--work", type=Path, required=True, help="where converted files are kept")
     parser.add_argument("--out", type=Path, default=Path("bench"), help="name of the results")
+    parser.add_argument(
+        "--history", type=Path, help="directory that keeps the JSON as NAME-DATE.json"
+    )
+    parser.add_argument(
+        "--python",
+        metavar="GROUP=PATH",
+        action="append",
+        default=[],
+        type=interpreters.parse_assignment,
+        help="the interpreter of a peer with an environment of its own",
+    )
+    parser.add_argument(
+        "--isa",
+        nargs="+",
+        choices=get_args(KernelsName),
+        default=["auto"],
+        help="instruction sets that this engine is limited to, each a candidate per file",
+    )
     parser.add_argument("--tokenizer", type=Path, help="directory of T5's spiece.model")
     parser.add_argument("--embedded", type=Path, help="checkpoint of the included model")
     parser.add_argument("--prefix", default="", help=f"of the {EMBEDDED} model's inputs")
@@ -93,21 +116,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _build_plan(options: argparse.Namespace) -> Plan:
-    groups = []
-    for group in options.contestants:
-        missing = candidates.missing_packages(group)
-        if missing:
-            print_progress(
-                f"{group} is left out: {', '.join(missing)} not installed (extra `bench`)"
-            )
-        else:
-            groups.append(group)
-    if not groups:
-        raise BenchError("no candidate is left: install the extra `bench`")
+    choice = _choose(options)
     pairs = list(product(options.tokens_in, options.tokens_out))
     return Plan(
-        groups=groups,
-        file_types=options.types,
+        choice=choice,
         tokens_in=options.tokens_in,
         tokens_out=options.tokens_out,
         main=MAIN if MAIN in pairs else pairs[0],
@@ -121,6 +133,32 @@ def _build_plan(options: argparse.Namespace) -> Plan:
     )
 
 
+def _choose(options: argparse.Namespace) -> Choice:
+    """Leaves out what is not installed, and instruction sets that the processor lacks.
+
+    Raises:
+        BenchError: No candidate is left, or an interpreter does not run.
+    """
+    found = interpreters.find_interpreters(dict(options.python))
+    groups = []
+    for group in options.contestants:
+        if advice := found[group].advice:
+            print_progress(f"{group} is left out: {advice}")
+        else:
+            groups.append(group)
+    kernels = []
+    for name in options.isa:
+        if name in {"auto", "ggml"} or Kernels.find(name):
+            kernels.append(name)
+        else:
+            print_progress(f"{name} is left out: this processor lacks it")
+    if not kernels and "t5serve" in groups:
+        groups.remove("t5serve")
+    if not groups:
+        raise BenchError("no candidate is left: see what is left out above")
+    return Choice(groups, options.types, kernels, found)
+
+
 def _locate_files(name: str, options: argparse.Namespace) -> Files:
     if name == EMBEDDED:
         if options.embedded is None:
@@ -131,38 +169,45 @@ def _locate_files(name: str, options: argparse.Namespace) -> Files:
     return Files.from_shape(name, options.work, options.tokenizer)
 
 
-def describe_machine() -> dict[str, Any]:
+def describe_machine(packages: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the machine, the commit, and the packages by the group that uses them."""
     return {
         "processor": machine.processor(),
         "features": machine.features(),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in VERSIONS},
+        "commit": _describe_commit(),
+        "packages": packages,
         "load": machine.load(),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
+def _describe_commit() -> str | None:
+    """Returns the commit of this working tree, with `-dirty` after changes; None without git."""
+    git = shutil.which("git")
+    if git is None:
         return None
+    command = [git, "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    described = subprocess.run(command, check=False, capture_output=True, text=True)
+    return described.stdout.strip() or None
 
 
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
-    """Returns the options, so that the run can be repeated; files by their names."""
+    """Returns the options, so that the run can be repeated; files by their names.
+
+    The options that only name places on this machine are left out.
+    """
     return {
         name: value.name if isinstance(value, Path) else value
         for name, value in vars(options).items()
-        if name not in {"out", "work"}
+        if name not in {"out", "work", "python", "history"}
     }
 
 
 def _write(results: dict[str, Any], out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
-    body = json.dumps(results, indent=1, ensure_ascii=False) + "\n"
-    _with_suffix(out, ".json").write_text(body, encoding="utf-8")
+    _with_suffix(out, ".json").write_text(history.to_json(results), encoding="utf-8")
     _with_suffix(out, ".md").write_text(tables.format_tables(results), encoding="utf-8")
     if find_spec("matplotlib") is None:
         print_progress("no picture: matplotlib is not installed (extra `bench`)")

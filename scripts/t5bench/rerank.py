@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 from collections import defaultdict
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,10 +18,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from t5bench import candidates, environment, process
+from t5bench import environment, process
 from t5bench.comparison import print_progress
 from t5bench.errors import BenchError
 from t5bench.files import RELEVANCE, Files
+from t5bench.interpreters import Interpreter
 from t5bench.peers import describe_machine
 from t5bench.queries import Query, draw_queries
 from t5bench.rerank_service import measure_beside, measure_memory
@@ -51,7 +53,8 @@ def run(options: argparse.Namespace) -> None:
         raise BenchError("pass a directory with T5's spiece.model as --tokenizer")
     files = Files.from_shape(options.shape, options.work, options.tokenizer or options.work)
     share = plan(1, options.threads)[0]
-    results: Results = {"machine": describe_machine(), "threads": share.threads}
+    packages = {name: Interpreter(name).description for name in options.contestants}
+    results: Results = {"machine": describe_machine(packages), "threads": share.threads}
     if options.rounds:
         results["speed"] = compare(files, share, options)
     for file_type in options.types:
@@ -97,8 +100,8 @@ def compare(files: Files, share: Share, options: argparse.Namespace) -> Results:
     with ExitStack() as stack:
         sessions: dict[str, EngineSession] = {}
         for name in options.contestants:
-            if missing := candidates.missing_packages(name):
-                raise BenchError(f"{name} needs {', '.join(missing)}: install the extra `bench`")
+            if (advice := Interpreter(name).advice) is not None:
+                raise BenchError(f"{name} needs {advice}")
             for contestant in CONTESTANTS[name](files, share, options.types):
                 print_progress(f"{contestant.name}: starting")
                 best, *others = contestant.runners
@@ -173,8 +176,8 @@ def _pytorch(files: Files, share: Share, _types: list[str]) -> list[Contestant]:
 
 def _onnxruntime(files: Files, share: Share, _types: list[str]) -> list[Contestant]:
     layouts = {
-        "by tensor": files.make_onnx_int8(),
-        "by channel": files.make_onnx_int8(per_channel=True),
+        "by tensor": files.make_onnx_int8(sys.executable),
+        "by channel": files.make_onnx_int8(sys.executable, per_channel=True),
     }
     runners: list[EngineRunner] = []
     for label, path in layouts.items():

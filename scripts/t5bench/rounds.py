@@ -37,8 +37,24 @@ def interleave(
         jobs = [(name, out) for name in sessions for out in rounds if number < rounds[out]]
         random.shuffle(jobs)
         for name, tokens in jobs:
-            answer = sessions[name].ask(queries[number % len(queries)], tokens)
-            process.wait_until_idle(sessions[name].pid)
+            answer = measure(sessions[name], queries[number % len(queries)], tokens)
             if number >= 0:
                 answers[name, tokens].append(answer)
     return answers
+
+
+def measure(session: Session, query: Query, tokens: int) -> Answer:
+    """Asks once, and returns when the session's threads sleep.
+
+    The processor time has what threads spin after the request, and nothing that the metrics take.
+    """
+    native = session.native_seconds()
+    process.wait_until_idle(session.pid)
+    busy = process.busy_seconds(session.pid)
+    answer = session.ask(query, tokens)
+    process.wait_until_idle(session.pid)
+    answer = answer._replace(cpu_ms=1000 * (process.busy_seconds(session.pid) - busy))
+    after = session.native_seconds()
+    if native is None or after is None:
+        return answer
+    return answer._replace(native_ms=1000 * (after - native))

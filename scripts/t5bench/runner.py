@@ -24,11 +24,13 @@ class Answer(NamedTuple):
         total_ms: From token ids to token ids; over HTTP, from request to response.
         native_ms: The part of `total_ms` within native code, if the engine reports it.
         tokens: The output's token ids; None over HTTP.
+        cpu_ms: Processor time of all threads until they sleep again; None: not measured.
     """
 
     total_ms: float
     native_ms: float | None = None
     tokens: list[int] | None = None
+    cpu_ms: float | None = None
 
 
 class Judged(NamedTuple):
@@ -49,6 +51,10 @@ class Session(Protocol):
         Raises:
             BenchError: The request failed, or the output has another length.
         """
+        ...
+
+    def native_seconds(self) -> float | None:
+        """Returns the seconds within native code so far; None: `ask` reports them, or nobody."""
         ...
 
     def close(self) -> None:
@@ -92,6 +98,7 @@ class EngineRunner:
         arguments: Arguments of the engine's class.
         environment: Variables to add to this process's environment.
         cpus: The processors that the process is pinned to; empty: not pinned.
+        python: The interpreter, whose environment has the engine's packages.
     """
 
     name: str
@@ -99,6 +106,7 @@ class EngineRunner:
     arguments: Mapping[str, Any]
     environment: Mapping[str, str] = field(default_factory=dict)
     cpus: Sequence[int] = ()
+    python: str = sys.executable
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -127,7 +135,7 @@ class EngineSession:
             "cpus": list(runner.cpus),
         }
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "t5bench.child", json.dumps(spec)],
+            [runner.python, "-m", "t5bench.child", json.dumps(spec)],
             env=environment.extend_environment(runner.environment),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -165,6 +173,9 @@ class EngineSession:
                 json.dumps({"documents": texts, "tokens": list(tokens)}) + "\n"
             )
         return Judged(**self._read())
+
+    def native_seconds(self) -> None:
+        """See `Session`."""
 
     def close(self) -> None:
         """See `Session`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -38,17 +39,19 @@ class HttpRunner:
         model: The GGUF file.
         threads: Threads of the service's one worker.
         api: `completions` can fix the output's length; in `reformulate` the model ends the output.
+        kernels: The kernels' instruction set, or auto.
     """
 
     name: str
     model: Path
     threads: int
     api: Api = "completions"
+    kernels: str = "auto"
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """See `Runner`."""
-        return {"threads": self.threads, "api": self.api}
+        return {"threads": self.threads, "api": self.api, "kernels": self.kernels}
 
     def renamed(self, name: str) -> HttpRunner:
         """See `Runner`."""
@@ -102,6 +105,13 @@ class Service:
         self._connection.close()
         return self.exchange("GET", path)
 
+    def renew_connection(self) -> None:
+        """Opens another connection if the service has closed the idle one."""
+        opened = self._connection.sock
+        if opened is not None and select.select([opened], [], [], 0)[0]:  # at its end
+            self._connection.close()
+            self._connection.connect()
+
     def exchange(self, method: str, path: str, body: bytes | None = None) -> bytes:
         """Sends a request, and returns the body of the answer."""
         headers = {"Content-Type": "application/json"} if body else {}
@@ -131,6 +141,7 @@ class HttpSession:
         settings = {
             "T5SERVE_MODEL": str(runner.model),
             "T5SERVE_THREADS": str(runner.threads),
+            "T5SERVE_KERNELS": runner.kernels,
             "T5SERVE_TIMEOUT_MS": str(int(1000 * TIMEOUT)),
             "T5SERVE_CACHE_BYTES": "0",  # a query is asked in every round, to be decoded
         }
@@ -141,7 +152,7 @@ class HttpSession:
     def ask(self, query: Query, tokens: int, *, fixed: bool = True) -> Answer:
         """See `Session`; the time runs from the request's first byte to the response's last."""
         body = json.dumps(self._request_body(query, tokens, fixed=fixed)).encode()
-        native_before = self._native_seconds()  # also renews the connection if need be
+        self._service.renew_connection()
         started = time.perf_counter()
         content = self._service.exchange("POST", f"/v1/{self._api}", body)
         total_ms = 1000 * (time.perf_counter() - started)
@@ -152,7 +163,11 @@ class HttpSession:
                 f"not {len(query.ids)}"
             )
         check_length(self._name, usage["completion_tokens"], tokens, fixed=fixed)
-        return Answer(total_ms, 1000 * (self._native_seconds() - native_before))
+        return Answer(total_ms)
+
+    def native_seconds(self) -> float:
+        """See `Session`; encoder and decoder, from the service's metrics."""
+        return sum(map(float, NATIVE.findall(self._service.get("/metrics"))))
 
     def post(self, path: str, body: Mapping[str, Any]) -> bytes:
         """Sends a request, and returns the content of the answer.
@@ -172,7 +187,3 @@ class HttpSession:
         bias = {"logit_bias": {str(query.ids[-1]): -100}} if fixed else {}  # of `</s>`
         greedy = {"max_tokens": tokens, "temperature": 0}
         return {"model": self._model, "prompt": query.text, **greedy, **bias}
-
-    def _native_seconds(self) -> float:
-        """Returns the seconds in encoder and decoder, from the service's metrics."""
-        return sum(map(float, NATIVE.findall(self._service.get("/metrics"))))

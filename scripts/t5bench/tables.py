@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +56,14 @@ def format_tables(results: Results) -> str:
 
 
 def _format_machine(machine: Results) -> str:
-    versions = ", ".join(
-        f"{name} {version}" for name, version in machine["versions"].items() if version
+    features = ", ".join(machine["features"])
+    packages = "; ".join(
+        f"{group}: Python {described['python']}, "
+        + ", ".join(f"{name} {version}" for name, version in described["versions"].items())
+        for group, described in machine["packages"].items()
     )
-    return f"{machine['processor']}; {versions}; {machine['time'][:10]}."
+    commit = f" ({machine['commit']})" if machine["commit"] else ""
+    return f"{machine['processor']} ({features}); {machine['time'][:10]}{commit}.\n\n{packages}."
 
 
 def _format_shape(shape: Results) -> str:
@@ -69,6 +73,8 @@ def _format_shape(shape: Results) -> str:
         _format_main(shape),
         "Medians in milliseconds, by tokens in and out:",
         _format_lengths(shape),
+        "What each was allowed:",
+        _format_allowances(shape),
     ]
     if shape["tournaments"]:
         parts += ["The settings that were tried, medians in milliseconds:", _format_trials(shape)]
@@ -78,7 +84,8 @@ def _format_shape(shape: Results) -> str:
 def _format_main(shape: Results) -> str:
     cells = _group_cells(shape)[tuple(shape["main"])]
     head = [
-        *("", "median", "p95", "p99", "ratio", "a token", "of the limit", "HTTP adds"),
+        *("", "median", "p95", "p99", "ratio", "CPU s per 1,000"),
+        *("a token", "of the limit", "HTTP adds"),
         *("peak memory", "private", "cold start", "logits off", "same answers"),
     ]
     rows = []
@@ -93,6 +100,7 @@ def _format_main(shape: Results) -> str:
                 candidate["name"],
                 *(_ms(cell[name]) for name in ("median_ms", "p95_ms", "p99_ms")),
                 f"{cell['ratio']:.2f}",
+                _ms(cell["cpu_seconds"]),
                 _ms(token and token["ms"], 2),
                 f"{token['share']:.0%}" if token else "",
                 _ms(candidate["http_adds_ms"], 2),
@@ -115,6 +123,29 @@ def _format_lengths(shape: Results) -> str:
         for name in (candidate["name"] for candidate in shape["contestants"])
     ]
     return format_table(head, rows)
+
+
+def _format_allowances(shape: Results) -> str:
+    rows = [
+        [
+            row["name"],
+            row["instruction_sets"],
+            str(row["threads"]),
+            row["best"] or "",
+            ", ".join(_format_settings(row["settings"])),
+        ]
+        for row in shape["contestants"]
+    ]
+    return format_table(["", "instruction sets", "threads", "the best of its", "settings"], rows, 5)
+
+
+def _format_settings(settings: Results) -> Iterator[str]:
+    """Yields NAME=VALUE for each setting, nested ones too, without the threads."""
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _format_settings(value)
+        elif name != "threads":
+            yield f"{name}={value}"
 
 
 def _format_trials(shape: Results) -> str:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-from t5bench.candidates import Candidate, SearchSpace
+from t5bench.candidate import Candidate, SearchSpace
 from t5bench.errors import BenchError
 from t5bench.queries import Query
 from t5bench.rounds import interleave

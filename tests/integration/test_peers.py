@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import statistics
+import subprocess
+import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +17,16 @@ import pytest
 
 import bench
 from support import tiny
-from t5bench import candidates, tables
+from t5bench import tables
+from t5bench.candidate import ANY_ISA
 from t5bench.errors import BenchError
+from t5bench.interpreters import find_interpreters
 from t5bench.queries import Query
 from t5bench.runner import EngineRunner
 from t5bench.service import HttpRunner
 from t5bench.shapes import SHAPES, Shape
 from t5bench.throughput import Load
+from t5engine.kernels.loader import Kernels
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
@@ -27,7 +35,11 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
 
 
 def measure(
-    directory: Path, monkeypatch: pytest.MonkeyPatch, file_type: str, *groups: str
+    directory: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    file_type: str,
+    *groups: str,
+    options: Sequence[str | Path] = (),
 ) -> dict[str, Any]:
     """Everything once, on a shape that is smaller than its name says."""
     monkeypatch.setitem(SHAPES, "t5-small", Shape(d_model=64, d_ff=128, heads=2, layers=2, d_kv=32))
@@ -42,7 +54,7 @@ def measure(
         *("--work", directory / "work", "--out", directory / "out" / "v1.1"),
         *("--types", file_type, "--contestants", *groups),
         *("--tokens-in", "6", "12", "--tokens-out", "4", "12", "--cold-starts", "1"),
-        *("--rounds", "1", "--main-rounds", "2", "--trial-rounds", "1"),
+        *("--rounds", "1", "--main-rounds", "2", "--trial-rounds", "1", *options),
     )
     assert status == 0
     results: dict[str, Any] = json.loads((directory / "out" / "v1.1.json").read_text())
@@ -53,7 +65,11 @@ def test_this_engine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In process and over HTTP: the figures fit together, and the tables have all of them."""
-    results = measure(tmp_path, monkeypatch, "Q8_0", "t5serve")
+    kept = tmp_path / "history"
+    results = measure(tmp_path, monkeypatch, "Q8_0", "t5serve", options=["--history", kept])
+    (copy,) = kept.iterdir()
+    assert copy.name == f"v1.1-{results['machine']['time'][:10]}.json"
+    assert json.loads(copy.read_text()) == results
     (shape,) = results["shapes"]
     names = ["t5serve Q8_0", "t5serve Q8_0, HTTP", "t5serve Q8_0, HTTP, reformulate"]
     rows = {row["name"]: row for row in shape["contestants"]}
@@ -68,6 +84,7 @@ def test_this_engine(
         assert cell["median_ms"] == pytest.approx(statistics.median(samples), abs=0.001)
         assert cell["median_ms"] <= cell["p95_ms"] <= cell["p99_ms"] <= max(samples) + 0.001
         assert 0 < cell["other_ms"] < cell["median_ms"]
+        assert cell["cpu_seconds"] > 0
         baseline = cells[names[1], tokens_in, out]["median_ms"]
         assert cell["ratio"] == pytest.approx(cell["median_ms"] / baseline)
     for row in rows.values():
@@ -78,8 +95,11 @@ def test_this_engine(
         assert all(token["ms"] > 0 for token in row["per_token"])
         assert (row["http_adds_ms"] is None) == (row["inside"] is None)
         assert row["logits"]["rms"] < 0.05
+        assert (row["instruction_sets"], row["threads"]) == (ANY_ISA, shape["threads"])
+        assert row["settings"]["kernels"] == "auto"
     page = (tmp_path / "out" / "v1.1.md").read_text()
-    assert all(f"| {name} |" in page for name in names)
+    assert all(page.count(f"| {name} |") == 3 for name in names)
+    assert f"| {names[1]} | {ANY_ISA} | {shape['threads']} |  | api=completions, kernels" in page
 
     capsys.readouterr()
     assert run(monkeypatch, "tables", tmp_path / "out" / "v1.1.json") == 0
@@ -90,12 +110,17 @@ def test_this_engine(
     assert page.strip() in other_page.read_text()
 
 
-@pytest.mark.parametrize("group", ["pytorch", "ctranslate2", "onnxruntime"])
+OWN_INTERPRETERS = {"openvino": os.environ.get("BENCH_PYTHON_OPENVINO", sys.executable)}
+
+
+@pytest.mark.parametrize("group", ["pytorch", "ctranslate2", "onnxruntime", "openvino"])
 def test_peers_say_the_same(group: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is measured is the same model: in full precision each token is that of this engine."""
-    for package in candidates.PACKAGES[group]:
-        pytest.importorskip(package)
-    results = measure(tmp_path, monkeypatch, "F32", "t5serve", group)
+    named = {name: path for name, path in OWN_INTERPRETERS.items() if name == group}
+    if advice := find_interpreters(named)[group].advice:
+        pytest.skip(advice)
+    python = [f"--python={name}={path}" for name, path in named.items()]
+    results = measure(tmp_path, monkeypatch, "F32", "t5serve", group, options=python)
     (shape,) = results["shapes"]
     peers = [row for row in shape["contestants"] if not row["name"].startswith("t5serve")]
     assert peers
@@ -104,6 +129,23 @@ def test_peers_say_the_same(group: str, tmp_path: Path, monkeypatch: pytest.Monk
         assert row["agreement"] is not None
     for trial in shape["tournaments"]:
         assert trial["best"] == min(trial["median_ms"], key=trial["median_ms"].get)
+
+
+def test_another_interpreter(tmp_path: Path, embedded: Path) -> None:
+    """An engine runs with the interpreter of its group, and answers as with this one."""
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\necho "$2" > {tmp_path}/ran\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    arguments = {"path": str(embedded), "threads": 1, "kernels": "ggml"}
+    answers = []
+    for path in (str(python), sys.executable):
+        session = EngineRunner("Ours", "t5engine", arguments, python=path).start()
+        try:
+            answers.append(session.ask(Query("", [5, 6, 7, 1]), 6).tokens)
+        finally:
+            session.close()
+    assert answers[0] == answers[1] is not None
+    assert (tmp_path / "ran").read_text() == "t5bench.child\n"
 
 
 def test_runners_that_fail(tmp_path: Path, embedded: Path) -> None:
@@ -119,6 +161,38 @@ def test_runners_that_fail(tmp_path: Path, embedded: Path) -> None:
             service.ask(Query("a cat", [1] * 9), 4)
     finally:
         service.close()
+
+
+@pytest.mark.parametrize("rows", [["1"], ["1", "2"], ["70"]])
+def test_backends(rows: list[str], embedded: Path) -> None:
+    """Any number of rows is measured, by each kernel and by llama.cpp."""
+    short = ["--rounds", "1", "--tokens-in", "4", "--tokens-out", "1", "--threads", "1"]
+    command = [sys.executable, bench.__file__, "backends", str(embedded), *short]
+    ended = subprocess.run(
+        [*command, "--rows", *rows], check=False, capture_output=True, text=True, timeout=120
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    speeds = re.findall(r"(graph|ggml's kernels|llama) (\d+) rows: +(\d+) tokens/s", ended.stdout)
+    expected = [(name, count) for count in rows for name in ("graph", "ggml's kernels")]
+    assert [speed[:2] for speed in speeds] == [*expected, ("llama", rows[-1])]
+    assert all(int(speed) > 0 for *_, speed in speeds)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--rows", "0"], "argument --rows: invalid positive value: '0'"),
+        (["--tokens-out", "5000"], "bench: row 0: more than 128 tokens"),
+        (["--kernels", "neon" if Kernels.find("avx2") else "avx2"], "bench: this processor has no"),
+    ],
+)
+def test_backends_that_fail(arguments: list[str], message: str, embedded: Path) -> None:
+    """What can't be measured is told in one line, and is no traceback."""
+    command = [sys.executable, bench.__file__, "backends", str(embedded), "--rounds", "1"]
+    ended = subprocess.run([*command, *arguments], check=False, capture_output=True, text=True)
+    assert ended.returncode != 0
+    assert "Traceback" not in ended.stderr
+    assert message in ended.stderr.splitlines()[-1]
 
 
 def test_throughput(

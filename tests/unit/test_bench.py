@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import platform
 import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 
+import bench
 from support import tiny
 from t5bench import (
     bandwidth,
@@ -20,17 +23,23 @@ from t5bench import (
     derived,
     environment,
     figures,
+    history,
+    interpreters,
     peers,
     process,
     shapes,
     tables,
 )
-from t5bench.candidates import Candidate, SearchSpace
+from t5bench.candidate import ANY_ISA, Candidate, SearchSpace
+from t5bench.candidates import Choice
 from t5bench.errors import BenchError
+from t5bench.files import Files
 from t5bench.queries import Query, draw_queries
-from t5bench.rounds import interleave
+from t5bench.rounds import interleave, measure
 from t5bench.runner import Answer, check_length
 from t5bench.tune import select_fastest
+from t5engine.cpus import Share
+from t5engine.kernels.loader import Kernels
 from t5engine.reader import GGUFFile
 from t5gguf.checkpoint import Checkpoint
 from t5gguf.config import Config
@@ -55,6 +64,9 @@ class FakeSession:
         assert fixed
         self.log.append((self.name, query.text, tokens))
         return Answer(self.total_ms * tokens)
+
+    def native_seconds(self) -> float | None:
+        return None
 
     def close(self) -> None:
         self.closed = True
@@ -86,13 +98,18 @@ QUERIES = [Query("one", [5, 1]), Query("two", [6, 1])]
 
 
 def test_a_cell() -> None:
-    """Median and percentiles of what requests took, and the median of what was not native."""
+    """Median and percentiles of what requests took, and medians of what was not native and of
+    the processor's time, which is seconds of a thousand requests.
+    """
     answers = [Answer(10.0, 9.0), Answer(30.0, 27.0), Answer(20.0, 18.0)]
+    answers = [answer._replace(cpu_ms=2 * answer.total_ms) for answer in answers]
     cell = figures.summarise(answers)
+    assert cell["cpu_seconds"] == 40.0
     assert (cell["rounds"], cell["median_ms"], cell["other_ms"]) == (3, 20.0, 2.0)
     assert (cell["p95_ms"], cell["p99_ms"]) == pytest.approx((29.0, 29.8))
     assert cell["samples_ms"] == [10.0, 30.0, 20.0]
-    assert figures.summarise([Answer(1.0)])["other_ms"] is None
+    bare = figures.summarise([Answer(1.0)])
+    assert (bare["other_ms"], bare["cpu_seconds"]) == (None, None)
 
 
 def test_the_time_of_a_token() -> None:
@@ -169,6 +186,48 @@ def test_rounds_are_interleaved() -> None:
         assert sorted((name, tokens) for name, _, tokens in entries) == expected
         assert len({text for _, text, _ in entries}) == 1
     assert [entries[0][1] for entries in rounds] == ["two", "one", "two", "one", "two"]
+
+
+class BusySession(FakeSession):
+    """Computes in a process of its own, and reports metrics, which take processor time as well."""
+
+    def __init__(self) -> None:
+        super().__init__(1.0, [], "busy")
+        code = "for line in open(0):\n sum(range(int(line)))\n print(flush=True)"
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.pid = self.process.pid
+        self.native = 0.0
+
+    def count(self, limit: int) -> None:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{limit}\n")
+        self.process.stdin.flush()
+        self.process.stdout.readline()
+
+    def ask(self, query: Query, tokens: int, *, fixed: bool = True) -> Answer:
+        self.count(tokens)
+        self.native += 0.25
+        return super().ask(query, tokens, fixed=fixed)
+
+    def native_seconds(self) -> float:
+        self.count(3_000_000)
+        return self.native
+
+
+def test_processor_time() -> None:
+    """Is that of the request, and not that of the metrics before and after it."""
+    session = BusySession()
+    with session.process:
+        short, long = (measure(session, QUERIES[0], tokens) for tokens in (1, 3_000_000))
+        assert session.process.stdin is not None
+        session.process.stdin.close()
+    assert short.native_ms == long.native_ms == 250.0
+    assert short.cpu_ms is not None
+    assert long.cpu_ms is not None
+    assert 0 <= 10 * short.cpu_ms < long.cpu_ms
 
 
 def test_lengths() -> None:
@@ -292,12 +351,107 @@ def test_what_is_not_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A peer without its package is left out, and named with what to install."""
-    monkeypatch.setitem(candidates.PACKAGES, "pytorch", ("no_such_package",))
-    options = bench_options(["--contestants", "pytorch", "--work", str(tmp_path)])
+    monkeypatch.setitem(interpreters.PACKAGES, "pytorch", ("no-such-package",))
+    monkeypatch.setitem(interpreters.PACKAGES, "openvino", ("no-such-package", "numpy"))
+    options = bench_options(["--contestants", "pytorch", "openvino", "--work", str(tmp_path)])
     with pytest.raises(BenchError, match="no candidate is left"):
         peers.run(options)
     said = capsys.readouterr().out
-    assert said == "pytorch is left out: no_such_package not installed (extra `bench`)\n"
+    assert said == (
+        "pytorch is left out: no-such-package not installed (extra `bench`)\n"
+        "openvino is left out: no-such-package not installed (extra `bench-openvino`, "
+        "in an environment of its own: --python openvino=PATH)\n"
+    )
+
+
+def test_instruction_sets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One that this processor lacks is left out by name, before anything is measured."""
+    foreign = "avx2" if not Kernels.find("avx2") else "neon"
+    arguments = ["--work", str(tmp_path), "--contestants", "t5serve", "--isa"]
+    with pytest.raises(BenchError, match="no candidate is left"):
+        peers.run(bench_options([*arguments, foreign]))
+    assert f"{foreign} is left out: this processor lacks it\n" in capsys.readouterr().out
+    with pytest.raises(BenchError, match="needs --tokenizer"):
+        peers.run(bench_options([*arguments, "ggml", foreign]))
+
+
+def test_every_instruction_set_is_a_candidate(tmp_path: Path) -> None:
+    """With each type of file, in process and over HTTP, and with what it may use."""
+    files = Files(tmp_path, tiny.build("tied_relu", tmp_path / "checkpoint"), is_random=False)
+    found = interpreters.find_interpreters({})
+    choice = Choice(["t5serve"], ["Q8_0", "Q4_0"], ["auto", "avx2"], found)
+    listed, spaces = candidates.list_candidates(choice, files, Share(1, ()), "")
+    assert spaces == []
+    rows = [
+        {"name": candidate.name, "instruction_sets": candidate.instruction_sets}
+        for candidate in listed
+    ]
+    names = [f"t5serve {file}{isa}" for isa in ("", ", avx2") for file in ("Q8_0", "Q4_0")]
+    assert [row["name"] for row in rows] == [n for name in names for n in (name, f"{name}, HTTP")]
+    assert [row["instruction_sets"] for row in rows] == [ANY_ISA] * 4 + ["AVX2"] * 4
+    settings = [candidate.runner.settings["kernels"] for candidate in listed]
+    assert settings == ["auto"] * 4 + ["avx2"] * 4
+    assert derived.select_baseline(rows) == "t5serve Q4_0, HTTP"
+
+
+def test_interpreters(tmp_path: Path) -> None:
+    """Each group has this interpreter or its own; one that does not run is told with its option."""
+    group, path = interpreters.parse_assignment(f"openvino={sys.executable}")
+    found = interpreters.find_interpreters({group: path, "pytorch": str(tmp_path / "python")})
+    assert found["openvino"].path == found["t5serve"].path == sys.executable
+    described = found["t5serve"].description
+    assert described["python"] == platform.python_version()
+    assert described["versions"]["numpy"] == version("numpy")
+    assert found["t5serve"].advice is None
+    with pytest.raises(BenchError, match=r"--python pytorch=.*/python: No such file"):
+        found["pytorch"].advice  # noqa: B018 - runs the interpreter
+    broken = interpreters.Interpreter("pytorch", "/bin/false")
+    with pytest.raises(BenchError, match="--python pytorch=/bin/false"):
+        broken.advice  # noqa: B018 - likewise
+    for wrong in ("openvino", "nobody=python", "t5serve=python"):
+        with pytest.raises(ValueError, match=wrong):
+            interpreters.parse_assignment(wrong)
+
+
+def run_of(day: str, processor: str, medians: Mapping[str, float]) -> dict[str, Any]:
+    cells = [cell(name, out, ms * out, None) for name, ms in medians.items() for out in (1, 2)]
+    shape = {"shape": "t5-base", "threads": 2, "main": (12, 1), "cells": cells}
+    return {"machine": {"time": f"{day}T10:00:00", "processor": processor}, "shapes": [shape]}
+
+
+def test_a_history(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs are kept under name and day; a processor has a table, a run a column, by time."""
+    monkeypatch.setattr("sys.argv", ["bench.py", "history", str(tmp_path / "kept")])
+    assert bench.main() == 1
+    assert "has no results: keep a run with" in capsys.readouterr().err
+    kept = [
+        history.keep(run, "base", tmp_path / "kept")
+        for run in (
+            run_of("2026-12-02", "Zen", {"ours": 30.0, "new": 7.0}),
+            run_of("2026-11-30", "Zen", {"ours": 40.25}),
+            run_of("2026-11-30", "Xeon", {"ours": 50.0}),
+        )
+    ]
+    names = ["base-2026-12-02.json", "base-2026-11-30.json", "base-2026-11-30-2.json"]
+    assert [path.name for path in kept] == names
+    assert '"main": [12, 1]' in kept[0].read_text()
+    assert bench.main() == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "### t5-base, 12 tokens in, 1 out, 2 threads, Xeon",
+        "",
+        "|  | 2026-11-30 |",
+        "| --- | --: |",
+        "| ours | 50.0 |",
+        "",
+        "### t5-base, 12 tokens in, 1 out, 2 threads, Zen",
+        "",
+        "|  | 2026-11-30 | 2026-12-02 |",
+        "| --- | --: | --: |",
+        "| ours | 40.2 | 30.0 |",
+        "| new |  | 7.0 |",
+    ]
 
 
 def bench_options(arguments: list[str]) -> argparse.Namespace:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from t5bench.engine import Document, Generated
 from t5engine import messages as wire
-from t5engine.config import WorkerConfig
+from t5engine.config import KernelsName, WorkerConfig
 from t5engine.decoding.parameters import MAX_WIDTH, GenerationConfig
 from t5engine.worker.job import Generation
 from t5engine.worker.judgement import Judgement, judge
@@ -18,8 +18,8 @@ from t5engine.worker.step import decode_step, warm_up
 class T5Engine:
     """A GGUF file, loaded as in a worker."""
 
-    def __init__(self, path: str, threads: int) -> None:
-        config = WorkerConfig(path, threads, [], max_input_tokens=512)
+    def __init__(self, path: str, threads: int, kernels: KernelsName = "auto") -> None:
+        config = WorkerConfig(path, threads, [], max_input_tokens=512, kernels=kernels)
         self._model = load_model(
             Path(path),
             threads=threads,
@@ -28,6 +28,7 @@ class T5Engine:
             logit_scale=config.logit_scale,
             backend=config.backend,
             rows=max(config.max_batch, MAX_WIDTH),
+            kernels=config.kernels,
         )
         warm_up(self._model)
 
