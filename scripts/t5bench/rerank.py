@@ -101,7 +101,7 @@ def compare(files: Files, share: Share, options: argparse.Namespace) -> Results:
         sessions: dict[str, EngineSession] = {}
         for name in options.contestants:
             if (advice := Interpreter(name).advice) is not None:
-                raise BenchError(f"{name} needs {advice}")
+                raise BenchError(f"{name}: {advice}")
             for contestant in CONTESTANTS[name](files, share, options.types):
                 print_progress(f"{contestant.name}: starting")
                 best, *others = contestant.runners
