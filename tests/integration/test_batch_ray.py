@@ -24,6 +24,7 @@ def cluster() -> Iterator[str]:
     monkeypatch = pytest.MonkeyPatch()
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN", "0123456789abcdef" * 2)
+    monkeypatch.setenv("RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S", "0")
     address = f"127.0.0.1:{free_port()}"
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
     command.append(f"--port={address.rpartition(':')[2]}")

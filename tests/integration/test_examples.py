@@ -37,7 +37,7 @@ NEED_AN_EXTRA = {
 }
 NEED_THE_HUB = {"fetch.py"}
 BENCH_WITH_PEERS = {"peers", "tables"}
-NEED_A_PACKAGE = {"adapters.pyterrier": "pyterrier", ".parquet": "pyarrow"}
+NEED_A_PACKAGE = {"adapters.pyterrier": "pyterrier", ".parquet": "pyarrow", "import ray": "ray"}
 LOAD_A_MODEL = ("Reformulator(", "T5(")
 ELSEWHERE = {"docs/api.md", "docs/operations.md"}  # test_docs.py, test_operations.py
 

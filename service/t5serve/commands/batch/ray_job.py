@@ -58,7 +58,7 @@ def run_on_ray(
         if missing := parts.missing:
             progress = Progress(source.total, source.total - sum(part.rows for part in missing))
             try:
-                with _connect(ray, options.ray or os.environ.get("RAY_ADDRESS", ""), settings):
+                with _connect(ray, options.ray or os.environ.get("RAY_ADDRESS", "")):
                     workers = _count_workers(ray, settings, task.declaration.threads or 1)
                     answers = _answer(ray, missing, source, task, workers)
                     _write(ray, answers, parts, progress)
@@ -130,7 +130,7 @@ def _make_task(
     if declaration.lexicon is not None:
         changes["lexicon"] = declaration.lexicon.absolute()
     return Task(
-        settings=settings,
+        settings=settings.model_copy(update={"cpu_set": ()}),  # else all actors took its first core
         declaration=declaration.model_copy(update=changes),
         values={name: value for name, value in values.items() if name != "strict"},
         is_strict=bool(options.strict),
@@ -168,7 +168,7 @@ def _import_ray() -> ModuleType:
 
 
 @contextmanager
-def _connect(ray: ModuleType, address: str, settings: Settings) -> Iterator[None]:
+def _connect(ray: ModuleType, address: str) -> Iterator[None]:
     """Connects with a cluster; without an address starts one on this machine, and ends it.
 
     Raises:
@@ -176,7 +176,7 @@ def _connect(ray: ModuleType, address: str, settings: Settings) -> Iterator[None
     """
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address in ("", "local"):
-        cores = len(usable_cores(settings.cpu_set))
+        cores = len(usable_cores())
         quiet |= {"num_cpus": min(cores, quota() or cores), "include_dashboard": False}
         quiet |= {"object_store_memory": OBJECT_STORE_BYTES}
     elif address != "auto":
