@@ -65,7 +65,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.command == "reformulate":
         return asyncio.run(reformulate.run(settings, options))
     if options.command == "batch":
-        return asyncio.run(batch.run(settings, options))
+        return batch.run(settings, options)
     if options.command == "doctor":
         return asyncio.run(doctor.run(settings, options))
     serve(settings)

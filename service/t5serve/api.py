@@ -26,6 +26,7 @@ from t5serve.errors import ERROR_RESPONSES, InvalidRequest, NotReady
 from t5serve.http.schemas.body import parse
 from t5serve.http.schemas.reformulate import ReformulateRequest, require_text
 from t5serve.http.schemas.reformulations import result_json
+from t5serve.models.declaration import Declaration
 from t5serve.models.models_file import find_declaration
 from t5serve.models.served_model import ServedModel
 from t5serve.reformulation.options import Options, decoding_of
@@ -163,7 +164,19 @@ class EmbeddedModel:
         Raises:
             StartupError: the model can't be loaded.
         """
-        declaration = find_declaration(settings, name)
+        async with cls.load_declared(settings, find_declaration(settings, name)) as embedded:
+            yield embedded
+
+    @classmethod
+    @asynccontextmanager
+    async def load_declared(
+        cls, settings: Settings, declaration: Declaration
+    ) -> AsyncIterator[Self]:
+        """Loads a model.
+
+        Raises:
+            StartupError: the model can't be loaded.
+        """
         concurrency = min(settings.max_queue, 2 * settings.max_batch * declaration.workers)
         async with ServedModel.from_settings(settings, declaration) as model:
             yield cls(model, concurrency)

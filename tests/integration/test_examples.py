@@ -38,7 +38,7 @@ NEED_AN_EXTRA = {
 }
 NEED_THE_HUB = {"fetch.py"}
 BENCH_WITH_PEERS = {"peers", "tables"}
-NEED_A_PACKAGE = {"adapters.pyterrier": "pyterrier", ".parquet": "pyarrow"}
+NEED_A_PACKAGE = {"adapters.pyterrier": "pyterrier", ".parquet": "pyarrow", "import ray": "ray"}
 LOAD_A_MODEL = ("Reformulator(", "T5(")
 ELSEWHERE = {  # test_docs.py, test_kubernetes_page.py, test_operations.py; needs root
     "docs/api.md",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
+import asyncio
 import sqlite3
 import sys
 from collections.abc import AsyncIterator
@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-from t5serve import __version__
 from t5serve.api import EmbeddedModel
 from t5serve.commands.batch.answers import Asker, Reformulate
 from t5serve.commands.batch.expansion import (
@@ -23,17 +22,17 @@ from t5serve.commands.batch.expansion import (
 )
 from t5serve.commands.batch.formats import (
     FileFormat,
-    OutputFormat,
     RowFormat,
     RowShape,
-    format_of,
     output_format_of,
 )
 from t5serve.commands.batch.job import BatchJob
 from t5serve.commands.batch.journal import Journal, Paths
-from t5serve.commands.batch.parquet import ParquetFile, require_pyarrow, write_parquet
+from t5serve.commands.batch.lifecycle import identify, open_source, prepare, publish
+from t5serve.commands.batch.parquet import require_pyarrow
 from t5serve.commands.batch.progress import Progress
-from t5serve.commands.batch.rows import LineFile, Shard, Source, digest
+from t5serve.commands.batch.ray_job import run_on_ray
+from t5serve.commands.batch.rows import Shard, Source
 from t5serve.commands.request_options import add_request_options, parse_request, request_values
 from t5serve.errors import StartupError, UsageError
 from t5serve.http.schemas.body import MAX_N
@@ -74,6 +73,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the I-th of N parts of the input; the outputs, one after another, are the whole",
     )
     parser.add_argument("--url", help="use this service instead of loading a model")
+    parser.add_argument(
+        "--ray",
+        nargs="?",
+        const="",
+        metavar="ADDRESS",
+        help="spread the work over a Ray cluster, such as HOST:6379; without an address over"
+        " RAY_ADDRESS, or all cores of this machine. --workers are the most actors (by default as"
+        " many as fit), --threads those of each (by default 1). Duplicates are computed once per"
+        " actor as far as its cache goes. Needs the extra ray",
+    )
     add_request_options(parser, strict_help="treat queries without usable text as bad rows")
 
 
@@ -92,7 +101,7 @@ class _Answerers(NamedTuple):
     concurrency: int
 
 
-async def run(settings: Settings, options: argparse.Namespace) -> int:
+def run(settings: Settings, options: argparse.Namespace) -> int:
     """Writes a row for each good row of the input, and each bad row to a file beside.
 
     Returns:
@@ -101,6 +110,7 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
     Raises:
         RequestError: an option is invalid, or the service refuses or does not answer any more.
         StartupError: a file can't be read or written, or the model can't be served.
+        UsageError: options exclude each other.
     """
     output_format = output_format_of(options.output)
     if output_format == "parquet":
@@ -108,32 +118,56 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
     row_format = RowFormat(output_format, options.shape)
     counts = split_samples(options)
     parse_request(options)
-    source = _open_source(options)
+    if options.ray is not None:
+        if options.url is not None:
+            raise UsageError("--ray and --url exclude each other")
+        if len(counts) > 1:
+            raise UsageError(f"--ray takes -n up to {MAX_N}")
+        options.input = options.input.absolute()  # Ray's processes run in another folder
+    source = open_source(options)
     paths = Paths(options.output)
     try:
-        if not _prepare(paths, options):
+        if not prepare(paths, options):
             print(f"t5serve: {paths.out} is complete", file=sys.stderr)
             return 0
-        values = request_values(options)
-        is_strict = values.pop("strict", False)
-        async with _open_answerers(settings, options, vary_requests(values, counts)) as answerers:
-            identity = _identity(options, values | {"n": sum(counts)}, answerers.model)
-            journal = Journal(paths, identity, source.start)
-            if not journal.is_complete:
-                asker = Asker(answerers.reformulate, is_strict=is_strict)
-                await _run_job(source, journal, row_format, asker, answerers)
-        _finish(paths, journal, output_format)
+        if options.ray is None:
+            journal = asyncio.run(_run(settings, options, source, paths, row_format, counts))
+            bad = journal.bad
+            publish(paths, bad, output_format)
+            journal.close()
+            paths.remove_unfinished()
+        else:  # not in an event loop, which would keep Ctrl-C from Ray
+            bad = run_on_ray(settings, options, source, paths, output_format)
     except OSError as error:
         where = error.filename or options.output
         raise StartupError(f"{where}: {error.strerror or error}; --resume continues") from error
     except sqlite3.Error as error:
         raise StartupError(f"{paths.journal}: {error}; --resume continues") from error
-    good = source.total - journal.bad
-    message = f"t5serve: {good:,} rows in {paths.out}"
-    if journal.bad:
-        message += f"; {journal.bad:,} bad rows in {paths.errors}"
+    message = f"t5serve: {source.total - bad:,} rows in {paths.out}"
+    if bad:
+        message += f"; {bad:,} bad rows in {paths.errors}"
     print(message, file=sys.stderr)
     return 0
+
+
+async def _run(
+    settings: Settings,
+    options: argparse.Namespace,
+    source: Source,
+    paths: Paths,
+    row_format: RowFormat,
+    counts: list[int],
+) -> Journal:
+    """Does the job with a model of this process or a service; returns the complete journal."""
+    values = request_values(options)
+    is_strict = values.pop("strict", False)
+    async with _open_answerers(settings, options, vary_requests(values, counts)) as answerers:
+        identity = identify(options, values | {"n": sum(counts)}, answerers.model)
+        journal = Journal(paths, identity, source.start)
+        if not journal.is_complete:
+            asker = Asker(answerers.reformulate, is_strict=is_strict)
+            await _run_job(source, journal, row_format, asker, answerers)
+    return journal
 
 
 async def _run_job(
@@ -145,7 +179,7 @@ async def _run_job(
 ) -> None:
     progress = Progress(source.total, journal.position.number - source.start.number)
     job = BatchJob(
-        source,
+        source.read(journal.position),
         journal,
         row_format,
         asker,
@@ -160,38 +194,6 @@ async def _run_job(
         raise
     finally:
         progress.close()
-
-
-def _open_source(options: argparse.Namespace) -> Source:
-    source_format: FileFormat = options.source or format_of(options.input)
-    if source_format == "parquet":
-        return ParquetFile(options.input, options.column, options.id_column, options.shard)
-    if options.column or options.id_column:
-        raise StartupError("--column and --id-column are for Parquet files")
-    return LineFile(options.input, source_format, options.shard)
-
-
-def _prepare(paths: Paths, options: argparse.Namespace) -> bool:
-    """Makes way for the output; returns whether anything is left to do.
-
-    Raises:
-        StartupError: the output or an unfinished one exists.
-    """
-    if not paths.out.parent.is_dir():
-        raise StartupError(f"{paths.out.parent}: there is no such directory")
-    if options.force:
-        paths.remove_unfinished()
-    elif paths.journal.exists():
-        if not options.resume:
-            raise StartupError(
-                f"{paths.journal} is of a job that was stopped; --resume continues it,"
-                " --force begins anew"
-            )
-    elif paths.out.exists():
-        if options.resume:
-            return False
-        raise StartupError(f"{paths.out} exists; --force replaces it")
-    return True
 
 
 @asynccontextmanager
@@ -229,37 +231,3 @@ def _ask_embedded(embedded: EmbeddedModel, values: dict[str, Any]) -> Reformulat
         return await embedded.reformulate(queries, checked)
 
     return reformulate
-
-
-def _identity(options: argparse.Namespace, values: dict[str, Any], model: str) -> str:
-    """Returns what tells this job from another one, which must not be mixed with it."""
-    facts = {
-        "version": __version__,
-        "input": digest(options.input),
-        "source": options.source or format_of(options.input),
-        "columns": [options.column, options.id_column],
-        "shape": options.shape,
-        "shard": [options.shard.index, options.shard.count],
-        "options": values,
-        "strict": bool(options.strict),
-        "model": model,
-    }
-    return json.dumps(facts, sort_keys=True)
-
-
-def _finish(paths: Paths, journal: Journal, output_format: OutputFormat) -> None:
-    """Puts the files in their places; may be done again after a kill in between."""
-    if journal.bad:
-        if paths.errors_part.exists():
-            paths.errors_part.replace(paths.errors)
-    else:
-        paths.errors.unlink(missing_ok=True)
-    if paths.rows.exists():
-        if output_format == "parquet":
-            whole = paths.out.with_name(f"{paths.out.name}.parquet.part")
-            write_parquet(paths.rows, whole)
-            whole.replace(paths.out)
-        else:
-            paths.rows.replace(paths.out)
-    journal.close()
-    paths.remove_unfinished()

@@ -4,18 +4,52 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import Protocol
 
 from t5serve.commands.batch.answers import Asker, Refusal
 from t5serve.commands.batch.formats import RowFormat, format_error
-from t5serve.commands.batch.journal import Journal
-from t5serve.commands.batch.rows import BadRow, Position, Row, Source
+from t5serve.commands.batch.rows import BadRow, Item, Position, Row
 
 WINDOW_ROWS = 10_000  # between the first row without an answer and the last row that was read
 ROWS_BETWEEN_BREAKS = 100  # in which tasks and messages of the workers have their turn
 Body = bytes | Refusal
+
+
+class Record(Protocol):
+    """Where a job writes its rows.
+
+    Attributes:
+        is_complete: whether nothing is left to write.
+    """
+
+    is_complete: bool
+
+    def find(self, key: bytes) -> bytes | None:
+        """Returns the body of the row of a query that was written; None if there is none."""
+        ...
+
+    def write_row(self, head: bytes, body: bytes, key: bytes | None) -> None:
+        """Appends a row: its head, its body, and the key of its query at its first row."""
+        ...
+
+    def write_error(self, line: bytes) -> None:
+        """Appends a bad row."""
+        ...
+
+    def advance(self, position: Position) -> None:
+        """Records that everything before a position is written."""
+        ...
+
+    def checkpoint(self) -> None:
+        """Keeps what is written, if the job ends too soon."""
+        ...
+
+    def complete(self) -> None:
+        """Keeps everything. Nothing can be written any more."""
+        ...
 
 
 @dataclass
@@ -33,11 +67,11 @@ class _Entry:
 
 
 class BatchJob:
-    """Reformulates the rows of a source.
+    """Reformulates rows.
 
     Args:
-        source: the rows.
-        journal: where rows are written, and the position to begin at.
+        items: the rows.
+        record: where rows are written.
         row_format: how rows are written.
         asker: answers queries.
         chunk: the queries that are asked at once.
@@ -47,8 +81,8 @@ class BatchJob:
 
     def __init__(
         self,
-        source: Source,
-        journal: Journal,
+        items: Iterable[Item],
+        record: Record,
         row_format: RowFormat,
         asker: Asker,
         *,
@@ -56,8 +90,8 @@ class BatchJob:
         concurrency: int,
         on_written: Callable[[int], object] = lambda _count: None,
     ) -> None:
-        self._source = source
-        self._journal = journal
+        self._items = items
+        self._record = record
         self._format = row_format
         self._asker = asker
         self._chunk_size = chunk
@@ -70,13 +104,13 @@ class BatchJob:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Writes a row for each row of the source, or a bad row.
+        """Writes a row for each row, or a bad row.
 
         Raises:
             RequestError: nobody answers any more; what was written until then is on disk.
         """
         try:
-            for count, item in enumerate(self._source.read(self._journal.position)):
+            for count, item in enumerate(self._items):
                 await self._add(_Entry(*item))
                 if count % ROWS_BETWEEN_BREAKS == 0:
                     await asyncio.sleep(0)
@@ -85,11 +119,11 @@ class BatchJob:
                     await self._write_first()
             while self._window:
                 await self._write_first()
-            self._journal.complete()
+            self._record.complete()
         finally:
             await self._stop()
-            if not self._journal.is_complete:
-                self._journal.checkpoint()
+            if not self._record.is_complete:
+                self._record.checkpoint()
 
     async def _add(self, entry: _Entry) -> None:
         """Appends a row to the window, and asks for its query unless that is known."""
@@ -97,7 +131,7 @@ class BatchJob:
         if isinstance(entry.row, BadRow):
             return
         key = blake2b(entry.row.text.encode(), digest_size=16).digest()
-        entry.body = self._bodies.get(key) or self._journal.find(key)
+        entry.body = self._bodies.get(key) or self._record.find(key)
         if entry.body is None:
             entry.key = key
             future = asyncio.get_running_loop().create_future()
@@ -156,12 +190,12 @@ class BatchJob:
         if isinstance(body, Refusal):
             row = BadRow(row.number, body.code, body.message, row.id)
         if isinstance(row, BadRow):
-            self._journal.write_error(format_error(row))
+            self._record.write_error(format_error(row))
         elif isinstance(body, bytes):
-            self._journal.write_row(self._format.head(row.id), body, entry.key)
+            self._record.write_row(self._format.head(row.id), body, entry.key)
         if entry.key is not None:
             del self._bodies[entry.key]
-        self._journal.advance(entry.end)
+        self._record.advance(entry.end)
 
     async def _stop(self) -> None:
         for task in self._tasks:

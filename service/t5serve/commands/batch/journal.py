@@ -8,6 +8,7 @@ The database also has the place of each query's row, so that its duplicates are 
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import time
 from collections import OrderedDict
@@ -37,12 +38,15 @@ class Paths:
         self.errors = out.with_name(f"{out.name}.errors.jsonl")
         self.errors_part = out.with_name(f"{out.name}.errors.jsonl.part")
         self.journal = out.with_name(f"{out.name}.journal")
+        self.parts = out.with_name(f"{out.name}.parts")  # of a job on Ray
 
     def remove_unfinished(self) -> None:
         """Removes what an unfinished job has left."""
         rollback = self.journal.with_name(f"{self.journal.name}-journal")
         for path in (self.rows, self.errors_part, self.journal, rollback):
             path.unlink(missing_ok=True)
+        if self.parts.exists():
+            shutil.rmtree(self.parts)
 
 
 class Journal:

@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from t5serve.commands.batch.rows import BadRow, Item, Position, Row, Shard, check_row
 from t5serve.errors import StartupError
+
+if TYPE_CHECKING:
+    from pyarrow import parquet
 
 READ_ROWS = 1024
 GROUP_ROWS = 10_000  # of the output
@@ -32,28 +35,31 @@ class ParquetFile:
 
     def __init__(self, path: Path, column: str | None, id_column: str | None, shard: Shard) -> None:
         pa, parquet = _import()
+        self._path = path
         try:
-            self._file = parquet.ParquetFile(path)
+            file = parquet.ParquetFile(path)
         except (OSError, pa.ArrowException) as error:
             raise StartupError(f"{path}: {error}") from error
-        names = list(self._file.schema_arrow.names)
+        names = list(file.schema_arrow.names)
         self._column = _choose(path, names, column, ["text", "query"])
         self._id_column = id_column or ("id" if "id" in names else None)
         if self._id_column is not None:
             _choose(path, names, self._id_column, [])
-        kind = self._file.schema_arrow.field(self._column).type
+        kind = file.schema_arrow.field(self._column).type
         if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
             raise StartupError(f"{path}: column {self._column} has {kind}, not strings")
-        first, self._end = shard.bounds(self._file.metadata.num_rows)
+        first, self._end = shard.bounds(file.metadata.num_rows)
         self.start = Position(first, first)
         self.total = self._end - first
 
     def read(self, position: Position) -> Iterator[Item]:
         """Yields the rows from a position on."""
+        _, parquet = _import()
         columns = [self._column, *([self._id_column] if self._id_column else [])]
-        groups, skipped = self._find_groups(position.offset)
-        batches = self._file.iter_batches(READ_ROWS, groups, columns)
-        rows = islice(self._rows(batches), position.offset - skipped, None)
+        file = parquet.ParquetFile(self._path)
+        groups, skipped = _find_groups(file.metadata, position.offset)
+        batches = file.iter_batches(READ_ROWS, groups, columns)
+        rows = self._rows(batches, position.offset - skipped)
         for number, (row_id, text) in enumerate(rows, position.offset + 1):
             if number > self._end:
                 return
@@ -63,25 +69,20 @@ class ParquetFile:
                 row = check_row(Row(number, name, text))
             yield Item(row, Position(number, number))
 
-    def _rows(self, batches: Iterator[Any]) -> Iterator[tuple[Any, str | None]]:
-        for batch in batches:
+    def cut(self, rows: int) -> list[Position]:
+        """Returns where each part of so many rows begins."""
+        return [Position(number, number) for number in range(self.start.number, self._end, rows)]
+
+    def _rows(self, batches: Iterator[Any], skipped: int) -> Iterator[tuple[Any, str | None]]:
+        """Yields the id and the text of each row after the first ones, which are skipped."""
+        for whole in batches:
+            batch = whole.slice(skipped)
+            skipped = max(0, skipped - whole.num_rows)
             texts = batch.column(self._column).to_pylist()
             if self._id_column is None:
                 yield from ((None, text) for text in texts)
             else:
                 yield from zip(batch.column(self._id_column).to_pylist(), texts, strict=True)
-
-    def _find_groups(self, offset: int) -> tuple[list[int], int]:
-        """Returns the row groups from a row on, and how many rows come before them."""
-        skipped = group = 0
-        count = self._file.metadata.num_row_groups
-        while group < count:
-            rows = self._file.metadata.row_group(group).num_rows
-            if skipped + rows > offset:
-                break
-            skipped += rows
-            group += 1
-        return list(range(group, count)), skipped
 
 
 def write_parquet(rows: Path, out: Path) -> None:
@@ -118,6 +119,18 @@ def _import() -> tuple[ModuleType, ModuleType]:
             "Parquet files need pyarrow; install t5serve with the extra `parquet`"
         ) from None
     return pa, parquet
+
+
+def _find_groups(metadata: parquet.FileMetaData, offset: int) -> tuple[list[int], int]:
+    """Returns the row groups from a row on, and how many rows come before them."""
+    skipped = group = 0
+    while group < metadata.num_row_groups:
+        rows = metadata.row_group(group).num_rows
+        if skipped + rows > offset:
+            break
+        skipped += rows
+        group += 1
+    return list(range(group, metadata.num_row_groups)), skipped
 
 
 def _choose(path: Path, names: list[str], name: str | None, usual: list[str]) -> str:

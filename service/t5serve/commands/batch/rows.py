@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol, Self
 
@@ -99,6 +100,10 @@ class Source(Protocol):
         """Yields the rows from a position on."""
         ...
 
+    def cut(self, rows: int) -> list[Position]:
+        """Returns where each part of so many rows begins."""
+        ...
+
 
 class LineFile:
     """A file of lines.
@@ -129,6 +134,17 @@ class LineFile:
 
     def read(self, position: Position) -> Iterator[Item]:
         """Yields the rows from a position on."""
+        for line, end in self._read_lines(position):
+            yield Item(self._parse(line, end.number), end)
+
+    def cut(self, rows: int) -> list[Position]:
+        """Returns where each part of so many rows begins."""
+        ends = (end for _, end in self._read_lines(self.start))
+        starts = [self.start, *islice(ends, rows - 1, None, rows)]
+        return starts[: -(-self.total // rows)]
+
+    def _read_lines(self, position: Position) -> Iterator[tuple[bytes, Position]]:
+        """Yields each line, or the beginning of one that is too long, and the position after it."""
         offset, number = position
         with self._path.open("rb") as file:
             file.seek(offset)
@@ -137,7 +153,7 @@ class LineFile:
                 offset += len(line)
                 if not line.endswith(b"\n") and len(line) == MAX_LINE_BYTES:
                     offset += _skip_line(file)
-                yield Item(self._parse(line, number), Position(offset, number))
+                yield line, Position(offset, number)
 
     def _parse(self, line: bytes, number: int) -> Row | BadRow:
         if len(line) == MAX_LINE_BYTES:
