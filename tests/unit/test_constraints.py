@@ -91,7 +91,7 @@ def needs(name: str) -> Iterator[str]:
 
 def test_what_those_need_is_pinned_too() -> None:
     """As the metadata of the installed packages say."""
-    waiting = {canonicalize_name(needed.name) for needed in declared()}
+    waiting: set[str] = {canonicalize_name(needed.name) for needed in declared()}
     seen: set[str] = set()
     while waiting:
         name = waiting.pop()

@@ -27,7 +27,7 @@ def workflow(name: str) -> Any:
 
 
 def changelog(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [ROOT / "scripts" / "changelog", *arguments]
+    command = [str(ROOT / "scripts" / "changelog"), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
