@@ -92,12 +92,15 @@ def test_parts_are_joined_in_order(source: LineFile, paths: Paths) -> None:
 def test_rows_that_are_missing_are_noticed(source: LineFile, paths: Paths) -> None:
     """A part of another length is not written, and a file that was cut later is not published."""
     with Parts(paths, "a job", source) as parts:
-        with pytest.raises(StartupError, match="part 0 has 1 of 50 rows"):
+        with pytest.raises(StartupError, match=f"part 0 has 1 of {LEAST_ROWS} rows"):
             parts.write(0, b"a\n", b"", "m")
         for part in parts.missing:
             parts.write(part.number, b"a\n" * part.rows, b"", "m")
         (paths.parts / "00000001.rows").write_bytes(b"a\n")
-        with pytest.raises(StartupError, match="has 61 of 110 rows; --force begins anew"):
+        with pytest.raises(
+            StartupError,
+            match=f"has {LEAST_ROWS + 11} of {2 * LEAST_ROWS + 10} rows; --force begins anew",
+        ):
             parts.join()
 
 

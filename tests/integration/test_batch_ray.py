@@ -49,7 +49,7 @@ def test_rows_are_those_of_the_plain_command(tmp_path: Path, cluster: str) -> No
     """The same bytes, bad rows among them, over several parts; nothing else is left or printed."""
     source = tmp_path / "in.jsonl"
     lines = [*GOOD_LINES, *(line for _, line in BAD_LINES.values())]
-    source.write_bytes(b"\n".join([*lines, *(b'"how many legs has a dog"' for _ in range(100))]))
+    source.write_bytes(b"\n".join([*lines, *(b'"how many legs has a dog"' for _ in range(200))]))
     plain, out = tmp_path / "plain.jsonl", tmp_path / "out.jsonl"
     assert batch(source, "-o", plain, *GREEDY).returncode == 0
     ran = batch(source, "-o", out, *GREEDY, "--ray", cluster)
@@ -57,7 +57,7 @@ def test_rows_are_those_of_the_plain_command(tmp_path: Path, cluster: str) -> No
     assert out.read_bytes() == plain.read_bytes()
     assert errors(out) == errors(plain)
     assert ran.stdout == ""
-    assert ran.stderr.endswith(f"t5serve: 103 rows in {out}; 6 bad rows in {out}.errors.jsonl\n"), (
+    assert ran.stderr.endswith(f"t5serve: 203 rows in {out}; 6 bad rows in {out}.errors.jsonl\n"), (
         ran.stderr
     )
     assert all(line.startswith("t5serve: ") for line in ran.stderr.splitlines())
@@ -109,14 +109,14 @@ def test_deaths_of_actors_nodes_and_the_command_lose_nothing() -> None:
     pytest.importorskip("ray")
     script = ROOT / "tests" / "chaos" / "ray_nodes.py"
     ran = subprocess.run(
-        [sys.executable, str(script), "--lines", "1000", "--distinct", "100"],
+        [sys.executable, str(script), "--lines", "2000", "--distinct", "100"],
         capture_output=True,
         text=True,
         check=False,
         timeout=1800,
     )
     assert ran.returncode == 0, ran.stderr
-    assert "complete: True, equal: True; 999 rows, 1 bad rows" in ran.stdout
+    assert "complete: True, equal: True; 1,998 rows, 2 bad rows" in ran.stdout
 
 
 def test_without_ray(tmp_path: Path) -> None:
