@@ -27,11 +27,7 @@ def workflow(name: str) -> Any:
 
 
 def changelog(*arguments: str) -> subprocess.CompletedProcess[str]:
-<<<<<<< HEAD
-    command: list[str | Path] = [ROOT / "scripts" / "changelog", *arguments]
-=======
     command = [str(ROOT / "scripts" / "changelog"), *arguments]
->>>>>>> packages
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
