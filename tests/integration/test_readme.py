@@ -37,16 +37,6 @@ def test_curl_gives_the_answer_shown(server: Server) -> None:
         assert answer[key] == shown[key]
 
 
-def test_stream_ends_with_what_the_answer_has(server: Server) -> None:
-    """The streaming command as it stands there gives tokens, a result and the rest."""
-    command = block("sh", "curl -sN").replace("http://127.0.0.1:8000", server.url)
-    ran = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=True)
-    events = re.findall(r"event: (\w+)\ndata: (.*)\n", ran.stdout)
-    assert [name for name, _ in events][-2:] == ["result", "done"]
-    text = "".join(json.loads(data)["text"] for name, data in events if name == "token")
-    assert [text] == json.loads(events[-2][1])["queries"]
-
-
 def test_openai_client_as_shown(server: Server) -> None:
     """The Python example, run as it stands there."""
     code = block("python", "from openai").replace("http://127.0.0.1:8000", server.url)
@@ -73,9 +63,6 @@ def test_terminal_gives_the_same(server: Server) -> None:
     assert ran.stdout.splitlines() == body["results"][0]["queries"]
 
 
-def test_every_setting_is_listed() -> None:
-    """The table of settings has each of them, and no other."""
-    from t5serve.settings import Settings
-
-    listed = {name.lower() for name in re.findall(r"`T5SERVE_(\w+)`", README)}
-    assert listed == set(Settings.model_fields)
+def test_length() -> None:
+    """The page fits a few screens: the guides have the remainder."""
+    assert len(README.splitlines()) <= 120
