@@ -32,6 +32,7 @@ from t5engine.cpus import Share, plan
 from t5gguf.quantize import POLICIES
 
 BATCHES = (4, 8, 32)
+QUERY_TOKENS, QUERIES = 12, 8
 Results = dict[str, Any]
 
 
@@ -61,7 +62,9 @@ def run(options: argparse.Namespace) -> None:
         path = files.make_reranker(file_type)
         if options.beside:
             print_progress(f"{file_type}: a query beside a rerank request")
-            measured = measure_beside(path, share.threads, _documents(files, options), options)
+            queries = draw_queries(files.vocabulary, QUERY_TOKENS, QUERIES, options.seed)
+            documents = _documents(files, options)
+            measured = measure_beside(path, share.threads, documents, queries, options)
             results.setdefault("beside", {})[file_type] = measured
         if options.calls:
             print_progress(f"{file_type}: memory over {options.calls} requests")

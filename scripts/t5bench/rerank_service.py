@@ -18,24 +18,27 @@ from t5bench.errors import BenchError
 from t5bench.queries import Query
 from t5bench.service import TIMEOUT, HttpRunner, HttpSession
 
-QUERIES = ("how do i clean a laptop screen", "best hiking boots for wide feet", "what is a quark")
 BLOCKS = 6  # of queries, alone and beside a request in turn
-MAX_TOKENS = 12  # a reformulation, as in the main table of `peers`
+TOKENS_OUT = 12  # of a query, as in the main table of `peers`
 SAMPLES = 6  # of the memory
 
 
 def measure_beside(
-    model: Path, threads: int, documents: Sequence[Query], options: argparse.Namespace
+    model: Path,
+    threads: int,
+    documents: Sequence[Query],
+    queries: Sequence[Query],
+    options: argparse.Namespace,
 ) -> dict[str, Any]:
     """Returns the median milliseconds of a lone query, alone and beside a rerank request."""
     with _serve(model, threads) as session:
-        bodies = [_rerank_body([document.text for document in documents])]
+        body = _rerank_body([document.text for document in documents])
         samples: dict[str, list[float]] = {"alone_ms": [], "beside_ms": []}
-        _time_queries(session, 3)
+        _time_queries(session, queries, 3)
         for _ in range(BLOCKS):
-            samples["alone_ms"] += _time_queries(session, options.beside // BLOCKS)
-            with _reranking(session.port, bodies[0]):
-                samples["beside_ms"] += _time_queries(session, options.beside // BLOCKS)
+            samples["alone_ms"] += _time_queries(session, queries, options.beside // BLOCKS)
+            with _reranking(session.port, body):
+                samples["beside_ms"] += _time_queries(session, queries, options.beside // BLOCKS)
     return {name: statistics.median(times) for name, times in samples.items()}
 
 
@@ -53,26 +56,18 @@ def measure_memory(model: Path, threads: int, calls: int) -> dict[str, int]:
 
 @contextmanager
 def _serve(model: Path, threads: int) -> Iterator[HttpSession]:
-    session = HttpSession(HttpRunner("t5serve", model, threads, "reformulate"))
+    session = HttpSession(HttpRunner("t5serve", model, threads))
     try:
         yield session
     finally:
         session.close()
 
 
-def _time_queries(session: HttpSession, count: int) -> list[float]:
-    times = []
-    for number in range(count):
-        body = {
-            "query": QUERIES[number % len(QUERIES)],
-            "strategy": "greedy",
-            "max_tokens": MAX_TOKENS,
-            "strict": True,
-        }
-        started = time.perf_counter()
-        session.post("/v1/reformulate", body)
-        times.append(1000 * (time.perf_counter() - started))
-    return times
+def _time_queries(session: HttpSession, queries: Sequence[Query], count: int) -> list[float]:
+    """Returns the milliseconds of greedy completions of a fixed length, one after another."""
+    return [
+        session.ask(queries[number % len(queries)], TOKENS_OUT).total_ms for number in range(count)
+    ]
 
 
 @contextmanager
