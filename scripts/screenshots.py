@@ -18,6 +18,13 @@ with EXTRA:
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 QUERY = "which are the best python books for beginners"
+SAMPLE_QUERY = 1  # of the first sample
+LINES = (
+    "how do i clean a laptop screen",
+    "https://example.com/shoes?size=42",
+    "whats the best way too remove a wine stain",
+    "cheap flights london new york 2026",
+)
 SIZES = {"desktop": (1280, 900, 1), "phone": (390, 844, 2)}
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 COLOURS = 256
@@ -53,7 +60,12 @@ def take_screenshots(url: str, chromium: str) -> None:
                 save_screenshot(page, f"page-{scheme}-{size}")
         compare_settings(page := open_page(browser, url, "light", "desktop"))
         save_screenshot(page, "page-compare")
-        page.goto(f"{url}/docs")
+        search_sample(page, url)
+        save_screenshot(page, "page-find")
+        reformulate_lines(page, url)
+        save_screenshot(page, "page-many")
+        page.goto(f"{url}/docs#post-v1-reformulate")
+        page.locator("#post-v1-reformulate .try > summary").click()
         save_screenshot(page, "reference")
 
 
@@ -93,15 +105,33 @@ def compare_settings(page: Page) -> None:
     page.locator("#A-n").fill("3")
     page.locator("#B-n").fill("3")
     page.locator("#B-strategy").select_option("sample")
-    for side in ("A", "B"):
-        page.locator(f"[aria-label='Setting {side}'] summary").first.click()
+    summary = page.locator("[aria-label='Setting B'] .settings > details > summary")
+    summary.click()
     page.locator("#B-temperature").fill("0.8")
     page.locator("#B-seed").fill("1")
-    for side in ("A", "B"):
-        page.locator(f"[aria-label='Setting {side}'] summary").first.click()
+    summary.click()
     page.locator("#query").fill(QUERY)
     page.locator("#submit").click()
     page.locator("[aria-label='Setting B'] .latency:visible").wait_for()
+    page.locator("h1").click()
+
+
+def search_sample(page: Page, url: str) -> None:
+    """Searches a sample for a query of its own."""
+    page.goto(f"{url}/?view=find")
+    page.locator("#find-task .choice").first.wait_for()
+    page.locator("#find-examples .example").nth(SAMPLE_QUERY).click()
+    page.locator("#ranks").wait_for()
+    page.locator("h1").click()
+
+
+def reformulate_lines(page: Page, url: str) -> None:
+    """Reformulates some lines."""
+    page.goto(f"{url}/?view=many")
+    page.locator("#many-task .choice").first.wait_for()
+    page.locator("#many-lines").fill("\n".join(LINES))
+    page.locator("#many-ask").click()
+    page.locator("#many-exports").wait_for()
     page.locator("h1").click()
 
 

@@ -34,7 +34,7 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def choice(tab: Tab, side: str = "A") -> Locator:
-    return tab.side(side).get_by_label("model", exact=True)
+    return tab.side(side).get_by_label("Model", exact=True)
 
 
 def tasks(tab: Tab, side: str = "A") -> list[str]:
@@ -78,8 +78,8 @@ def test_two_models_side_by_side(several: Server, tab: Tab) -> None:
     tab.outcome("A")
     tab.outcome("B")
     tab.side("B").locator("summary", has_text="Copy as code").click()
-    expect(tab.side("B").locator("code")).to_contain_text('"model":"decomposer"')
+    expect(tab.side("B").locator("pre code")).to_contain_text('"model":"decomposer"')
     choice(tab, "B").select_option("rewriter")
-    expect(tab.side("B").locator("code")).not_to_contain_text("decomposer")
+    expect(tab.side("B").locator("pre code")).not_to_contain_text("decomposer")
     tab.page.locator("#history .entries button").first.click()
     expect(choice(tab, "B")).to_have_value("decomposer")

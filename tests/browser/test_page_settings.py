@@ -47,7 +47,7 @@ def fill(side: Locator, values: dict[str, Any]) -> None:
 
 
 def open_parameters(side: Locator) -> None:
-    side.locator("summary", has_text="Parameters").click()
+    side.locator("summary", has_text="All parameters").click()
 
 
 def test_every_parameter_of_the_contract_is_there(server: Server, tab: Tab) -> None:
@@ -61,6 +61,8 @@ def test_every_parameter_of_the_contract_is_there(server: Server, tab: Tab) -> N
     for name in names:
         expect(field(tab.side(), name)).to_be_visible()
         assert field(tab.side(), name).locator(".help").inner_text()
+        title = field(tab.side(), name).locator("label, .label").first.inner_text().strip()
+        assert title.lower() == name or re.fullmatch(rf"[A-Z].+\b{name}", title, re.DOTALL)
 
 
 @pytest.mark.parametrize("strategy", CHOSEN)
@@ -70,10 +72,10 @@ def test_only_what_has_an_effect_is_offered(server: Server, tab: Tab, strategy: 
     side = tab.side()
     open_parameters(side)
     fill(side, {"temperature": 0.5})  # of one strategy only: not sent with another
-    side.get_by_label("strategy").select_option(strategy)
+    tab.field("strategy").select_option(strategy)
     offered = {name for name in PARAMETERS if field(side, name).is_visible()}
     assert offered == {name for name, row in PARAMETERS.items() if strategy in row.strategies}
-    expect(side.get_by_label("n", exact=True)).to_be_enabled(enabled=strategy != "greedy")
+    expect(tab.field("n")).to_be_enabled(enabled=strategy != "greedy")
     fill(side, CHOSEN[strategy])
     with tab.page.expect_request("**/v1/reformulate") as sent:
         tab.ask(QUERY)
@@ -90,12 +92,12 @@ def test_auto_follows_the_parameters(server: Server, tab: Tab) -> None:
     expect(field(side, "num_beams")).to_be_visible()
     fill(side, {"temperature": 0.5})
     expect(field(side, "num_beams")).to_be_hidden()
-    expect(side).to_contain_text("auto means sample")
+    expect(side).to_contain_text("means random draws (sample)")
     tab.ask(QUERY)
     tab.outcome()
     fill(side, {"temperature": 1, "num_beam_groups": 2})
     expect(field(side, "temperature")).to_be_hidden()
-    expect(side).to_contain_text("auto means diverse_beam")
+    expect(side).to_contain_text("means diverse beam search (diverse_beam)")
     tab.ask(QUERY)
     tab.outcome()
     side.get_by_role("button", name="Reset").click()
@@ -108,9 +110,11 @@ def test_candidates(server: Server, tab: Tab) -> None:
     tab.page.goto(server.url)
     side = tab.side()
     open_parameters(side)
-    for label in ("numbers", "capitalised", "include_original", "strict"):
-        side.get_by_label(label).check()
-    side.get_by_label("cache").uncheck()
+    for value in ("numbers", "capitalised"):
+        field(side, "preserve").locator(f"input[value={value}]").check()
+    for name in ("include_original", "strict"):
+        tab.field(name).check()
+    tab.field("cache").uncheck()
     with tab.page.expect_request("**/v1/reformulate") as sent:
         tab.ask(QUERY)
     assert sent.value.post_data_json == {
@@ -122,7 +126,7 @@ def test_candidates(server: Server, tab: Tab) -> None:
         "cache": False,
     }
     tab.outcome()
-    expect(side.locator(".source").first).to_have_text("original")
+    expect(side.locator(".source").first).to_have_text("the query itself")
 
 
 def test_a_field_that_the_service_refuses_is_marked(server: Server, tab: Tab) -> None:
@@ -154,8 +158,8 @@ def test_two_settings_side_by_side(server: Server, tab: Tab) -> None:
     page.goto(server.url)
     expect(tab.side("B")).to_be_hidden()
     page.get_by_label("Compare two settings").check()
-    tab.side("A").get_by_label("n", exact=True).fill("3")
-    tab.side("B").get_by_label("strategy").select_option("sample")
+    tab.field("n", "A").fill("3")
+    tab.field("strategy", "B").select_option("sample")
     tab.ask(QUERY)
     tab.outcome("A")
     tab.outcome("B")
@@ -169,8 +173,8 @@ def test_two_settings_side_by_side(server: Server, tab: Tab) -> None:
     page.reload()
     page.locator(".entry").click()
     tab.outcome("B")
-    expect(tab.side("A").get_by_label("n", exact=True)).to_have_value("3")
-    expect(tab.side("B").get_by_label("strategy")).to_have_value("sample")
+    expect(tab.field("n", "A")).to_have_value("3")
+    expect(tab.field("strategy", "B")).to_have_value("sample")
 
 
 def code(tab: Tab, kind: str) -> str:
@@ -207,11 +211,11 @@ def test_code_runs_and_asks_the_same(
     side = tab.side()
     expect(tab.page.locator("#state")).to_have_text(re.compile("Ready"))
     tab.page.get_by_label("Search query").fill(query)
-    side.get_by_label("strategy").select_option("beam")
-    side.get_by_label("n", exact=True).fill("2")
+    tab.field("strategy").select_option("beam")
+    tab.field("n").fill("2")
     open_parameters(side)
-    side.get_by_label("include_original").check()
-    side.get_by_label("max_tokens").fill("8")
+    tab.field("include_original").check()
+    tab.field("max_tokens").fill("8")
     side.get_by_text("Copy as code").click()
     (answer,) = json.loads(run(["/bin/sh", "-c", code(tab, "curl")]))["results"]
     assert answer["queries"][0] == query

@@ -89,14 +89,16 @@ def test_without_a_key(guarded: Server, tab: Tab) -> None:
     page.goto(guarded.url)
     page.get_by_role("button", name="Cancel").click()
     expect(page.locator("#live")).to_contain_text("need the API key")
+    expect(page.locator("#state")).to_have_text("Key needed")
+    expect(page.locator("#notice")).to_contain_text("This service needs an API key.")
     tab.ask(QUERY)
     page.keyboard.press("Escape")
-    expect(page.locator(".fault:visible")).to_contain_text("Without a right key")
+    expect(page.locator(".fault:visible")).to_contain_text("only with an API key")
     page.get_by_role("button", name="Key", exact=True).click()
     page.get_by_label("API key", exact=True).fill(KEY)
     page.keyboard.press("Enter")
     expect(page.locator("#state")).to_have_text("Ready: tiny-t5")
-    page.get_by_role("button", name="Try again").click()
+    tab.page.get_by_role("button", name="Enter the key").click()
     tab.outcome()
 
 
@@ -112,6 +114,7 @@ def test_what_passes_is_waited_for(
     tab.page.route("**/v1/reformulate", refusals(status, code, times=2))
     tab.ask(QUERY)
     expect(tab.side().locator(".outcome")).to_contain_text(words)
+    expect(tab.side().locator(".outcome")).to_have_text(re.compile(r"asks again .*[^.]\.$"))
     tab.outcome()
     assert len([one for one in tab.requests if one.method == "POST"]) == 3
 
@@ -155,13 +158,13 @@ def test_an_error_within_the_stream(server: Server, tab: Tab) -> None:
 def test_a_fallback_is_told(server: Server, tab: Tab) -> None:
     """A deadline that can't be met: the query itself, with the reason."""
     tab.page.goto(server.url)
-    tab.side().locator("summary", has_text="Parameters").click()
-    tab.side().get_by_label("timeout_ms").fill("1")
+    tab.open_parameters()
+    tab.field("timeout_ms").fill("1")
     tab.ask(QUERY)
     tab.outcome()
     assert tab.texts() == [QUERY]
-    expect(tab.page.locator(".fault:visible")).to_contain_text("deadline passed")
-    expect(tab.side().locator(".source")).to_have_text("original")
+    expect(tab.side().locator(".outcome")).to_contain_text("because the deadline passed")
+    expect(tab.side().locator(".source")).to_have_text("the query itself")
 
 
 def test_loading(server: Server, tab: Tab) -> None:
@@ -217,6 +220,50 @@ def test_a_worker_that_keeps_dying(own: Server, tab: Tab) -> None:
     expect(tab.page.locator("#state")).to_have_text("Ready: tiny-t5")
 
 
+def test_a_worker_that_hangs(own: Server, tab: Tab) -> None:
+    """The page says what delays the answer; the service starts another worker, and it answers."""
+    tab.page.goto(own.url)
+    expect(tab.page.locator("#state")).to_have_text("Ready: tiny-t5")
+    expect(tab.page.locator("#live")).to_contain_text("/s")
+    for pid in own.workers():
+        os.kill(pid, signal.SIGSTOP)
+    tab.ask(QUERY)
+    expect(tab.page.locator("#notice")).to_contain_text("started anew")
+    tab.outcome()
+    assert tab.texts() != [QUERY]
+
+
+def test_an_answer_that_is_late(server: Server, tab: Tab) -> None:
+    """After two seconds the page says for how long there was none, and what the service says."""
+    tab.page.goto(server.url)
+    expect(tab.page.locator("#state")).to_have_text("Ready: tiny-t5")
+    tab.page.route("**/v1/reformulate", lambda _route: None)  # never answered
+    tab.ask(QUERY)
+    line = tab.side().locator(".outcome")
+    expect(line).to_have_text(re.compile(r"^No answer for \d+ s\. The model is busy, or"))
+    error = {"message": "the service is restarting", "type": "x", "param": None, "code": "x"}
+    tab.page.route("**/readyz", lambda route: route.fulfill(status=503, json={"error": error}))
+    expect(line).to_contain_text("Another one is being started.")
+    expect(tab.page.locator("#state")).to_have_text("Restarting")
+    tab.page.get_by_role("button", name="Stop").click()
+    expect(tab.page.get_by_text("Stopped.")).to_be_visible()
+
+
+def test_a_service_that_hangs(own: Server, tab: Tab) -> None:
+    """Probes that are not answered count as no answer; afterwards the page goes on."""
+    tab.page.goto(own.url)
+    expect(tab.page.locator("#state")).to_have_text("Ready: tiny-t5")
+    own.process.send_signal(signal.SIGSTOP)
+    try:
+        tab.ask(QUERY)
+        expect(tab.page.locator("#state")).to_have_text("Down")
+        expect(tab.side().locator(".outcome")).to_contain_text("itself does not respond")
+    finally:
+        own.process.send_signal(signal.SIGCONT)
+    tab.outcome()
+    expect(tab.page.locator("#state")).to_have_text("Ready: tiny-t5")
+
+
 def test_a_service_that_goes_and_comes_back(own: Server, tab: Tab) -> None:
     """At the same address; nobody needs to reload."""
     tab.page.goto(own.url)
@@ -256,4 +303,4 @@ def test_a_hidden_tab_asks_nothing(server: Server, tab: Tab) -> None:
     page.evaluate("window.away = false; document.dispatchEvent(new Event('visibilitychange'))")
     page.clock.run_for(10_000)
     expect(page.locator("#live")).to_contain_text("/s")
-    assert before < asked() < before + 12
+    assert before < asked() < before + 16

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from playwright.sync_api import Locator, Page, Request, Route, expect
 
@@ -30,11 +30,20 @@ class Tab(NamedTuple):
         """One setting with its answer."""
         return self.page.get_by_label(f"Setting {name}", exact=True)
 
+    def field(self, name: str, side: str = "A") -> Locator:
+        """The control of a parameter, by its name in the API."""
+        row = self.side(side).locator(f".field[data-name={name}]")
+        return row.locator("input, select, textarea").first
+
+    def open_parameters(self, side: str = "A") -> None:
+        """Opens or closes the panel with all parameters."""
+        self.side(side).locator("summary", has_text="All parameters").click()
+
     def outcome(self, side: str = "A") -> str:
         """Waits for the answer; the line that tells of it."""
         line = self.side(side).locator(".outcome")
         expect(self.side(side).locator(".results")).not_to_have_attribute("aria-busy", "true")
-        expect(line).to_contain_text(re.compile("reformulation|quer(y|ies) in|as it was typed"))
+        expect(line).to_contain_text(re.compile(r" in <?[\d.,]+ ms"))
         return line.inner_text()
 
     def texts(self, side: str = "A") -> list[str]:
@@ -68,24 +77,51 @@ def assert_blameless(tab: Tab) -> None:
     assert [one.url for one in tab.requests if one.url.split("/", 3)[:3] != origin] == []
 
 
-def answer_with(route: Route, *, text: str, cached: bool = False) -> None:
-    """A stream with one reformulation."""
-    result = {
-        "original": "a",
-        "queries": [text],
-        "reformulations": [
-            {"text": text, "score": -0.5, "rank": 1, "tokens": 3, "source": "model"}
-        ],
-        "changed": True,
+REST = {
+    "timings_ms": dict.fromkeys(("queue", "tokenize", "encode", "decode", "total"), 1.0),
+    "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+}
+
+
+def result_of(original: str, *texts: str, score: float = -0.5, **fields: Any) -> dict[str, Any]:
+    """A result with these reformulations; without any, the query itself."""
+    answers = [
+        {"text": text, "score": score, "rank": rank, "tokens": 3, "source": "model"}
+        for rank, text in enumerate(texts, 1)
+    ]
+    same = {"text": original, "score": None, "rank": 1, "tokens": 0, "source": "original"}
+    return {
+        "original": original,
+        "queries": list(texts) or [original],
+        "reformulations": answers or [same],
+        "changed": bool(texts),
+        "unchanged_reason": None,
         "fallback": False,
         "fallback_reason": None,
-        "cached": cached,
+        "cached": False,
+        **fields,
     }
-    phases = ("queue", "tokenize", "encode", "decode", "total")
-    rest = {
-        "timings_ms": dict.fromkeys(phases, 1.0),
-        "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
-    }
-    events = (("result", result), ("done", rest))
+
+
+def body_of(request: Request) -> dict[str, Any]:
+    """The JSON that a request sends; without any, nothing."""
+    body: dict[str, Any] = json.loads(request.post_data or "{}")
+    return body
+
+
+def answer_whole(route: Route, *texts: str, **fields: Any) -> None:
+    """Answers a request that does not stream with these reformulations of its query."""
+    original = body_of(route.request)["query"]
+    route.fulfill(json={"results": [result_of(original, *texts, **fields)], **REST})
+
+
+def answer_with(route: Route, *, text: str, **fields: Any) -> None:
+    """A stream with one reformulation."""
+    stream(route, result_of("a", text, **fields))
+
+
+def stream(route: Route, result: dict[str, Any]) -> None:
+    """Streams a result."""
+    events = (("result", result), ("done", REST))
     body = "".join(f"event: {name}\ndata: {json.dumps(data)}\n\n" for name, data in events)
     route.fulfill(content_type="text/event-stream", body=body)

@@ -24,6 +24,7 @@ from t5serve.http.schemas.body import RequestBody, parse
 from t5serve.settings import Settings
 
 FOR_BROWSERS = {"/", "/static/{name}", "/docs", "/openapi.json"}
+PAGE_FILES = ("icon.svg", "page.css", "docs.css", "theme.js", "docs.js")
 EVERYWHERE = {405}  # of methods that the document does not have
 REQUESTS = [endpoint for endpoint in DESCRIBED_ENDPOINTS if endpoint.request is not None]
 
@@ -119,7 +120,7 @@ def test_the_page_is_whole_and_fetches_nothing_from_elsewhere() -> None:
     assert {"style", "iframe"}.isdisjoint(tag for tag, _ in page.tags)
     sources = {source for _, attributes in page.tags if (source := attributes.get("src"))}
     linked = {attributes["href"] for tag, attributes in page.tags if tag == "link"}
-    assert sources | linked == {f"static/{name}" for name in ("icon.svg", "page.css", "theme.js")}
+    assert sources | linked == {f"static/{name}" for name in PAGE_FILES}
     assert sources | linked <= {f"static/{name}" for name in read_assets()}
     ids = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
     links = {attributes["href"] for tag, attributes in page.tags if tag == "a"}

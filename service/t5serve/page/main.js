@@ -1,228 +1,230 @@
-// The page: sends the query to one side or to both, and adds the answers to the history.
-import { getJson, hasKey, onKeyNeeded, setKey } from "./api.js";
+// The page: sends the query to what the view shows, and adds the answers to the history.
+import { credentials, getJson, hasKey, onKeyNeeded, setKey } from "./api.js";
+import { readAddress, writeAddress } from "./address.js";
 import { copyFor } from "./clipboard.js";
 import { byId, element } from "./dom.js";
 import { History } from "./history.js";
 import { askForKey } from "./key.js";
 import { Live } from "./live.js";
+import { showNotice, showState } from "./notices.js";
+import { NOT_SETTINGS } from "./parameters.js";
+import { QueryBox } from "./query.js";
+import { Settings } from "./settings.js";
 import { Side } from "./side.js";
 import { ServiceStatus } from "./status.js";
+import { Views } from "./views.js";
 
 const EXAMPLES = [
-  "how do i clean a laptop screen",
-  "whats the best way too remove a wine stain",
-  "cheap flights london new york 2026",
-  "why does my cat stare at me at night",
+	"how do i clean a laptop screen",
+	"whats the best way too remove a wine stain",
+	"cheap flights london new york 2026",
+	"why does my cat stare at me at night",
 ];
-const STATES = {
-  ready: ["Ready", ""],
-  loading: ["Loading", "The model is being loaded. The page goes on by itself."],
-  restarting: [
-    "Restarting",
-    "The model's process ended and is being started anew. The page goes on by itself.",
-  ],
-  draining: ["Shutting down", "The service is shutting down and takes no more queries."],
-  failed: ["Failed", "The service could not load its model. Its log says why."],
-  down: ["Down", "The service does not answer. The page goes on by itself once it does."],
+const FOUND = 3; // reformulations that docs/search.md combines with a query
+/** Load what the other views have, once they are shown. */
+const LOADERS = {
+	find: async () => new (await import("./find.js")).Find(panels.find, status, askFor),
+	many: async () => new (await import("./many.js")).Many(panels.many, status),
 };
-const NOTICE_MS = 10_000;
-const MAX_QUERY_HEIGHT = 240; // pixels
 
-const query = byId("query");
 const status = new ServiceStatus();
+const query = new QueryBox(() => ask());
+const views = new Views(changeView);
+let schema = {}; // of the request's properties
 let sides = [];
-let ready = ""; // what is ready: the model's name, or how many there are
+let panels = {}; // the settings of each view
+const loaded = {}; // promises of what the other views have, by name
+let models = null; // as /v1/models describes them
 let running = null; // aborts the current question
-let hadTrouble = false;
-let noticeTimer = 0;
+let asked = readAddress(schema).query; // what the address has
+let isAddressRead = false;
 
 const prepared = prepare();
 
 async function prepare() {
-  onKeyNeeded((wasRefused) => {
-    byId("key").hidden = false;
-    return askForKey(wasRefused);
-  });
-  showExamples();
-  wireQuery();
-  wireKeyButton();
-  status.addEventListener("change", showState);
-  status.watch();
-  const { components } = await untilAnswered(() => getJson("openapi.json"));
-  sides = ["A", "B"].map((name) =>
-    makeSide(name, components.schemas.ReformulateRequest.properties),
-  );
-  byId("sides").append(...sides.map((side) => side.root));
-  wireCompare();
-  watchService();
+	onKeyNeeded(async (wasRefused) => {
+		byId("key").hidden = false;
+		const key = await askForKey(wasRefused);
+		status.isLocked = !key;
+		showState(status, models);
+		return key;
+	});
+	views.show(readAddress(schema).view);
+	query.set(asked);
+	showExamples();
+	wireButtons();
+	status.addEventListener("change", () => showState(status, models));
+	status.watch();
+	const { components } = await untilAnswered(() => getJson("openapi.json"));
+	schema = components.schemas.ReformulateRequest.properties;
+	sides = ["A", "B"].map(makeSide);
+	byId("sides").append(...sides.map((side) => side.root));
+	panels = {
+		one: sides[0].settings,
+		find: makePanel("find", { n: FOUND }),
+		many: makePanel("many"),
+	};
+	for (const panel of Object.values(panels)) panel.root.addEventListener("change", keepAddress);
+	wireCompare();
+	loadView();
+	watchService();
 }
 
 async function watchService() {
-  const history = new History(byId("history"), restore);
-  const live = new Live(byId("live"), () =>
-    showNotice("A worker process ended and was started anew.", NOTICE_MS),
-  );
-  live.watch();
-  byId("ask").addEventListener("answered", ({ detail }) => {
-    history.add(detail);
-    live.refresh();
-  });
-  const describeModels = async () => describe(await untilAnswered(() => getJson("v1/models")));
-  status.addEventListener("models", describeModels); // after a reload, or when one was loaded
-  await describeModels();
+	const history = new History(byId("history"), restore);
+	const live = new Live(byId("live"), () =>
+		showNotice("A process of the model ended, and was started anew."),
+	);
+	live.watch();
+	byId("ask").addEventListener("answered", ({ detail }) => {
+		history.add(detail);
+		live.refresh();
+	});
+	const describeModels = async () => describe(await untilAnswered(() => getJson("v1/models")));
+	status.addEventListener("models", describeModels); // after a reload, or when one was loaded
+	await describeModels();
+	if (query.text === asked) applyAddress();
+	isAddressRead = true; // if something was typed meanwhile, that counts
+	addEventListener("popstate", applyAddress);
 }
 
-function makeSide(name, schema) {
-  return new Side(schema, name, status, { getQuery: () => query.value.trim(), retry: ask });
+/** Makes the settings of a view, in its places for them. */
+function makePanel(view, assumed) {
+	const panel = new Settings(schema, view, assumed);
+	byId(`${view}-task`).append(panel.taskRoot);
+	byId(`${view}-settings`).append(panel.root);
+	return panel;
+}
+
+function makeSide(name) {
+	return new Side(schema, name, status, { getQuery: () => query.text, retry: ask });
 }
 
 /** Repeats a request until it succeeds: waits for the service, or for a key. */
 async function untilAnswered(request) {
-  for (;;) {
-    try {
-      return await request();
-    } catch (error) {
-      if (error.status !== 401) await status.whenReady();
-      else
-        await new Promise((resolve) =>
-          byId("key").addEventListener("key-set", resolve, { once: true }),
-        );
-    }
-  }
+	for (;;) {
+		try {
+			return await request();
+		} catch (error) {
+			if (error.status !== 401) await status.whenReady();
+			else await new Promise((resolve) => credentials.addEventListener("change", resolve, { once: true }));
+		}
+	}
 }
 
-function describe({ data: models }) {
-  const usable = models.filter(({ state }) => state !== "failed");
-  const all = usable.length < models.length ? `of ${models.length} ` : "";
-  ready = models.length > 1 ? `${usable.length} ${all}models` : models[0].id;
-  byId("key").hidden = !hasKey();
-  for (const side of sides) side.describe(models);
-  showState();
+function describe({ data }) {
+	models = data;
+	status.isLocked = false;
+	byId("key").hidden = !hasKey();
+	for (const panel of [sides[1].settings, ...Object.values(panels)]) panel.describe(models);
+	showState(status, models);
 }
 
-function wireQuery() {
-  const fitHeight = () => {
-    query.style.overflowY = "hidden"; // a scroll bar would narrow the lines, and wrap more of them
-    query.style.height = "auto";
-    const height = query.scrollHeight;
-    query.style.height = `${Math.min(height, MAX_QUERY_HEIGHT)}px`;
-    query.style.overflowY = height > MAX_QUERY_HEIGHT ? "auto" : "hidden";
-  };
-  query.addEventListener("input", () => {
-    fitHeight();
-    for (const side of sides) side.code.update();
-  });
-  query.addEventListener("keydown", (event) => {
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
-    event.preventDefault();
-    byId("ask").requestSubmit();
-  });
-  byId("ask").addEventListener("submit", (event) => {
-    event.preventDefault();
-    ask();
-  });
-  byId("stop").addEventListener("click", () => running?.abort());
-  document.addEventListener("click", ({ target }) => {
-    if (target.dataset?.copies !== undefined) copyFor(target, target.dataset.copies);
-  });
+function wireButtons() {
+	byId("stop").addEventListener("click", () => running?.abort());
+	byId("key").addEventListener("click", enterKey);
+	byId("query").addEventListener("input", () => sides.forEach((side) => side.code.update()));
+	document.addEventListener("click", ({ target }) => {
+		if (target.dataset?.copies !== undefined) copyFor(target, target.dataset.copies);
+		if (target.dataset?.action === "key") enterKey();
+	});
 }
 
-/** Asks all visible sides, one after the other so that their times are comparable. */
+async function enterKey() {
+	const key = await askForKey(false);
+	if (key) setKey(key);
+}
+
+/** Asks what the view shows: both sides one after the other, so that their times are comparable. */
 async function ask() {
-  const text = query.value.trim();
-  await prepared; // a question that is asked before the page is ready waits for it
-  const visible = sides.filter((side) => !side.root.hidden);
-  if (!text) return query.focus();
-  if (visible.some((side) => side.settings.reportInvalid())) return;
-  running?.abort();
-  const controller = (running = new AbortController());
-  showBusy(true);
-  const answered = [];
-  for (const side of visible) {
-    if (controller.signal.aborted) break;
-    if (await side.ask(text, controller.signal)) answered.push(side);
-  }
-  if (answered.length) announce(text, visible);
-  if (running === controller) showBusy(false);
+	const { text } = query;
+	await prepared; // a question that is asked before the page is ready waits for it
+	if (!text) return query.focus();
+	const isFind = views.current === "find";
+	const answering = isFind ? [await loadView()] : sides.filter((side) => !side.root.hidden);
+	const settings = isFind ? [panels.find] : answering.map((side) => side.settings);
+	if (settings.some((panel) => panel.reportInvalid())) return;
+	asked = text;
+	keepAddress();
+	running?.abort();
+	const controller = (running = new AbortController());
+	byId("stop").hidden = false;
+	const answers = [];
+	for (const one of answering) {
+		if (controller.signal.aborted) break;
+		answers.push(await one.ask(text, controller.signal));
+	}
+	if (answers.some(Boolean)) announce(text, settings, answers);
+	if (running === controller) byId("stop").hidden = true;
 }
 
-function announce(text, visible) {
-  const detail = {
-    query: text,
-    sides: visible.map((side) => side.settings.values()),
-    texts: visible.map((side) => side.results.texts()[0] ?? ""),
-  };
-  byId("ask").dispatchEvent(new CustomEvent("answered", { detail }));
+function askFor(text) {
+	query.set(text);
+	ask();
 }
 
+function announce(text, settings, answers) {
+	const detail = {
+		query: text,
+		sides: settings.map((panel) => panel.values()),
+		texts: answers.map((answer) => answer?.texts[0] ?? ""),
+	};
+	byId("ask").dispatchEvent(new CustomEvent("answered", { detail }));
+}
+
+/** Shows an entry of the history as it was asked. */
 function restore(entry) {
-  setQuery(entry.query);
-  byId("compare").checked = entry.sides.length > 1;
-  showSides();
-  entry.sides.forEach((values, index) => sides[index]?.settings.set(values));
-  ask();
+	views.show("one");
+	byId("compare").checked = entry.sides.length > 1;
+	showSides();
+	entry.sides.forEach((values, index) => sides[index]?.settings.set(values));
+	askFor(entry.query);
 }
 
-function setQuery(text) {
-  query.value = text;
-  query.dispatchEvent(new Event("input"));
+/** Another view goes on with the settings of the one before it. */
+function changeView(view, before) {
+	if (!panels[view]) return;
+	loadView();
+	panels[view].set(panels[before].values());
+	keepAddress();
 }
 
-function showBusy(isBusy) {
-  byId("stop").hidden = !isBusy;
+function loadView() {
+	return (loaded[views.current] ??= LOADERS[views.current]?.());
+}
+
+function keepAddress() {
+	if (!isAddressRead) return;
+	writeAddress({ query: asked, view: views.current, values: panels[views.current].values() });
+}
+
+/** Shows what the address says, and asks its query. */
+function applyAddress() {
+	isAddressRead = false; // what changes now is not written
+	const address = readAddress(schema);
+	for (const name of NOT_SETTINGS) if (name !== "model") delete address.values[name];
+	asked = address.query;
+	views.show(address.view);
+	panels[views.current].set(address.values);
+	isAddressRead = true;
+	if (asked) askFor(asked);
 }
 
 function showExamples() {
-  byId("examples").append(
-    ...EXAMPLES.map((text) =>
-      element(
-        "button",
-        { type: "button", className: "example", onclick: () => (setQuery(text), ask()) },
-        text,
-      ),
-    ),
-  );
+	byId("examples").append(
+		...EXAMPLES.map((text) =>
+			element("button.example", { type: "button", onclick: () => askFor(text) }, text),
+		),
+	);
 }
 
 function wireCompare() {
-  byId("compare").addEventListener("change", showSides);
-  showSides();
+	byId("compare").addEventListener("change", showSides);
+	showSides();
 }
 
 function showSides() {
-  const comparing = byId("compare").checked;
-  byId("sides").classList.toggle("two", comparing);
-  sides[1].root.hidden = !comparing;
-}
-
-function wireKeyButton() {
-  byId("key").addEventListener("click", async () => {
-    const key = await askForKey(false);
-    if (!key) return;
-    setKey(key);
-    byId("key").dispatchEvent(new Event("key-set"));
-  });
-}
-
-function showState() {
-  const [label, explanation] = STATES[status.state] ?? [
-    "Not ready",
-    status.message || "Connecting.",
-  ];
-  const state = byId("state");
-  state.dataset.state = status.state;
-  state.textContent =
-    status.state === "ready" && ready ? `${label}: ${ready}` : label;
-  if (explanation) showNotice(explanation);
-  else if (hadTrouble) showNotice("The service is ready again.", NOTICE_MS);
-  hadTrouble = Boolean(explanation);
-}
-
-/** Shows a notice for a time; without one, until the next notice. */
-function showNotice(text, milliseconds = 0) {
-  clearTimeout(noticeTimer);
-  const notice = byId("notice");
-  notice.textContent = text;
-  notice.hidden = !text;
-  if (milliseconds) noticeTimer = setTimeout(() => showNotice(""), milliseconds);
+	const comparing = byId("compare").checked;
+	byId("sides").classList.toggle("two", comparing);
+	sides[1].root.hidden = !comparing;
 }
