@@ -15,6 +15,7 @@ from itertools import product
 from t5bench import environment, spaces
 from t5bench.bandwidth import gguf_step_bytes
 from t5bench.candidate import ANY_ISA, Candidate, SearchSpace
+from t5bench.errors import BenchError
 from t5bench.files import Files
 from t5bench.interpreters import Interpreter
 from t5bench.runner import EngineRunner, Runner
@@ -43,18 +44,24 @@ class Choice:
         file_types: Types of GGUF files.
         kernels: Our kernels' instruction sets, each a candidate per type of file.
         interpreters: The interpreter of each group.
+        left_out: Names of candidates and of search spaces that do not take part.
     """
 
     groups: Sequence[str]
     file_types: Sequence[str]
     kernels: Sequence[KernelsName]
     interpreters: Mapping[str, Interpreter]
+    left_out: Sequence[str] = ()
 
 
 def list_candidates(
     choice: Choice, files: Files, share: Share, prefix: str
 ) -> tuple[list[Candidate], list[SearchSpace]]:
-    """Makes the files of all groups; returns the candidates, and the spaces to search."""
+    """Makes the files of all groups; returns the candidates, and the spaces to search.
+
+    Raises:
+        BenchError: A name that is left out does not exist, or nothing is left.
+    """
     candidates: list[Candidate] = []
     searched: list[SearchSpace] = []
     for group in GROUPS:
@@ -68,7 +75,18 @@ def list_candidates(
             candidates += spaces.pytorch_candidates(files, share.threads, python)
         else:
             searched += spaces.SPACES[group](files, share.threads, python)
-    return candidates, searched
+    names = {candidate.name for candidate in candidates} | {space.name for space in searched}
+    if unknown := sorted(set(choice.left_out) - names):
+        raise BenchError(
+            f"--leave-out: no candidate is named {', '.join(unknown)}; "
+            f"there are {', '.join(sorted(names))}"
+        )
+    if names == set(choice.left_out):
+        raise BenchError("--leave-out: no candidate is left")
+    return (
+        [candidate for candidate in candidates if candidate.name not in choice.left_out],
+        [space for space in searched if space.name not in choice.left_out],
+    )
 
 
 def make_files(choice: Choice, files: Files, prefix: str) -> None:

@@ -99,6 +99,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--contestants", nargs="+", choices=candidates.GROUPS, default=candidates.GROUPS
     )
     parser.add_argument(
+        "--leave-out", nargs="+", default=[], metavar="NAME", help="candidates by their names"
+    )
+    parser.add_argument(
         "--types", nargs="+", choices=POLICIES, default=["F16", "Q8_0", "Q4_0"], metavar="TYPE"
     )
     parser.add_argument("--tokens-in", nargs="+", type=int, default=[8, 12, 32, 64])
@@ -156,7 +159,7 @@ def _choose(options: argparse.Namespace) -> Choice:
         groups.remove("t5serve")
     if not groups:
         raise BenchError("no candidate is left: see what is left out above")
-    return Choice(groups, options.types, kernels, found)
+    return Choice(groups, options.types, kernels, found, options.leave_out)
 
 
 def _locate_files(name: str, options: argparse.Namespace) -> Files:

@@ -392,6 +392,12 @@ def test_every_instruction_set_is_a_candidate(tmp_path: Path) -> None:
     settings = [candidate.runner.settings["kernels"] for candidate in listed]
     assert settings == ["auto"] * 4 + ["avx2"] * 4
     assert derived.select_baseline(rows) == "t5serve Q4_0, HTTP"
+    fewer = replace(choice, left_out=[row["name"] for row in rows[2:]])
+    listed, _ = candidates.list_candidates(fewer, files, Share(1, ()), "")
+    assert [candidate.name for candidate in listed] == ["t5serve Q8_0", "t5serve Q8_0, HTTP"]
+    unknown = replace(choice, left_out=["t5serve Q9"])
+    with pytest.raises(BenchError, match=r"no candidate is named t5serve Q9; there are t5serve Q4"):
+        candidates.list_candidates(unknown, files, Share(1, ()), "")
 
 
 def test_interpreters(tmp_path: Path) -> None:
