@@ -15,6 +15,7 @@ import itertools
 import json
 import os
 import random
+import re
 import statistics
 import time
 from collections.abc import Iterator, Sequence
@@ -29,6 +30,7 @@ from t5bench.tables import format_table
 from t5gguf.convert import QUERIES
 
 HEAD = b"POST /v1/reformulate HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n"
+FALLBACK = re.compile(rb"x-t5serve-fallback: (\w+)")
 YEARS = range(1900, 2026)  # put after a query, for more queries that differ
 
 
@@ -127,7 +129,7 @@ def _measure(load: Load, lines: Sequence[str], number: int, options: argparse.Na
     service = Service(load.file.stem, settings)
     try:
         queries = load.queries(lines, number)
-        fields = {"n": load.n, "strict": True}
+        fields = {"n": load.n}
         if options.max_tokens:
             fields["max_tokens"] = options.max_tokens
         bodies = (json.dumps({"query": query, **fields}).encode() for query in queries)
@@ -165,7 +167,9 @@ async def _keep_busy(
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = int(head.lower().partition(b"content-length:")[2].split()[0])
                 answer = await reader.readexactly(length)
-                if not head.startswith(b"HTTP/1.1 200"):
+                fallback = FALLBACK.search(head)
+                is_usable = fallback is None or fallback[1] == b"no_usable_output"
+                if not head.startswith(b"HTTP/1.1 200") or not is_usable:
                     raise BenchError(f"the service answered {answer.decode()}")
                 times.append(_now() - started)
 
