@@ -100,7 +100,7 @@ def test_what_a_cluster_refuses_is_one_line(
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     ran = batch(source, "-o", out, "--ray", cluster, "--force")
     assert (ran.returncode, ran.stderr.count("\n")) == (1, 1)
-    assert "the cluster wants its token; set RAY_AUTH_MODE=token" in ran.stderr
+    assert "Authentication token is missing or incorrect" in ran.stderr
 
 
 @pytest.mark.slow

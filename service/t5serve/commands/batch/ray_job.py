@@ -27,7 +27,7 @@ from t5serve.commands.batch.parts import Part, Parts
 from t5serve.commands.batch.progress import Progress
 from t5serve.commands.batch.rows import Source
 from t5serve.commands.request_options import request_values
-from t5serve.errors import StartupError
+from t5serve.errors import StartupError, excerpt
 from t5serve.models.models_file import find_declaration
 from t5serve.settings import Settings
 
@@ -186,12 +186,7 @@ def _connect(ray: ModuleType, address: str) -> Iterator[None]:
         with _silenced_stderr():
             ray.init(address=address or "local", **quiet)
     except (OSError, RuntimeError, ValueError) as error:
-        reason = _last_line(error)
-        if isinstance(error.__cause__, ray.exceptions.AuthenticationError):
-            reason = (
-                "the cluster wants its token; set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or"
-                " ~/.ray/auth_token as on its head node"
-            )
+        reason = ": ".join(excerpt(_last_line(cause)) for cause in _chain(error))
         raise StartupError(f"Ray at {address or 'local'}: {reason}") from error
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
@@ -239,6 +234,13 @@ def _check_address(address: str) -> None:
             f"--ray {address}: no Ray cluster answers there ({error}); the address is HOST:PORT,"
             " as `ray start --head` shows it"
         ) from error
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yields an error and the errors that led to it, the last one first."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _last_line(error: BaseException) -> str:
