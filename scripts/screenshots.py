@@ -117,8 +117,8 @@ def compare_settings(page: Page) -> None:
 
 
 def search_sample(page: Page, url: str) -> None:
-    """Searches a sample for a query of its own."""
-    page.goto(f"{url}/?view=find")
+    """Searches a sample for a query of its own, corrected."""
+    page.goto(f"{url}/?view=find&task=fix")
     page.locator("#find-task .choice").first.wait_for()
     page.locator("#find-examples .example").nth(SAMPLE_QUERY).click()
     page.locator("#ranks").wait_for()

@@ -42,7 +42,7 @@ def search(tab: Tab, query: str) -> None:
     tab.page.get_by_role("button", name="Search", exact=True).click()
 
 
-def found(tab: Tab) -> Locator:
+def outcome(tab: Tab) -> Locator:
     return tab.page.locator("#found")
 
 
@@ -106,8 +106,10 @@ def test_ranks_stand_side_by_side(server: Server, tab: Tab) -> None:
     open_search(tab, server)
     tab.page.route("**/v1/reformulate", lambda route: answer_whole(route, "refund account days"))
     search(tab, "when is my money on my account")
-    expect(found(tab)).to_contain_text("The query alone finds 3 lines.")
-    expect(found(tab)).to_contain_text("With 1 reformulation: no other line; 2 lines have another")
+    expect(outcome(tab)).to_contain_text("The query alone finds 3 lines.")
+    expect(outcome(tab)).to_contain_text(
+        "With 1 reformulation: no other line; 2 lines have another"
+    )
     assert rows(tab) == [
         ["1", "1", "same", LINES[3]],
         ["3", "2", "up 1", LINES[0]],
@@ -126,7 +128,7 @@ def test_lines_that_only_a_reformulation_finds_are_new(server: Server, tab: Tab)
     expect(tab.page.locator("#state")).to_have_text(re.compile("Ready: "))
     tab.page.route("**/v1/reformulate", lambda route: answer_whole(route, "refund time"))
     tab.page.get_by_role("group", name="Queries for").get_by_role("button").first.click()
-    expect(found(tab)).to_contain_text("not found by the query alone, at rank")
+    expect(outcome(tab)).to_contain_text("not found by the query alone, at rank")
     row = tab.page.locator("#ranks tr", has_text="Refunds reach")
     expect(row).to_contain_text("new")
     expect(row).to_contain_text("answers the query")
@@ -138,7 +140,7 @@ def test_a_query_that_is_left_alone(server: Server, tab: Tab) -> None:
     open_search(tab, server)
     tab.page.route("**/v1/reformulate", lambda route: answer_whole(route, unchanged_reason="name"))
     search(tab, "account")
-    expect(found(tab)).to_contain_text("Left as it is, because it is a name.")
+    expect(outcome(tab)).to_contain_text("Left as it is, because it is a name.")
     assert [row[:3] for row in rows(tab)] == [["1", "1", "same"], ["2", "2", "same"]]
 
 
@@ -146,7 +148,7 @@ def test_the_service_s_own_reformulations(server: Server, tab: Tab) -> None:
     """Three of them unless another number is set, as the guide to searches asks for."""
     open_search(tab, server)
     search(tab, "how do i clean a laptop screen")
-    expect(found(tab)).to_contain_text("The query alone finds")
+    expect(outcome(tab)).to_contain_text("The query alone finds")
     with server.client() as client:
         body = {"query": "how do i clean a laptop screen", "n": 3}
         (result,) = client.post("/v1/reformulate", json=body).json()["results"]
@@ -162,7 +164,7 @@ def test_nothing_but_the_query_leaves_the_browser(server: Server, tab: Tab) -> N
     """No request has a line, and none goes to another path than the service's own."""
     open_search(tab, server, ["a secret line of mine", "another confidential one"])
     search(tab, "secret")
-    expect(found(tab)).to_contain_text("The query alone finds 1 line.")
+    expect(outcome(tab)).to_contain_text("The query alone finds 1 line.")
     paths = {one.url.removeprefix(server.url).split("?")[0] for one in tab.requests}
     own = {"/", "/openapi.json", "/v1/models", "/readyz", "/metrics", "/v1/reformulate"}
     assert {path for path in paths if not path.startswith("/static/")} == own
@@ -178,17 +180,17 @@ def test_lines_change_and_are_searched_again(server: Server, tab: Tab) -> None:
     open_search(tab, server)
     tab.page.route("**/v1/reformulate", lambda route: answer_whole(route, "parcels"))
     search(tab, "parcel")
-    expect(found(tab)).to_contain_text("finds 1 line.")
+    expect(outcome(tab)).to_contain_text("finds 1 line.")
     before = len([one for one in tab.requests if one.method == "POST"])
     tab.page.get_by_label("Lines to search").fill("parcels\nA parcel\nnothing")
-    expect(found(tab)).to_contain_text("finds 2 lines.")
+    expect(outcome(tab)).to_contain_text("finds 2 lines.")
     tab.page.get_by_label("Lines to search").fill("")
-    expect(found(tab)).to_contain_text("Paste some lines")
+    expect(outcome(tab)).to_contain_text("Paste some lines")
     tab.page.get_by_role("radio", name="shop").check()
-    expect(found(tab)).to_contain_text("The query alone finds")
+    expect(outcome(tab)).to_contain_text("The query alone finds")
     assert not tab.page.get_by_label("Lines to search").is_editable()
     tab.page.get_by_role("radio", name="Your own lines").check()
-    expect(found(tab)).to_contain_text("Paste some lines")
+    expect(outcome(tab)).to_contain_text("Paste some lines")
     assert len([one for one in tab.requests if one.method == "POST"]) == before
 
 
@@ -198,7 +200,7 @@ def test_hostile_lines_are_text(server: Server, tab: Tab, line: str) -> None:
     open_search(tab, server, [line])
     tab.page.route("**/v1/reformulate", lambda route: answer_whole(route, "dogs"))
     search(tab, "cat")
-    expect(found(tab)).to_contain_text("finds 1 line.")
+    expect(outcome(tab)).to_contain_text("finds 1 line.")
     assert rows(tab) == [["1", "1", "same", line]]
     assert tab.page.locator("#ranks :is(img, script)").count() == 0
 
@@ -213,10 +215,10 @@ def test_errors_are_said(server: Server, tab: Tab) -> None:
     open_search(tab, server)
     tab.page.route("**/v1/reformulate", refuse)
     search(tab, "parcel")
-    expect(found(tab)).to_contain_text("num_beams is too high.")
+    expect(outcome(tab)).to_contain_text("num_beams is too high.")
     expect(tab.page.locator("#find-settings .wrong .help")).to_have_text("num_beams is too high")
     tab.page.unroute("**/v1/reformulate")
     tab.page.route("**/v1/reformulate", lambda _route: None)  # never answered
     search(tab, "parcel")
     tab.page.get_by_role("button", name="Stop").click()
-    expect(found(tab)).to_have_text("Stopped.")
+    expect(outcome(tab)).to_have_text("Stopped.")

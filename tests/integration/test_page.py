@@ -91,14 +91,14 @@ def test_media_types(server: Server) -> None:
 
 def opened() -> set[str]:
     """The files that a browser loads when it opens the page."""
-    found, waiting = set(), {"index.html"}
+    opened_files, waiting = set(), {"index.html"}
     while waiting:
         name = waiting.pop()
-        found.add(name)
+        opened_files.add(name)
         text = (FOLDER / name).read_text(encoding="utf-8")
         imported = re.findall(r'(?:from "\.|"static)/([\w.]+)"', text)
-        waiting |= set(imported) - found
-    return found
+        waiting |= set(imported) - opened_files
+    return opened_files
 
 
 def test_the_page_is_light(server: Server) -> None:

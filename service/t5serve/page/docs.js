@@ -63,12 +63,12 @@ function search(text) {
 	let fields = 0;
 	for (const part of parts) {
 		const rows = [...part.querySelectorAll(".fields > div")];
-		const found = rows.filter(matches);
+		const matching = rows.filter(matches);
 		const isTitle = matches(part.querySelector("summary"));
 		part.hidden = words.length > 0 && !isTitle && !matches(part);
 		for (const row of rows)
-			row.hidden = words.length > 0 && found.length > 0 && !isTitle && !found.includes(row);
-		if (words.length && !part.hidden) fields += found.length;
+			row.hidden = words.length > 0 && matching.length > 0 && !isTitle && !matching.includes(row);
+		if (words.length && !part.hidden) fields += matching.length;
 		if (words.length || isOpenedBySearch) part.open = words.length > 0 && !part.hidden;
 		linkTo(part).hidden = part.hidden;
 	}

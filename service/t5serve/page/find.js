@@ -140,10 +140,11 @@ function makeOutcome(before, after, count, answer) {
 	if (!count) return element("p", first, reasonSentence(answer));
 	const moved = [...before].filter(([line, rank]) => after.get(line) !== rank).length;
 	const more = after.size - before.size;
-	const found = more ? `${countOf(more, "line", "lines")} more` : "no other line";
+	const added = more ? `${countOf(more, "line", "lines")} more` : "no other line";
 	const moves = `${moved ? countOf(moved, "line has", "lines have") : "no line has"} another rank`;
+	const changes = before.size ? `${added}; ${moves}` : added;
 	const reformulations = countOf(count, "reformulation", "reformulations");
-	return element("p", first, element("strong", `With ${reformulations}: ${found}; ${moves}.`));
+	return element("p", first, element("strong", `With ${reformulations}: ${changes}.`));
 }
 
 /** Says where the line is that answers the query of a sample. */

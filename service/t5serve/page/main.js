@@ -20,8 +20,8 @@ const EXAMPLES = [
 	"cheap flights london new york 2026",
 	"why does my cat stare at me at night",
 ];
-const FOUND = 3; // reformulations that docs/search.md combines with a query
-/** Load what the other views have, once they are shown. */
+const COMBINED = 3; // reformulations that docs/search.md adds to a query
+/** Load the modules of the other views, when these are shown first. */
 const LOADERS = {
 	find: async () => new (await import("./find.js")).Find(panels.find, status, askFor),
 	many: async () => new (await import("./many.js")).Many(panels.many, status),
@@ -33,7 +33,7 @@ const views = new Views(changeView);
 let schema = {}; // of the request's properties
 let sides = [];
 let panels = {}; // the settings of each view
-const loaded = {}; // promises of what the other views have, by name
+const loaded = {}; // promises of the other views, by name
 let models = null; // as /v1/models describes them
 let running = null; // aborts the current question
 let asked = readAddress(schema).query; // what the address has
@@ -61,7 +61,7 @@ async function prepare() {
 	byId("sides").append(...sides.map((side) => side.root));
 	panels = {
 		one: sides[0].settings,
-		find: makePanel("find", { n: FOUND }),
+		find: makePanel("find", { n: COMBINED }),
 		many: makePanel("many"),
 	};
 	for (const panel of Object.values(panels)) panel.root.addEventListener("change", keepAddress);

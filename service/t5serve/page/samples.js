@@ -47,16 +47,16 @@ export const SAMPLES = {
 		],
 		queries: [
 			{ text: "how long does it take until i get my money back", answer: 0 },
-			{ text: "i think my package got stolen what should i do", answer: 4 },
+			{ text: "how do i chnge my delivry adress", answer: 5 },
 			{ text: "can i swap a jumper for a larger one", answer: 2 },
-			{ text: "forgoten pasword help", answer: 7 },
+			{ text: "my parcel got stolen what should i do", answer: 4 },
 			{ text: "what is the cheapest way to get a delivery tomorrow", answer: 16 },
 		],
 	},
 	"Sentences of an encyclopaedia": {
 		lines: [
 			"The daytime sky is blue because air scatters short wavelengths of sunlight most.",
-			"Jupiter is the largest planet of the solar system.",
+			"Jupiter is the biggest planet of the solar system.",
 			"Mercury orbits the Sun in 88 days, faster than any other planet.",
 			"Tides are raised by the gravity of the Moon and the Sun.",
 			"A total solar eclipse occurs when the Moon covers the Sun completely.",
@@ -100,7 +100,7 @@ export const SAMPLES = {
 			{ text: "why is it that the sky looks blue during the day", answer: 0 },
 			{ text: "who came up with the idea of vaccines", answer: 16 },
 			{ text: "wich planet is the bigest", answer: 1 },
-			{ text: "how come my dough gets bigger with yeast in it", answer: 36 },
+			{ text: "who discoverd penicilin and when", answer: 15 },
 			{ text: "what is the tallest mountain on earth called", answer: 21 },
 		],
 	},

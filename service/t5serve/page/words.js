@@ -27,8 +27,6 @@ export function reasonSentence({ fallback_reason, unchanged_reason }) {
 }
 
 const FIELDS = {
-	model: "Model",
-	task: "Task",
 	n: "How many",
 	strategy: "How to decode",
 	max_tokens: "Most tokens of an answer",
@@ -45,14 +43,12 @@ const FIELDS = {
 	num_beam_groups: "Groups of beams",
 	length_penalty: "Preference for length",
 	diversity_penalty: "Difference between groups",
-	temperature: "Temperature",
 	top_k: "Number of likely tokens to draw from",
 	top_p: "Share of likely tokens to draw from",
 	min_p: "Least probability, relative",
 	typical_p: "Share of typical tokens to draw from",
 	repetition_penalty: "Penalty for repetition",
 	no_repeat_ngram_size: "Tokens that never repeat in a row",
-	seed: "Seed of the draw",
 };
 
 function fieldName(name) {
