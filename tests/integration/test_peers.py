@@ -11,6 +11,7 @@ import pytest
 
 import bench
 from support import tiny
+from support.samples import included_vocabulary
 from t5bench import candidates, tables
 from t5bench.errors import BenchError
 from t5bench.queries import Query
@@ -117,3 +118,34 @@ def test_runners_that_fail(tmp_path: Path, embedded: Path) -> None:
             service.ask(Query("a cat", [1] * 9), 4)
     finally:
         service.close()
+
+
+@pytest.mark.parametrize("peers", [[], ["pytorch"], ["onnxruntime"]])
+def test_reranking(
+    peers: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Documents are judged by each contestant, and by the service beside queries."""
+    for package in {package for group in peers for package in candidates.PACKAGES[group]}:
+        pytest.importorskip(package)
+    monkeypatch.setitem(SHAPES, "t5-small", Shape(d_model=64, d_ff=128, heads=2, layers=2, d_kv=32))
+    tokenizer = tmp_path / "tokenizer"
+    tokenizer.mkdir()
+    included_vocabulary(tokenizer / "spiece.model")
+    status = run(
+        monkeypatch,
+        *("rerank", "--shape", "t5-small", "--tokenizer", tokenizer, "--work", tmp_path / "work"),
+        *("--out", tmp_path / "out" / "v1.1", "--types", "F32"),
+        *("--contestants", "t5serve", *peers),
+        *("--documents", "5", "--tokens", "12", "--rounds", "2", "--trial-rounds", "1"),
+        *("--beside", "6", "--calls", "6", "--threads", "1"),
+    )
+    assert status == 0
+    results = json.loads((tmp_path / "out" / "v1.1.json").read_text())
+    assert all(len(samples) == 2 for samples in results["speed"]["milliseconds"].values())
+    assert len(results["speed"]["milliseconds"]) == 1 + len(peers)
+    assert results["beside"]["F32"].keys() == {"alone_ms", "beside_ms"}
+    assert all(size > 1 << 20 for size in results["memory"]["F32"].values())
+    assert "| t5serve F32 |" in capsys.readouterr().out

@@ -35,29 +35,31 @@ def expected(rerank_server: Server) -> list[tuple[int, float]]:
 
 def test_cohere_s_client(rerank_server: Server, expected: list[tuple[int, float]]) -> None:
     """Cohere's SDK with another base URL, in its second version."""
-    client = cohere.ClientV2(api_key="none", base_url=rerank_server.url)
-    response = client.rerank(
-        model="reranked",
-        query=QUERY,
-        documents=DOCUMENTS,
-        top_n=2,
-        max_tokens_per_doc=4096,
-        priority=1,
-    )
+    with httpx.Client() as http:
+        client = cohere.ClientV2(api_key="none", base_url=rerank_server.url, httpx_client=http)
+        response = client.rerank(
+            model="reranked",
+            query=QUERY,
+            documents=DOCUMENTS,
+            top_n=2,
+            max_tokens_per_doc=4096,
+            priority=1,
+        )
     assert [(one.index, one.relevance_score) for one in response.results] == expected[:2]
     assert response.id
 
 
 def test_cohere_s_first_client(rerank_server: Server, expected: list[tuple[int, float]]) -> None:
     """The same SDK in its first version, with documents as objects."""
-    client = cohere.Client(api_key="none", base_url=rerank_server.url)
-    response = client.rerank(
-        model="reranked",
-        query=QUERY,
-        documents=[{"text": text} for text in DOCUMENTS],
-        rank_fields=["text"],
-        return_documents=True,
-    )
+    with httpx.Client() as http:
+        client = cohere.Client(api_key="none", base_url=rerank_server.url, httpx_client=http)
+        response = client.rerank(
+            model="reranked",
+            query=QUERY,
+            documents=[{"text": text} for text in DOCUMENTS],
+            rank_fields=["text"],
+            return_documents=True,
+        )
     assert [(one.index, one.relevance_score) for one in response.results] == expected
     texts = [one.document.text for one in response.results if one.document is not None]
     assert texts == [DOCUMENTS[index] for index, _ in expected]
@@ -65,9 +67,10 @@ def test_cohere_s_first_client(rerank_server: Server, expected: list[tuple[int, 
 
 def test_cohere_s_error(rerank_server: Server) -> None:
     """The SDK raises its error of a bad request."""
-    client = cohere.ClientV2(api_key="none", base_url=rerank_server.url)
-    with pytest.raises(cohere.BadRequestError, match="must not be blank"):
-        client.rerank(model="reranked", query=QUERY, documents=["a", ""])
+    with httpx.Client() as http:
+        client = cohere.ClientV2(api_key="none", base_url=rerank_server.url, httpx_client=http)
+        with pytest.raises(cohere.BadRequestError, match="must not be blank"):
+            client.rerank(model="reranked", query=QUERY, documents=["a", ""])
 
 
 def test_jina_s_form(rerank_server: Server, expected: list[tuple[int, float]]) -> None:
