@@ -336,7 +336,7 @@ def test_a_kill_before_the_last_step_is_mended(tmp_path: Path) -> None:
         (["in.jsonl", "-o", "out.jsonl", "--column", "a"], "are for Parquet files"),
         (
             ["in.jsonl", "-o", "out.jsonl", "-n", "17"],
-            "n: Input should be less than or equal to 16",
+            "-n over 16 is for documents: see --format",
         ),
         (["in.jsonl", "-o", "no/out.jsonl"], "no: there is no such directory"),
         (["in.jsonl", "-o", "out.jsonl", "--shard", "3/2"], "invalid parse value: '3/2'"),

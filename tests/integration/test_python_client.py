@@ -200,7 +200,7 @@ def test_a_service_that_is_not_there() -> None:
     with Client(url, retries=1) as client:
         (result,) = client.reformulate("a dog")
         assert (result.queries, result.fallback_reason) == (["a dog"], "not_ready")
-        with pytest.raises(NotReady, match=f"{url}/v1/reformulate can't be reached"):
+        with pytest.raises(NotReady, match=f"{url} can't be reached"):
             client.reformulate("a dog", strict=True)
 
 
