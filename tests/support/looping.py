@@ -83,6 +83,9 @@ class FakeVocabulary:
     def decode(self, ids: Sequence[int], *, final: bool = True) -> str:
         return "x" * len(ids) if final or ids else ""
 
+    def decode_all(self, ids: Sequence[int]) -> str:
+        return "x" * len(ids)
+
 
 class Service:
     """The service's end of the loop's connection."""

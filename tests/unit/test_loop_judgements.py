@@ -115,7 +115,7 @@ def test_a_cancelled_judgement_is_not_stepped(service: Service, backend: Judging
     ("message", "reason", "too_long"),
     [
         (judge(0, tokens=9), "9 tokens, at most 8", True),
-        (Judge(0, "x" * 12, "yes", 6, Cut(0, 3, "right")), "9 tokens, at most 8", True),
+        (Judge(0, "x" * 12, "yes", 6, Cut(0, 3, "right")), "9 tokens without the text", True),
         (Judge(0, "x", "perhaps", 6), "no token 'perhaps'", False),
         (Judge(0, "x", 5, 10), "token id 10 is outside", False),
         (Judge(0, "", 5, 6), "no tokens", False),
