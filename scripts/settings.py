@@ -25,7 +25,7 @@ Settings are environment variables. An empty variable counts as unset. An unknow
 begins with `T5SERVE_` stops the start, so that a misspelt name is noticed.
 
 ```sh
-T5SERVE_MODEL=tiny-t5 T5SERVE_PORT=9000 t5serve serve
+T5SERVE_MODEL=tiny-t5 T5SERVE_PORT=9000 ./scripts/serve
 ```
 
 `t5serve serve --help` lists the same settings as options, and an option takes precedence over its
