@@ -37,7 +37,7 @@ NEED_AN_EXTRA = {
     "train.py",
 }
 NEED_THE_HUB = {"fetch.py"}
-BENCH_WITH_PEERS = {"peers", "tables"}
+LONG_BENCHMARKS = {"peers", "tables", "throughput"}
 NEED_A_PACKAGE = {"adapters.pyterrier": "pyterrier", ".parquet": "pyarrow", "import ray": "ray"}
 LOAD_A_MODEL = ("Reformulator(", "T5(")
 ELSEWHERE = {  # test_docs.py, test_kubernetes_page.py, test_operations.py; needs root
@@ -110,7 +110,7 @@ def test_commands(server: Server, place: Path, page: str, command: str) -> None:
     )
     if script is not None and script.suffix == ".py":
         assert (ROOT / script).is_file()
-        if script.name in NEED_AN_EXTRA | NEED_THE_HUB or BENCH_WITH_PEERS & set(words):
+        if script.name in NEED_AN_EXTRA | NEED_THE_HUB or LONG_BENCHMARKS & set(words):
             assert_options_exist(words, script)
             return
     elif script is not None:

@@ -21,7 +21,6 @@ from support.programs import require_program
 from support.prometheus import Series, export_series, groupings, matches, selectors
 from support.serving import Server
 from t5serve.errors import ERROR_RESPONSES
-from t5serve.settings import Settings
 
 RULES = Composition(KUBERNETES / "overlays/metrics").find("PrometheusRule")
 (GROUP,) = RULES["spec"]["groups"]
@@ -94,7 +93,7 @@ def test_half_of_the_queue() -> None:
     """The alert on a long queue fires at half of its limit."""
     bound = promql.parse(ALERTS["T5serveQueueLong"]["expr"])
     assert isinstance(bound, promql.BinaryExpr)
-    assert str(bound.rhs) == str(Settings.model_fields["max_queue"].default // 2)
+    assert str(bound.rhs).removesuffix("{}") == "0.5 * t5serve_queue_limit"
 
 
 def composed_fetch(models: Path) -> tuple[list[str], dict[str, str]]:

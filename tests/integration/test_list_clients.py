@@ -174,7 +174,8 @@ def test_the_command_line_tells_whose_each_query_is(list_file: Path) -> None:
 
 def test_the_example_of_the_documentation(list_server: Server) -> None:
     """The request of docs/api.md gives the answer and the events that stand there."""
-    blocks = re.findall(r"```(\w+)\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    section = DOCS.read_text(encoding="utf-8").split("## Lists of queries\n")[1].split("\n## ")[0]
+    blocks = re.findall(r"```(\w+)\n(.*?)```", section, re.DOTALL)
     request, answer = (json.loads(text) for language, text in blocks if language == "json")
     (events,) = (text for language, text in blocks if language == "text" if "event: " in text)
     with list_server.client() as http:
