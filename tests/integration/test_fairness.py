@@ -14,8 +14,8 @@ from support.serving import Server, start, stop
 
 QUERIES = (Path(__file__).parents[2] / "gguf/t5gguf/calibration.txt").read_text().splitlines()
 GREEDIES: dict[str, dict[str, Any]] = {
-    "wide": {"queries": [f"how do i learn python in {i} days" for i in range(6)], "n": 16},
-    "beams": {"queries": [f"best laptop of {1990 + i}" for i in range(6)], "num_beams": 20},
+    "wide": {"queries": [f"how do i learn python in {i} days" for i in range(32)], "n": 16},
+    "beams": {"queries": [f"best laptop of {1990 + i}" for i in range(32)], "num_beams": 20},
     "long": {"queries": [f"{i} " + "how do i learn python " * 20 for i in range(32)]},
 }
 
