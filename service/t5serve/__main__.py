@@ -110,7 +110,7 @@ def _build_parser(program: str) -> Parser:
     add_completion(parser)
     commands = parser.add_subparsers(dest="command", title="commands", metavar="COMMAND")
     command = _add_command(commands, "serve", "Serve over HTTP")
-    command.epilog = "Further settings are variables; README.md and docs/ list them."
+    command.epilog = "Further settings are environment variables; docs/settings.md lists them."
     add_settings(command, ("host", "port", "model", "workers", "threads", "api_keys_file"))
     add_settings(command, ("log_level", "log_format"))
     command = _add_command(commands, "reformulate", "Reformulate queries in the terminal")

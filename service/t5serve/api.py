@@ -40,7 +40,7 @@ NOT_READY = ERROR_RESPONSES[NotReady].code
 
 
 class ModelSettings(TypedDict, total=False):
-    """Settings that concern a model in this process; README.md describes each."""
+    """Settings that concern a model in this process; docs/settings.md describes each."""
 
     workers: int
     threads: int | None
