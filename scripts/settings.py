@@ -28,8 +28,8 @@ begins with `T5SERVE_` stops the start, so that a misspelt name is noticed.
 T5SERVE_MODEL=tiny-t5 T5SERVE_PORT=9000 ./scripts/serve
 ```
 
-Some settings are also options of `t5serve serve`: `t5serve serve --help` lists them. An option takes
-precedence over its variable.
+Some settings are also options of `t5serve serve`: `t5serve serve --help` lists them. An option
+takes precedence over its variable.
 `t5serve doctor` checks the settings against the machine.
 """
 SECTIONS = {

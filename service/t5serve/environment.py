@@ -59,5 +59,7 @@ def _is_known(name: str, value: str, known: Collection[str]) -> bool:
 def _describe_unknown(name: str, known: Collection[str]) -> str:
     # Without the prefix, since all names are alike with it.
     nearest = difflib.get_close_matches(name.upper().removeprefix(PREFIX), known, n=1)
-    advice = f"did you mean {PREFIX}{nearest[0]}?" if nearest else "docs/settings.md lists the settings"
+    advice = "docs/settings.md lists the settings"
+    if nearest:
+        advice = f"did you mean {PREFIX}{nearest[0]}?"
     return f"{name}: there is no such setting; {advice}"
