@@ -46,9 +46,9 @@ def test_an_unknown_variable_is_refused(name: str, nearest: str) -> None:
 
 
 def test_every_unknown_variable_is_named() -> None:
-    """One start shows all faults; a name that resembles none is sent to the README."""
+    """One start shows all faults; a name that resembles none is sent to the settings page."""
     message = refusal(T5SERVE_XYZZY="1", T5SERVE_HOTS="a")
-    assert "T5SERVE_XYZZY: there is no such setting; README.md" in message
+    assert "T5SERVE_XYZZY: there is no such setting; docs/settings.md" in message
     assert "T5SERVE_HOTS: there is no such setting; did you mean T5SERVE_HOST?" in message
 
 
