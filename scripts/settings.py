@@ -106,13 +106,13 @@ def _read_bounds(field: FieldInfo) -> dict[str, Any]:
 
 def _list_metadata(annotation: Any) -> list[Any]:  # noqa: ANN401 - any type
     """Returns what `Annotated` says in a type, however deep."""
-    found: list[Any] = []
+    metadata: list[Any] = []
     if get_origin(annotation) is Annotated:
         for item in annotation.__metadata__:
-            found += getattr(item, "metadata", [])
+            metadata += getattr(item, "metadata", [])
     for argument in get_args(annotation):
-        found += _list_metadata(argument)
-    return found
+        metadata += _list_metadata(argument)
+    return metadata
 
 
 def _describe_type(annotation: Any) -> str:  # noqa: ANN401 - any type

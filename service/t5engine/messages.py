@@ -14,7 +14,7 @@ JUDGED_TOGETHER = 4  # inputs of Judge per decoder step; more gain less than 2 %
 
 
 class Cut(msgspec.Struct, frozen=True):
-    """The range of a text that may be shortened so that the text has few enough tokens.
+    """A range of a text. If the text has too many tokens, the range is shortened.
 
     Attributes:
         start: where the range begins, in characters.

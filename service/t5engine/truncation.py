@@ -1,4 +1,4 @@
-"""Shortens the part of an input that may be shortened, until the input has few enough tokens."""
+"""Shortens inputs that have too many tokens, within the range that a `Cut` allows."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ class _Parts:
         return self.take(size)[: size - kept if self._is_left else kept]
 
     def select(self, pieces: Sequence[int], count: int) -> Sequence[int]:
-        """Returns so many of a range's pieces, of those that are kept longest."""
+        """Returns `count` pieces of the range: those that a cut drops last."""
         return pieces[max(0, len(pieces) - count) :] if self._is_left else pieces[:count]
 
     def measure(self, size: int, kept: str) -> int | None:
@@ -200,9 +200,9 @@ def trim(text: str, cut: Cut, max_tokens: int) -> tuple[str, Cut]:
     return parts.keep(kept), msgspec.structs.replace(cut, end=end, breaks=breaks)
 
 
-def _match(groups: Iterable[str], wanted: str) -> int | None:
+def _match(groups: Iterable[str], text: str) -> int | None:
     """Returns how many groups of characters spell a text, blanks aside; None: they do not."""
-    expected = _without_blanks(wanted)
+    expected = _without_blanks(text)
     following = next(expected, None)
     count = -1
     for count, group in enumerate(groups):

@@ -47,7 +47,7 @@ class Judging:
 
         Args:
             lengths: the characters of each text.
-            seconds: the time that there is.
+            seconds: until the deadline.
 
         Raises:
             DeadlineExceeded: the time is too short.

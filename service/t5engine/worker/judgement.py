@@ -1,4 +1,4 @@
-"""Judgements in the worker: inputs of which one decoder step weighs two tokens."""
+"""Judgements in the worker: the logits of two tokens after one decoder step."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _find_token(token: int | str, model: Model) -> int:
     if isinstance(token, int):
         check_ids([token], model)
         return token
-    found = model.vocabulary.find_piece(token)
-    if found is None:
+    token_id = model.vocabulary.find_piece(token)
+    if token_id is None:
         raise InputRefused(f"the vocabulary has no token {token!r}")
-    return found
+    return token_id
