@@ -82,6 +82,15 @@ class Quantisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     calibration: bool = True
 
 
+class Alias(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A name that stands for one of two tasks, by the form of the query."""
+
+    questions: str
+    """The task for questions and requests."""
+    keywords: str
+    """The task for queries of keywords."""
+
+
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One model.
 
@@ -89,6 +98,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         file: name of its default GGUF file.
         tasks: by name; the first is the default. In the file either a table each, or
             `name = "prefix"`. A model that only reranks has none.
+        aliases: further names that a request may give for a task.
         completions_task: the task whose prefix stands before prompts of the completions route;
             "": prompts are decoded as they are.
         rerank: how the model reranks documents; None: it does not.
@@ -100,6 +110,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     file: str
     source: Source
     tasks: dict[str, Task] = {}
+    aliases: dict[str, Alias] = {}
     completions_task: str = ""
     rerank: Rerank | None = None
     generation: Generation = Generation()
@@ -172,15 +183,8 @@ def load(name: str) -> Recipe:
         recipe = msgspec.convert(fields | {"tasks": read_tasks(fields.get("tasks", {}))}, Recipe)
     except (msgspec.DecodeError, ValueError) as error:
         raise RecipeError(f"{path}: {error}") from error
-    wrong = [task for task in recipe.tasks if not task.isidentifier()]
-    if recipe.completions_task and recipe.completions_task not in recipe.tasks:
-        wrong.append(recipe.completions_task)
-    if recipe.name != name or not (recipe.tasks or recipe.rerank) or wrong:
-        raise RecipeError(
-            f"{path}: needs the file's name, and at least one task, each named by a plain word"
-        )
-    if recipe.completions_task and not recipe.tasks[recipe.completions_task].is_prefixed:
-        raise RecipeError(f"{path}: the template of completions_task is no prefix of {{query}}")
+    if fault := _fault_of_tasks(recipe, name):
+        raise RecipeError(f"{path}: {fault}")
     if not REPO.fullmatch(recipe.source.repo):
         raise RecipeError(f"{path}: source.repo is {recipe.source.repo!r}, expected owner/name")
     ready_made = [PurePosixPath(file).name for file in recipe.source.files]
@@ -189,6 +193,23 @@ def load(name: str) -> Recipe:
     if ready_made and recipe.file not in ready_made:
         raise RecipeError(f"{path}: file {recipe.file!r} is not one of source.files")
     return recipe
+
+
+def _fault_of_tasks(recipe: Recipe, name: str) -> str | None:
+    """Returns what is wrong with a recipe's name, tasks or aliases; None if nothing is."""
+    tasks = recipe.tasks
+    is_known = recipe.completions_task in ("", *tasks)
+    is_plain = all(map(str.isidentifier, [*tasks, *recipe.aliases]))
+    if recipe.name != name or not (tasks or recipe.rerank) or not (is_known and is_plain):
+        return "needs the file's name, and at least one task, each named by a plain word"
+    if recipe.completions_task and not tasks[recipe.completions_task].is_prefixed:
+        return "the template of completions_task is no prefix of {query}"
+    for alias in recipe.aliases.values():
+        if missing := {alias.questions, alias.keywords} - tasks.keys():
+            return f"an alias stands for the unknown task {min(missing)!r}"
+    if shadowed := recipe.aliases.keys() & tasks.keys():
+        return f"{min(shadowed)!r} is the name of a task and of an alias"
+    return None
 
 
 def _root() -> Path:

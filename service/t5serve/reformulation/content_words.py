@@ -7,6 +7,8 @@ from importlib import resources
 
 import msgspec
 
+from t5serve.reformulation.text import plain_words
+
 _LISTS = msgspec.toml.decode(
     (resources.files("t5serve.reformulation") / "word_lists.toml").read_bytes(),
     type=dict[str, str],
@@ -40,6 +42,12 @@ def content_indices(words: Sequence[str]) -> list[int]:
         elif not _only_asks(words, index, is_first=not indices):
             indices.append(index)
     return indices
+
+
+def is_keywords(query: str) -> bool:
+    """Whether a query begins with what it is about: "boil egg time", not "how to boil an egg"."""
+    words = plain_words(query)
+    return content_indices(words)[:1] == [0] and not query.rstrip().endswith("?")
 
 
 def asks_for_way(words: Sequence[str], index: int) -> bool:

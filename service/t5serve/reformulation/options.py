@@ -49,6 +49,7 @@ class Options:
             0 to 1.
         strict: whether a failure is an error instead of a fallback to the original query.
         cache: whether results may come from a cache and go there.
+        for_keywords: the options for queries of keywords, if they have a task of their own.
     """
 
     task: str | None = None
@@ -70,6 +71,7 @@ class Options:
     strict: bool = False
     cache: bool = True
     timeout_ms: int = 10_000
+    for_keywords: Options | None = None
 
     @classmethod
     def for_task(cls, defaults: Task, /, **options: Any) -> Self:  # noqa: ANN401 - any field

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import msgspec
 
 from t5engine.messages import ModelInfo
 from t5engine.relevance import RERANK_KEY, Relevance, read_relevance
-from t5gguf.recipe import Generation, GenerationDefaults, Recipe
+from t5gguf.recipe import Alias, Generation, GenerationDefaults, Recipe
 from t5gguf.task_keys import read_tasks
 from t5gguf.tasks import Task
 from t5serve.errors import InvalidRequest, excerpt
@@ -31,12 +31,14 @@ class Profile:
         generation: the generation defaults, for requests that set nothing else.
         completions_prefix: the text before every prompt of /v1/completions.
         relevance: how the model reranks documents; None: it does not.
+        aliases: further names for tasks.
     """
 
     tasks: Mapping[str, Task]
     generation: GenerationDefaults
     completions_prefix: str = ""
     relevance: Relevance | None = None
+    aliases: Mapping[str, Alias] = field(default_factory=dict)
 
     @classmethod
     def of(cls, model: ModelInfo, recipe: Recipe | None) -> Self:
@@ -47,6 +49,7 @@ class Profile:
                 generation=recipe.generation,
                 completions_prefix=recipe.prefixes.get(recipe.completions_task, ""),
                 relevance=recipe.rerank,
+                aliases=recipe.aliases,
             )
         else:
             profile = cls(
@@ -94,9 +97,9 @@ class Profile:
             raise InvalidRequest("this model has no tasks: it only reranks", param="task")
         name = next(iter(self.tasks)) if name is None else name
         if name not in self.tasks:
+            names = ", ".join([*self.tasks, *self.aliases])
             raise InvalidRequest(
-                f"this model has no task {excerpt(name)!r}; its tasks are: {', '.join(self.tasks)}",
-                param="task",
+                f"this model has no task {excerpt(name)!r}; its tasks are: {names}", param="task"
             )
         return self.tasks[name]
 

@@ -27,6 +27,7 @@ from t5serve.reformulation.candidates import (
     UnchangedReason,
     original_candidate,
 )
+from t5serve.reformulation.content_words import is_keywords
 from t5serve.reformulation.english import English
 from t5serve.reformulation.generator import Admission, CachedGenerator, Generator
 from t5serve.reformulation.lexicon import EMPTY, Lexicon
@@ -87,10 +88,16 @@ Emit = Callable[[Event], None]
 
 @dataclass(frozen=True)
 class _Call:
-    """One request while it is processed."""
+    """One query of a request while it is processed.
 
-    queries: Sequence[str]
-    params: Sequence[str]
+    Attributes:
+        index: the place of the query in the request.
+        param: the name of the request field that holds the query.
+    """
+
+    query: str
+    index: int
+    param: str
     options: Options
     task: Task
     config: GenerationConfig
@@ -147,7 +154,7 @@ class Reformulator:
             RequestError: an input is refused; if strict, also any error that would cause a
                 fallback.
         """
-        return await self._run(self._call(queries, options, params))
+        return await self._run(self._calls(queries, options, params))
 
     async def stream(
         self, queries: Sequence[str], options: Options, params: Sequence[str] | None = None
@@ -163,45 +170,50 @@ class Reformulator:
         """
 
         def work(emit: Emit) -> Coroutine[Any, Any, object]:
-            return self._run(self._call(queries, options, params, emit))
+            return self._run(self._calls(queries, options, params, emit))
 
         async for event in iterate_events(work):
             yield event
 
-    def _call(
+    def _calls(
         self,
         queries: Sequence[str],
         options: Options,
         params: Sequence[str] | None,
         emit: Emit | None = None,
-    ) -> _Call:
-        config = decoding_of(options, self.profile.generation)
-        if self._admission is not None:
-            self._admission.check_budget(len(queries), config, param="queries")
+    ) -> list[_Call]:
         if params is None:
             indexed = [f"queries[{index}]" for index in range(len(queries))]
             params = ["query"] if len(queries) == 1 else indexed
-        call = _Call(
-            queries=queries,
-            params=params,
-            options=options,
-            task=self.profile.task(options.task),
-            config=config,
-            deadline=time.monotonic() + options.timeout_ms / 1000,
-            emit=emit,
-        )
-        if self._admission is not None and options.strict:
-            # Otherwise queries without room fall back to the original.
-            self._admission.check_room(self._count_jobs(call), config)
-        return call
+        deadline = time.monotonic() + options.timeout_ms / 1000
+        usual, for_keywords = self._plan(options), self._plan(options.for_keywords or options)
+        calls = []
+        for index, (query, param) in enumerate(zip(queries, params, strict=True)):
+            plan = for_keywords if options.for_keywords and is_keywords(query) else usual
+            calls.append(_Call(query, index, param, *plan, deadline, emit))
+        self._admit(calls)
+        return calls
 
-    def _count_jobs(self, call: _Call) -> int:
-        """Returns how many queries need a place in the queue."""
-        cached = self._cached
-        if cached is None or not call.options.cache:
-            return len(call.queries)
-        inputs = (self.fill(query, call.task, call.options.history) for query in call.queries)
-        return sum(not cached.has_result(call.config, text=text, cut=cut) for text, cut in inputs)
+    def _plan(self, options: Options) -> tuple[Options, Task, GenerationConfig]:
+        config = decoding_of(options, self.profile.generation)
+        return options, self.profile.task(options.task), config
+
+    def _admit(self, calls: Sequence[_Call]) -> None:
+        """Refuses a request that is too large, or that has no room and may not fall back."""
+        if self._admission is None or not calls:
+            return
+        widest = max((call.config for call in calls), key=lambda config: config.width)
+        self._admission.check_budget(len(calls), widest, param="queries")
+        if calls[0].options.strict:
+            jobs = sum(not self._has_result(call) for call in calls)
+            self._admission.check_room(jobs, widest)
+
+    def _has_result(self, call: _Call) -> bool:
+        """Whether a query needs no place in the queue."""
+        if self._cached is None or not call.options.cache:
+            return False
+        text, cut = self.fill(call.query, call.task, call.options.history)
+        return self._cached.has_result(call.config, text=text, cut=cut)
 
     def fill(self, query: str, task: Task, history: Sequence[str] = ()) -> EncoderInput:
         """Returns the model's input for a query, which is corrected first."""
@@ -213,16 +225,16 @@ class Reformulator:
             return query
         return self._speller.correct(query)
 
-    async def _run(self, call: _Call) -> list[QueryResult]:
-        return await gather(self._reformulate(call, index) for index in range(len(call.queries)))
+    async def _run(self, calls: Sequence[_Call]) -> list[QueryResult]:
+        return await gather(self._reformulate(call) for call in calls)
 
-    async def _reformulate(self, call: _Call, index: int) -> QueryResult:
+    async def _reformulate(self, call: _Call) -> QueryResult:
         """Reformulates one query, leaves it alone, or falls back to the query itself."""
-        query = call.queries[index]
+        query = call.query
         try:
-            reason = self._reason_to_leave(query, call)
+            reason = self._reason_to_leave(call)
             if reason is None:
-                result = await self._decode(call, index)
+                result = await self._decode(call)
             else:
                 result = QueryResult(query, [original_candidate(query)], unchanged_reason=reason)
         except FALLBACKS as error:
@@ -231,13 +243,13 @@ class Reformulator:
             code = ERROR_RESPONSES[type(error)].code or "server_error"
             result = QueryResult(query, [original_candidate(query)], code)
         if call.emit is not None:
-            call.emit(Finished(index, result))
+            call.emit(Finished(call.index, result))
         return result
 
-    async def _decode(self, call: _Call, index: int) -> QueryResult:
-        original = call.queries[index]
+    async def _decode(self, call: _Call) -> QueryResult:
+        original = call.query
         query = self.correct(original, call.task)
-        live = _live_text(call, index)
+        live = _live_text(call)
         text, cut = call.task.fill(query, call.options.history)
         try:
             result = await self._generator(call.options).generate(
@@ -248,7 +260,7 @@ class Reformulator:
                 on_progress=live,
             )
         except JobError as error:
-            raise request_error(error, param=call.params[index]) from error
+            raise request_error(error, param=call.param) from error
         generated = result.generated
         decoded = Decoded(original, query, call.config, result)
         selection = self._selector.select(decoded, call.options, call.task)
@@ -260,7 +272,7 @@ class Reformulator:
             fallback_reason = ERROR_RESPONSES[NoUsableOutput].code
         elif call.emit is not None:
             for candidate in selected[live.sent if live else 0 :]:
-                call.emit(TextDelta(index, candidate.rank, candidate.text))
+                call.emit(TextDelta(call.index, candidate.rank, candidate.text))
         return QueryResult(
             original=original,
             reformulations=selected,
@@ -276,19 +288,19 @@ class Reformulator:
     def _generator(self, options: Options) -> Generator:
         return self._cached if self._cached is not None and options.cache else self._engine
 
-    def _reason_to_leave(self, query: str, call: _Call) -> UnchangedReason | None:
+    def _reason_to_leave(self, call: _Call) -> UnchangedReason | None:
         if not call.options.leaves_alone or call.task.takes_document:
             return None
-        return reason_to_leave(query, call.task, self._english)
+        return reason_to_leave(call.query, call.task, self._english)
 
 
-def _live_text(call: _Call, index: int) -> LiveText | LivePieces | None:
+def _live_text(call: _Call) -> LiveText | LivePieces | None:
     """Returns what emits the text of a query while it is decoded; None if none may be."""
     emit = call.emit
     if emit is None or not call.is_live:
         return None
     return start_live_text(
-        "" if call.task.takes_document else call.queries[index],
+        "" if call.task.takes_document else call.query,
         call.options,
-        lambda rank, text: emit(TextDelta(index, rank, text)),
+        lambda rank, text: emit(TextDelta(call.index, rank, text)),
     )

@@ -32,6 +32,7 @@ from t5serve.http.schemas.chat import (
 from t5serve.http.schemas.reformulate import MAX_TURNS
 from t5serve.models.registry import ModelRegistry
 from t5serve.reformulation.candidates import original_candidate
+from t5serve.reformulation.content_words import is_keywords
 from t5serve.reformulation.instructions import Instruction, read_instruction
 from t5serve.reformulation.options import Options, Strategy
 from t5serve.reformulation.profile import Profile
@@ -92,6 +93,8 @@ def _options(
     name = body.task
     if name is None and turns:
         name = profile.conversational_task
+    if alias := profile.aliases.get(name or ""):
+        name = alias.keywords if is_keywords(instruction.query) else alias.questions
     task = profile.task(name)
     # A follow-up question has one standalone form; a list's task says how many queries there are.
     default = task.n if task.separator or task.takes_history else DEFAULT_QUERIES

@@ -58,7 +58,7 @@ def reformulate_routes(models: ModelRegistry, settings: Settings, metrics: Metri
         if waited_ms:
             options = replace(options, timeout_ms=max(1, timeout_ms - waited_ms))
         params = body.params
-        task = model.profile.task(body.task)
+        task = model.profile.task(options.task)
         history = model.admission.fit_history(options.history, task)
         options = replace(options, history=history)
         texts = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import ConfigDict, Field, create_model, field_validator, model_validator
@@ -158,10 +159,19 @@ class ReformulateFields(RequestBody):
         Raises:
             InvalidRequest: the model has no such task, or an option has no meaning for the task.
         """
+        alias = profile.aliases.get(self.task or "")
+        if alias is None:
+            return self._options(timeout_ms, profile, self.task)
+        return replace(
+            self._options(timeout_ms, profile, alias.questions),
+            for_keywords=self._options(timeout_ms, profile, alias.keywords),
+        )
+
+    def _options(self, timeout_ms: int, profile: Profile, task: str | None) -> Options:
         parameters = {name: getattr(self, name) for name in PARAMETERS}
         return Options.for_task(
-            profile.task(self.task),
-            task=self.task,
+            profile.task(task),
+            task=task,
             n=self.n,
             strategy=self.strategy,
             parameters={name: value for name, value in parameters.items() if value is not None},
