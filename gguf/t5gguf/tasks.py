@@ -19,9 +19,16 @@ PLACEHOLDER = re.compile(r"(\{(?:query|document|history)\})")
 LANGUAGE = re.compile(r"[a-z]{2,3}")  # ISO 639
 
 Preserved = Literal[
-    "numbers", "quoted", "capitalised", "negation", "content", "keywords", "rare", "identifiers"
+    "numbers",
+    "quoted",
+    "capitalised",
+    "negation",
+    "content",
+    "keywords",
+    "aspects",
+    "rare",
+    "identifiers",
 ]
-
 
 Truncation = Literal["left", "document", "refuse"]
 

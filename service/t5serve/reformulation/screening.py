@@ -37,7 +37,7 @@ def reason_to_leave(query: str, task: Task, english: English) -> UnchangedReason
             return "identifier"
         if CODE.search(query):
             return "code"
-    if "en" in task.languages and not is_english(query, english):
+    if "en" in task.languages and not is_english(query, english, has_typos=task.corrects):
         return "language"
     if not (task.rewrite_code or task.corrects) and is_name(query, english):
         return "name"  # to a task that corrects, a misspelt word looks like one
@@ -54,11 +54,16 @@ def is_name(query: str, english: English) -> bool:
     )
 
 
-def is_english(query: str, english: English) -> bool:
+def is_english(query: str, english: English, *, has_typos: bool = False) -> bool:
     """Whether a query is English, or names that English queries can be made of.
 
     A query is foreign if most of its letters are of another script, or if few of its words are
     English and one is a usual word of another language or has letters that English lacks.
+
+    Args:
+        query: the query.
+        english: the word list.
+        has_typos: whether unknown words may be misspelt English ones.
     """
     letters = [c for c in query if c.isalpha()]
     if not letters:
@@ -70,5 +75,5 @@ def is_english(query: str, english: English) -> bool:
     foreign = [word for word in words if word in FOREIGN_WORDS - FUNCTION_WORDS]
     if known >= MIN_ENGLISH_SHARE * len(words) and len(foreign) <= known / 2:
         return True
-    unknown = sum(not english.is_word(word) for word in words)
+    unknown = 0 if has_typos else sum(not english.is_word(word) for word in words)
     return not foreign and all(map(str.isascii, words)) and unknown < max(2, len(words) / 2)

@@ -85,9 +85,10 @@ class ReformulateFields(RequestBody):
     """The parts of the query that a reformulation must keep; by default the task's. Candidates that
     lose or invent some are dropped: numbers, quoted phrases, capitalised names, negation (also
     antonyms and exchanged directions), content words (also by near synonyms; none is added),
-    keywords (most of the content words; none is added or said twice), rare words, identifiers
-    (code, flags, paths, part numbers, addresses). An empty list turns all guards off, and leaves
-    no query alone. `negation`, `content`, `keywords` and `rare` are for English. Where the model
+    keywords (most of the content words; none is added or said twice), aspects (the content words,
+    or attributes that name what is asked: "how tall" as "height"), rare words, identifiers (code,
+    flags, paths, part numbers, addresses). An empty list turns all guards off, and leaves no query
+    alone. `negation`, `content`, `keywords`, `aspects` and `rare` are for English. Where the model
     answers with a list of queries, the list as a whole must keep these parts; with `rare` each
     query must have a rare word or a name of the original, or two of its content words, or no
     others; and no query may invent a number or a word."""

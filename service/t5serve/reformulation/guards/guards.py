@@ -8,6 +8,7 @@ from typing import Protocol, get_args
 from t5gguf.tasks import Preserved
 from t5serve.reformulation.english import English
 from t5serve.reformulation.guards.analysed_text import AnalysedText, analyse_conversation
+from t5serve.reformulation.guards.aspects import Aspects
 from t5serve.reformulation.guards.content import Content, Keywords, Rare
 from t5serve.reformulation.guards.identifiers import Identifiers
 from t5serve.reformulation.guards.invention import Invention
@@ -17,7 +18,9 @@ from t5serve.reformulation.guards.phrases import Phrases, find_capitalised_names
 from t5serve.reformulation.lexicon import EMPTY, Lexicon
 
 PRESERVED: tuple[Preserved, ...] = get_args(Preserved)
-ENGLISH_ONLY: frozenset[Preserved] = frozenset({"negation", "content", "keywords", "rare"})
+ENGLISH_ONLY: frozenset[Preserved] = frozenset(
+    {"negation", "content", "keywords", "aspects", "rare"}
+)
 
 
 class Guard(Protocol):
@@ -37,6 +40,7 @@ MAKERS: dict[Preserved, Callable[[AnalysedText, AnalysedText, Lexicon], Guard]] 
     "rare": lambda query, _said, lexicon: Rare(query, lexicon),
     "content": Content,
     "keywords": Keywords,
+    "aspects": Aspects,
 }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from t5gguf.tasks import Preserved
 from t5serve.reformulation.english import English
 from t5serve.reformulation.guards.analysed_text import AnalysedText, analyse_conversation
+from t5serve.reformulation.guards.aspects import Aspects
 from t5serve.reformulation.guards.content import MIN_KEYWORDS, adds_words, has_word
 from t5serve.reformulation.guards.guards import ENGLISH_ONLY, Guards
 from t5serve.reformulation.guards.identifiers import Identifiers
@@ -64,6 +65,7 @@ class ListGuards:
             "rare": self._strays,
             "content": self._changes_content,
             "keywords": self._changes_keywords,
+            "aspects": Aspects(self._query, self._said, lexicon).rejects_list,
         }
         self._tests = {name: test for name, test in tests.items() if name in preserve}
 

@@ -1,0 +1,215 @@
+"""What a request asks of a thing, and the attribute that a search names for it."""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
+
+import msgspec
+
+from t5serve.reformulation.guards.analysed_text import AnalysedText
+from t5serve.reformulation.guards.content import has_word, repeats
+from t5serve.reformulation.guards.negation import find_negations
+from t5serve.reformulation.guards.persons import meddles
+from t5serve.reformulation.guards.relations import changes_relation
+from t5serve.reformulation.lexicon import Lexicon
+
+MIN_COMMON_PREFIX = 4  # of "safe" and "safety"
+MAX_SUFFIX = 5  # of "populous" and "population"
+KEPT_RELATIONS = frozenset(
+    {"above", "after", "against", "before", "below", "despite", "except", "inside", "outside"}
+    | {"over", "since", "under", "unless", "until"}
+)
+ASKED = frozenset({"when", "where", "who", "whom", "whose", "why"})
+MAY_BE_COMPARED = frozenset({"after", "against", "before", "who"})
+SAME_RELATIONS = {"below": ("under",), "under": ("below",), "above": ("over",), "over": ("above",)}
+CHOOSING = frozenset({"what", "which"})
+COPULAS = frozenset({"are", "is", "s", "was", "were"})
+DEGREES = frozenset(
+    {"big", "deep", "far", "fast", "heavy", "high", "large", "long", "many", "much", "often"}
+    | {"old", "tall", "wide"}
+)
+
+
+class _Words(msgspec.Struct, frozen=True):
+    words: str
+
+
+class _Table(msgspec.Struct, frozen=True):
+    attributes: dict[str, str]
+    any: _Words
+    dropped: _Words
+    comparing: _Words
+
+
+@dataclass(frozen=True)
+class _Attributes:
+    """The words of requests that ask for an attribute, by the attribute's name."""
+
+    cues: dict[str, frozenset[str]]
+    widening: frozenset[str]
+    dropped: frozenset[str]
+    comparing: frozenset[str]
+
+    @classmethod
+    def load(cls) -> _Attributes:
+        """Reads the table."""
+        path = resources.files("t5serve.reformulation") / "attributes.toml"
+        table = msgspec.toml.decode(path.read_bytes(), type=_Table)
+        cues: defaultdict[str, set[str]] = defaultdict(set)
+        for names, words in table.attributes.items():
+            for name in names.split():
+                cues[name] |= {*words.split()}
+        return cls(
+            {name: frozenset(words) for name, words in cues.items()},
+            frozenset(table.any.words.split()),
+            frozenset(table.dropped.words.split()),
+            frozenset(table.comparing.words.split()),
+        )
+
+
+ATTRIBUTES = _Attributes.load()
+
+
+class Aspects:
+    """Keeps each content word of the query, or what is asked, as the name of an attribute.
+
+    "How tall is the tower" may become "tower height", and "who wrote dune" "dune author". Nothing
+    else is added, except words such as "guide" that only widen the view. Of several searches each
+    has a word of the query that the others lack, or all words.
+
+    Args:
+        query: the query.
+        said: the query and the earlier turns, which add nothing when they are said again.
+        lexicon: words that are spelled rightly, whatever they look like.
+    """
+
+    def __init__(self, query: AnalysedText, said: AnalysedText, lexicon: Lexicon) -> None:
+        self._query = query
+        self._said = said
+        self._lexicon = lexicon
+
+    def rejects(self, candidate: AnalysedText) -> bool:
+        """Whether a search lost or added something."""
+        return self.rejects_list([candidate])
+
+    def rejects_list(self, pieces: Sequence[AnalysedText]) -> bool:
+        """Whether a list of searches lost something, or one of them added something."""
+        if any(map(self._adds, pieces)):
+            return True
+        words, is_list = self._query.words, len(pieces) > 1
+        lost = [self._find_lost(piece, is_list=is_list) for piece in pieces]
+        if any(
+            self._query.english.is_word(words[index]) for index in frozenset.intersection(*lost)
+        ):
+            return True  # the guard "rare" looks at words that are not English
+        if self._asks_less({word for piece in pieces for word in piece.words}, is_list=is_list):
+            return True
+        if not is_list:
+            return False
+        if self._is_negative and not all(any(find_negations(piece)) for piece in pieces):
+            return True
+        return all(lost) and not _are_about_different_words(lost)
+
+    def _adds(self, piece: AnalysedText) -> bool:
+        if repeats(piece, self._query) or meddles(piece, self._query):
+            return True
+        if changes_relation(piece, self._said):
+            return True
+        return not all(
+            has_word(self._said, piece, index, self._lexicon, candidate_first=False)
+            or self._is_licensed(piece.words[index])
+            for index in piece.content
+        )
+
+    def _is_licensed(self, word: str) -> bool:
+        """Whether a search may have a word: the query asks for what it names."""
+        if word in ATTRIBUTES.widening or not self._cue_words.isdisjoint(_cues(word)):
+            return True
+        return any(derives(word, other) for other in self._query.words)
+
+    @cached_property
+    def _is_negative(self) -> bool:
+        return any(find_negations(self._query))
+
+    @cached_property
+    def _class_words(self) -> frozenset[int]:
+        """The places of what two things are that a request compares: "which river is longer"."""
+        words = self._query.words
+        return frozenset(
+            place
+            for index, word in enumerate(words)
+            if word in CHOOSING
+            for place in itertools.takewhile(
+                self._query.content.__contains__, range(index + 1, len(words))
+            )
+        )
+
+    @cached_property
+    def _cue_words(self) -> frozenset[str]:
+        return frozenset(self._query.words)
+
+    def _find_lost(self, piece: AnalysedText, *, is_list: bool) -> frozenset[int]:
+        """Returns the places of the query's content words for which a search has nothing."""
+        return frozenset(
+            index
+            for index in self._query.content
+            if not has_word(piece, self._query, index, self._lexicon)
+            and not self._is_replaced(index, piece.words, is_list=is_list)
+        )
+
+    def _is_replaced(self, index: int, named: Iterable[str], *, is_list: bool) -> bool:
+        """Whether a word says nothing, or an attribute is named for it."""
+        word = self._query.words[index]
+        if word in ATTRIBUTES.dropped:
+            return True
+        if is_list and (word in ATTRIBUTES.comparing or index in self._class_words):
+            return True
+        return any(word in _cues(name) or derives(name, word) for name in named)
+
+    def _asks_less(self, named: Iterable[str], *, is_list: bool) -> bool:
+        """Whether no attribute is named for "who", "when", "why", "how far"."""
+        return any(
+            not (is_list and asked in MAY_BE_COMPARED)
+            and not any(asked in _cues(name) for name in named)
+            for asked in self._unanswered(named)
+        )
+
+    def _unanswered(self, named: Iterable[str]) -> Iterator[str]:
+        words, kept = self._query.words, {*named}
+        for word, later in zip(words, [*words, ""][1:], strict=True):
+            if word in kept:
+                continue
+            if word == "how" and later in DEGREES and later not in kept:
+                yield later
+            if word in KEPT_RELATIONS and kept.isdisjoint(SAME_RELATIONS.get(word, ())):
+                yield word
+            if word in ASKED and not (word not in {"why", "when"} and later in COPULAS):
+                yield word
+
+
+def _are_about_different_words(lost: Sequence[frozenset[int]]) -> bool:
+    """Whether each of several searches has a word of the query that the others lack."""
+    return all(
+        frozenset.intersection(*lost[:number], *lost[number + 1 :]) - mine
+        for number, mine in enumerate(lost)
+    )
+
+
+def derives(name: str, word: str) -> bool:
+    """Whether one word is made from the other: "safety" from "safe", "discoverer" from "discover".
+
+    Both begin alike and end in short suffixes.
+    """
+    pairs = zip(name, word, strict=False)
+    shared = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+    rest = max(len(name), len(word)) - shared
+    return shared >= MIN_COMMON_PREFIX and rest <= MAX_SUFFIX and shared >= rest
+
+
+def _cues(name: str) -> frozenset[str]:
+    return ATTRIBUTES.cues.get(name, frozenset())

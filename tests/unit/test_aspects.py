@@ -1,0 +1,70 @@
+"""The guard of searches: what is asked stays, as a word or as the name of an attribute."""
+
+from __future__ import annotations
+
+import pytest
+
+from t5serve.reformulation.guards.aspects import derives
+from t5serve.reformulation.guards.lists import ListGuards
+
+ADEQUATE = """
+how tall is the eiffel tower -> eiffel tower height
+who wrote dune -> dune author
+can you tell me who wrote the song imagine -> song imagine author
+is it safe to take ibuprofen and paracetamol together -> ibuprofen and paracetamol interaction
+how do i clean a laptop screen -> laptop screen cleaning
+who is the mayor of berlin -> berlin mayor
+what is the population of iceland and greenland -> iceland population ; greenland population
+Who lived longer, Tesla or Edison? -> Tesla lifespan ; Edison lifespan
+which river is longer, the rhine or the danube -> rhine length ; danube length
+which of lace, gauze and denim is softest -> lace softness ; gauze softness ; denim softness
+what are some ways to learn chess -> learn chess techniques ; chess learning tools
+what is the population of the country where rome is -> rome country ; rome country population
+hotels in rome below 80 euros -> hotels in rome under 80 euros
+"""
+WRONG = """
+which is better for beginners, python or javascript -> python pricing ; javascript pricing
+how tall is the eiffel tower -> eiffel tower weight
+how tall is the eiffel tower -> eiffel tower
+why do cats purr -> cats purr
+when did the author of dune die -> dune author birthplace
+treatment of migraine in children -> migraine treatment
+what to eat before a marathon -> what to eat marathon
+what to eat before a marathon -> what to eat after a marathon
+hotels in rome below 80 euros -> hotels in rome over 80 euros
+i need a pizza recipe without yeast -> pizza recipe without yeast ; best pizza recipes
+hotels in paris and rome -> paris hotels ; paris
+can dogs eat grapes -> dogs eat grapes daily
+"""
+
+
+def pairs(text: str) -> list[tuple[str, list[str]]]:
+    """The query and the searches of each line."""
+    lines = [line.split(" -> ") for line in text.strip().splitlines()]
+    return [(query, searches.split(" ; ")) for query, searches in lines]
+
+
+@pytest.mark.parametrize(("query", "searches"), pairs(ADEQUATE))
+def test_an_attribute_may_stand_for_what_is_asked(query: str, searches: list[str]) -> None:
+    """Words that say nothing may be left out, and several searches share the words."""
+    assert ListGuards(query, ["aspects"]).violation(searches) is None
+
+
+@pytest.mark.parametrize(("query", "searches"), pairs(WRONG))
+def test_what_is_asked_stays(query: str, searches: list[str]) -> None:
+    """No aspect is lost, exchanged or added."""
+    assert ListGuards(query, ["aspects"]).violation(searches) is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "word"), [("safety", "safe"), ("population", "populous"), ("discoverer", "discovered")]
+)
+def test_nouns_made_from_words(name: str, word: str) -> None:
+    """They begin alike, and end in a suffix."""
+    assert derives(name, word)
+
+
+@pytest.mark.parametrize(("name", "word"), [("internet", "international"), ("price", "prince")])
+def test_words_that_only_begin_alike(name: str, word: str) -> None:
+    """They are no names of each other."""
+    assert not derives(name, word)
