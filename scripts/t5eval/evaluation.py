@@ -13,6 +13,7 @@ from t5eval.messages import Answer, Request
 from t5eval.pairs import Pair, draw
 from t5eval.semantics import Embed
 from t5eval.stop_words import load_stop_words
+from t5gguf.tasks import Task
 from t5serve.reformulation.options import Options
 
 Key = tuple[str, ...]
@@ -34,6 +35,7 @@ class Plan:
         collections: Test collections to search.
         counts: Word counts that tell which words are rare.
         prefixes: Prefixes by task. They replace those in the models' files.
+        tasks: Tasks whose defaults pairs are asked with, instead of `single`.
         examples: How many outputs of each set are listed.
         seed: The seed of samples and significance tests.
         stop_words: Words that searches leave out; None: a short list.
@@ -46,6 +48,7 @@ class Plan:
     collections: Sequence[Collection]
     counts: Mapping[str, int]
     prefixes: Mapping[str, str] = field(default_factory=dict)
+    tasks: Mapping[str, Task] = field(default_factory=dict)
     examples: int = 30
     seed: int = 0
     stop_words: frozenset[str] | None = None
@@ -79,6 +82,8 @@ def build_requests(plan: Plan, *, several_models: bool) -> Batches:
     for name, tasks in plan.pairs.items():
         for task, pairs in tasks.items():
             options = replace(plan.single, task=task)
+            if task is not None and task in plan.tasks:
+                options = Options.for_task(plan.tasks[task], task=task, n=1)
             greedy = Options(task=task, strategy="greedy", max_tokens=options.max_tokens)
             key = (name, task or "")
             batches["pairs", *key] = [Request(pair.source, options) for pair in pairs]

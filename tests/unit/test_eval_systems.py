@@ -18,6 +18,7 @@ from t5eval.evaluation import Plan
 from t5eval.messages import Answer, Request
 from t5eval.pairs import Pair
 from t5gguf.recipe import Generation
+from t5gguf.tasks import Task
 from t5serve.concurrency import gather
 from t5serve.reformulation.options import Options
 from t5serve.reformulation.profile import Profile
@@ -121,6 +122,16 @@ def test_requests_of_a_plan() -> None:
     assert more["greedy", "set", "expand"][0].options.strategy == "greedy"
     greedy = replace(PLAN, single=Options(strategy="greedy", parameters={"seed": 3}))
     assert evaluation.build_requests(greedy, several_models=True).keys() == batches.keys()
+
+
+def test_pairs_may_be_asked_as_the_recipe_says() -> None:
+    """With the beams and the guards of a request that sets nothing; other tasks as before."""
+    task = Task(template="expand: {query}", n=3, num_beams=6, preserve=["numbers"])
+    batches = evaluation.build_requests(replace(PLAN, tasks={"expand": task}), several_models=False)
+    (request,) = batches["pairs", "set", "expand"]
+    assert request.options == Options.for_task(task, task="expand", n=1)
+    (request,) = batches["pairs", "set", ""]
+    assert request.options == replace(PLAN.single, task=None)
 
 
 def test_agreement_is_of_greedy_answers() -> None:
