@@ -63,6 +63,7 @@ export function fieldTitle(name) {
 }
 
 const VALUES = {
+	aspects: "what is asked",
 	capitalised: "capitalised names",
 	content: "content words",
 	identifiers: "code and part numbers",
