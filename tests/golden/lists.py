@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from reference import PAD, UNK, Json, log, write
 
 from support import listed
-from support.samples import included_vocabulary
+from support.samples import english_vocabulary
 
 STEPS = 1500
 TOKENS = 64
@@ -107,7 +107,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         spiece = Path(name) / "spiece.model"
-        included_vocabulary(spiece)
+        english_vocabulary(spiece)
         tokenizer = T5Tokenizer(str(spiece), extra_ids=0, legacy=True)
     model = train(tokenizer)
     save(model)

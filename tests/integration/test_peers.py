@@ -17,7 +17,7 @@ import pytest
 
 import bench
 from support import tiny
-from support.samples import included_vocabulary
+from support.samples import english_vocabulary
 from t5bench import tables
 from t5bench.candidate import ANY_ISA
 from t5bench.errors import BenchError
@@ -244,7 +244,7 @@ def test_reranking(
     monkeypatch.setitem(SHAPES, "t5-small", Shape(d_model=64, d_ff=128, heads=2, layers=2, d_kv=32))
     tokenizer = tmp_path / "tokenizer"
     tokenizer.mkdir()
-    included_vocabulary(tokenizer / "spiece.model")
+    english_vocabulary(tokenizer / "spiece.model")
     status = run(
         monkeypatch,
         *("rerank", "--shape", "t5-small", "--tokenizer", tokenizer, "--work", tmp_path / "work"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from support import tiny
-from support.samples import included_vocabulary
+from support.samples import english_vocabulary
 
 VOCABULARY = 8000
 CONFIG = tiny.RESTLESS["restless"] | {"vocab_size": VOCABULARY}
@@ -17,5 +17,5 @@ QUESTION = "When did they disband?"
 def build(directory: Path) -> Path:
     """Writes the checkpoint into a directory, and returns it."""
     tiny.build_config(CONFIG, directory, restless=True)
-    included_vocabulary(directory / "spiece.model")
+    english_vocabulary(directory / "spiece.model")
     return directory

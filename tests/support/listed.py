@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from support.samples import included_vocabulary, write_json
+from support.samples import english_vocabulary, write_json
 
 WEIGHTS = Path(__file__).parents[1] / "golden" / "lists.safetensors"
 PREFIX = "search: "
@@ -74,7 +74,7 @@ def draw_embedding() -> NDArray[np.float32]:
 def build(directory: Path) -> Path:
     """Writes the checkpoint into a directory, and returns it."""
     directory.mkdir(parents=True, exist_ok=True)
-    included_vocabulary(directory / "spiece.model")
+    english_vocabulary(directory / "spiece.model")
     write_json(directory / "config.json", CONFIG)
     layers = {name: value.astype(np.float32) for name, value in load_file(WEIGHTS).items()}
     save_file({"shared.weight": draw_embedding(), **layers}, directory / "model.safetensors")

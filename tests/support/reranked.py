@@ -12,7 +12,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from support import tiny
-from support.samples import included_vocabulary, write_json
+from support.samples import english_vocabulary, write_json
 
 TEMPLATE = "Query: {query} Document: {document} Relevant:"
 POSITIVE, NEGATIVE = "\u2581true", "\u2581false"
@@ -37,7 +37,7 @@ def build(directory: Path) -> Path:
         if name.endswith("EncDecAttention.o.weight"):
             drawn[name] *= CROSS_FACTOR
     directory.mkdir(parents=True, exist_ok=True)
-    included_vocabulary(directory / "spiece.model")
+    english_vocabulary(directory / "spiece.model")
     write_json(directory / "config.json", CONFIG)
     save_file(drawn, directory / "model.safetensors")
     return directory

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 from sentencepiece import sentencepiece_model_pb2
 
-from t5engine.reader import GGUFFile
 from t5gguf.config import Config
 
-INCLUDED = Path(__file__).parents[2] / "gguf" / "models" / "tiny-t5-Q8_0.gguf"
+DATA = Path(__file__).parents[1] / "data"
 
 T5_BASE = Config(
     architecture="T5ForConditionalGeneration",
@@ -103,17 +103,6 @@ def tokenizer_json(spiece: Path, *, sentinels: int = 0) -> dict[str, Any]:
     }
 
 
-def included_vocabulary(path: Path) -> None:
-    """Writes the included model's vocabulary, of 8,000 pieces, as a spiece.model."""
-    metadata = GGUFFile.open(INCLUDED).metadata
-    proto = sentencepiece_model_pb2.ModelProto()
-    parts = ("tokens", "scores", "token_type")  # ggml's types have SentencePiece's numbers
-    columns = zip(*(metadata[f"tokenizer.ggml.{part}"] for part in parts), strict=True)
-    for token, score, kind in columns:
-        proto.pieces.add(piece=token, score=score, type=int(kind))
-    charsmap = metadata["tokenizer.ggml.precompiled_charsmap"]
-    proto.normalizer_spec.precompiled_charsmap = charsmap.tobytes()
-    proto.normalizer_spec.add_dummy_prefix = True
-    proto.normalizer_spec.remove_extra_whitespaces = True
-    proto.trainer_spec.model_type = sentencepiece_model_pb2.TrainerSpec.UNIGRAM
-    path.write_bytes(proto.SerializeToString())
+def english_vocabulary(path: Path) -> None:
+    """Writes a vocabulary of 8,000 pieces, learnt from English questions, as a spiece.model."""
+    shutil.copy(DATA / "english.model", path)

@@ -87,6 +87,7 @@ CHANGED_OPTIONS: dict[str, Any] = {
     "strict": True,
     "cache": False,
     "timeout_ms": 5,
+    "for_keywords": Options(task="question"),
 }
 
 

@@ -277,7 +277,7 @@ def test_invalid_calls_are_refused(backend: GraphBackend) -> None:
         ("is not in 0..15", lambda: backend.encode(-1, [1])),
         ("input tokens", lambda: backend.encode(0, [])),
         ("input tokens", lambda: backend.encode(0, [1] * 513)),
-        ("token id", lambda: backend.encode(0, [8064])),
+        ("token id", lambda: backend.encode(0, [1 << 20])),
         ("token id", lambda: backend.encode(0, [-1])),
         ("before encode", lambda: backend.step([0], [0])),
         ("distinct rows", lambda: backend.step([], [])),
@@ -294,7 +294,7 @@ def test_invalid_calls_are_refused(backend: GraphBackend) -> None:
             call()
     backend.encode(0, [1])
     with pytest.raises(BackendError, match="token id"):
-        backend.step([0], [8064])
+        backend.step([0], [1 << 20])
     with pytest.raises(BackendError, match="more than 128"):
         backend.extend([0], [[0] * 129])
     for _ in range(128):

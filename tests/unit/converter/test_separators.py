@@ -57,7 +57,7 @@ def load_pieces(directory: Path) -> list[str]:
         ("[PAD8001]", False),
     ],
 )
-def test_marks_of_the_included_vocabulary(
+def test_marks_of_the_english_vocabulary(
     tmp_path: Path,
     separator: str,
     is_piece: bool,  # noqa: FBT001

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sentencepiece import sentencepiece_model_pb2
 
 from support import tiny
-from support.samples import T5_BASE, included_vocabulary, write_json
+from support.samples import T5_BASE, english_vocabulary, write_json
 from t5engine.reader import GGUFFile
 from t5gguf.checkpoint import Checkpoint
 from t5gguf.config import Config
@@ -61,7 +61,7 @@ def spiece(directory: Path, table: dict[str, float], **piece_types: int) -> Path
 def included(tmp_path_factory: pytest.TempPathFactory) -> Vocabulary:
     """A vocabulary that was trained on real questions."""
     directory = tmp_path_factory.mktemp("included")
-    included_vocabulary(directory / "spiece.model")
+    english_vocabulary(directory / "spiece.model")
     return load(directory, dataclasses.replace(T5_BASE, vocab_size=8000))
 
 
