@@ -40,7 +40,7 @@ def reason_to_leave(query: str, task: Task, english: English) -> UnchangedReason
     if "en" in task.languages and not is_english(query, english):
         return "language"
     if not (task.rewrite_code or task.corrects) and is_name(query, english):
-        return "name"  # for a task that corrects, misspelt words look like names
+        return "name"  # to a task that corrects, a misspelt word looks like one
     return None
 
 
@@ -57,8 +57,8 @@ def is_name(query: str, english: English) -> bool:
 def is_english(query: str, english: English) -> bool:
     """Whether a query is English, or names that English queries can be made of.
 
-    A query is foreign if most of its letters belong to another script. It is also foreign if few of
-    its words are English, and one is a common word of another language or has foreign letters.
+    A query is foreign if most of its letters are of another script, or if few of its words are
+    English and one is a usual word of another language or has letters that English lacks.
     """
     letters = [c for c in query if c.isalpha()]
     if not letters:
