@@ -10,16 +10,16 @@ from t5engine.messages import SPARE_ROWS
 from t5engine.worker.job import Generation
 
 LONG_ENCODE_SECONDS = 0.01
-SEEN_SECONDS = 0.2  # bridges the pauses of a client that sends one request after another
+SEEN_SECONDS = 0.2  # a client that asks again and again has pauses
 
 
 class Fairness:
     """Decides which generations take part in a step, and when a long encode may begin.
 
     A step of many rows takes several times as long as a step of one row. While a narrow request
-    runs beside a wide one, each of the two gets half of the time. So a narrow request runs several
-    steps for each step of the wide one. A long encode can't be interrupted. After it, the other
-    requests get as much time as it took.
+    runs beside a wide one, each of the two has half of the time, so a narrow request has several
+    steps for each step of the wide one. A long encode can't be interrupted: afterwards, others
+    have as much time as it took.
 
     Args:
         clock: returns seconds.
@@ -28,9 +28,9 @@ class Fairness:
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
         self._balance = 0.0
-        """Seconds of wide requests minus seconds of narrow ones, since both have been running."""
+        """Seconds that wide requests had more than narrow ones, since both were there."""
         self._seen: dict[Hashable, float] = {}
-        """Time at which each recent turn last had a job."""
+        """When a turn was last there, for the latest turns."""
         self._encode_after = 0.0
         self._encoded: Hashable = None
         """The turn of the last long encode."""
@@ -66,7 +66,7 @@ class Fairness:
         self._balance = self._balance + signed if is_shared else signed
 
     def record_turns(self, turns: Iterable[Hashable]) -> None:
-        """Notes that requests have jobs now."""
+        """Notes that requests are there."""
         now = self._clock()
         self._seen = {turn: at for turn, at in self._seen.items() if now - at < SEEN_SECONDS}
         self._seen |= dict.fromkeys(turns, now)
@@ -79,13 +79,13 @@ class Fairness:
         Args:
             turn: the request's turn.
             estimate: the seconds that the encode should take.
-            are_others_stepping: whether other jobs are being decoded and would wait for the encode.
+            are_others_stepping: whether jobs are being decoded, which would wait for the encode.
         """
         has_others = any(other != turn for other in self._seen)
         if estimate < LONG_ENCODE_SECONDS or not has_others:
             return 0.0
         remaining = max(0.0, self._encode_after - self._clock())
-        # After a long encode, the time belongs to other requests, also for an encode of theirs.
+        # The time after a long encode is for other requests: an encode of theirs may use it.
         if turn != self._encoded and (estimate <= remaining or not are_others_stepping):
             return 0.0
         return remaining
