@@ -61,7 +61,7 @@ class Truncator:
         if overhead > self.limit:
             raise TruncationError(
                 f"the input has {overhead} tokens without the text that may be cut, at most"
-                f" {self.limit} are taken",
+                f" {self.limit} are allowed",
                 too_long=True,
             )
         for kept in parts.breaks:

@@ -113,7 +113,7 @@ REFUSED: dict[str, tuple[Json, str, str]] = {
         "documents[2]",
         "at most",
     ),
-    "a query too long": ({"query": "clean " * 600}, "query", "at most 512 are taken"),
+    "a query too long": ({"query": "clean " * 600}, "query", "at most 512 are allowed"),
     "top_n 0": ({"top_n": 0}, "top_n", "greater than or equal to 1"),
     "other fields to rank": ({"rank_fields": ["title"]}, "rank_fields", '["text"]'),
     "chunks": ({"max_chunks_per_doc": 10}, "max_chunks_per_doc", "not split"),

@@ -60,7 +60,7 @@ def test_a_queue_that_takes_too_long_is_full() -> None:
     async def test(engine: Engine, pool: FakePool) -> None:
         running, waiting = (submit(engine, text, seconds=60) for text in "ab")
         await settle()
-        with pytest.raises(QueueFull, match="no time"):
+        with pytest.raises(QueueFull, match="take longer than this deadline"):
             await submit(engine, "c", seconds=3)
         for _ in range(2):
             pool.newest.reply(answer(pool.newest.inbox.pop()))

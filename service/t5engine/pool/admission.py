@@ -13,12 +13,12 @@ from t5engine.pool.job import Job
 from t5engine.pool.turns import TurnQueue
 from t5engine.pool.worker import Worker
 
-EXPECTED_SECONDS = 0.02  # between the arrival of a request and its job
-REFUSED_SECONDS = 0.005  # for so long, what was refused is not looked at again
+EXPECTED_SECONDS = 0.02  # from the answer of `refusal_of` to the submission of the job
+REFUSED_SECONDS = 0.005  # for this long a refusal is repeated without a new estimate
 
 
 class _Refused(NamedTuple):
-    """A job that was refused lately, while no place has become free since."""
+    """A job that was refused recently; no place has become free since then."""
 
     client: tuple[Hashable, ...]
     timeout: float
@@ -26,7 +26,7 @@ class _Refused(NamedTuple):
     error: JobError
 
     def covers(self, client: tuple[Hashable, ...], timeout: float, now: float) -> bool:
-        """Whether another job would be refused as well: it has no more time."""
+        """Whether another job would also be refused: same client, no longer deadline."""
         return client == self.client and timeout <= self.timeout and now < self.expires
 
 
@@ -49,10 +49,10 @@ class Admission:
         self._forecast = forecast
         self._refused: _Refused | None = None
         self._expected: deque[float] = deque()
-        """When jobs were foretold that are not here yet; seconds by time.perf_counter."""
+        """Times at which `refusal_of` let jobs pass that are not submitted yet, by perf_counter."""
 
     def record_arrival(self) -> None:
-        """Notes that a job has been submitted, which may have been foretold."""
+        """Notes that a job has been submitted; `refusal_of` may have let it pass before."""
         if self._expected:
             self._expected.popleft()
 
@@ -61,9 +61,9 @@ class Admission:
         self._refused = None
 
     def refusal_of(self, job: Job) -> JobError | None:
-        """Returns the error that the job would get now; None: the job is expected soon.
+        """Returns the error that the job would get now. None: the job is expected soon.
 
-        Many requests arrive at once: those that are expected already count as well.
+        Many requests arrive at once, so jobs that are expected take places too.
         """
         now = time.perf_counter()
         client, timeout = job.turn[:1], job.deadline - now
@@ -79,7 +79,7 @@ class Admission:
         return error
 
     def check_time(self, job: Job) -> JobError | None:
-        """Returns an error if the job would end late even alone."""
+        """Returns an error if the job would end late even without other jobs."""
         if self._forecast.is_hopeless(job):
             return DeadlineExceeded("the deadline is shorter than the model needs")
         return None
@@ -89,19 +89,22 @@ class Admission:
 
         Args:
             job: the job.
-            expected: jobs that come before it and are not here yet.
-            places: how many of these need not be queued.
+            expected: number of jobs that will be submitted before it.
+            places: number of these that can start without waiting.
         """
         seconds = self._forecast.seconds_to_end(job) + expected * self._forecast.share(job)
         if len(self._queue) + max(0, expected - places) >= self._max_queue:
-            return QueueFull(f"{self._max_queue} jobs are waiting already", retry_after=seconds)
+            return QueueFull(
+                f"the queue is full: {self._max_queue} jobs are waiting; retry later",
+                retry_after=seconds,
+            )
         if time.perf_counter() + seconds > job.deadline:
-            message = "the jobs that wait leave no time for another before its deadline"
+            message = "the jobs in the queue take longer than this deadline; retry later"
             return QueueFull(message, retry_after=seconds)
         return None
 
     def _check_place(self, job: Job) -> JobError | None:
-        """Returns an error if the job can neither start nor be queued, after those expected."""
+        """Returns an error if the job can neither start nor be queued, behind the expected jobs."""
         slots = [0 if self._queue else worker.free_slots(job.width) for worker in self._workers]
         expected = len(self._expected)
         if sum(slots) > expected and any(

@@ -7,13 +7,13 @@ from collections import deque
 from collections.abc import Callable
 
 WINDOW_SECONDS = 0.25
-FREE_REFUSALS = 25  # in a window; these are not delayed
+FREE_REFUSALS = 25  # per window; these are not delayed
 MIN_DELAY_SECONDS, MAX_DELAY_SECONDS = 0.03, 0.1
-REFUSALS_PER_SECOND = 2000.0  # more would take the processor from jobs that are in time
+REFUSALS_PER_SECOND = 2000.0  # more would take processor time from the jobs that are accepted
 
 
 class Brake:
-    """Delays refusals of clients that come back without a pause.
+    """Delays refusals while clients retry without a pause.
 
     Args:
         clock: returns seconds.
@@ -23,11 +23,11 @@ class Brake:
         self._clock = clock
         self._refusals: deque[float] = deque(maxlen=FREE_REFUSALS)
         self._releases: deque[float] = deque()
-        """When delayed refusals are sent, in order."""
+        """Times at which delayed refusals are sent, ascending."""
 
     @property
     def is_recent(self) -> bool:
-        """Whether a refusal was counted lately."""
+        """Whether a refusal was counted recently."""
         now = self._clock()
         return bool(self._refusals) and now - self._refusals[-1] < WINDOW_SECONDS
 
@@ -41,7 +41,7 @@ class Brake:
             return 0.0
         while self._releases and self._releases[0] <= now:
             self._releases.popleft()
-        clients = len(self._releases)  # each of them asks again as soon as it is refused
+        clients = len(self._releases)  # each of them retries as soon as its refusal is sent
         delay = max(MIN_DELAY_SECONDS, min(MAX_DELAY_SECONDS, clients / REFUSALS_PER_SECOND))
         self._releases.append(now + delay)
         return delay

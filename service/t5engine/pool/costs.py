@@ -1,4 +1,4 @@
-"""Estimates what a job costs, from what the workers measured and earlier jobs needed."""
+"""Estimates the time of a job, from the workers' measurements and from earlier jobs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from t5engine.messages import (
     Judged,
 )
 
-WEIGHT = 0.05  # of a job in the averages
+WEIGHT = 0.05  # of the latest job in the moving averages
 TOKENS_PER_CHARACTER = 0.3  # until the first jobs are done; English has a quarter
 MIN_CORRECTION, MAX_CORRECTION = 0.5, 4.0
 MARGIN_ERRORS = 3.0
@@ -25,13 +25,12 @@ FIRST_STEPS = 1.0  # optimistic, until the first jobs are done
 
 
 class CostModel:
-    """Estimates seconds. Without measurements everything is free, and nothing is refused.
+    """Estimates seconds. Without measurements all estimates are 0, so nothing is refused.
 
     Attributes:
         costs: the workers' latest measurements.
-        correction: the seconds that jobs take over those that were forecast: jobs join that were
-            not foreseen.
-        lag: seconds of a job outside of its worker: messages wait for a busy process.
+        correction: measured seconds / forecast seconds; above 1, because later jobs join.
+        lag: seconds of a job outside its worker, because messages wait for a busy process.
         error: average difference, in seconds, between a forecast and what happened.
         max_input_tokens: the most tokens of an input; longer ones are refused or shortened.
     """
@@ -46,7 +45,7 @@ class CostModel:
         self._steps: float | None = None
         """Average number of steps of a job."""
         self._deviation = 0.0
-        """Average difference of a job's steps from the average."""
+        """Mean absolute deviation of the number of steps."""
 
     def record(self, message: JobMessage, outcome: Generated) -> None:
         """Learns from a job: the tokens of its input, and the steps that it took."""
@@ -62,7 +61,7 @@ class CostModel:
         self._record_tokens(message, outcome.prompt_tokens)
 
     def _record_tokens(self, message: JobMessage, tokens: int) -> None:
-        is_whole = tokens < self.max_input_tokens  # it may have been shortened otherwise
+        is_whole = tokens < self.max_input_tokens  # else the text may have been shortened
         if isinstance(message, Generate | Judge) and message.text and is_whole:
             ratio = tokens / len(message.text)
             self._tokens_per_character += WEIGHT * (ratio - self._tokens_per_character)
@@ -73,9 +72,9 @@ class CostModel:
         """Compares a forecast with what happened to the job.
 
         Args:
-            forecast: the seconds that the job was to take in its worker.
+            forecast: the seconds that were forecast for the job in its worker.
             elapsed: the seconds since its dispatch.
-            worker_seconds: those that it took in its worker; None: its deadline passed before.
+            worker_seconds: the seconds that it took in its worker; None: the deadline passed first.
         """
         error = abs(elapsed - self.lag - self.correction * forecast)
         self.error += WEIGHT * (min(error, MAX_ERROR) - self.error)

@@ -1,4 +1,4 @@
-"""Ends workers that fail at everything: their weights are broken."""
+"""Ends workers that fail at every input, because their weights are broken."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ PROBE = Generate(0, GenerationConfig(max_tokens=2), text="how do i learn python"
 
 
 def examine(worker: Worker, job: Job, outcome: Outcome) -> Job | None:
-    """Judges a worker by the outcome of a job, and ends it if it fails at a harmless input.
+    """Counts the failures of a worker, and ends a worker that fails at a harmless input.
 
-    Inputs can fail by themselves. If a harmless one fails as well, the weights are broken, such as
-    those of a file that was overwritten.
+    Some inputs fail with any worker. If a harmless input also fails, the weights are broken, for
+    example because the file was overwritten.
 
     Returns:
-        A probe that the worker has to run, after too many failures in a row.
+        After too many failures in a row: a job with a harmless input, which the worker must run.
     """
     if not isinstance(outcome, Failed):
         worker.failures = 0

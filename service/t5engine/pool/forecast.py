@@ -12,7 +12,7 @@ from t5engine.pool.job import Job
 from t5engine.pool.turns import TurnQueue
 from t5engine.pool.worker import Worker
 
-PROBE_SECONDS = 1.0  # without a finished job for so long, estimates refuse nothing
+PROBE_SECONDS = 1.0  # if no job ended for this long, estimates refuse nothing
 
 
 class Forecast:
@@ -36,7 +36,7 @@ class Forecast:
         self.seconds_to_worker: Callable[[], float] = lambda: 0.0
 
     def record_costs(self, costs: Costs) -> None:
-        """Takes a worker's measurements; the workers' processors are alike."""
+        """Stores a worker's measurements. They hold for all workers, whose processors are alike."""
         self.costs.costs = costs
 
     def record_done(self, job: Job, outcome: Generated) -> None:
@@ -47,7 +47,7 @@ class Forecast:
         self.costs.record_forecast(job.forecast, elapsed, outcome.timings.total / 1000)
 
     def record_judged(self, job: Job, outcome: Judged) -> None:
-        """Learns from a judgement. Its time in the worker depends on those that it waited for."""
+        """Learns from a judgement, but not its time: judgements wait for each other."""
         self._last_done = time.perf_counter()
         self.costs.record_judged(job.message, outcome)
 
@@ -71,15 +71,15 @@ class Forecast:
         now = time.perf_counter() + self.seconds_to_worker()
         if now > job.deadline:
             return True
-        if now - self._last_done > PROBE_SECONDS:  # estimates may be wrong: try again
+        if now - self._last_done > PROBE_SECONDS:  # a job corrects wrong estimates
             return False
         return now + seconds > job.deadline
 
     def can_judge(self, lengths: Sequence[int], seconds: float) -> bool:
-        """Whether texts of so many characters could be judged in time if nothing else were done.
+        """Whether texts of these lengths could be judged in time by otherwise idle workers.
 
-        Estimates may be wrong, and only work corrects them: an idle engine tries what would take
-        twice as long.
+        Estimates may be wrong, and only finished jobs correct them. So an idle engine accepts
+        texts that should take up to twice the time.
         """
         needed = self.costs.judging_seconds(lengths) / max(1, len(self._workers))
         is_tried = time.perf_counter() - self._last_done > PROBE_SECONDS

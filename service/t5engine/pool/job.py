@@ -19,12 +19,12 @@ class Job:
         deadline: seconds by time.perf_counter, after which nobody waits for the outcome.
         submitted_at: seconds by the same clock at which the job was submitted.
         dispatched_at: seconds by the same clock at which a worker got the job; 0 before.
-        turn: whose turn it takes, such as (key, request).
-        is_streamed: its caller already has some of the text, so the job can't be retried.
-        is_exclusive: a retry after a worker exited; shares its worker with no other job.
+        turn: who takes turns in the queue: (client, request).
+        is_streamed: whether the caller has received text, so that the job can't be retried.
+        is_exclusive: whether it is a retry after a worker exited, which must run alone.
         queue_seconds: estimated share of a busy worker's time, when the job was submitted.
-        forecast: seconds that the job was to take when it was dispatched.
-        is_spare: runs in a row that is kept free for narrow jobs of others.
+        forecast: seconds that were forecast when the job was dispatched.
+        is_spare: whether it runs in a row that is reserved for narrow jobs.
         steps_left: estimated number of steps until a running job is done.
         stall_timer: set by a cancellation; kills the worker unless the worker answers.
     """

@@ -14,7 +14,7 @@ from t5engine.pool.worker import MAX_JUDGEMENTS
 
 
 class Judging:
-    """Judges texts, a job each.
+    """Judges texts; each text is a job.
 
     Args:
         pool: the workers.
@@ -39,11 +39,11 @@ class Judging:
 
     @property
     def places(self) -> int:
-        """How many texts a request submits at a time: more would only wait."""
+        """The most texts that a request submits at the same time; further ones would only wait."""
         return MAX_JUDGEMENTS * max(1, len(self._pool.dispatcher.workers))
 
     def check_time(self, lengths: Sequence[int], seconds: float) -> None:
-        """Refuses texts that can't all be judged in time, even if nothing else is done.
+        """Refuses texts that idle workers could not judge in time.
 
         Args:
             lengths: the characters of each text.
@@ -70,7 +70,7 @@ class Judging:
         Args:
             text: the encoder's input.
             positive: the piece of the first token, as the vocabulary has it, or its id.
-            negative: the same of the second token.
+            negative: the piece or the id of the second token.
             cut: the part of the text that is shortened if the text has too many tokens.
             timeout: seconds, including the time in the queue.
 

@@ -13,7 +13,7 @@ CHARACTERS_PER_TOKEN = 8  # twice the average of English
 
 
 class InputLimits:
-    """Refuses and shortens texts that are too long for any tokens of theirs to be few enough.
+    """Refuses or shortens texts that have too many characters to have few enough tokens.
 
     Args:
         max_input_tokens: the most tokens of an input.
@@ -30,16 +30,16 @@ class InputLimits:
     def fit(self, text: str) -> str:
         """Returns the text, with blanks collapsed if it is long; refuses one that is too long.
 
-        The tokeniser collapses them, so a run of blanks counts as one character.
+        The tokeniser collapses blanks too, so a run of blanks counts as one character.
 
         Raises:
-            InputTooLong: the text is longer than any that has few enough tokens.
+            InputTooLong: the text has too many characters to have few enough tokens.
         """
         if len(text) > self.max_characters:
             text = " ".join(text.split())
         if len(text) > self.max_characters:
             raise InputTooLong(
-                f"the input has {len(text)} characters, at most {self.max_characters} are taken"
+                f"the input has {len(text)} characters, at most {self.max_characters} are allowed"
             )
         return text
 

@@ -23,11 +23,11 @@ from t5engine.messages import FromWorker, ToWorker
 logger = logging.getLogger(__name__)
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-GRACE_SECONDS = 1.0  # between closing the connection and killing: a worker ends between steps
+GRACE_SECONDS = 1.0  # from closing the connection to killing: a worker ends between two steps
 
 
 class Process(Protocol):
-    """What the engine needs of a worker process."""
+    """The interface of a worker process, for the engine."""
 
     @property
     def pid(self) -> int: ...
@@ -41,7 +41,7 @@ class Process(Protocol):
         ...
 
     def is_runnable(self) -> bool:
-        """Whether a thread computes, or waits for a processor or a disk: not hung, but slow."""
+        """Whether a thread runs, or waits for a processor or a disk: slow, but not hung."""
         ...
 
     def resident_bytes(self) -> int:
@@ -159,7 +159,7 @@ _parent_sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
 
 def _close_inherited_sockets() -> None:
-    """Closes a forked process's copies: a worker ends when nobody has the other end any more."""
+    """Closes a forked process's copies: a worker ends when no process has the other end open."""
     for parent_socket in list(_parent_sockets):
         parent_socket.close()
 

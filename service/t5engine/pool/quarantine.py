@@ -14,11 +14,11 @@ from t5engine.messages import JobMessage
 
 MAX_EXITS = 2
 MAX_INPUTS = 1024  # inputs remembered; the oldest are forgotten first
-EXPIRY_SECONDS = 600.0  # then an input is tried once more
+EXPIRY_SECONDS = 600.0  # after this, an input is tried again
 
 
 class _Blame(NamedTuple):
-    """Worker exits counted against an input, and when the latest was."""
+    """The number of worker exits with an input, and the time of the latest."""
 
     exits: int
     at: float
@@ -27,8 +27,8 @@ class _Blame(NamedTuple):
 class Quarantine:
     """Counts worker exits per input, across jobs; after `MAX_EXITS` the input is refused.
 
-    An input can be innocent: the kernel kills a process when memory is short, and people kill
-    processes. So a quarantine ends, and the next exit alone begins it again.
+    The input need not be the cause: the kernel or a person may have killed the process. So the
+    quarantine of an input expires. After that, a single exit begins it again.
 
     Args:
         clock: returns seconds.
@@ -65,7 +65,7 @@ class Quarantine:
 
 
 def _input_key(message: JobMessage) -> bytes:
-    # The input alone: other parameters on the same text would end the worker as well.
+    # The key has no parameters: the same text would end a worker with any of them.
     fields = msgspec.structs.asdict(message)
     parts = [fields.get(name) for name in ("text", "ids", "encoder_ids", "decoder_ids")]
     return hashlib.blake2b(msgspec.msgpack.encode(parts), digest_size=16).digest()

@@ -14,7 +14,7 @@ class Result(NamedTuple):
         generated: the worker's message.
         queue_ms: time in the queue.
         ipc_ms: time between the processes, both ways.
-        cached: whether no worker decoded for this caller: the result was there already.
+        cached: whether no worker decoded for this caller, because the result was known.
     """
 
     generated: Generated

@@ -9,13 +9,13 @@ from contextvars import ContextVar
 from t5engine.pool.job import Job
 
 current_turn: ContextVar[tuple[Hashable, ...]] = ContextVar("current_turn", default=())
-"""Whose turn the jobs of this task take: (client, request)."""
+"""Who takes turns with the jobs of this asyncio task: (client, request)."""
 
 
 class TurnQueue:
-    """Jobs that wait. Clients take turns, then the requests of a client; a request is in order.
+    """Jobs that wait. Clients take turns, and so do the requests of each client.
 
-    Jobs that are tried again come first.
+    The jobs of a request keep their order. Retries come before all other jobs.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class TurnQueue:
         return self._seconds * min(1.0, (ahead + len(self._retries)) / self._length)
 
     def append(self, job: Job) -> None:
-        """Adds a job behind the others of its request."""
+        """Adds a job behind the other jobs of its request."""
         client, request = _turn(job)
         self._lengths[client] += 1
         self._seconds += job.queue_seconds
@@ -61,7 +61,7 @@ class TurnQueue:
         self._length += 1
 
     def take(self, job: Job) -> None:
-        """Removes a job whose turn it was: its client and request have the last turn now."""
+        """Removes a job whose turn it was. Its client and request then have the last turn."""
         client, request = _turn(job)
         if self.remove(job) and client in self._clients:
             self._clients.move_to_end(client)

@@ -1,4 +1,4 @@
-"""Ends workers that hang: they say nothing, though they say something every half second."""
+"""Ends workers that hang. A worker that works sends a message every half second."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from t5engine.pool.worker import Worker
 logger = logging.getLogger(__name__)
 
 CHECK_SECONDS = 0.1
-STEP_FACTOR = 3.0  # of the predicted time of a step or an encode, which no message interrupts
-STARVED_FACTOR = 10.0  # a worker that wants to run but gets no processor has more time
+STEP_FACTOR = 3.0  # times the predicted time of a step or encode, which sends no messages
+STARVED_FACTOR = 10.0  # the same factor for a worker that waits for a processor
 
 
 async def watch_worker(worker: Worker, stall_seconds: float) -> None:
     """Kills a worker that is silent for too long.
 
-    A silent worker is suspect at once: it gets no new jobs, and readiness tells.
+    A silent worker becomes suspect first: it gets no new jobs, and does not count as ready.
 
     Args:
         worker: the worker.
-        stall_seconds: the silence, beyond the interval of its pulse and its longest native call.
+        stall_seconds: allowed silence, beyond the pulse interval and the longest native call.
     """
     checked = time.perf_counter()
     while True:
         await asyncio.sleep(CHECK_SECONDS)
         now = time.perf_counter()
-        if now - checked > 2 * CHECK_SECONDS:  # this process was busy: messages may be unread
+        if now - checked > 2 * CHECK_SECONDS:  # this process was busy, so messages may be unread
             checked = now
             continue
         checked = now

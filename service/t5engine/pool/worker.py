@@ -12,7 +12,7 @@ from t5engine.pool.costs import CostModel
 from t5engine.pool.job import Job
 from t5engine.pool.process import Process
 
-MAX_JUDGEMENTS = 2 * JUDGED_TOGETHER  # of a worker: those of its next step, and those behind them
+MAX_JUDGEMENTS = 2 * JUDGED_TOGETHER  # per worker: those of the next step, and as many behind
 
 
 @dataclass(eq=False)
@@ -30,8 +30,8 @@ class Worker:
         costs: estimates what a job costs.
         jobs: by id.
         heard_at: when its latest message arrived.
-        is_suspect: whether it seems to hang or to be broken, and is being ended.
-        failures: number of jobs that failed since one succeeded.
+        is_suspect: whether it seems hung or broken, so that it gets no jobs and is ended.
+        failures: number of jobs that failed since the last success.
     """
 
     process: Process
@@ -75,10 +75,10 @@ class Worker:
         return fits_batch and spare + batch + candidate.width <= self.total_rows
 
     def accepts_in_spare_rows(self, candidate: Job) -> bool:
-        """Whether a narrow job can join though the batch is full.
+        """Whether a narrow job can use a reserved row although the batch is full.
 
-        Only while one request fills the batch, and only a request without other jobs there can:
-        otherwise the jobs are alike, and wait alike.
+        This requires that one request has more than half of the batch, and that the job's request
+        has no job there. Otherwise all jobs are alike, and wait alike.
         """
         if not self._can_share(candidate):
             return False
@@ -90,7 +90,7 @@ class Worker:
 
     @property
     def _largest_request(self) -> int:
-        """The most rows of the batch that one request has."""
+        """The largest number of the batch's rows that one request has."""
         widths: Counter[Hashable] = Counter()
         for job in self.jobs.values():
             if not job.is_spare:
@@ -110,7 +110,7 @@ class Worker:
 
     @property
     def total_rows(self) -> int:
-        """The most sequences of all jobs, those in spare rows included."""
+        """The most sequences of all jobs, including those in reserved rows."""
         return max(self.rows, self.max_sequences)
 
     def free_slots(self, width: int) -> int:

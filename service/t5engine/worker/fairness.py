@@ -41,7 +41,7 @@ class Fairness:
         """Splits generations into those of the next step, and the others.
 
         Returns:
-            Both, narrow requests before wide ones.
+            The generations of the next step, and those that wait.
         """
         self.record_turns(generation.request.turn for generation in generations)
         rows: Counter[Hashable] = Counter()
@@ -59,10 +59,10 @@ class Fairness:
         Args:
             rows: the rows of the step.
             seconds: its duration.
-            is_shared: whether generations had to wait for it, by `choose`.
+            is_shared: whether other generations waited during the step.
         """
         signed = seconds if rows > SPARE_ROWS else -seconds
-        # A request that joins a wide one has the next step: time without sharing is not saved up.
+        # Unshared time is not saved up: a request that joins a wide one gets the next step.
         self._balance = self._balance + signed if is_shared else signed
 
     def record_turns(self, turns: Iterable[Hashable]) -> None:

@@ -18,7 +18,7 @@ from t5engine.worker.vocabulary import SENTINEL
 
 
 class InputRefused(Exception):
-    """The input can't be decoded, on any attempt."""
+    """The input can never be decoded; retries are useless."""
 
     def __init__(self, message: str, *, too_long: bool = False) -> None:
         super().__init__(message)
@@ -195,13 +195,13 @@ class Generation:
         parts = vocabulary.decode_parts(hypothesis.tokens, final=is_over)
         details: list[Token] = []
         start = 0
-        # The last choice may be `</s>`, which has no part.
+        # The last choice may be `</s>`, which has no text.
         for index, (choice, part) in enumerate(zip(hypothesis.choices, parts, strict=False)):
             end = start + len(part)
             if end > len(text) and (start >= len(text) or not is_over):
                 break
             if index >= skip:
-                # A clean-up depends on what is around a token: the chosen one has its part.
+                # The clean-up depends on a token's neighbours: the chosen one keeps its part.
                 shown = {choice.token: text[start:end]} if vocabulary.cleans_up_spaces else {}
                 top = [
                     (
@@ -224,8 +224,8 @@ def tokenize(text: str, model: Model, cut: Cut | None = None) -> list[int]:
     Args:
         text: the encoder's input.
         model: the model whose input it is.
-        cut: the range of the text that is shortened if the backend does not take all of the text;
-            None: nothing is, and the ids may be too many.
+        cut: the range of the text that is shortened if the text has too many tokens for the
+            backend; None: the text is not shortened, and may have too many tokens.
 
     Raises:
         InputRefused: the text has more sentinels than the backend takes tokens, or it is too long
@@ -236,7 +236,7 @@ def tokenize(text: str, model: Model, cut: Cut | None = None) -> list[int]:
     sentinels = whole.count(SENTINEL)
     if sentinels > limit:
         raise InputRefused(
-            f"the input has over {sentinels} tokens, at most {limit} are taken", too_long=True
+            f"the input has over {sentinels} tokens, at most {limit} are allowed", too_long=True
         )
     vocabulary = model.vocabulary
     if cut is None:
@@ -255,13 +255,13 @@ def check_input(ids: list[int], model: Model) -> None:
         raise InputRefused("the input has no tokens")
     if len(ids) > limit:
         raise InputRefused(
-            f"the input has {len(ids)} tokens, at most {limit} are taken", too_long=True
+            f"the input has {len(ids)} tokens, at most {limit} are allowed", too_long=True
         )
     check_ids(ids, model)
 
 
 def check_config(config: GenerationConfig, model: Model) -> None:
-    """Raises InputRefused for what the backend can't decode, and for biases of unknown tokens."""
+    """Raises InputRefused for parameters that the backend can't use, and biases of unknown ids."""
     backend = model.backend
     if not 1 <= config.max_tokens <= backend.max_tokens:
         raise InputRefused(f"max_tokens must be 1 to {backend.max_tokens}")

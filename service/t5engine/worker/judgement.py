@@ -12,7 +12,7 @@ from t5engine.worker.model import Model
 
 
 class Judgement:
-    """A job whose input is encoded, and that waits for its only step.
+    """A job whose input is encoded, and which waits for its only step.
 
     Attributes:
         request: the message that asked for the judgement.

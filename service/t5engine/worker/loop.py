@@ -65,7 +65,7 @@ class Loop:
         """Encoded inputs that wait for their step."""
         self._starts = 0
         self._started: dict[int, int] = {}
-        """Number of the latest start of a job, by the turns of the pending jobs."""
+        """Sequence number of the latest started job, by turn, for turns with pending jobs."""
         self._meter = meter or CostMeter()
         self._fairness = Fairness()
         self._last_pulse = time.monotonic()
@@ -73,7 +73,7 @@ class Loop:
     def run(self) -> None:
         """Serves the connection until the service closes it."""
         while self._receive_messages():
-            # At most one encode between two steps, so that running jobs wait no longer than that.
+            # At most one encode between two steps: running jobs wait for one encode at most.
             if self._pending:
                 self._start_next()
             if self._judgements:
@@ -83,9 +83,9 @@ class Loop:
             self._send_pulse_if_due()
 
     def _start_next(self) -> None:
-        """Starts the next job: of the request that has waited longest since its last start.
+        """Starts a job of the request whose last start is the longest ago.
 
-        A long encode may have to wait. If nothing else can be done, waits for a message meanwhile.
+        A long encode may have to wait. If there is no other work, this method waits for a message.
         """
         turns = {job: getattr(message, "turn", 0) for job, message in self._pending.items()}
         self._fairness.record_turns(turns.values())
@@ -195,7 +195,7 @@ class Loop:
         return min(set(range(self._model.backend.rows)) - used)
 
     def _clear_low_row(self) -> int:
-        """Returns the lowest row that no generation has; a judgement there moves to another row.
+        """Returns the lowest row that no generation uses; moves a judgement away from it.
 
         The highest row of a step determines its cost, and a generation has many steps.
         """
@@ -231,7 +231,7 @@ class Loop:
         return Scored(message.job, np.stack(logits).astype("<f4").tobytes())
 
     def _judge_if_due(self) -> None:
-        """Runs the step of the judgements, once there are enough of them or no more will come."""
+        """Runs the step of the judgements if there are enough, or if no more are pending."""
         judgements = list(self._judgements.values())
         has_more = any(isinstance(message, Judge) for message in self._pending.values())
         if has_more and len(judgements) < JUDGED_TOGETHER:

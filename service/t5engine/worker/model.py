@@ -41,7 +41,7 @@ class LoadError(Exception):
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded model: the backend, the vocabulary, the file's metadata, a search's arithmetic."""
+    """A loaded model: backend, vocabulary, metadata, and the arithmetic of its searches."""
 
     backend: Backend
     vocabulary: Vocabulary
@@ -73,8 +73,8 @@ def load_model(
         backend: the backend; auto: graph, or llama for a file that graph refuses.
         rows: most sequences at once.
         ggml_backends: directory of ggml's CPU backends, if none is linked in; None: libllama's.
-        kernels: what the graph backend multiplies with: ggml's kernels; auto: our own, where they
-            support a weight; or our own for one instruction set.
+        kernels: the matrix products of the graph backend. ggml: ggml's; auto: our own where they
+            support a weight; else our own for this instruction set.
 
     Raises:
         LoadError: the file is missing, not GGUF, truncated, not a T5, or a T5 that the backend
@@ -130,15 +130,15 @@ def _find_kernels(name: KernelsName) -> Kernels | None:
         return None
     kernels = Kernels.find(name)
     if kernels is None and name != "auto":
-        raise LoadError(f"this processor has no {name}, for which kernels were asked; try auto")
+        raise LoadError(f"kernels: this processor has no {name}; use auto")
     return kernels
 
 
 def check_separators(model: Model, separators: Sequence[str] | None) -> None:
-    """Checks that the vocabulary has the mark of each separator; None: of those in the file.
+    """Checks that the vocabulary has the mark of each separator; None: the separators of the file.
 
     Raises:
-        LoadError: a mark is no piece of its own, so that the model can't write it.
+        LoadError: a mark is not a piece of the vocabulary, so the model can't generate it.
     """
     if separators is None:
         metadata = model.info.metadata

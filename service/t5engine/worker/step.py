@@ -1,4 +1,4 @@
-"""A decoding step of all generations: logits from the backend, tokens from their searches."""
+"""Runs a decoding step: logits come from the backend, tokens from the searches."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def decode_step(
     others: Sequence[Generation] = (),
     judgements: Sequence[Judgement] = (),
 ) -> list[FromWorker]:
-    """Runs one decoding step of generations. Those that are over have no rows afterwards.
+    """Runs one decoding step of generations. Finished generations have no rows afterwards.
 
     Args:
         model: the model of the generations.
@@ -43,7 +43,7 @@ def decode_step(
     try:
         logits = model.backend.extend(rows, [[token, *draft] for token in tokens])
         if draft and is_poisoned(logits[0]):
-            # A drafted token may overflow, and its NaN reach the others: repeat without the draft.
+            # A drafted token may overflow, and its NaN may reach other rows: repeat without drafts.
             draft = []
             model.backend.rewind(rows[0], generations[0].decoded)
             logits = model.backend.extend(rows, [[token] for token in tokens])
@@ -75,7 +75,7 @@ def _choose_tokens(
     seconds: float,
     batch: int,
 ) -> tuple[list[FromWorker], list[Branch]]:
-    """Has a generation choose its next token, and more tokens as long as it chooses the draft's.
+    """Lets a generation choose its next tokens, as long as its choices equal the draft.
 
     Args:
         generation: the generation.
@@ -110,8 +110,9 @@ def _continue_branches(
 ) -> None:
     """Moves every sequence that continues to a row, and releases the other rows.
 
-    Of the generations that were stepped and the held ones, the fewer have the lowest rows.
-    Judgements have the highest rows: they have one step only.
+    The highest row of a step determines its cost. So the smaller of two groups gets the lowest
+    rows: the generations of this step, or those that wait. Judgements get the highest rows,
+    because they have only one step.
     """
     waiting: list[tuple[Generation | Judgement, Branch]] = []
     judged: list[tuple[Generation | Judgement, Branch]] = []

@@ -31,7 +31,7 @@ class Vocabulary:
         size: number of ids.
         eos: id of `</s>`.
         suppressed: ids that are never generated: padding, `<unk>`, sentinels, unused rows.
-        cleans_up_spaces: whether answers are without the spaces before punctuation.
+        cleans_up_spaces: whether spaces before punctuation are removed from answers.
     """
 
     def __init__(self, model: Any, size: int, metadata: Mapping[str, Any]) -> None:  # noqa: ANN401 - an opaque pointer
@@ -51,7 +51,7 @@ class Vocabulary:
         self._unknown = int(metadata.get("tokenizer.ggml.unknown_token_id", 2))
         attributes = [self._read_attributes(token) for token in range(size)]
         self.suppressed = self._find_suppressed(attributes)
-        # In a file that does not say so, added tokens are those that llama.cpp cuts out of a text.
+        # Without t5serve's keys, added tokens are the user-defined ones, as for llama.cpp.
         self._pipeline = read_pipeline(metadata) or Pipeline(
             added=tuple(
                 AddedToken(token, self._stored_text(token).decode(errors="replace"))
@@ -62,7 +62,7 @@ class Vocabulary:
         self.cleans_up_spaces = self._pipeline.cleans_up_spaces
         self._added = {token.id for token in self._pipeline.added}
         self._hidden = self._find_hidden(attributes)
-        # A character that is mapped could become such a token.
+        # Normalisation could turn other characters into such a token.
         self._has_normalized = any(AddedFlag.NORMALIZED in t.flags for t in self._pipeline.added)
         self._splitter = Splitter(self._pipeline.added)
         self._charsmap = bytes(metadata.get(CHARSMAP, b""))
@@ -70,7 +70,7 @@ class Vocabulary:
         self._is_plain = self._check_plain(attributes)
         self._pieces: dict[int, bytes] = {}
         if not self._is_plain or any(SENTINEL not in token.text for token in self._pipeline.added):
-            _ = self._tokenizer  # built now, since queries will need it
+            _ = self._tokenizer  # built now, so that the first query need not wait
 
     def encode(self, text: str) -> list[int]:
         """Returns the token ids of a text, `</s>` last.
@@ -85,7 +85,7 @@ class Vocabulary:
         return [*self._tokenizer.encode(text), self.eos]
 
     def _needs_own_tokenizer(self, text: str) -> bool:
-        """Whether a text has what llama.cpp's tokenizer treats otherwise."""
+        """Whether llama.cpp's tokenizer would split a text differently from the checkpoint's."""
         return (
             self._splitter.is_in(text)
             or (self._has_normalized and not text.isascii())
@@ -110,7 +110,7 @@ class Vocabulary:
         """Returns the text of ids as SentencePiece joins them, without the leading space.
 
         An incomplete character at the end becomes U+FFFD if the ids are final, else it is omitted.
-        So are spaces that the model's clean-up of answers may still leave out.
+        Spaces that the clean-up may still remove are omitted too.
         """
         text = "".join(self.decode_each(ids, final=final))
         if self.cleans_up_spaces:
@@ -122,7 +122,7 @@ class Vocabulary:
         return "".join(self.decode_each(ids))
 
     def decode_parts(self, ids: Sequence[int], *, final: bool = True) -> list[str]:
-        """Returns the parts of an answer's text that the ids make.
+        """Returns the part of an answer's text that each id adds.
 
         Joined, they are the text of `decode`. If the ids are not final, ids at the end may have no
         part yet.
@@ -186,7 +186,7 @@ class Vocabulary:
     def decode_token(self, token: int, *, is_first: bool) -> str:
         """Returns the text that a token would add to a sequence, as its first or a later token.
 
-        The clean-up of answers is that of the token's text by itself.
+        The token's text is cleaned up without its neighbours.
         """
         if token in self._hidden and token != self.eos:
             return ""
@@ -202,7 +202,7 @@ class Vocabulary:
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
-        """The tokenizer for texts that llama.cpp's would cut otherwise."""
+        """The tokenizer for texts that llama.cpp's tokenizer would split differently."""
         text_attributes = (
             llama_cpp.LLAMA_TOKEN_ATTR_NORMAL | llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED
         )

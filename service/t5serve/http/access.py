@@ -1,4 +1,4 @@
-"""Who may use the service: names of the Host, keys, rates."""
+"""Checks who may use the service: Host names, keys, rates."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from t5serve.settings import Settings
 
 @dataclass(frozen=True)
 class Access:
-    """The checks of a request before anything is done for it. None: there is no such check.
+    """The checks of a request before any work is done for it. None: there is no such check.
 
     Attributes:
         hosts: the names that a Host may have.
@@ -44,7 +44,7 @@ class Access:
         )
 
     def admits(self, scope: Scope) -> bool:
-        """Whether a request has an allowed Host and a valid key, where that is needed."""
+        """Whether a request has an allowed Host and a valid key, if these are checked."""
         return all(check is None or check.allow(scope) for check in (self.hosts, self.keys))
 
     def reload(self) -> None:

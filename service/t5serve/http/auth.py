@@ -25,7 +25,7 @@ class KeyRing:
 
     Args:
         keys: the keys.
-        path: the file that they are from; None: they can't be read again.
+        path: the file of the keys; None: the keys can't be read again.
         setting: the setting that names the file.
     """
 
@@ -38,7 +38,7 @@ class KeyRing:
 
     @classmethod
     def from_file(cls, path: Path | None, setting: str) -> Self | None:
-        """Reads the keys of a file; None: there is no such file, and no key.
+        """Reads the keys of a file; returns None if no file is configured.
 
         Raises:
             StartupError: the file can't be read, or has no key.
@@ -46,7 +46,7 @@ class KeyRing:
         return None if path is None else cls(read_keys(path, setting), path, setting)
 
     def read_again(self) -> list[bytes]:
-        """Reads the keys of the file, without using them.
+        """Reads the keys of the file, without making them valid.
 
         Raises:
             StartupError: the file can't be read, or has no key.
@@ -54,7 +54,7 @@ class KeyRing:
         return [] if self._path is None else read_keys(self._path, self._setting)
 
     def replace(self, keys: Sequence[bytes]) -> None:
-        """Lets other keys be the valid ones."""
+        """Replaces the valid keys."""
         self._digests = [hashlib.sha256(key).digest() for key in keys]
 
     def allow(self, scope: Scope) -> bool:
@@ -70,7 +70,7 @@ class KeyRing:
         digest = hashlib.sha256(key.encode("latin-1").strip()).digest()
         matches = [hmac.compare_digest(digest, valid) for valid in self._digests]
         is_allowed = scheme.lower() == "bearer" and any(matches)
-        if is_allowed:  # keys take turns, whatever addresses they come from
+        if is_allowed:  # turns are per key, not per address
             current_turn.set((digest, object()))
         return is_allowed
 

@@ -1,4 +1,4 @@
-"""What uvicorn's connections lack: limits, held reading, bodies without chunks, a probe."""
+"""Adds to uvicorn's connections: limits, paused reading, bodies without chunks, a probe."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ PROBE_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class ConnectionLimits:
-    """The limits of a connection, and of their number.
+    """The limits of each connection, and of their number.
 
     Attributes:
         max_connections: connections beyond this number are refused.
-        head_seconds: the time that a request's head may take, or a body that nobody waits for.
+        head_seconds: the time for the head of a request, or for a body that nobody reads.
         write_seconds: the time that a client may leave its answers unread.
     """
 
@@ -31,7 +31,7 @@ class ConnectionLimits:
 
 
 class Timer:
-    """Calls an action once, some time after it was started last, unless it is stopped."""
+    """Calls an action once, some seconds after `start`, unless it is stopped before."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, seconds: float, action: Callable[[], None]
@@ -42,7 +42,7 @@ class Timer:
         self._handle: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Starts the timer, unless it runs."""
+        """Starts the timer, unless it is running."""
         if self._handle is None:
             self._handle = self._loop.call_later(self._seconds, self._ring)
 
@@ -68,9 +68,9 @@ class HeldFlow(FlowControl):
 
 
 class UnframedCycle(RequestResponseCycle):
-    """Sends a body without chunks; where it has no Content-Length, the connection's end ends it.
+    """Sends a body without chunks, for HTTP/1.0 (RFC 9112, 6.1 and 6.3).
 
-    For HTTP/1.0: RFC 9112, 6.1 and 6.3.
+    Without a Content-Length, the end of the connection ends the body.
     """
 
     async def send(self, message: ASGISendEvent) -> None:
@@ -83,10 +83,10 @@ class UnframedCycle(RequestResponseCycle):
 
 
 class Probe:
-    """Finds out whether a client that sends no more waits for an answer, or has left.
+    """Finds out whether a client that closed its side still waits for an answer, or has left.
 
-    Both look the same until something is sent: then the system of a client that has left resets the
-    connection. An interim response does no harm to a client that waits (RFC 9110, 15.2).
+    Both cases look the same until the service sends something. If the client has left, its system
+    then resets the connection. A client that waits ignores an interim response (RFC 9110, 15.2).
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
@@ -110,7 +110,7 @@ class Probe:
             self._timer.cancel()
 
     def _check(self) -> None:
-        """Ends a connection that was reset; asyncio would notice when it writes."""
+        """Ends a connection that was reset; asyncio would notice only at the next write."""
         if self._transport.is_closing():
             return
         connection = self._transport.get_extra_info("socket")

@@ -11,10 +11,10 @@ from t5serve.http.responses import error_response
 
 
 class CrossOrigin(CORSMiddleware):
-    """Starlette's middleware, with the service's own form of errors."""
+    """Starlette's CORS middleware, with errors in the service's JSON format."""
 
     def preflight_response(self, request_headers: Headers) -> Response:
-        """Answers the request that a browser sends before another one."""
+        """Answers a preflight request, which a browser sends before the actual request."""
         response = super().preflight_response(request_headers)
         if response.status_code == 200:
             return response

@@ -1,4 +1,4 @@
-"""File descriptors: enough for connections, and some that connections can't take."""
+"""Divides the file descriptors between connections and everything else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FILES_PER_WORKER = 16  # a worker needs eight while it starts
 
 
 class DescriptorPlan(NamedTuple):
-    """How many descriptors connections may take.
+    """The number of descriptors that connections may use.
 
     Attributes:
         backlog: connections that wait in the kernel, and that are accepted at once.
@@ -23,7 +23,7 @@ class DescriptorPlan(NamedTuple):
 
 
 def plan_descriptors(max_connections: int, workers: int) -> DescriptorPlan:
-    """Raises the soft limit as far as needed, and fits the connections into it."""
+    """Raises the soft limit if necessary, and limits the connections to fit into it."""
     spare = FILES + FILES_PER_WORKER * workers + 3 * MAX_BACKLOG
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = max_connections + spare
@@ -34,10 +34,10 @@ def plan_descriptors(max_connections: int, workers: int) -> DescriptorPlan:
 
 
 def fit(max_connections: int, workers: int, limit: int) -> DescriptorPlan:
-    """Fits connections into a limit on descriptors.
+    """Limits the connections to fit into a limit on descriptors.
 
-    Refused connections are open until the event loop's next turns, each of which accepts a
-    backlog; three of them are kept free.
+    Each turn of the event loop accepts up to `backlog` connections, and a refused connection stays
+    open for some turns. So descriptors for three backlogs are reserved.
     """
     backlog = max(1, min(MAX_BACKLOG, limit // 8))
     room = limit - FILES - FILES_PER_WORKER * workers - 3 * backlog

@@ -19,7 +19,7 @@ from t5serve.http.protocol import Protocol
 class EarlyProtocol(Protocol):
     """Keeps small requests until they are complete while the service is overloaded.
 
-    Such a request is answered early, or passed on to the application whole.
+    Such a request is answered early, or passed to the application as a whole.
 
     Args:
         early: decides, and builds the answers.
@@ -38,9 +38,9 @@ class EarlyProtocol(Protocol):
         super().__init__(config, server_state, app_state, _loop, limits=limits)
         self._early = early
         self._body: bytearray | None = None
-        """The body of a request that may be answered early; None: there is no such request."""
+        """The body of the current request, if it may be answered early; else None."""
         self._answer: EarlyAnswer | None = None
-        """An answer that waits for its time."""
+        """The timer of an answer that is delayed."""
         self._answer_timer: asyncio.TimerHandle | None = None
         self._began_at = 0.0
 
@@ -103,7 +103,7 @@ class EarlyProtocol(Protocol):
             self._send_answer()
 
     def _pass_on(self) -> None:
-        """Gives the request to the application, as far as it is here."""
+        """Passes the request to the application, with the part of the body that has arrived."""
         body, self._body = bytes(self._body or b""), None
         super()._begin_request()
         if body:

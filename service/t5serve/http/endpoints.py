@@ -50,7 +50,7 @@ class Endpoint:
         answers: examples of answers, by what each shows.
         streams: whether the endpoint can answer with server-sent events.
         needs_key: whether a request requires an API key, if the service has keys.
-        needs_admin_key: whether that key must be one of an operator.
+        needs_admin_key: whether a request requires a key of T5SERVE_ADMIN_KEYS_FILE.
         is_quiet: whether requests are logged at debug level only, because probes repeat every
             few seconds.
     """
@@ -182,9 +182,9 @@ QUIET_PATHS = frozenset(endpoint.path for endpoint in ENDPOINTS if endpoint.is_q
 
 
 def suggest_path(path: str) -> str:
-    """Returns the path that a client means, or the paths that there are.
+    """Suggests a path for an unknown one, or lists the paths.
 
-    A client means a path that differs in slashes, case or the number of `/v1`, or is spelled alike.
+    The suggestion differs only in slashes, case or the number of `/v1`, or has a similar spelling.
     """
     paths = [endpoint.path.partition("/{")[0] for endpoint in DESCRIBED_ENDPOINTS]
     plain = "/" + "/".join(part for part in path.lower().split("/") if part)

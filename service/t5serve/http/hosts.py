@@ -1,4 +1,4 @@
-"""Checks the Host of requests, against pages that rebind DNS to this machine."""
+"""Checks the Host of requests, to protect against DNS rebinding."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class HostNames:
     def allow(self, scope: Scope) -> bool:
         """Whether a request has an allowed Host, has none, or is a probe.
 
-        Probes are exempt: a load balancer asks by address.
+        Probes are exempt, because load balancers use the address as Host.
         """
         hosts = [value for name, value in scope["headers"] if name == b"host"]
         if len(hosts) == 1 and self._has(_without_port(hosts[0].decode("latin-1").strip().lower())):
@@ -52,8 +52,8 @@ class HostNames:
 class AllowedHosts:
     """Refuses requests whose Host is none of the allowed names.
 
-    A page of another site can make its own name resolve to 127.0.0.1, and then reads what a
-    service on loopback answers. The browser still sends the page's name as Host.
+    With DNS rebinding, a web page makes its own name resolve to 127.0.0.1, and reads the answers of
+    a service on loopback. The browser still sends the page's name as Host, so it can be refused.
     """
 
     def __init__(self, app: ASGIApp, names: HostNames) -> None:

@@ -17,9 +17,9 @@ Address = tuple[Any, ...]  # (host, port), for IPv6 also flow and scope
 
 
 def open_sockets(host: str, port: int, backlog: int) -> list[socket.socket]:
-    """Listens on every address of a host. `::` is for IPv4, too, where the system has both.
+    """Listens on every address of a host. `::` also accepts IPv4 if the system supports it.
 
-    asyncio would listen on `::` for IPv6 only.
+    asyncio alone would accept only IPv6 on `::`.
 
     Args:
         host: a name or an address.
@@ -27,7 +27,7 @@ def open_sockets(host: str, port: int, backlog: int) -> list[socket.socket]:
         backlog: connections that wait to be accepted.
 
     Raises:
-        StartupError: the host is unknown, or its port can't be used; the message has the setting.
+        StartupError: the host is unknown, or the port can't be used; the message names the setting.
     """
     with ExitStack() as opened:
         sockets: list[socket.socket] = []
@@ -37,7 +37,7 @@ def open_sockets(host: str, port: int, backlog: int) -> list[socket.socket]:
             try:
                 listener = _listen((address[0], bound, *address[2:]), backlog)
             except OSError as error:
-                # A name can have an address of a family that the system lacks.
+                # A name can have an IPv6 address although the system has no IPv6.
                 is_last = address == addresses[-1] and not sockets
                 if error.errno in ABSENT and not is_last:
                     continue

@@ -91,7 +91,7 @@ class RequestContext:
 
 
 def _shorten_path(path: str) -> str:
-    """Returns the beginning of a path that is no route; not what stands behind a route."""
+    """Shortens an unknown path for the log; the part behind a known route is left out."""
     for endpoint in ENDPOINTS:
         if path.startswith(f"{endpoint.path}/"):
             return f"{endpoint.path}/..."

@@ -1,7 +1,7 @@
-"""HTTP/1.1 with httptools: strict about bytes, bounded in memory and in time.
+"""HTTP/1.1 with httptools: strict parsing, with limits on memory and time.
 
-uvicorn's protocol parses whatever arrives, waits for ever, and lets an offer to upgrade end a
-request. This protocol parses a request at a time, times out, and ignores such offers.
+uvicorn's protocol parses all that arrives, waits forever, and ends a request at an offer to
+upgrade. This protocol parses one request at a time, times out, and ignores offers to upgrade.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from t5serve.http.responses import error_bytes
 MAX_HEAD_BYTES = 1 << 16  # bytes of a request outside its body; h11 has the same limit
 END_OF_HEAD = b"\r\n\r\n"  # llhttp accepts no other line ends
 MIN_CHUNKED_PART = 512
-"""Bytes of a chunked body that are parsed at least, whatever they are."""
+"""The least bytes of a chunked body to parse at once, whatever their content."""
 
 logger = logging.getLogger(__name__)
 
@@ -43,15 +43,15 @@ class Protocol(HttpToolsProtocol):
 
     - A limit on the head. httptools keeps a line of any length, and copies it with every part
       that arrives. The limit also counts the frames of a chunked body and its trailers.
-    - An end to parsing. A client that sends requests without reading the answers is not read
-      either: at most one request waits for the answer to another.
-    - Upgrades. httptools ends a request at the head if the client offers to upgrade, and parses
-      the body as another request: smuggling. RFC 9110, 7.8, lets a server ignore the offer, so
-      the head is parsed a second time without the field.
-    - Half-closed connections. A client may end its side after a request (RFC 9112, 9.6), and is
-      answered; `Probe` tells it from a client that has left.
-    - HTTP/1.0. Such a client knows no chunks (RFC 9112, 6.1).
-    - Transfer codings. uvicorn takes a body in any coding for plain text.
+    - A limit on pipelining. While an answer is unread, at most one further request is parsed, and
+      nothing more is read.
+    - Upgrades. If the client offers to upgrade, httptools ends the request after the head, and
+      parses the body as another request. This would allow request smuggling. RFC 9110, 7.8, lets
+      a server ignore the offer, so the head is parsed again without the field.
+    - Half-closed connections. A client that ends its side after a request (RFC 9112, 9.6) gets
+      its answer; `Probe` detects clients that have left.
+    - HTTP/1.0. Such clients do not know chunks (RFC 9112, 6.1).
+    - Transfer codings. uvicorn treats a body in any coding as plain.
     """
 
     def __init__(
@@ -74,9 +74,9 @@ class Protocol(HttpToolsProtocol):
         self._unknown_coding: bytes | None = None
         """A transfer coding of the current request that is not `chunked`."""
         self._is_deaf = False
-        """Whether what arrives is dropped, because the connection ends after this answer."""
+        """Whether further input is dropped, because the connection ends after this answer."""
         self._probe: Probe | None = None
-        """Watches a client that sends no more."""
+        """Watches a client that has closed its side."""
         self._read_timer = Timer(self.loop, limits.head_seconds, self._end_slow_request)
         self._write_timer = Timer(self.loop, limits.write_seconds, self._end_slow_client)
 
@@ -113,7 +113,7 @@ class Protocol(HttpToolsProtocol):
             return False
         has_started = bool(self.pipeline) or not self._has_cycle or self.cycle.response_started
         if not has_started and self.cycle.scope["http_version"] == "1.0":
-            return False  # can't be probed; proxies that speak it abandon requests in this way
+            return False  # can't be probed, and proxies with HTTP/1.0 abandon requests in this way
         if self._probe is None:
             self._probe = Probe(self.transport, self.loop)
             self._probe.start(may_write=not has_started)
@@ -158,10 +158,10 @@ class Protocol(HttpToolsProtocol):
         return len(self._unparsed) if end < 0 else end + len(END_OF_HEAD)
 
     def _ignore_upgrade(self, rest: bytes) -> None:
-        """Has the head parsed again, without what made the parser stop after it."""
+        """Parses the head again, without the field that stopped the parser."""
         method = self.parser.get_method()
-        if method == b"CONNECT":  # what follows is no HTTP
-            self._refuse(MethodNotAllowed("this server is no proxy"))
+        if method == b"CONNECT":  # the bytes that follow are not HTTP
+            self._refuse(MethodNotAllowed("CONNECT is not supported: this server is not a proxy"))
             return
         version = self.parser.get_http_version().encode()
         lines = [b"%s %s HTTP/%s" % (method, self.url, version)]
@@ -239,7 +239,7 @@ class Protocol(HttpToolsProtocol):
 
     @property
     def _is_incomplete(self) -> bool:
-        """Whether a part of a request is here that the application has not seen."""
+        """Whether a part of a request has arrived that the application has not seen."""
         return bool(self._head_bytes) and not self._in_body
 
     def on_response_complete(self) -> None:
@@ -248,7 +248,7 @@ class Protocol(HttpToolsProtocol):
             self._parse()
 
     def _refuse(self, error: RequestError) -> None:
-        """Ends the connection: with an error, unless an answer is under way."""
+        """Ends the connection. Sends the error first, unless another answer is being sent."""
         self._is_deaf = True
         if self._has_cycle and not self.cycle.more_body:
             self.cycle.keep_alive = False  # the newest request's answer is the last one
@@ -270,7 +270,7 @@ class Protocol(HttpToolsProtocol):
     # Time
 
     def _start_timer(self) -> None:
-        """Bounds the time until the next request has arrived, or the rest of an answered one."""
+        """Limits the time until the next request, or the rest of an answered one, has arrived."""
         if self._head_bytes or self._in_body:
             self._unset_keepalive_if_required()
             self._start_read_timer()

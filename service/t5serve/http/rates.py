@@ -30,7 +30,7 @@ class ClientRates:
         return None if settings.rate_limit is None else cls(settings.rate_limit)
 
     def allow(self, scope: Scope) -> bool:
-        """Counts a request; returns whether its client has made no more than it may."""
+        """Counts a request; returns whether its client is within the limit."""
         is_open = any(endpoint.matches(scope["path"]) for endpoint in OPEN_ENDPOINTS)
         return is_open or self._limiter.hit(self.rate, _client())
 

@@ -89,7 +89,7 @@ def _render_operations(document: Json) -> Iterator[str]:
 
 
 def _render_data(path: str, method: str, operation: Json) -> str:
-    """Renders what the form to try the route is made from, as attributes."""
+    """Renders attributes from which `docs.js` builds the form to try the route."""
     data = {"method": method.upper(), "path": path}
     if "requestBody" in operation:
         data["body"] = json.dumps(_request_body(operation)["example"], ensure_ascii=False)
@@ -124,7 +124,7 @@ def _render_operation(path: str, method: str, operation: Json, document: Json) -
 
 
 def _render_answers(responses: Json) -> str:
-    """Renders the statuses; those that have the same body stand together."""
+    """Renders the statuses; statuses with the same body are grouped."""
     groups: dict[str, list[str]] = {}
     for status, answer in responses.items():
         text = f"<b>{escape(status)}</b> {escape(answer['description'])}"
@@ -146,7 +146,7 @@ def _render_media(answer: Json) -> str:
 
 
 def _separate_bodies(document: Json) -> Json:
-    """Returns the bodies that do not stand with the route that takes them."""
+    """Returns the bodies that have a section of their own, outside the routes."""
     requests = {
         schema_name(_request_body(operation)["schema"])
         for _, _, operation in _operations(document)

@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 Json = dict[str, Any]
-FARTHEST = 1e9  # bounds beyond are those of a number's type, and nobody reaches them
+FARTHEST = 1e9  # larger bounds come from the number's type, and are left out
 NEAREST = 1e-6  # a lower bound below this only excludes 0
 
 

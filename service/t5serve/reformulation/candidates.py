@@ -18,7 +18,7 @@ SENTINEL = "<extra_id_"
 UnchangedReason = Literal[
     "already_good", "language", "code", "identifier", "name", "guard", "too_long_to_rewrite"
 ]
-"""Why the query itself is the honest answer."""
+"""Why the query itself is the best answer."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Selection:
 
     Attributes:
         reformulations: best first; empty if the model gave no usable text.
-        unchanged_reason: why the only one is the query itself; None if the query was changed.
+        unchanged_reason: why the query itself is the only result; None if the query was changed.
     """
 
     reformulations: list[Reformulation]
@@ -99,7 +99,7 @@ def leave_unchanged(query: str, reason: UnchangedReason) -> Selection:
 
 
 def keep_corrected(query: str, selection: Selection) -> Selection:
-    """Turns "unchanged" into a change: the speller changed the query, the model nothing more."""
+    """Returns the corrected query as a change, if the speller changed it and the model did not."""
     if selection.unchanged_reason is None and selection.reformulations:
         return selection
     kept = next(iter(selection.reformulations), original_candidate(query))
@@ -119,11 +119,11 @@ def select_candidates(
         query: the query, without a prefix.
         outputs: the decoded sequences, best first.
         options: n, and what candidates must satisfy.
-        lexicon: words that are spelled rightly, whatever they look like.
+        lexicon: words that count as spelled correctly.
     """
     built = [Candidate.build(one, one.text, len(one.tokens)) for one in outputs]
     candidates = [candidate for candidate in built if is_usable(candidate.text, query)]
-    if options.is_guarded:  # the best that passes, whatever the search ranked it by
+    if options.is_guarded:  # by score: the search may rank by other criteria
         candidates.sort(key=lambda candidate: -candidate.score)
     folded_query = fold(query)
     echo = next((one for one in candidates if one.folded == folded_query), None)
@@ -159,7 +159,7 @@ def _allowed(
         if options.min_score is not None and candidate.score < options.min_score:
             continue
         if right - Counter(candidate.words):
-            continue  # the collection has the word: it is right, and a correction leaves it alone
+            continue  # a correction must keep words that the collection contains
         if guards.violation(candidate.text) is None:
             yield candidate
 

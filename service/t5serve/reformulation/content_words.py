@@ -1,4 +1,4 @@
-"""Which words of a query say what it is about, and which only ask."""
+"""Tells the words that a query is about from the words that only ask."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ AUXILIARIES = _SETS["auxiliary"]
 MEDDLING_WORDS = _SETS["meddling"]
 FOREIGN_WORDS = _SETS["foreign"]
 AFTER_WAYS = frozenset({"to", "i", "you", "we", "one", "that"})
-QUALITIES = frozenset({"best", "good", "easy"})  # before "way": still only asking how
+QUALITIES = frozenset({"best", "good", "easy"})  # before "way" they only ask how
 
 
 def content_indices(words: Sequence[str]) -> list[int]:
-    """Returns the places of the words that say what a query is about.
+    """Returns the indices of the words that a query is about.
 
-    "Create a table of the best ways to learn guitar" is about "learn guitar": a command counts
-    until the first word that is none, and "(best) way to" only asks how.
+    "Create a table of the best ways to learn guitar" is about "learn guitar". Words of command are
+    skipped at the beginning, and "(best) way to" only asks how.
     """
     indices: list[int] = []
     for index in range(len(words)):

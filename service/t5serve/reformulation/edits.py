@@ -1,17 +1,17 @@
-"""Typing errors: what can have been typed for a word, and how likely."""
+"""Typing errors: the possible misspellings of a word, and their likelihood."""
 
 from __future__ import annotations
 
 from string import ascii_lowercase
 
-# Log-likelihoods of typing errors over that of a wrong or an added letter, which can be any of 26:
-# two letters can be exchanged, and one left out, in one way only; a near key is one of about eight.
+# Log-likelihoods of typing errors, relative to a wrong or added letter, which can be any of 26. Two
+# letters can be exchanged, or one left out, in only one way; a near key is one of about eight.
 EXCHANGED_LETTERS, MISSING_LETTER, NEAR_KEY = 2.0, 2.0, 1.0
 KEYBOARD = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 
 
 def score_error(word: str, term: str) -> float:
-    """Returns the log-likelihood of typing a word for a term: nats, up to a constant."""
+    """Returns the log-likelihood of typing a word instead of a term, in nats, up to a constant."""
     if sorted(word) == sorted(term):
         return EXCHANGED_LETTERS
     if len(word) == len(term) - 1:
@@ -37,7 +37,7 @@ def are_near_keys(letter: str, other: str) -> bool:
 
 
 def edit_once(word: str) -> set[str]:
-    """Returns the texts that are one letter dropped, added, replaced or exchanged from a word."""
+    """Returns all texts with one letter of a word dropped, added, replaced or exchanged."""
     halves = [(word[:i], word[i:]) for i in range(len(word) + 1)]
     dropped = {a + b[1:] for a, b in halves if b}
     exchanged = {a + b[1] + b[0] + b[2:] for a, b in halves if len(b) > 1}

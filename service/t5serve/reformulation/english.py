@@ -17,18 +17,18 @@ from rapidfuzz.distance import OSA
 
 from t5serve.reformulation.edits import edit_once
 
-COMMON_LEVEL = 35  # SCOWL's size: the 48,000 words that most people know
-USUAL_LEVEL = 60  # what a misspelt word can have been meant to be
+COMMON_LEVEL = 35  # SCOWL's size of the 48,000 words that most people know
+USUAL_LEVEL = 60  # SCOWL's size of the words that corrections may use
 UNKNOWN_LEVEL = 100
-MIN_MISSPELT = 4  # letters; shorter words are too near to others
+MIN_MISSPELT = 4  # letters; shorter words are too similar to other words
 PREFIXES = (
     *("anti", "auto", "bio", "counter", "cyber", "hyper", "hypo", "infra", "inter", "intra"),
     *("macro", "mega", "meta", "micro", "mini", "mono", "multi", "neuro", "over", "para", "poly"),
     *("post", "pre", "pseudo", "semi", "sub", "super", "trans", "ultra", "under"),
 )
-SHORT = 5  # letters of a word that can have one wrong letter; longer ones can have two
+SHORT = 5  # letters; words up to this length can have one wrong letter, longer ones two
 
-# Wordings that search queries exchange freely, and that WordNet does not have as synonyms.
+# Words that are exchangeable in search queries, but not synonyms in WordNet.
 SEARCH_SYNONYMS = (
     ("best", "top", "greatest"),
     ("buy", "purchase", "shop"),
@@ -54,7 +54,7 @@ SEARCH_SYNONYMS = (
 class English:
     """The word list.
 
-    Words are folded; stems are Snowball's, and those of irregular forms are their word's.
+    Words are folded. Stems are Snowball's; an irregular form has the stem of its base word.
     """
 
     def __init__(self, text: str) -> None:
@@ -95,10 +95,10 @@ class English:
         return self._levels.get(word, UNKNOWN_LEVEL)
 
     def is_misspelling(self, word: str, correction: str) -> bool:
-        """Whether a word that is not English is one or two typing errors from another that is.
+        """Whether an unknown word is an English word with one or two typing errors.
 
-        Where one error gives a common word, it is that: "chepest" is "cheapest", not "chest", and
-        "leson" is "lesson", not "Leon".
+        If a single error explains a common word, only that word counts: "chepest" is "cheapest",
+        not "chest", and "leson" is "lesson", not "Leon".
         """
         if len(word) < MIN_MISSPELT or not word.isalpha() or self._is_derived(word):
             return False
@@ -122,7 +122,7 @@ class English:
         stem = self._stems.get(word)
         if stem is None:
             stem = str(self._stemmer.stemWord(self._forms.get(word, word)))
-            if word in self._levels:  # others would fill the memory
+            if word in self._levels:  # unknown words would fill the memory
                 self._stems[word] = stem
         return stem
 

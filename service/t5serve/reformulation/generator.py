@@ -1,4 +1,4 @@
-"""What a reformulator needs of a model: who decodes, who admits."""
+"""The interfaces that a reformulator uses: generators and admission."""
 
 from __future__ import annotations
 

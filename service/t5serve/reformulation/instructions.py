@@ -6,8 +6,8 @@ multi_query.py, 1.0), LlamaIndex's QueryFusionRetriever (llama_index/core/retrie
 fusion_retriever.py, 0.14) and Haystack's QueryExpander (haystack/components/query/
 query_expander.py, 3.4). Each wrapping also names the number of queries.
 
-Others have a conversation in the text, and want its last question as one that stands by itself:
-LangChain's ConversationalRetrievalChain (langchain_classic/chains/conversational_retrieval/
+Other instructions contain a conversation, and ask for its last question in a form that stands by
+itself: LangChain's ConversationalRetrievalChain (langchain_classic/chains/conversational_retrieval/
 prompts.py, 1.0), LlamaIndex's CondenseQuestionChatEngine and CondensePlusContextChatEngine
 (llama_index/core/chat_engine/, 0.14).
 """

@@ -1,4 +1,4 @@
-"""Text of a single sequence that is told while the sequence is decoded."""
+"""Sends the text of a single sequence while the sequence is decoded."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class LiveText:
         self._text = ""
 
     def __call__(self, progress: Progress) -> None:
-        """Sends what is new."""
+        """Sends the new part of the text."""
         sent = clean(self._text)
         self._text += progress.text
         delta = clean(self._text)[len(sent) :]
@@ -37,9 +37,9 @@ class LiveText:
 
 
 class LivePieces:
-    """Sends the queries of a sequence that is a list, each when the mark after it is decoded.
+    """Sends the queries of a list, each when the separator after it is decoded.
 
-    Until then a query may still turn out to repeat another one, or to be cut by `max_tokens`.
+    Before that, a query may still become equal to an earlier one, or be cut by `max_tokens`.
 
     Args:
         query: the query that is reformulated.
@@ -56,7 +56,7 @@ class LivePieces:
         self._folded: set[str] = set()
 
     def __call__(self, progress: Progress) -> None:
-        """Sends the queries that are complete now."""
+        """Sends the queries that have become complete."""
         *complete, self._rest = (self._rest + progress.text).split(self._mark)
         for text in map(clean, complete):
             folded = fold(text)

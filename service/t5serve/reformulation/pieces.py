@@ -1,4 +1,4 @@
-"""Splits decoded sequences that are lists of queries, and selects those that are returned."""
+"""Splits decoded sequences into lists of queries, and selects the queries to return."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Pieces = list[Candidate]
 def split_pieces(query: str, output: Output, separator: str) -> Pieces:
     """Returns the usable queries of a decoded sequence, in its order.
 
-    Blank ones are left out. So is the last one of several, if `max_tokens` cut it.
+    Unusable queries are left out. If `max_tokens` cut the last of several, it is left out too.
 
     Args:
         query: the query that was reformulated.
@@ -62,8 +62,9 @@ def select_pieces(
 ) -> Selection:
     """Returns the queries of the best sequence that passes the guards, n at most.
 
-    If more are wanted, the next best sequences add theirs. A sequence that is only the query itself
-    (an echo) is the answer if it is the best and no more are wanted, or if nothing else is left.
+    If the request wants more, the next best sequences add their queries. An echo is a sequence with
+    only the query itself. It is the answer if it is the best and no more are wanted, or if no other
+    sequence is left.
 
     Args:
         query: the query, without a prefix.
@@ -72,7 +73,7 @@ def select_pieces(
         lexicon: words that are spelled rightly, whatever they look like.
     """
     lists = [pieces for one in outputs if (pieces := split_pieces(query, one, options.separator))]
-    if options.is_guarded:  # the best that passes, whatever the search ranked it by
+    if options.is_guarded:  # by score: the search may rank by other criteria
         lists.sort(key=lambda pieces: -pieces[0].score)
     allowed = list(_allowed(query, lists, options, lexicon))
     changed = [pieces for pieces in allowed if not _is_echo(query, pieces)]

@@ -1,4 +1,4 @@
-"""Decides which queries are better left alone: other languages, code, identifiers, names."""
+"""Decides which queries stay as they are: other languages, code, identifiers, names."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from t5serve.reformulation.guards.identifiers import find_identifiers
 from t5serve.reformulation.text import plain_words
 
 MAX_NAME_WORDS = 3
-MAX_IDENTIFIERS = 3  # of a query that is nothing else
-MIN_ENGLISH_SHARE = 0.4  # of a query's words; names and products are often unknown
+MAX_IDENTIFIERS = 3  # in a query that has nothing else
+MIN_ENGLISH_SHARE = 0.4  # of a query's words; names and products are often not in the list
 CODE = re.compile(
     r"(?:^|\s)--?[A-Za-z][\w-]*(?=\s|=|$)"  # flags
     r"|\w\(\)|[{};]\s*$|=>|==|!=|&&|\|\||::\w|\$\(|\$\{|<\w+[^>]*>|</"
@@ -23,11 +23,11 @@ CODE = re.compile(
 
 
 def reason_to_leave(query: str, task: Task, english: English) -> UnchangedReason | None:
-    """Returns why a task should not touch a query; None if it may.
+    """Returns why a task leaves a query as it is; None: the query is reformulated.
 
     Args:
         query: the query, without a prefix.
-        task: says which languages it takes, and whether it rewrites code.
+        task: has the languages, and whether code is rewritten.
         english: the word list.
     """
     if not task.rewrite_code:
@@ -45,7 +45,7 @@ def reason_to_leave(query: str, task: Task, english: English) -> UnchangedReason
 
 
 def is_name(query: str, english: English) -> bool:
-    """Whether a query is a name and nothing else: none of its few words is a common one."""
+    """Whether a query is only a name: it has few words, and no common word."""
     words = plain_words(query)
     if not 0 < len(words) <= MAX_NAME_WORDS or any(map(str.isdigit, words)):
         return False

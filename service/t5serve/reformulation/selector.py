@@ -1,4 +1,4 @@
-"""Selects the reformulations of a query, and remembers those of known results."""
+"""Selects the reformulations of a query, and caches the selections of cached results."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class Cache(Protocol):
 
 @dataclass(frozen=True)
 class Decoded:
-    """A query and what the model made of it.
+    """A query and its decoded sequences.
 
     Attributes:
         original: the query as it was sent.
         query: the query as the model read it.
-        config: how it was decoded.
+        config: the decoding parameters.
         result: the decoded sequences.
     """
 
@@ -60,13 +60,13 @@ class Decoded:
 class Selector:
     """Selects by the rules of one model.
 
-    Guards take longer than a hit of the cache may take. So selections are cached, too; they are
-    used only if the model's answer is cached, and they are this selector's own: another
-    lexicon is another selector's.
+    Guards take longer than a cache hit should take, so selections are cached too. A cached
+    selection is used only if the model's answer is cached. Each selector has its own keys, because
+    another selector may have another lexicon.
 
     Args:
-        lexicon: words that are spelled rightly, whatever they look like.
-        cache: None: nothing is remembered.
+        lexicon: words that count as spelled correctly.
+        cache: stores selections; None: nothing is cached.
     """
 
     def __init__(self, lexicon: Lexicon = EMPTY, cache: Cache | None = None) -> None:
@@ -78,7 +78,7 @@ class Selector:
         """Selects reformulations.
 
         Args:
-            decoded: the query, and what the model made of it.
+            decoded: the query and its decoded sequences.
             options: the options of the request.
             task: the task that the options name.
         """
@@ -99,7 +99,7 @@ class Selector:
 
     def _select(self, decoded: Decoded, options: Options, task: Task) -> Selection:
         original, query, generated = decoded.original, decoded.query, decoded.result.generated
-        if task.takes_document:  # its queries are compared with one another alone
+        if task.takes_document:  # a document's queries are compared only with each other
             return self._select_outputs("", generated, decoded.config, options, task)
         selection = self._select_outputs(query, generated, decoded.config, options, task)
         return selection if fold(query) == fold(original) else keep_corrected(query, selection)

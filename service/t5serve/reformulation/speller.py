@@ -1,4 +1,4 @@
-"""Corrects words that a collection does not have."""
+"""Corrects words that a collection does not contain."""
 
 from __future__ import annotations
 
@@ -17,22 +17,21 @@ from t5serve.reformulation.text import fold
 
 MAX_EDITS = 2
 MIN_LENGTH = 3  # letters of a word that is corrected
-FREQUENT = 100  # occurrences of a word that a right word may have been meant to be
-WELL_KNOWN_LEVEL = 20  # SCOWL's size of a word that may be meant although the lexicon lacks it
-MIN_SLIP_LENGTH = 4  # letters of a right word that may be a slip
+FREQUENT = 100  # occurrences; a correct word may be a slip for a word that is this frequent
+WELL_KNOWN_LEVEL = 20  # SCOWL's size of words that may be meant although the lexicon lacks them
+MIN_SLIP_LENGTH = 4  # letters of a correct word that may be a slip
 WRONG_FIRST_LETTER, FUNCTION_WORD = 3.0, 3.0  # nats
 WORD = re.compile(r"[^\W\d_]+")
 
 
 class Speller:
-    """Replaces words that a lexicon lacks by words that it has.
+    """Replaces words that a lexicon lacks by words that it contains.
 
-    The model has no say: its own probability of the wordings, the query among them, recovered much
-    less of what typos cost a search than the lexicon alone. docs/quality.md has the figures of both
-    the lexicon alone and the model after it.
+    The model does not take part. Ranking corrections by the model's probabilities recovered much
+    less of the loss by typos than the lexicon alone; docs/quality.md has the figures.
 
     Args:
-        lexicon: the words that are right, with how often each occurs.
+        lexicon: the correct words, with their counts.
     """
 
     def __init__(self, lexicon: Lexicon) -> None:
@@ -44,7 +43,7 @@ class Speller:
 
     @classmethod
     def of(cls, lexicon: Lexicon) -> Speller:
-        """Returns the speller of a lexicon, which is made once: it takes seconds for many words."""
+        """Returns the speller of a lexicon; building one takes seconds for many words."""
         if lexicon not in _spellers:
             _spellers[lexicon] = cls(lexicon)
         return _spellers[lexicon]
@@ -61,9 +60,9 @@ class Speller:
         return max(terms, key=lambda term: self._plausibility(folded, term), default=word)
 
     def _suggest(self, word: str) -> list[str]:
-        """Returns the nearest words of the lexicon, unless a well-known English word is nearer.
+        """Returns the nearest words of the lexicon, or well-known English words that are nearer.
 
-        Where the lexicon has nothing near, any common English word will do.
+        If the lexicon has no near word, the result is any common English word.
         """
         suggestions = self._symspell.lookup(word, Verbosity.CLOSEST, MAX_EDITS)
         if self._english.is_common(word):
@@ -72,14 +71,14 @@ class Speller:
             level = WELL_KNOWN_LEVEL if suggestions else COMMON_LEVEL
             nearer = [term for term in edit_once(word) if self._english.level(term) <= level]
             if nearer:
-                return sorted(nearer)  # a set has no order, and equals are to give one answer
+                return sorted(nearer)  # sets have no order, but ties need one
         return [item.term for item in suggestions]
 
     def _plausibility(self, word: str, term: str) -> float:
-        """Returns how likely a word was meant: nats, up to a constant.
+        """Returns the log-likelihood that a term was meant, in nats, up to a constant.
 
-        People seldom miss the first letter. Function words are so frequent that their counts would
-        win against every content word.
+        The first letter is seldom wrong. Function words get a penalty, because their counts would
+        beat those of every content word.
         """
         plausibility = math.log(self._counts.get(term, 0) + 1)
         plausibility -= WRONG_FIRST_LETTER * (word[0] != term[0])
@@ -92,6 +91,6 @@ _spellers: WeakKeyDictionary[Lexicon, Speller] = WeakKeyDictionary()
 
 
 def is_slip(word: str, suggestion: SuggestItem) -> bool:
-    """Whether a right word was probably meant to be another, which the collection often has."""
+    """Whether a correct word is probably a slip for another, which the collection often has."""
     is_near = suggestion.distance == 1 and suggestion.term[0] == word[0]
     return is_near and suggestion.count >= FREQUENT and len(word) >= MIN_SLIP_LENGTH

@@ -48,7 +48,7 @@ def has_loop(words: Sequence[str]) -> bool:
     """Whether a phrase occurs twice in a row, or a phrase of one or two words three times."""
     words = words[:MAX_SEARCHED_WORDS]
     for size in range(1, min(len(words) // 2, MAX_LOOP_WORDS) + 1):
-        required = size * (2 if size <= 2 else 1)  # words equal to the word `size` places before
+        required = size * (2 if size <= 2 else 1)  # words equal to the word `size` before
         run = 0
         for word, later in zip(words, words[size:], strict=False):
             run = run + 1 if word == later else 0

@@ -1,4 +1,4 @@
-"""Guards of a connection: a deadline for the body, and no work for a client that left."""
+"""Limits the time of a request's body, and cancels the work of a client that left."""
 
 from __future__ import annotations
 

@@ -16,8 +16,8 @@ from t5serve.models.registry import ModelRegistry
 def refusal_to_be_ready(models: ModelRegistry) -> NotReady | None:
     """Returns why the service is not ready; None: it is.
 
-    It is ready once no model is being loaded at the start, and as long as some model answers:
-    one that failed does not keep requests from the others.
+    The service is ready once the models of the start are loaded, and as long as one model answers.
+    A failed model does not make the service unready for the others.
     """
     if models.is_draining:
         return NotReady("the service is draining")

@@ -13,7 +13,7 @@ from t5serve.models.served_model import ServedModel
 
 
 class ModelLeases:
-    """Returns the models that a request uses, once the last byte of its response is sent."""
+    """Releases the models that a request uses, after the last byte of its response."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -17,7 +17,7 @@ from t5serve.models.registry import ModelRegistry
 from t5serve.models.slot import ModelSlot
 from t5serve.reformulation.profile import Profile
 
-NOTHING = ModelInfo("", "", 0, 0, 0, {})  # is known of a model that was never loaded
+NOTHING = ModelInfo("", "", 0, 0, 0, {})  # the facts of a model that was never loaded
 
 
 def model_routes(models: ModelRegistry) -> list[Route]:

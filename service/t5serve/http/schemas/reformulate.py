@@ -74,9 +74,10 @@ class ReformulateFields(RequestBody):
     more than case, width or spaces. Where the model answers with a list of queries, `n` bounds the
     list; if it is shorter than an `n` in the request, the next best lists add their queries."""
     strategy: Strategy = "auto"
-    """The decoding strategy. `auto` selects the strategy that the other parameters imply, else
-    the model's default, else greedy decoding for `n` = 1 and diverse beam search for more; beam
-    search for more lists of queries."""
+    """The decoding strategy. `auto` selects the strategy that the other parameters imply, else the
+    model's default. Without either, several reformulations use diverse beam search (several lists
+    of queries: beam search). One reformulation uses beam search if guards or filters can drop
+    candidates, else greedy decoding."""
     max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS), WHOLE] | None = None
     """The most tokens of a reformulation; values above the model's limit are lowered to it."""
     include_original: bool = False
