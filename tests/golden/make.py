@@ -32,7 +32,7 @@ from reference import PAD, Json, draw, encode, load, load_tiny, suppressed, writ
 from support import tiny
 
 SEED = 0
-PREFIX = "paraphrase: "  # of the embedded model's default task: nobody asks it without one
+PREFIX = "search: "  # of the embedded model's default task: nobody asks it without one
 
 # Encoder and decoder length of each case.
 LENGTHS = ((1, 1), (7, 6), (40, 12), (150, 40))

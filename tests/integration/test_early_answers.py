@@ -21,7 +21,7 @@ from support.serving import Server, start, stop
 
 QUERY = "how do i learn python"
 post = functools.partial(httpx.post, timeout=60)
-PLAIN = {"query": QUERY}
+PLAIN = {"query": QUERY, "task": "paraphrase"}
 TINY: dict[str, str] = {"max_batch": "1", "max_queue": "1", "max_queries": "1", "threads": "1"}
 EARLY = "requests refused early"
 

@@ -96,7 +96,9 @@ def test_the_page_of_the_included_model(
     assert [item["name"] for item in results["retrieval"]] == [
         *("vaswani", "cranfield", "cisi", "stackfaq", "quora")
     ]
-    assert {row["task"] for row in results["keeping"]} == {"paraphrase", "fix", "expand"}
+    assert {row["task"] for row in results["keeping"]} == {
+        *("search", "fix", "paraphrase", "question")
+    }
     text = out.read_text()
     assert "### stackfaq: 2 documents, 2 queries" in text
     assert "### Dense: stackfaq, 2 documents, 2 queries" in text

@@ -42,7 +42,7 @@ def test_openai_client_as_shown(server: Server) -> None:
     code = block("python", "from openai").replace("http://127.0.0.1:8000", server.url)
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     (result,) = json.loads(block("json", "timings_ms"))["results"]
-    assert ran.stdout.splitlines() == result["queries"]
+    assert ran.stdout.strip() == " ; ".join(result["queries"])
 
 
 def test_python_gives_the_same() -> None:
@@ -55,7 +55,7 @@ def test_python_gives_the_same() -> None:
 
 def test_terminal_gives_the_same(server: Server) -> None:
     """`t5serve reformulate` prints what the service answers."""
-    arguments = ["-m", "t5serve", "reformulate", "how do i clean a laptop screen"]
+    arguments = ["-m", "t5serve", "reformulate", "which is longer, the rhine or the danube"]
     assert " ".join(arguments[:3]) in block("sh", "t5serve reformulate")
     ran = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True)
     with server.client() as client:

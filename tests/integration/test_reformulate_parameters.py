@@ -164,8 +164,9 @@ def test_min_difference(server: Server) -> None:
 
 
 def test_task(server: Server) -> None:
-    """The task of the model can be named."""
-    assert answers(server, task="paraphrase") == answers(server)
+    """The task of the model can be named; the first is the default."""
+    assert answers(server, task="search") == answers(server, task=None)
+    assert answers(server, task="search") != answers(server, task="fix")
 
 
 def test_cache_changes_nothing_where_it_is_off(server: Server) -> None:

@@ -17,8 +17,8 @@ QUERIES = (
     "how long does it take to charge an electric car at home with a 7 kW charger",
 )
 Event = tuple[str, Any]
-# The tests of decoding see what the model says; guards have tests of their own.
-UNGUARDED: dict[str, Any] = {"preserve": []}
+# The tests of decoding see what the model says, one text per sequence; guards and lists have tests.
+UNGUARDED: dict[str, Any] = {"task": "paraphrase", "preserve": []}
 
 
 def post(server: Server, **body: object) -> httpx.Response:

@@ -136,7 +136,7 @@ def format_scores(reading: Mapping[str, Any]) -> str:
     head += ["all labelled", "harmful of all labelled"]
     rows = []
     for row in reading["scores"]:
-        total, harmful = reading["all labelled"][row["task"]]
+        total, harmful = reading["all labelled"].get(row["task"], (0, None))
         auc = "" if row["auc"] is None else f"{row['auc']:.2f}"
         dropped = [_share(row["dropped"][label]) for label in (GOOD, HARMFUL)]
         cells = [str(row["answers"]), auc, *dropped, str(total), _share(harmful)]
