@@ -190,6 +190,13 @@ class WorkerPool:
             return msgspec.structs.replace(config, can_split=False)
         count = count_workers(config.threads, process.resident_bytes(), available_bytes())
         own, *others = config.split()[:count]
+        logger.info(
+            "%s: a step takes %.2f ms on one thread: %d workers of one thread instead of one of %d",
+            ready.model.name,
+            1000 * ready.step_seconds[1],
+            count,
+            config.threads,
+        )
         for other in others:
             supervisor = self._supervise(other)
             self._supervisors.append(supervisor)
