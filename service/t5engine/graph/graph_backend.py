@@ -155,6 +155,10 @@ class GraphBackend:
         self._positions.pop(row, None)
         self._inputs.pop(row, None)
 
+    def limit_threads(self, threads: int) -> None:
+        """Computes with at most so many threads from now on; fewer than before, or as many."""
+        self._cpu.limit_threads(threads)
+
     def _run_decoder(self, rows: Sequence[int], tokens: Sequence[Sequence[int]]) -> DecoderGraph:
         """Runs one step of the decoder, and advances the position of each row."""
         count = check_step(self, self._positions, rows, tokens)

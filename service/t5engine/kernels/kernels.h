@@ -145,7 +145,8 @@ const struct format *t5_find_format(int64_t type);
 void t5_pack(const struct format *format, int64_t rows, int64_t columns, const uint8_t *source,
              uint8_t *target);
 double t5_log_sum_exp(const float *values, int64_t count);
-int64_t t5_best(const float *const *rows, int64_t row_count, int64_t n_vocab, const float *offsets,
-                int64_t max_results, int64_t *indices, float *scores);
+int64_t t5_rank(const float *const *rows, int64_t row_count, int64_t n_vocab, const float *offsets,
+                const int64_t *excluded_ids, int64_t excluded_count, int32_t are_logits,
+                int64_t max_results, int64_t *indices, float *scores, float *values);
 
 #endif
