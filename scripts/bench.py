@@ -3,6 +3,7 @@
 `python scripts/bench.py peers --work DIR --out FILES` compares it with OpenVINO, CTranslate2,
 ONNX Runtime and PyTorch. `python scripts/bench.py rerank --work DIR` compares reranking.
 `python scripts/bench.py backends FILE.gguf ..` compares its two backends.
+`python scripts/bench.py kernels FILE.gguf ..` compares its kernels with ggml's.
 `python scripts/bench.py throughput FILE.gguf ..` counts queries a second over HTTP.
 `python scripts/bench.py tables RESULTS.json` prints the results of `peers` as Markdown, and
 `python scripts/bench.py history` the medians of the runs that docs/history keeps.
@@ -17,7 +18,7 @@ from importlib import import_module
 
 from t5bench.errors import BenchError
 
-COMMANDS = ("peers", "rerank", "backends", "throughput", "tables", "history")
+COMMANDS = ("peers", "rerank", "backends", "kernels", "throughput", "tables", "history")
 
 
 def main() -> int:

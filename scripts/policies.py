@@ -2,6 +2,7 @@
 
 Each policy is written as a file, verified and served. The table has the file's size, the bytes
 that a decode step reads, the error of its logits, and the share of answers equal to the F16 file's.
+With `--rounds`, the files then answer in turns, and the table has the median time of an answer.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 
 from gguf import GGMLQuantizationType as Type
@@ -52,6 +55,7 @@ class Row:
         step: Bytes that a decode step reads.
         figures: Logit errors.
         answers: Token ids of the answer to each query.
+        answer_ms: Median milliseconds of an answer in the worker; None: not measured.
     """
 
     policy: str
@@ -59,6 +63,7 @@ class Row:
     step: int
     comparison: LogitComparison
     answers: list[list[int]]
+    answer_ms: float | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -85,13 +90,21 @@ def _measure_policies(options: argparse.Namespace) -> list[Row]:
     inputs = [encode(tasks["task0"].render(query))[-MAX_INPUT_TOKENS:] for query in queries]
     rows = []
     with TemporaryDirectory() as directory:
+        paths = []
         for policy in (BASELINE, *(options.policies or DEFAULT_POLICIES)):
-            path = Path(directory) / "policy.gguf"
+            path = Path(directory) / f"{policy}.gguf"
+            paths.append(path)
             file_type, types = parse_policy(policy)
             written = converter.convert(path, file_type, types=types, force=True, progress=False)
             answers = asyncio.run(_decode(path, inputs, options.max_tokens))
             step = size.sum_step_bytes(written.tensors)
             rows.append(Row(policy, written.size, step, written.comparison, answers))
+            if not options.rounds:
+                path.unlink()
+        if options.rounds:
+            timed = inputs[: options.timed]
+            times = asyncio.run(_time(paths, timed, options.rounds, options.max_tokens))
+            rows = [replace(row, answer_ms=ms) for row, ms in zip(rows, times, strict=True)]
     return rows
 
 
@@ -111,25 +124,51 @@ def parse_policy(policy: str) -> tuple[str, dict[Role, Type]]:
 
 async def _decode(path: Path, inputs: list[list[int]], max_tokens: int) -> list[list[int]]:
     """Returns the service's greedy outputs, decoded one by one: a batch can flip a near-tie."""
+    greedy = GenerationConfig(max_tokens=max_tokens)
+    async with _open_engine(path, max_tokens, len(inputs)) as engine:
+        results = await gather(engine.generate(greedy, ids=ids, timeout=TIMEOUT) for ids in inputs)
+    return [result.generated.best.tokens for result in results]
+
+
+async def _time(
+    paths: Sequence[Path], inputs: list[list[int]], rounds: int, max_tokens: int
+) -> list[float]:
+    """Returns the median milliseconds of an answer of each file; the files take turns."""
+    greedy = GenerationConfig(max_tokens=max_tokens)
+    times: list[list[float]] = [[] for _ in paths]
+    async with AsyncExitStack() as stack:
+        engines = [
+            await stack.enter_async_context(_open_engine(path, max_tokens, 1)) for path in paths
+        ]
+        for number in range(rounds + 1):
+            for ids in inputs:
+                for engine, taken in zip(engines, times, strict=True):
+                    result = await engine.generate(greedy, ids=ids, timeout=TIMEOUT)
+                    if number:  # the first round builds graphs
+                        taken.append(result.generated.timings.total)
+    return [median(taken) for taken in times]
+
+
+def _open_engine(path: Path, max_tokens: int, max_queue: int) -> Engine:
     share = plan(1, None)[0]
     config = WorkerConfig(
         str(path), share.threads, list(share.cpus), MAX_INPUT_TOKENS, max_tokens, max_batch=1
     )
-    greedy = GenerationConfig(max_tokens=max_tokens)
-    async with Engine([config], max_queue=len(inputs)) as engine:
-        results = await gather(engine.generate(greedy, ids=ids, timeout=TIMEOUT) for ids in inputs)
-    return [result.generated.best.tokens for result in results]
+    return Engine([config], max_queue=max_queue)
 
 
 def format_table(rows: Sequence[Row]) -> str:
     """Returns the rows as a Markdown table; agreement is with the first row."""
     columns = "policy | file | a step reads | logit error | same best token | same answer as "
-    lines = [f"| {columns}{rows[0].policy} |", "|---|---|---|---|---|---|"]
+    is_timed = rows[0].answer_ms is not None
+    head, rule = (" an answer |", "---|") if is_timed else ("", "")
+    lines = [f"| {columns}{rows[0].policy} |{head}", f"|---|---|---|---|---|---|{rule}"]
     for row in rows:
+        time = "" if row.answer_ms is None else f" {row.answer_ms:.2f} ms |"
         agreement = sum(map(list.__eq__, row.answers, rows[0].answers)) / len(row.answers)
         lines.append(
             f"| {row.policy} | {row.size / 1e6:.2f} MB | {row.step / 1e6:.2f} MB "
-            f"| {row.comparison.rms:.4f} | {row.comparison.agreement:.1%} | {agreement:.1%} |"
+            f"| {row.comparison.rms:.4f} | {row.comparison.agreement:.1%} | {agreement:.1%} |{time}"
         )
     return "\n".join(lines)
 
@@ -152,6 +191,8 @@ def _build_parser() -> argparse.ArgumentParser:
         help="text before each query; further prefixes are used in turn, in calibration only",
     )
     parser.add_argument("--max-tokens", type=int, default=64, help="of an answer")
+    parser.add_argument("--rounds", type=int, default=0, help="of timing; 0: no times")
+    parser.add_argument("--timed", type=int, default=20, help="queries of a round of timing")
     return parser
 
 

@@ -77,7 +77,7 @@ def _compare_backends(file: Path, options: argparse.Namespace, threads: int) -> 
     print(f"\n{file.name}, {threads} threads, {options.tokens_out} tokens out")
     speed = probe.measure_bandwidth(threads)
     print(f"bandwidth: {speed / 1e9:.1f} GB/s")
-    limit = 1000 * _step_bytes(file) / speed
+    limit = 1000 * step_bytes(file) / speed
     print(f"bandwidth limit, caches left out: {limit:.2f} ms a token")
     for tokens_in in options.tokens_in:
         _compare_single_rows(backends, tokens_in, options, limit)
@@ -89,7 +89,7 @@ def _name(kernels: KernelsName) -> str:
     return {"auto": "graph", "ggml": "ggml's kernels"}.get(kernels, kernels)
 
 
-def _step_bytes(file: Path) -> int:
+def step_bytes(file: Path) -> int:
     # Imported late: `gguf` brings another OpenMP, which must not be loaded first.
     from t5bench.bandwidth import gguf_step_bytes  # noqa: PLC0415
 
@@ -118,7 +118,7 @@ def _compare_single_rows(
 ) -> None:
     """Times one row at a time."""
     encode, token, total = (defaultdict[str, list[float]](list) for _ in range(3))
-    ids = _ids(tokens_in)
+    ids = make_ids(tokens_in)
     for round_ in range(options.rounds + 1):
         for name, backend in backends.items():
             started = time.perf_counter()
@@ -155,7 +155,7 @@ def _compare_batches(backends: dict[str, Any], options: argparse.Namespace) -> N
             if name == "llama":
                 continue
             for row in range(rows):
-                graph.encode(row, _ids(BATCH_INPUT))
+                graph.encode(row, make_ids(BATCH_INPUT))
             batch = list(range(rows))
             graph.step(batch, [0] * rows)
             started = time.perf_counter()
@@ -197,7 +197,7 @@ def _compare_n_best(loaded: Any, options: argparse.Namespace) -> None:  # noqa: 
     for _ in range(options.rounds + 1):
         for name, config in settings.items():
             started = time.perf_counter()
-            generation = Generation(Generate(0, config, ids=_ids(12)), loaded, 0)
+            generation = Generation(Generate(0, config, ids=make_ids(12)), loaded, 0)
             while generation.rows:
                 decode_step(loaded, [generation])
             times[name].append(1000 * (time.perf_counter() - started))
@@ -239,7 +239,7 @@ def _decode_llama_rows(backend: Any, rows: int, tokens: int) -> float:  # noqa: 
             batch.n_seq_id[index], batch.seq_id[index][0], batch.logits[index] = 1, sequence, 1
         batch.n_tokens = len(entries)
 
-    fill([(t, p, row) for row in range(rows) for p, t in enumerate(_ids(BATCH_INPUT))])
+    fill([(t, p, row) for row in range(rows) for p, t in enumerate(make_ids(BATCH_INPUT))])
     llama_cpp.llama_encode(context, batch)
     started = 0.0
     for position in range(positions):
@@ -265,6 +265,6 @@ def positive(text: str) -> int:
     return number
 
 
-def _ids(count: int) -> list[int]:
+def make_ids(count: int) -> list[int]:
     """Returns `count` ids, the same in every call, with `</s>` last."""
     return [5 + 37 * index % 7000 for index in range(count - 1)] + [1]

@@ -243,7 +243,7 @@ class T5:
         texts = _as_list(documents)
 
         async def judge(session: Session, text: str, seconds: float) -> float:
-            prompt, cut = given.render(query, text, session.engine.limits.max_characters)
+            prompt, cut = session.engine.limits.trim(*given.render(query, text))
             judged = await session.engine.judging.judge(
                 prompt, given.positive, given.negative, cut=cut, timeout=seconds
             )

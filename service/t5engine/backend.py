@@ -32,8 +32,15 @@ class Backend(Protocol):
     max_input_tokens: int
     max_tokens: int
 
-    def encode(self, row: int, ids: Sequence[int]) -> None:
-        """Runs the encoder on ids, and opens the row at position 0."""
+    def encode(self, row: int, ids: Sequence[int], *, is_single_step: bool = False) -> None:
+        """Runs the encoder on ids, and opens the row at position 0.
+
+        Args:
+            row: the row.
+            ids: the input.
+            is_single_step: whether the row will take one step only, apart from rows that take
+                more. A backend may prepare less then.
+        """
         ...
 
     def step(self, rows: Sequence[int], tokens: Sequence[int]) -> list[F32]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 import msgspec
 
+from t5engine.cpus import Share
 from t5engine.decoding.parameters import MAX_TOKENS
 from t5engine.messages import Costs
 
@@ -34,6 +35,8 @@ class WorkerConfig(msgspec.Struct, frozen=True):
             of their own; None: those that the file names.
         judged_tokens: pieces that reranking weighs, which the vocabulary must have; None: those
             that the file names.
+        can_split: whether the worker takes a single thread if the model's steps are short. Workers
+            like it then take the place of its other threads; see `split`.
     """
 
     model: str
@@ -51,6 +54,20 @@ class WorkerConfig(msgspec.Struct, frozen=True):
     costs: Costs = Costs()
     separators: list[str] | None = None
     judged_tokens: list[str] | None = None
+    can_split: bool = False
+
+    @property
+    def share(self) -> Share:
+        """The worker's share of the machine."""
+        return Share(self.threads, tuple(self.cpus), self.can_split)
+
+    def split(self) -> list[Self]:
+        """Returns a configuration of one thread for each of the threads."""
+        is_pinned = len(self.cpus) == self.threads
+        cpus = [[cpu] for cpu in self.cpus] if is_pinned else [self.cpus] * self.threads
+        return [
+            msgspec.structs.replace(self, threads=1, cpus=part, can_split=False) for part in cpus
+        ]
 
     def environment(self) -> dict[str, str]:
         """Returns what libraries read once, when they are loaded."""

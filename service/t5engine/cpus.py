@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from t5engine.cgroup import CGROUP, MEMBERSHIP, limiting_groups
+
 SYSFS = Path("/sys/devices/system/cpu")
-CGROUP = Path("/sys/fs/cgroup")
-MEMBERSHIP = Path("/proc/self/cgroup")
+SHORT_STEP = 0.001  # seconds on one thread; below that more threads gain too little
+MOST_WORKERS = 8  # that a model is split into: the service itself can't feed more
 
 
 @dataclass(frozen=True)
@@ -21,10 +23,12 @@ class Share:
         threads: number of threads.
         cpus: processors that the worker may run on; as many as threads: each thread is pinned to
             one; empty: any processor.
+        can_split: whether several workers of one thread may take the place of the worker.
     """
 
     threads: int
     cpus: tuple[int, ...]
+    can_split: bool = False
 
 
 @dataclass(frozen=True)
@@ -32,15 +36,31 @@ class Demand:
     """The workers of one model.
 
     Attributes:
-        workers: number of worker processes.
+        workers: number of worker processes; None: one, which may be split into several of one
+            thread if the number of threads is None as well.
         threads: number of threads per worker; None: as many as the cores allow.
     """
 
-    workers: int
+    workers: int | None
     threads: int | None = None
 
+    @property
+    def count(self) -> int:
+        """Number of workers to plan for."""
+        return self.workers or 1
 
-def plan(workers: int, threads: int | None, cpu_set: Sequence[int] = ()) -> list[Share]:
+    @property
+    def can_split(self) -> bool:
+        """Whether several workers of one thread may take the place of the worker."""
+        return self.workers is None and self.threads is None
+
+    @property
+    def most_workers(self) -> int:
+        """The most workers that the model may have in the end."""
+        return min(MOST_WORKERS, len(usable_cores())) if self.can_split else self.count
+
+
+def plan(workers: int | None, threads: int | None, cpu_set: Sequence[int] = ()) -> list[Share]:
     """Plans each worker's share of the machine, for one model; see `plan_pools`."""
     return plan_pools([Demand(workers, threads)], cpu_set)[0]
 
@@ -69,18 +89,21 @@ def plan_pools(demands: Sequence[Demand], cpu_set: Sequence[int] = ()) -> list[l
     cores = usable_cores(cpu_set)
     budget = min(len(cores), quota() or len(cores))
     counts = _count_threads(demands, budget)
-    total = sum(demand.workers * count for demand, count in zip(demands, counts, strict=True))
+    total = sum(demand.count * threads for demand, threads in zip(demands, counts, strict=True))
     claims_all = total == len(cores) or any(demand.threads is None for demand in demands)
     is_reserved = bool(cpu_set) or (claims_all and budget == len(cores))
     if not is_reserved or total > len(cores) or not hasattr(os, "sched_setaffinity"):
         return [
-            [Share(count, tuple(cpu_set))] * demand.workers
-            for demand, count in zip(demands, counts, strict=True)
+            [Share(threads, tuple(cpu_set), demand.can_split and threads > 1)] * demand.count
+            for demand, threads in zip(demands, counts, strict=True)
         ]
     free = iter(cores)
     return [
-        [Share(count, tuple(islice(free, count))) for _ in range(demand.workers)]
-        for demand, count in zip(demands, counts, strict=True)
+        [
+            Share(threads, tuple(islice(free, threads)), demand.can_split and threads > 1)
+            for _ in range(demand.count)
+        ]
+        for demand, threads in zip(demands, counts, strict=True)
     ]
 
 
@@ -108,10 +131,19 @@ def usable_cores(cpu_set: Sequence[int] = ()) -> list[int]:
 
 def _count_threads(demands: Sequence[Demand], budget: int) -> list[int]:
     """Returns the threads per worker of each demand; at least one."""
-    taken = sum(demand.workers * (demand.threads or 0) for demand in demands)
-    dividing = sum(demand.workers for demand in demands if demand.threads is None)
+    taken = sum(demand.count * (demand.threads or 0) for demand in demands)
+    dividing = sum(demand.count for demand in demands if demand.threads is None)
     usual = max(1, (budget - taken) // dividing) if dividing else 1
     return [demand.threads or usual for demand in demands]
+
+
+def count_threads(step_seconds: Mapping[int, float]) -> int:
+    """Returns the number of threads for a model whose steps take so long by number of threads.
+
+    Only the step on one thread decides. It is the most reliable figure: a busy neighbour makes
+    steps of several threads many times slower.
+    """
+    return 1 if step_seconds[1] < SHORT_STEP else max(step_seconds)
 
 
 def physical_cores(allowed: Iterable[int], sysfs: Path = SYSFS) -> list[int]:
@@ -135,31 +167,8 @@ def quota(cgroup: Path = CGROUP, membership: Path = MEMBERSHIP) -> int | None:
     The tightest limit counts, of the process's own group and its ancestors. Reads `cpu.max` of
     cgroup v2, or `cpu.cfs_quota_us` of v1; rounds down to at least 1.
     """
-    limits = [
-        _limit(folder)
-        for root, group in _groups(cgroup, membership)
-        for folder in (group, *group.parents)
-        if folder.is_relative_to(root)
-    ]
+    limits = [_limit(folder) for folder in limiting_groups("cpu", cgroup, membership)]
     return min((limit for limit in limits if limit is not None), default=None)
-
-
-def _groups(cgroup: Path, membership: Path) -> list[tuple[Path, Path]]:
-    """Returns (root, group) of each cgroup hierarchy that may limit this process.
-
-    A container may see the host's path although its own group is at the root. Callers therefore
-    include the root.
-    """
-    try:
-        lines = [line.split(":", 2) for line in membership.read_text().splitlines()]
-    except OSError:
-        return [(cgroup, cgroup), (cgroup / "cpu", cgroup / "cpu")]
-    roots = [
-        (cgroup / "cpu" if controllers else cgroup, path)
-        for _, controllers, path in lines
-        if not controllers or "cpu" in controllers.split(",")
-    ]
-    return [(root, root / path.lstrip("/")) for root, path in roots]
 
 
 def _limit(folder: Path) -> int | None:

@@ -131,6 +131,9 @@ class Ready(msgspec.Struct, tag=True, frozen=True):
         max_inputs: maximum concurrent jobs, each with one encoder input.
         features: processor features that the kernels were compiled for, by ggml's names.
         rows: sequences that the backend takes in all; 0: `max_sequences`.
+        threads: number of threads that the worker uses from now on.
+        step_seconds: the seconds of a step of one sequence, by the number of threads; empty: it
+            was not measured.
     """
 
     model: ModelInfo
@@ -140,6 +143,7 @@ class Ready(msgspec.Struct, tag=True, frozen=True):
     features: list[str] = []
     costs: Costs = Costs()
     rows: int = 0
+    step_seconds: dict[int, float] = {}
 
 
 class Unloadable(msgspec.Struct, tag=True, frozen=True):

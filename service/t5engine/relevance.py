@@ -44,20 +44,8 @@ class Relevance(msgspec.Struct, frozen=True):
         """The pieces of both tokens."""
         return [self.positive, self.negative]
 
-    def render(
-        self, query: str, document: str, max_characters: int | None = None
-    ) -> tuple[str, Cut]:
-        """Returns the encoder's input, and where the document is in it.
-
-        Args:
-            query: the query.
-            document: the document.
-            max_characters: of the input; the end of a longer document is left out. It can't have
-                few enough tokens, where a run of blanks counts as one character.
-        """
-        frame = len(self.template) - len("{query}{document}") + len(query)
-        if max_characters is not None and frame + len(document) > max_characters:
-            document = " ".join(document.split())[: max(0, max_characters - frame)]
+    def render(self, query: str, document: str) -> tuple[str, Cut]:
+        """Returns the encoder's input, and where the document is in it."""
         text, cut = "", Cut(0, 0, "right")
         # Not str.format: a query may have braces, or a placeholder.
         for part in _PLACEHOLDER.split(self.template):

@@ -26,7 +26,7 @@ RESTART_PAUSE_SECONDS = 0.05
 class EngineOptions(TypedDict, total=False):
     """How a model is run; the defaults are those of the service."""
 
-    workers: int
+    workers: int | None
     threads: int | None
     max_batch: int
     max_input_tokens: int
@@ -85,13 +85,14 @@ async def open_session(path: Path, options: EngineOptions) -> AsyncIterator[Sess
         ModelLoadError: the model can't be loaded.
     """
     options = {**options}
-    workers = options.pop("workers", 1)
-    threads = options.pop("threads", None)
+    shares = plan(options.pop("workers", None), options.pop("threads", None))
     values: Any = {"max_input_tokens": 512, "prompt_lookup_num_tokens": 3, **options}
     configs = [
-        WorkerConfig(str(path), share.threads, list(share.cpus), **values)
-        for share in plan(workers, threads)
+        WorkerConfig(
+            str(path), share.threads, list(share.cpus), can_split=share.can_split, **values
+        )
+        for share in shares
     ]
-    slots = 2 * workers * configs[0].max_batch
-    async with Engine(configs, max_queue=slots) as engine:
-        yield Session(engine, slots)
+    slots = 2 * configs[0].max_batch
+    async with Engine(configs, max_queue=slots * max(len(shares), shares[0].threads)) as engine:
+        yield Session(engine, slots * len(engine.shares))

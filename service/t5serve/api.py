@@ -42,7 +42,7 @@ NOT_READY = ERROR_RESPONSES[NotReady].code
 class ModelSettings(TypedDict, total=False):
     """Settings that concern a model in this process; docs/settings.md describes each."""
 
-    workers: int
+    workers: int | None
     threads: int | None
     max_batch: int
     max_input_tokens: int
@@ -177,9 +177,9 @@ class EmbeddedModel:
         Raises:
             StartupError: the model can't be loaded.
         """
-        concurrency = min(settings.max_queue, 2 * settings.max_batch * declaration.workers)
         async with ServedModel.from_settings(settings, declaration) as model:
-            yield cls(model, concurrency)
+            workers = len(model.engine.shares)
+            yield cls(model, min(settings.max_queue, 2 * settings.max_batch * workers))
 
     def read_options(self, options: ReformulateOptions) -> Options:
         """Checks options.

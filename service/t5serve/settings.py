@@ -98,8 +98,10 @@ class Settings(BaseSettings):
     """The most bytes of models in memory; beyond it the longest unused model that was loaded on
     first use is unloaded. A model counts with the size of its file, once for all workers and once
     for each. By default there is no limit."""
-    workers: Positive = 1
-    """The number of worker processes; each has the model."""
+    workers: Positive | None = None
+    """The number of worker processes; each has the model. By default one. If neither workers nor
+    threads are set and the model's steps are short, one per core (at most eight) with a thread
+    each: it is measured at the start."""
     threads: Positive | None = None
     """The most threads per worker; a worker uses one thread where it measures that this is faster.
     By default the physical cores that this process may use, divided by the workers."""

@@ -45,7 +45,8 @@ class ScriptedBackend:
         self.script: list[int] = []
         self._position = 0
 
-    def encode(self, row: int, ids: Sequence[int]) -> None:
+    def encode(self, row: int, ids: Sequence[int], *, is_single_step: bool = False) -> None:
+        del is_single_step
         assert row == 0
         assert list(ids) == PROMPT
         self._position = 0

@@ -81,7 +81,7 @@ def test_help_of_serve_has_what_people_set() -> None:
     for option, variable, default in (
         ("--port N", "T5SERVE_PORT", "8000"),
         ("--model TEXT", "T5SERVE_MODEL", "tiny-t5"),
-        ("--workers N", "T5SERVE_WORKERS", "1"),
+        ("--workers N", "T5SERVE_WORKERS", None),
         ("--threads N", "T5SERVE_THREADS", None),
         ("--api-keys-file FILE", "T5SERVE_API_KEYS_FILE", None),
         ("--log-level debug|info|warning|error", "T5SERVE_LOG_LEVEL", "info"),

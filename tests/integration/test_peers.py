@@ -11,7 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -27,6 +27,7 @@ from t5bench.runner import EngineRunner
 from t5bench.service import HttpRunner
 from t5bench.shapes import SHAPES, Shape
 from t5bench.throughput import Load
+from t5engine.config import KernelsName
 from t5engine.kernels.loader import Kernels
 
 
@@ -177,6 +178,21 @@ def test_backends(rows: list[str], embedded: Path) -> None:
     expected = [(name, count) for count in rows for name in ("graph", "ggml's kernels")]
     assert [speed[:2] for speed in speeds] == [*expected, ("llama", rows[-1])]
     assert all(int(speed) > 0 for *_, speed in speeds)
+
+
+def test_kernels(embedded: Path) -> None:
+    """Each instruction set is measured, for the encoder and a token, and slower cells are named."""
+    short = ["--rounds", "2", "--tokens-in", "4", "--tokens-out", "2", "--threads", "1"]
+    command = [sys.executable, bench.__file__, "kernels", str(embedded), *short, "--rows", "1", "3"]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    rows = [line.strip("| ").split(" | ") for line in ended.stdout.splitlines() if "gguf |" in line]
+    names = [name for name in get_args(KernelsName)[2:] if Kernels.find(name)]
+    cells = [("encoder, 4 tokens"), ("token, 1 rows"), ("token, 3 rows")]
+    expected = [(cell, name) for cell in cells for name in [*names, "ggml"]]
+    assert [(row[1], row[2]) for row in rows] == expected
+    slower = [row for row in rows if row[2] != "ggml" and float(row[5]) < 1]
+    assert f"Slower than ggml's: {len(slower) or 'none'}" in ended.stdout
 
 
 @pytest.mark.parametrize(

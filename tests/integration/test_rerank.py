@@ -12,6 +12,7 @@ from support import reranked
 from support.rewriting import rewrite
 from support.serving import Server, start, stop
 from t5engine import T5
+from t5engine.errors import InputTooLong
 
 Json = dict[str, Any]
 QUERY = "how do i clean a laptop screen"
@@ -85,6 +86,19 @@ def test_a_long_document_is_shortened(rerank_server: Server) -> None:
     assert scores[0] == scores[1]
 
 
+def test_a_document_of_many_characters_is_the_same_in_python(
+    rerank_server: Server, reranker_file: Path
+) -> None:
+    """What no worker would read is left out on both ways, and changes nothing."""
+    documents = ["x" * 90_000, "wipe   it " * 9_000, LONG]
+    results = rerank(rerank_server, documents=documents)["results"]
+    with T5(reranker_file) as t5:
+        ranked = t5.rank(QUERY, documents)
+        with pytest.raises(InputTooLong, match="the input has"):
+            t5.rank("clean " * 2000, ["a"])
+    assert [one.index for one in ranked] == [one["index"] for one in results]
+
+
 def test_blanks_do_not_make_a_document_too_long(rerank_server: Server) -> None:
     """The tokenizer merges them, however many there are."""
     spaced = DOCUMENTS[0].replace(" ", " " * 2000)
@@ -114,6 +128,12 @@ REFUSED: dict[str, tuple[Json, str, str]] = {
         "at most",
     ),
     "a query too long": ({"query": "clean " * 600}, "query", "at most 512 are allowed"),
+    "a query of many characters": ({"query": "clean " * 2000}, "query", "the input has 11"),
+    "too many characters": (
+        {"documents": ["a", "x" * 90_000], "truncate": False},
+        "documents[1]",
+        "documents[1]: the input has 90",
+    ),
     "top_n 0": ({"top_n": 0}, "top_n", "greater than or equal to 1"),
     "other fields to rank": ({"rank_fields": ["title"]}, "rank_fields", '["text"]'),
     "chunks": ({"max_chunks_per_doc": 10}, "max_chunks_per_doc", "not split"),

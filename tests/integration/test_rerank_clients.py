@@ -13,6 +13,7 @@ import cohere
 import httpx
 import pytest
 
+from support.reading import read_json_path
 from support.serving import Server, free_port
 from t5serve import AsyncClient, Client
 from t5serve.errors import InvalidRequest, NotReady
@@ -102,20 +103,11 @@ def test_elasticsearch_s_form(rerank_server: Server, expected: list[tuple[int, f
     body = Template(settings["request"]).substitute(values)
     headers = {"content-type": "application/json"}
     answer = httpx.post(f"{rerank_server.url}/v1/rerank", content=body, headers=headers).json()
-    columns = [read_path(answer, path) for path in settings["response"]["json_parser"].values()]
+    columns = [
+        read_json_path(answer, path) for path in settings["response"]["json_parser"].values()
+    ]
     assert list(zip(columns[0], columns[1], strict=True)) == expected
     assert columns[2] == [DOCUMENTS[index] for index in columns[0]]
-
-
-def read_path(document: Any, path: str) -> list[Any]:
-    """Reads a path of Elasticsearch's parser: `$.list[*].field.field`."""
-    name, _, fields = path.removeprefix("$.").partition("[*].")
-    values = []
-    for item in document[name]:
-        for field in fields.split("."):
-            item = item[field]  # noqa: PLW2901 - walks down
-        values.append(item)
-    return values
 
 
 def test_our_client(rerank_server: Server, expected: list[tuple[int, float]]) -> None:

@@ -202,7 +202,8 @@ class CountingBackend:
         self.fed: dict[int, list[int]] = {}
         self._backend = backend
 
-    def encode(self, row: int, ids: Sequence[int]) -> None:
+    def encode(self, row: int, ids: Sequence[int], *, is_single_step: bool = False) -> None:
+        del is_single_step
         self._backend.encode(row, ids)
         self.encoded.append(list(ids))
         self.fed[row] = []

@@ -137,7 +137,7 @@ def test_the_service_starts_and_answers(installed: Installed, service: Server) -
     answer = json.loads(installed.run("curl", "-s", url, "-d", json.dumps({"query": QUERY})))
     assert answer["results"][0]["original"] == QUERY
     assert answer["results"][0]["changed"] is True
-    (worker,) = service.workers()
+    worker = service.workers()[0]
     mapped = Path(f"/proc/{worker}/maps").read_text(encoding="utf-8")
     kernels = set(re.findall(r"\S+/kernels\.so$", mapped, re.MULTILINE))
     assert [Path(path).is_relative_to(installed.bin.parent) for path in kernels] == [True]

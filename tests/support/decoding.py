@@ -129,7 +129,8 @@ class ReferenceBackend:
         self.n_vocab = self._reference.config.vocab_size
         self._states: dict[int, DecoderState] = {}
 
-    def encode(self, row: int, ids: Sequence[int]) -> None:
+    def encode(self, row: int, ids: Sequence[int], *, is_single_step: bool = False) -> None:
+        del is_single_step
         self._states[row] = self._reference.start(self._reference.encode(list(ids)))
 
     def step(self, rows: Sequence[int], tokens: Sequence[int]) -> list[F32]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from t5engine.config import WorkerConfig
+from t5engine.cpus import count_threads
 from t5engine.decoding.parameters import GenerationConfig
 from t5engine.messages import (
     Cancel,
@@ -39,6 +40,7 @@ MODEL = ModelInfo(
     metadata={"t5serve.tasks": "paraphrase,fix", "t5serve.prefix.fix": "fix: "},
 )
 NO_COSTS = Costs()
+NOT_MEASURED: Mapping[int, float] = {}
 CONFIG = WorkerConfig("fake.gguf", threads=1, cpus=[], max_input_tokens=512)
 
 
@@ -70,13 +72,23 @@ class FakeProcess:
     Args:
         capacity: maximum concurrent sequences, and maximum concurrent jobs.
         costs: what the worker says that it measured.
+        config: what the worker is started with.
+        step_seconds: of a step, by the number of threads, if the worker may be split.
     """
 
     pid = 1
 
-    def __init__(self, capacity: int, costs: Costs = NO_COSTS) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        costs: Costs = NO_COSTS,
+        config: WorkerConfig = CONFIG,
+        step_seconds: Mapping[int, float] = NOT_MEASURED,
+    ) -> None:
         self.capacity = capacity
         self.costs = costs
+        self.config = config
+        self.step_seconds = dict(step_seconds) if config.can_split else {}
         self.inbox: list[JobMessage] = []
         self.cancelled: list[int] = []
         self.alive = True
@@ -105,13 +117,15 @@ class FakeProcess:
         return "was closed by the test"
 
     def ready(self) -> None:
+        steps = self.step_seconds
         self.reply(
             Ready(
                 MODEL,
-                threads=1,
+                threads=count_threads(steps) if steps else self.config.threads,
                 max_sequences=self.capacity,
                 max_inputs=self.capacity,
                 costs=self.costs,
+                step_seconds=steps,
             )
         )
 
@@ -126,15 +140,20 @@ class FakePool:
     """Starts fake processes, and keeps them in the order of their start."""
 
     def __init__(
-        self, capacity: int = 1, unloadable: str | None = None, costs: Costs = NO_COSTS
+        self,
+        capacity: int = 1,
+        unloadable: str | None = None,
+        costs: Costs = NO_COSTS,
+        step_seconds: Mapping[int, float] = NOT_MEASURED,
     ) -> None:
         self._costs = costs
+        self._step_seconds = step_seconds
         self.processes: list[FakeProcess] = []
         self._capacity = capacity
         self._unloadable = unloadable
 
-    async def start(self, _config: WorkerConfig) -> FakeProcess:
-        process = FakeProcess(self._capacity, self._costs)
+    async def start(self, config: WorkerConfig) -> FakeProcess:
+        process = FakeProcess(self._capacity, self._costs, config, self._step_seconds)
         self.processes.append(process)
         if self._unloadable is None:
             process.ready()

@@ -37,7 +37,8 @@ class FakeBackend:
         self.go_on = threading.Event()
         self.go_on.set()
 
-    def encode(self, row: int, ids: Sequence[int]) -> None:
+    def encode(self, row: int, ids: Sequence[int], *, is_single_step: bool = False) -> None:
+        del is_single_step
         self.calls.append(f"encode {row}")
         self.remaining[row] = len(ids)
 

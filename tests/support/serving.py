@@ -68,10 +68,10 @@ def free_port() -> int:
 
 
 def start(port: int | str = 0, max_files: int | str = "", **settings: str) -> Server:
-    """Starts the service as a user would, but for its cache of results, which is off.
+    """Starts the service as a user would, but without its cache of results, and with one worker.
 
-    What a test or a measurement asks twice is to be decoded twice; `cache_bytes=""` is the
-    service's default.
+    What a test or a measurement asks twice is to be decoded twice, and jobs are to meet in one
+    worker on every machine. `cache_bytes=""` and `workers=""` are the service's defaults.
 
     Args:
         port: the port; 0: a free one.
@@ -81,7 +81,7 @@ def start(port: int | str = 0, max_files: int | str = "", **settings: str) -> Se
     port = port or free_port()
     log = tempfile.TemporaryFile()  # noqa: SIM115 - a pipe that nobody reads would fill
     limit = ["prlimit", f"--nofile={max_files}:{max_files}"] if max_files else []
-    return launch(int(port), log, log, {"cache_bytes": "0", **settings}, limit)
+    return launch(int(port), log, log, {"cache_bytes": "0", "workers": "1", **settings}, limit)
 
 
 def launch(

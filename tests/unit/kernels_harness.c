@@ -68,11 +68,11 @@ static void check(const char *name, const char *what, double difference, double 
 }
 
 static void check_product(const struct kernels *kernels, int64_t type, int64_t rows,
-                          int64_t columns, int64_t count, int features) {
+                          int64_t columns, int64_t count, int features, int64_t parts) {
     const struct format *format = t5_find_format(type);
     if (!kernels->can_multiply(format, rows, columns)) return;
     uint8_t *weights = draw_matrix(format, rows, columns);
-    float *input = draw_values(count * columns), *norm = draw_values(columns);
+    float *input = draw_values(count * parts * columns), *norm = draw_values(columns);
     float *residual = draw_values(count * rows);
     float *expected = malloc((size_t)(count * rows) * sizeof *expected);
     float *actual = malloc((size_t)(count * rows) * sizeof *actual);
@@ -82,7 +82,8 @@ static void check_product(const struct kernels *kernels, int64_t type, int64_t r
                               .output = expected,
                               .count = count,
                               .epsilon = 1e-6f,
-                              .relu = features & 1};
+                              .relu = features & 1,
+                              .parts = parts};
     if (features & 2) product.norm = norm;
     if (features & 4) product.residual = residual;
     scalar_kernels.multiply(NULL, 0, 1, &product);
@@ -96,11 +97,12 @@ static void check_product(const struct kernels *kernels, int64_t type, int64_t r
 }
 
 static void check_attention(const struct kernels *kernels, int64_t d_kv, int64_t heads,
-                            int64_t queries, int64_t keys, int64_t rows) {
+                            int64_t queries, int64_t keys, int64_t rows, int shares_keys) {
     if (!kernels->can_attend(d_kv, keys)) return;
     const int64_t inner = heads * d_kv, outputs = rows * queries * inner;
     float *q = draw_values(outputs), *cache = draw_values(rows * keys * 2 * inner);
     float *bias = draw_values(rows * heads * queries * keys);
+    if (shares_keys) queries = 1;
     for (int64_t i = 0; i < rows * heads * queries * keys; i++) {
         if (i % keys && bias[i] < -0.4f) bias[i] = -INFINITY;
     }
@@ -119,7 +121,8 @@ static void check_attention(const struct kernels *kernels, int64_t d_kv, int64_t
                                   .q_stride = inner,
                                   .kv_stride = 2 * inner,
                                   .kv_row_stride = 2 * inner * keys,
-                                  .bias_head_stride = queries * keys,
+                                  .kv_head_stride = shares_keys ? 0 : d_kv,
+                                  .bias_head_stride = shares_keys ? 0 : queries * keys,
                                   .bias_row_stride = heads * queries * keys};
     scalar_kernels.attend(NULL, 0, 1, &attention);
     attention.output = actual;
@@ -138,10 +141,13 @@ int main(void) {
             for (int t = 0; t < 3; t++) {
                 for (int c = 0; c < 4; c++) {
                     check_product(kernels, types[t], 16 * (1 + count % 3), columns[c], count,
-                                  (int)(count + c) % 8);
+                                  (int)(count + c) % 8, 1);
+                    check_product(kernels, types[t], 16 * 3 * (1 + count % 2), columns[c], count,
+                                  (int)(count + c) % 2 * 4, 3);
                 }
             }
-            check_attention(kernels, 64 * (1 + count % 2), 1 + count % 4, count, 4 * count, 2);
+            check_attention(kernels, 64 * (1 + count % 2), 1 + count % 4, count, 4 * count, 2, 0);
+            check_attention(kernels, 64 * (1 + count % 2), count, 1, 4 * count, 2, 1);
         }
         printf("%s: equal\n", kernels->name);
     }

@@ -62,6 +62,28 @@ def test_the_best_are_those_of_sorting(data: st.DataObject, size: int, count: in
         assert arithmetic.best(rows, offsets, count) == expected
 
 
+@given(data=st.data(), size=SIZES, count=st.integers(1, 64))
+def test_the_likeliest_are_the_best_log_probabilities(
+    data: st.DataObject, size: int, count: int
+) -> None:
+    """One call over logits gives what `best` gives over their log-probabilities, bit for bit."""
+    rows = [row for row in draw_rows(data, size) if np.isfinite(row.max())]
+    if not rows:
+        return
+    offsets = [-1.5 * row for row in range(len(rows))]
+    excluded = np.arange(0, size, 7, dtype=np.int64)
+    for arithmetic in (NumpyArithmetic(), find_arithmetic()):
+        logprobs = [row - np.float32(arithmetic.log_sum_exp(row)) for row in rows]
+        allowed = [row.copy() for row in logprobs]
+        for row in allowed:
+            row[excluded] = -np.inf
+        expected = [
+            (row, token, float(logprobs[row][token]), score)
+            for row, token, score in arithmetic.best(allowed, offsets, count)
+        ]
+        assert arithmetic.likeliest(rows, offsets, count, excluded) == expected
+
+
 @given(data=st.data(), size=SIZES)
 def test_the_log_of_a_sum(data: st.DataObject, size: int) -> None:
     """The log of the sum is that of F64 to a millionth, without overflow."""

@@ -290,7 +290,7 @@ def test_bytes_of_a_step(tmp_path: Path) -> None:
     assert bandwidth.position_bytes(config, 2) == 2 * 1 * 96 * 2
 
 
-@pytest.mark.parametrize("module", ["child", "engines.t5engine", "probe", "backends"])
+@pytest.mark.parametrize("module", ["child", "engines.t5engine", "probe", "backends", "kernels"])
 def test_what_is_pinned_imports_little(module: str) -> None:
     """PyPI's gguf loads an OpenMP that binds the thread to one processor: ggml's, loaded later,
     then had no second processor, and the bandwidth was half.

@@ -87,6 +87,9 @@ def four_cores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("workers", "threads", "limit", "expected"),
     [
+        (None, None, None, [Share(4, (0, 1, 2, 3), can_split=True)]),
+        (None, 4, None, [Share(4, (0, 1, 2, 3))]),
+        (None, None, 1, [Share(1, ())]),
         (1, None, None, [Share(4, (0, 1, 2, 3))]),
         (2, None, None, [Share(2, (0, 1)), Share(2, (2, 3))]),
         (3, None, None, [Share(1, (0,)), Share(1, (1,)), Share(1, (2,))]),
@@ -99,12 +102,15 @@ def four_cores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 )
 def test_plan(
     monkeypatch: pytest.MonkeyPatch,
-    workers: int,
+    workers: int | None,
     threads: int | None,
     limit: int | None,
     expected: list[Share],
 ) -> None:
-    """Workers are pinned only if they use each core: another process may use the others."""
+    """Workers are pinned only if they use each core: another process may use the others.
+
+    A worker can be split if neither number was given, and it has several threads.
+    """
     monkeypatch.setattr(cpus, "quota", lambda: limit)
     assert plan(workers, threads) == expected
 

@@ -14,6 +14,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from support import tiny
+from support.conversions import convert_reranker
 from t5engine.backend import Backend, BackendError
 from t5engine.decoding.parameters import GenerationConfig
 from t5engine.decoding.search import Search
@@ -256,6 +257,81 @@ def test_reorder_continues_from_the_parents(embedded: Model, backend: GraphBacke
     for index, (parent, token) in enumerate([(1, 50), (0, 51), (1, 52)]):
         expected = decode(backend, 7, ids, [*paths[parent], token])[-1]
         assert relative_error(expected, logits[index]) < 0.05
+
+
+@pytest.fixture(scope="module", params=["F32", "F16", "Q8_0", "Q4_0"])
+def reranker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """A model whose heads and width our own kernels take."""
+    file = convert_reranker(tmp_path_factory.mktemp("reranker"), request.param)
+    return open_file(file, "graph")
+
+
+@pytest.mark.parametrize(
+    ("reranker", "tolerance"),
+    [("F32", 1e-5), ("F16", 1e-3), ("Q8_0", 0.15), ("Q4_0", 0.15)],
+    indirect=["reranker"],
+)
+def test_a_single_step_needs_no_keys_and_values(reranker: Model, tolerance: float) -> None:
+    """Over the encoder's states the logits are those over K and V, but for rounding."""
+    backend = reranker.backend
+    inputs = [reranker.vocabulary.encode(query) for query in QUERIES[:5]]
+    expected = [decode(backend, 0, ids, [0])[0] for ids in inputs]
+    for row, ids in enumerate(inputs):
+        backend.encode(row, ids, is_single_step=True)
+    for row, logits in enumerate(backend.step(range(5), [0] * 5)):
+        assert relative_error(expected[row], logits) < tolerance
+        backend.release(row)
+
+
+@pytest.mark.parametrize("reranker", ["F16", "Q8_0", "Q4_0"], indirect=True)
+def test_what_shares_a_single_step_changes_no_bit(reranker: Model) -> None:
+    """The logits of an input are the same in any company, whatever the lengths."""
+    backend = reranker.backend
+    rng = np.random.RandomState(0)
+    inputs = [[*rng.randint(3, 320, length - 1), 1] for length in (3, 70, 17, 33, 64, 5, 150, 9)]
+
+    def judge(rows: Sequence[int]) -> dict[int, Logits]:
+        for row in rows:
+            backend.encode(row, inputs[row], is_single_step=True)
+        logits = backend.step(rows, [0] * len(rows))
+        found = {row: one.copy() for row, one in zip(rows, logits, strict=True)}
+        for row in rows:
+            backend.release(row)
+        return found
+
+    alone = {row: judge([row])[row] for row in range(8)}
+    for rows in ([0, 1], [2, 3, 4, 5], [6, 0, 7], list(range(8))):
+        for row, logits in judge(rows).items():
+            assert np.array_equal(logits, alone[row])
+
+
+def test_a_single_step_moves_with_its_row(reranker: Model) -> None:
+    """An input that waits for its step may be given another row, or several."""
+    backend = reranker.backend
+    ids = reranker.vocabulary.encode(QUERIES[3])
+    backend.encode(1, ids, is_single_step=True)
+    (expected,) = (logits.copy() for logits in backend.step([1], [0]))
+    backend.rewind(1, 0)
+    backend.reorder([4, 5], [1, 1])
+    backend.release(1)
+    for logits in backend.step([4, 5], [0, 0]):
+        assert relative_error(expected, logits) < 1e-4
+    for row in (4, 5):
+        backend.release(row)
+
+
+@pytest.mark.parametrize("reranker", ["Q8_0"], indirect=True)
+def test_single_steps_are_steps_of_their_own(reranker: Model) -> None:
+    """A step that also has other inputs is refused, because K and V of the first are missing."""
+    backend = reranker.backend
+    backend.encode(0, [5, 6, 1], is_single_step=True)
+    backend.encode(1, [5, 6, 1])
+    with pytest.raises(BackendError, match="can't share a step"):
+        backend.step([0, 1], [0, 0])
+    backend.encode(0, [5, 6, 1])  # the row's new input has both
+    backend.step([0, 1], [0, 0])
+    for row in (0, 1):
+        backend.release(row)
 
 
 @pytest.mark.slow

@@ -186,14 +186,6 @@ def test_a_document_stands_where_the_template_says() -> None:
     assert (text[cut.start : cut.end], cut.side) == ("a {query}", "right")
 
 
-def test_a_document_is_cut_to_characters() -> None:
-    """What can't have few enough tokens is not sent; a run of blanks counts once."""
-    relevance = Relevance("{query}: {document}.", "yes", "no")
-    assert relevance.render("q", "abc   def", 20)[0] == "q: abc   def."
-    assert relevance.render("q", "abc   def", 10)[0] == "q: abc de."
-    assert relevance.render("q" * 20, "abc", 10)[0] == "q" * 20 + ": ."
-
-
 @pytest.mark.parametrize("difference", [0.0, 1.0, -3.0, 50.0, -800.0, 800.0])
 def test_relevance_is_the_softmax_of_two(difference: float) -> None:
     """Without overflow, whatever the logits are."""

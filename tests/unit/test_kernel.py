@@ -68,13 +68,14 @@ def multiply(
     norm: F32 | None = None,
     relu: bool = False,
     residual: F32 | None = None,
+    parts: int = 1,
 ) -> F32:
     """Returns the product, (count, rows). Checks that the memory around it is untouched."""
     y = np.full((len(x) + 2, matrix.rows), 7, np.float32)
     product = matrix.new_product()
     product.input, product.count = x.ctypes.data, len(x)
     product.output = y[1:].ctypes.data
-    product.epsilon, product.relu = 1e-6, relu
+    product.epsilon, product.relu, product.parts = 1e-6, relu, parts
     product.norm = None if norm is None else norm.ctypes.data
     product.residual = None if residual is None else residual.ctypes.data
     run(matrix.multiply_op, product, threads)
@@ -167,6 +168,32 @@ def test_the_batch_changes_no_bit(kernels: Kernels, tensor_type: int) -> None:
         assert np.array_equal(multiply(matrix, x[index : index + 1], 1)[0], batch[index])
     for count in (2, 3, 6):
         assert np.array_equal(multiply(matrix, x[:count], 3), batch[:count])
+
+
+@pytest.mark.parametrize("count", [1, 4, 13])
+@pytest.mark.parametrize("tensor_type", TYPE_NAMES, ids=TYPE_NAMES.get)
+def test_a_block_diagonal_product(kernels: Kernels, tensor_type: int, count: int) -> None:
+    """Each part of an input row meets its own rows of the matrix, with the bits of a product."""
+    rng = np.random.default_rng(count)
+    matrix, _ = build_matrix(kernels, tensor_type, rng.standard_normal((96, 64)).astype(np.float32))
+    x = rng.standard_normal((count, 3 * 64)).astype(np.float32)
+    by_part = [np.ascontiguousarray(part) for part in np.split(x, 3, axis=1)]
+    expected = np.hstack(
+        [multiply(matrix.slice_rows(32 * i, 32), part, 1) for i, part in enumerate(by_part)]
+    )
+    for threads in (1, 2, 5):
+        assert np.array_equal(multiply(matrix, x, threads, parts=3), expected)
+
+
+@pytest.mark.parametrize("tensor_type", TYPE_NAMES, ids=TYPE_NAMES.get)
+def test_rows_of_a_matrix_are_a_matrix(kernels: Kernels, tensor_type: int) -> None:
+    """Over the same memory, and with the same results."""
+    rng = np.random.default_rng(3)
+    matrix, _ = build_matrix(kernels, tensor_type, rng.standard_normal((64, 96)).astype(np.float32))
+    x = rng.standard_normal((5, 96)).astype(np.float32)
+    part = matrix.slice_rows(16, 32)
+    assert np.array_equal(part.multiply(x), matrix.multiply(x)[:, 16:48])
+    assert np.array_equal(part.multiply(x), multiply(matrix, x, 2)[:, 16:48])
 
 
 @pytest.mark.skipif(FOUND["avx2"] is None, reason="no x86 processor with AVX2")
@@ -267,6 +294,7 @@ class Attention:
             q_stride=kv_stride // 2,
             kv_stride=kv_stride,
             kv_row_stride=(self.shape["keys"] + 3) * kv_stride,
+            kv_head_stride=self.shape["d_kv"],
             bias_head_stride=0 if shared_bias else head_scores,
             bias_row_stride=self.bias.shape[1] * head_scores,
             **self.shape,
@@ -335,6 +363,42 @@ def test_attention_ignores_masked_keys(kernels: Kernels, queries: int) -> None:
     assert np.isnan(result[0, :, 1]).all()
     assert np.isfinite(result[:, :, 0]).all()
     assert np.isfinite(result[1]).all()
+
+
+@pytest.mark.parametrize("heads", [1, 2, 7, 12])
+def test_heads_that_share_keys(kernels: Kernels, heads: int) -> None:
+    """Each head is a query over the same states; which heads a thread has changes no bit."""
+    rng = np.random.default_rng(heads)
+    q = rng.standard_normal((3, heads, 192)).astype(np.float32)
+    states = rng.standard_normal((3, 20, 192)).astype(np.float32)
+    states[:, 17] = np.nan
+    mask = np.zeros((3, 20), np.float32)
+    mask[:, 16:] = -np.inf
+    states[1, 2] = np.inf
+    mask[1, 2] = -np.inf
+
+    def attend(threads: int) -> F32:
+        output = np.zeros_like(q)
+        params = loader.AttentionStruct(
+            *(q.ctypes.data, states.ctypes.data, states.ctypes.data, mask.ctypes.data),
+            *(output.ctypes.data, 192, heads, 1, 20, 3),
+            q_stride=heads * 192,
+            kv_stride=192,
+            kv_row_stride=20 * 192,
+            bias_row_stride=20,
+        )
+        run(kernels.attention_op, params, threads)
+        return output
+
+    visible = np.where(np.isneginf(mask)[..., None], 0, states).astype(np.float64)
+    scores = np.einsum("rhd,rkd->rhk", q, visible) + mask[:, None]
+    probabilities = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    probabilities /= probabilities.sum(axis=-1, keepdims=True)
+    expected = np.einsum("rhk,rkd->rhd", probabilities, visible)
+    result = attend(1)
+    assert np.allclose(result, expected, rtol=1e-4, atol=1e-4)
+    for threads in (2, 5, 36):
+        assert np.array_equal(attend(threads), result)
 
 
 def test_attention_hides_a_key_from_one_query_of_many(kernels: Kernels) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -97,6 +98,22 @@ def test_a_generation_has_a_lower_row_than_what_waits(
         3,
         1,
     ]
+
+
+def test_a_running_generation_is_stepped_between_documents(
+    service: Service, backend: JudgingBackend
+) -> None:
+    """However many documents wait, at most one is encoded between two steps."""
+    backend.go_on.clear()
+    service.send(Generate(0, LONG, ids=[3] * 5, turn=1))
+    service.send(*(judge(number, turn=2) for number in range(1, 7)))
+    backend.go_on.set()
+    outcomes = [service.receive() for _ in range(7)]
+    assert sum(isinstance(outcome, Judged) for outcome in outcomes) == 6
+    end = max(index for index, call in enumerate(backend.calls) if call.endswith("[0]"))
+    kinds = [call.split()[0] for call in backend.calls[1:end]]
+    assert kinds.count("encode") >= 3
+    assert ("encode", "encode") not in pairwise(kinds)
 
 
 def test_a_cancelled_judgement_is_not_stepped(service: Service, backend: JudgingBackend) -> None:

@@ -29,16 +29,9 @@ def test_arm(tmp_path: Path) -> None:
     assert machine.features(path) == ["NEON", "DOTPROD", "MATMUL_INT8"]
 
 
-def test_memory(tmp_path: Path) -> None:
-    """Kilobytes become bytes."""
-    path = file(tmp_path, "MemTotal:  24000 kB\nMemAvailable:   12 kB\n")
-    assert machine.available_bytes(path) == 12 * 1024
-
-
 def test_what_is_not_told_is_none(tmp_path: Path) -> None:
     """Facts are None without these files, as on macOS and in some containers."""
     missing = tmp_path / "missing"
     assert machine.processor(missing) is None
     assert machine.features(missing) == []
-    assert machine.available_bytes(missing) is None
     assert machine.governor(missing) is None

@@ -30,7 +30,7 @@ def test_models_at_the_start_have_cores_of_their_own() -> None:
     second = Declaration(name="b", model="b.gguf", threads=1)
     later = Declaration(name="c", model="c.gguf", load="first_use", workers=2)
     placement = Placement([first, second, later])
-    assert placement.shares(first) == [Share(3, (0, 1, 2))]
+    assert placement.shares(first) == [Share(3, (0, 1, 2), can_split=True)]
     assert placement.shares(second) == [Share(1, (3,))]
     assert placement.shares(later) == [Share(1, ())] * 2
 
@@ -38,9 +38,9 @@ def test_models_at_the_start_have_cores_of_their_own() -> None:
 def test_models_on_first_use_divide_the_cores_that_are_left() -> None:
     """Where nothing loads at the start, a model on first use has a thread per core."""
     later = Declaration(name="c", model="c.gguf", load="first_use")
-    assert Placement([later]).shares(later) == [Share(4, ())]
+    assert Placement([later]).shares(later) == [Share(4, (), can_split=True)]
     beside = Declaration(name="a", model="a.gguf", threads=1)
-    assert Placement([beside, later]).shares(later) == [Share(3, ())]
+    assert Placement([beside, later]).shares(later) == [Share(3, (), can_split=True)]
 
 
 def test_a_model_that_a_reload_adds_is_not_pinned() -> None:
@@ -49,7 +49,7 @@ def test_a_model_that_a_reload_adds_is_not_pinned() -> None:
     placement = Placement([first])
     assert placement.shares(Declaration(name="b", model="b.gguf")) == [Share(1, ())]
     replaced = Declaration(name="a", model="other.gguf")
-    assert placement.shares(replaced) == [Share(4, (0, 1, 2, 3))]
+    assert placement.shares(replaced) == [Share(4, (0, 1, 2, 3), can_split=True)]
 
 
 def test_a_processor_that_is_not_allowed() -> None:

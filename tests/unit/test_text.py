@@ -10,8 +10,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from t5serve.reformulation.text import clean, difference, fold, has_loop, words
+from t5serve.reformulation.text import clean, difference, fold, has_loop, plain_words, words
 
+ASCII = st.text(st.characters(codec="ascii"))
 LISTS = st.lists(st.sampled_from(["a", "b", "c", "new", "york"]), max_size=8)
 
 
@@ -44,6 +45,14 @@ def edits(left: tuple[str, ...], right: tuple[str, ...]) -> int:
 def test_clean(text: str, cleaned: str) -> None:
     """Blanks of every kind become single spaces, and both ends are stripped."""
     assert clean(text) == cleaned
+
+
+@given(ASCII)
+def test_plain_text_has_no_rules_of_its_own(text: str) -> None:
+    """ASCII texts, which take a short cut, fold and split as they do beside another word."""
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    assert fold(text) == clean(folded)
+    assert plain_words(text) == plain_words(f"{text} caf\u00e9")[:-1]
 
 
 @pytest.mark.parametrize(

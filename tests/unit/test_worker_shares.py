@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import cast
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -109,6 +110,39 @@ def test_long_encodes_take_turns_where_nothing_is_decoded() -> None:
     fairness.record_encode(1, 0.08)
     assert fairness.seconds_to_encode(2, 0.2, are_others_stepping=False) == 0.0
     assert fairness.seconds_to_encode(1, 0.2, are_others_stepping=False) == 0.08
+
+
+def test_a_rerank_has_a_third_of_the_time_while_others_decode() -> None:
+    """At most one document between two steps, and twice its time of steps after it."""
+    now = 0.0
+    fairness = Fairness(lambda: now)
+    events: list[str] = []
+    while len(events) < 300:
+        fairness.record_turns([1, 2])
+        if not fairness.seconds_to_encode(1, 0.05, is_bulk=True):
+            now += 0.05
+            fairness.record_encode(1, 0.05)
+            events.append("document")
+        now += 0.01
+        events.append("step")
+    assert "document document" not in " ".join(events)
+    seconds = 0.05 * events.count("document")
+    assert 0.3 * now < seconds <= now / 3 + 0.05
+
+
+def test_a_rerank_alone_does_not_wait() -> None:
+    """Its documents follow each other; two reranks take turns where nothing is decoded."""
+    fairness = Fairness(lambda: 0.0)
+    fairness.record_turns([1])
+    fairness.record_encode(1, 0.05)
+    assert fairness.seconds_to_encode(1, 0.05, is_bulk=True) == 0.0
+    fairness.record_turns([1, 2])
+    waits = {
+        turn: fairness.seconds_to_encode(turn, 0.05, are_others_stepping=False, is_bulk=True)
+        for turn in (1, 2)
+    }
+    assert waits == {1: 0.05, 2: 0.0}
+    assert fairness.seconds_to_encode(2, 0.05, is_bulk=True) == pytest.approx(0.1)
 
 
 @given(st.lists(st.integers(0, 23), max_size=16), st.integers(0, 16))

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
-from t5engine.decoding.logprobs import F32, log_sum_exp, top_indices
+from t5engine.decoding.logprobs import F32, log_softmax, log_sum_exp, top_indices
+
+Ids = npt.NDArray[np.int64]
 
 
 class Continuation(NamedTuple):
@@ -21,6 +24,22 @@ class Continuation(NamedTuple):
 
     row: int
     token: int
+    score: float
+
+
+class LikelyToken(NamedTuple):
+    """A row of logits continued by one of its most likely tokens.
+
+    Attributes:
+        row: index of the row.
+        token: id of the token.
+        logprob: natural log of the token's probability, F32.
+        score: logprob plus the row's offset, F32.
+    """
+
+    row: int
+    token: int
+    logprob: float
     score: float
 
 
@@ -43,6 +62,21 @@ class Arithmetic(Protocol):
         """
         ...
 
+    def likeliest(
+        self, rows: Sequence[F32], offsets: Sequence[float], count: int, excluded: Ids
+    ) -> list[LikelyToken]:
+        """Returns the `count` tokens of the highest scores in rows of logits, best first.
+
+        It is `best` over the log-probabilities of the rows, where excluded tokens have -inf.
+
+        Args:
+            rows: logits, (n_vocab,) each.
+            offsets: what is added to each row.
+            count: at least 1; fewer come back if fewer scores are finite.
+            excluded: ids of tokens, ascending.
+        """
+        ...
+
 
 class NumpyArithmetic:
     """The definition, and what serves without compiled kernels."""
@@ -61,3 +95,20 @@ class NumpyArithmetic:
             Continuation(index // n_vocab, index % n_vocab, float(scores.flat[index]))
             for index in top_indices(scores.ravel(), count)
         ]
+
+    def likeliest(
+        self, rows: Sequence[F32], offsets: Sequence[float], count: int, excluded: Ids
+    ) -> list[LikelyToken]:
+        """See Arithmetic."""
+        logprobs = [log_softmax(row) for row in rows]
+        allowed = [_without(row, excluded) for row in logprobs]
+        return [
+            LikelyToken(row, token, float(logprobs[row][token]), score)
+            for row, token, score in self.best(allowed, offsets, count)
+        ]
+
+
+def _without(row: F32, excluded: Ids) -> F32:
+    row = row.copy()
+    row[excluded] = -np.inf
+    return row

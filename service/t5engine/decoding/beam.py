@@ -6,9 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from t5engine.decoding.logprobs import F32
+from t5engine.decoding.logprobs import F32, log_softmax
 from t5engine.decoding.parameters import GenerationConfig
-from t5engine.decoding.search import Branch, Hypothesis, Rules, find_finish_reason, make_choice
+from t5engine.decoding.search import (
+    Branch,
+    Choice,
+    Hypothesis,
+    Rules,
+    find_finish_reason,
+    make_choice,
+)
 
 
 def attainable_score(config: GenerationConfig, score: float, length: int) -> float:
@@ -53,33 +60,46 @@ class BeamSearch:
     def advance(self, logits: Sequence[F32]) -> list[Branch]:
         """Continues the running beams by one token; see Search."""
         beams, count = self._running, self._rules.config.num_beams
-        arithmetic = self._rules.arithmetic
-        log_probs = [row - np.float32(arithmetic.log_sum_exp(row)) for row in logits]
-        processed = [
-            self._rules.processors(row, beam.tokens)
-            for beam, row in zip(beams, log_probs, strict=True)
-        ]
         self._running = []
         branches: list[Branch] = []
-        candidates = arithmetic.best(processed, [beam.score for beam in beams], 2 * count)
         # At most one continuation per beam ends, so at least num_beams of 2 * num_beams go on.
-        for rank, (parent, token, score) in enumerate(candidates):
-            choice = make_choice(log_probs[parent], token, self._rules.config.top_logprobs)
+        for rank, (parent, choice, score) in enumerate(self._find_best(logits, beams, 2 * count)):
+            if len(branches) == count:
+                break
             hypothesis = beams[parent].extended(choice, score)
             hypothesis.finish_reason = find_finish_reason(hypothesis, self._rules)
             if hypothesis.finish_reason is not None and rank < count:
                 self._ended.append(hypothesis)
                 length = len(hypothesis.choices)
                 hypothesis.score = normalised_score(self._rules.config, score, length)
-            elif hypothesis.finish_reason is None and len(branches) < count:
+            elif hypothesis.finish_reason is None:
                 self._running.append(hypothesis)
-                branches.append(Branch(parent, token))
+                branches.append(Branch(parent, choice.token))
         self._ended = sorted(self._ended, key=lambda hypothesis: -hypothesis.score)[:count]
         if not (self._running or self._ended):
-            self._ended = [end_beam(beams[0], log_probs[0], self._rules.config)]
+            self._ended = [end_beam(beams[0], log_softmax(logits[0]), self._rules.config)]
         if self._is_over():
             self._running = []
         return branches if self._running else []
+
+    def _find_best(
+        self, logits: Sequence[F32], beams: Sequence[Hypothesis], count: int
+    ) -> list[tuple[int, Choice, float]]:
+        """Returns the best continuations: the beam's index, the token, the score; best first."""
+        arithmetic, processors = self._rules.arithmetic, self._rules.processors
+        top_count = self._rules.config.top_logprobs
+        scores = [beam.score for beam in beams]
+        if processors.only_suppress and top_count is None:
+            found = arithmetic.likeliest(logits, scores, count, processors.suppressed)
+            return [(row, Choice(token, logprob), score) for row, token, logprob, score in found]
+        log_probs = [row - np.float32(arithmetic.log_sum_exp(row)) for row in logits]
+        processed = [
+            processors(row, beam.tokens) for beam, row in zip(beams, log_probs, strict=True)
+        ]
+        return [
+            (row, make_choice(log_probs[row], token, top_count), score)
+            for row, token, score in arithmetic.best(processed, scores, count)
+        ]
 
     def _is_over(self) -> bool:
         if not self._running:

@@ -18,8 +18,10 @@ class Independent:
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
         count = rules.config.num_return_sequences
-        seed = secrets.randbits(63) if rules.config.seed is None else rules.config.seed
         sampled_count = count if rules.config.do_sample else 0
+        seed = rules.config.seed or 0
+        if sampled_count and rules.config.seed is None:
+            seed = secrets.randbits(63)
         self._samplers = [Sampler(rules.config, seed, index) for index in range(sampled_count)]
         self._hypotheses = [Hypothesis(eos=rules.eos) for _ in range(count)]
         self._running = list(range(count))

@@ -23,7 +23,11 @@ class Processors:
     Args:
         config: penalties, biases and n-gram size.
         start: the decoder's start token, which counts as generated, as in transformers.
-        suppressed: ids that are never generated.
+        suppressed: ids that are never generated, ascending.
+
+    Attributes:
+        suppressed: the same.
+        only_suppress: whether all other scores stay as they are.
     """
 
     def __init__(
@@ -31,9 +35,14 @@ class Processors:
     ) -> None:
         self._config = config
         self._start = start
-        self._suppressed = suppressed
+        self.suppressed = np.ascontiguousarray(suppressed, np.int64)
         self._biased = np.array(list(config.logit_bias), np.intp)
         self._bias = np.array(list(config.logit_bias.values()), np.float32)
+        self.only_suppress = (
+            not (config.logit_bias or config.no_repeat_ngram_size)
+            and config.repetition_penalty == 1
+            and not (config.presence_penalty or config.frequency_penalty)
+        )
 
     def __call__(
         self, scores: F32, tokens: Sequence[int], chosen_counts: Mapping[int, int] | None = None
@@ -63,7 +72,7 @@ class Processors:
                 scores[token] -= config.presence_penalty + count * config.frequency_penalty
         if config.no_repeat_ngram_size:
             scores[self._find_repetitions([self._start, *tokens])] = -np.inf
-        scores[self._suppressed] = -np.inf
+        scores[self.suppressed] = -np.inf
         return scores
 
     def _find_repetitions(self, tokens: list[int]) -> list[int]:

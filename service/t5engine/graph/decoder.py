@@ -28,6 +28,7 @@ class StepShape:
         cross_keys: slots of an input's cross-attention cache that the rows attend to.
         inputs: encoder inputs; they have the first places of the cross-attention cache.
         group_size: most rows per input; 0 if every row has its own input, with the row's index.
+        has_states: whether rows attend to the encoder's states instead of K and V.
     """
 
     rows: int
@@ -36,6 +37,7 @@ class StepShape:
     cross_keys: int
     inputs: int
     group_size: int
+    has_states: bool = False
 
 
 class DecoderGraph(T5Graph):
@@ -84,12 +86,17 @@ class DecoderGraph(T5Graph):
             cross_q = self._mul_mat(f"{name}.cross_q", x, norm=f"{name}.cross_norm")
             if gather is not None:
                 cross_q = int(self._g.ggml_get_rows(self._ctx, cross_q, gather))
-            attention_output = self._attend(
-                StridedRows(cross_q, shape.d_inner * BYTES),
-                *self._split_kv(caches.cross_kv[layer]),
-                mask,
-                cross_sizes,
-            )
+            if step.has_states:
+                attention_output = self._attend_states(
+                    layer, cross_q, caches.states, mask, cross_sizes
+                )
+            else:
+                attention_output = self._attend(
+                    StridedRows(cross_q, shape.d_inner * BYTES),
+                    *self._split_kv(caches.cross_kv[layer]),
+                    mask,
+                    cross_sizes,
+                )
             if scatter is not None:
                 attention_output = int(self._g.ggml_get_rows(self._ctx, attention_output, scatter))
             x = self._mul_mat(f"{name}.cross_o", attention_output, residual=x)

@@ -161,6 +161,10 @@ class Cpu:
         self._threads = ThreadChooser(threads)
         self._set_threads(self.backend, threads)
 
+    def limit_threads(self, threads: int) -> None:
+        """Computes with at most so many threads from now on."""
+        self._threads = ThreadChooser(threads)
+
     def compute(self, graph: int, shape_key: Hashable) -> None:
         """Computes a graph, and measures how many threads are best for its shape.
 

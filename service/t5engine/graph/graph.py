@@ -129,14 +129,19 @@ class Graph:
         self,
         matrix: loader.Matrix,
         x: Tensor,
-        norm: str | None,
+        norm: str | None = None,
         *,
-        relu: bool,
-        residual: Tensor | None,
+        relu: bool = False,
+        residual: Tensor | None = None,
+        parts: int = 1,
     ) -> Tensor:
-        """Does the work of `_mul_mat` with our own kernel, as one operation."""
+        """Does the work of `_mul_mat` with our own kernel, as one operation.
+
+        With several parts the matrix is block diagonal, and x is (parts * columns, count).
+        """
         product = matrix.new_product()
-        product.count = self._g.ggml_nbytes(x) // (matrix.columns * BYTES)
+        product.count = self._g.ggml_nbytes(x) // (parts * matrix.columns * BYTES)
+        product.parts = parts
         product.norm = None if norm is None else self._g.ggml_get_data(self._weights[norm])
         product.epsilon = self._shape.epsilon
         product.relu = relu

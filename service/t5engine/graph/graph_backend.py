@@ -23,9 +23,9 @@ from t5engine.graph.decoder import BatchKey, DecoderGraph, StepShape
 from t5engine.graph.encoder import EncoderGraph
 from t5engine.graph.ggml import Cpu
 from t5engine.graph.graph import Graph
+from t5engine.graph.position_bias import decoder_bias, encoder_bias
 from t5engine.graph.weights import Weights
 from t5engine.kernels.loader import Kernels
-from t5engine.relative import relative_position_bucket
 from t5engine.rows import padded_rows
 
 GRAPH_MEMORY = 48 << 20  # bytes of all graphs that are kept for reuse
@@ -75,9 +75,9 @@ class GraphBackend:
         self._caches = Caches(
             self._cpu, shape, rows=rows, row_slots=self._row_slots, input_slots=self._input_slots
         )
-        self._encoder_bias = self._weights.bias_tables("enc", shape.encoder_layers)
-        self._decoder_bias = self._compute_decoder_bias()
-        self._encoders: OrderedDict[int, EncoderGraph] = OrderedDict()
+        self._encoder_bias = encoder_bias(self._weights, self._input_slots)
+        self._decoder_bias = decoder_bias(self._weights, self._row_slots)
+        self._encoders: OrderedDict[tuple[int, bool], EncoderGraph] = OrderedDict()
         self._decoders: OrderedDict[StepShape, DecoderGraph] = OrderedDict()
         self._positions: dict[int, int] = {}
         """Tokens decoded so far, by open row."""
@@ -85,8 +85,10 @@ class GraphBackend:
         """Index of the input in the cross-attention cache, by open row."""
         self._input_lengths: dict[int, int] = {}
         """Tokens of each input in the cross-attention cache, by index."""
+        self._inputs_with_states: set[int] = set()
+        """Indices of inputs whose states are kept, without their K and V."""
 
-    def encode(self, row: int, ids: Sequence[int]) -> None:
+    def encode(self, row: int, ids: Sequence[int], *, is_single_step: bool = False) -> None:
         check_row(self, row)
         if not 1 <= len(ids) <= self.max_input_tokens:
             raise BackendError(f"{len(ids)} input tokens, expected 1 to {self.max_input_tokens}")
@@ -94,22 +96,28 @@ class GraphBackend:
         self.release(row)
         index = self._find_free_input(row)
         count, tokens = len(ids), _pad_input_length(len(ids))
-        tables = len(self._encoder_bias)
+        keeps_states = is_single_step and bool(self._weights.state_matrices)
         graph = self._get_or_build(
             self._encoders,
-            tokens,
-            lambda: EncoderGraph(self._cpu, self._weights, self._caches, tokens, tables),
+            (tokens, keeps_states),
+            lambda: EncoderGraph(
+                self._cpu,
+                self._weights,
+                self._caches,
+                tokens,
+                self._encoder_bias,
+                keeps_states=keeps_states,
+            ),
         )
+        graph.set_length(count)
         graph.ids[:] = 0
         graph.ids[:count] = ids
-        distance = np.arange(tokens)[None, :] - np.arange(tokens)[:, None]
-        buckets = self._position_buckets(distance, bidirectional=True)
-        for table, bias in zip(self._encoder_bias, graph.bias, strict=True):
-            bias[:] = table[buckets].transpose(2, 0, 1)
-            bias[:, :, count:] = -np.inf
         graph.slots[:] = index * self._input_slots + np.arange(tokens)
         graph.compute()
         self._input_lengths[index] = count
+        self._inputs_with_states.discard(index)
+        if keeps_states:
+            self._inputs_with_states.add(index)
         self._inputs[row] = index
         self._positions[row] = 0
 
@@ -146,6 +154,10 @@ class GraphBackend:
     def release(self, row: int) -> None:
         self._positions.pop(row, None)
         self._inputs.pop(row, None)
+
+    def limit_threads(self, threads: int) -> None:
+        """Computes with at most so many threads from now on; fewer than before, or as many."""
+        self._cpu.limit_threads(threads)
 
     def _run_decoder(self, rows: Sequence[int], tokens: Sequence[Sequence[int]]) -> DecoderGraph:
         """Runs one step of the decoder, and advances the position of each row."""
@@ -188,6 +200,8 @@ class GraphBackend:
             own[row, self._positions[row] :] = 0
             if clear_input:
                 cross[self._inputs[row]] = 0
+        if clear_input:
+            self._caches.state_array[self._inputs[row]] = 0
 
     def _fill_mask(
         self, graph: DecoderGraph, rows_by_input: dict[int, list[int]], count: int
@@ -212,6 +226,9 @@ class GraphBackend:
         rows_by_input: dict[int, list[int]] = {}
         for row in rows:
             rows_by_input.setdefault(self._inputs[row], []).append(row)
+        with_states = self._inputs_with_states & rows_by_input.keys()
+        if with_states and len(with_states) < len(rows_by_input):
+            raise BackendError("inputs of a single step can't share a step with others")
         computed = min(self.rows, padded_rows(max(rows) + 1))
         is_direct = all(group == [index] for index, group in rows_by_input.items())
         longest = max(self._input_lengths[index] for index in rows_by_input)
@@ -223,28 +240,9 @@ class GraphBackend:
             cross_keys=min(self._input_slots, _pad_cross_keys(longest)),
             inputs=computed if is_direct else min(self.rows, padded_rows(max(rows_by_input) + 1)),
             group_size=0 if is_direct else padded_rows(most_rows),
+            has_states=bool(with_states),
         )
         return step, rows_by_input
-
-    def _compute_decoder_bias(self) -> list[npt.NDArray[np.float32]]:
-        """Returns (positions, heads, row_slots) per bias table; -inf at keys after the position."""
-        slots = np.arange(self._row_slots)
-        distance = slots[None, :] - slots[:, None]
-        buckets = self._position_buckets(distance, bidirectional=False)
-        biases = []
-        for table in self._weights.bias_tables("dec", self._weights.shape.decoder_layers):
-            bias = table[buckets].transpose(0, 2, 1).astype(np.float32)
-            bias[np.broadcast_to((distance > 0)[:, None, :], bias.shape)] = -np.inf
-            biases.append(np.ascontiguousarray(bias))
-        return biases
-
-    def _position_buckets(
-        self, distance: npt.NDArray[np.int_], *, bidirectional: bool
-    ) -> npt.NDArray[np.int_]:
-        shape = self._weights.shape
-        return relative_position_bucket(
-            distance, shape.buckets, shape.max_distance, bidirectional=bidirectional
-        )
 
     def _find_free_input(self, row: int) -> int:
         """Returns the row's own index if that is free, so that rows and inputs match."""

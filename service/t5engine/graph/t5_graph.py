@@ -127,12 +127,44 @@ class T5Graph(Graph):
             q_stride=q.stride // BYTES,
             kv_stride=k.stride // BYTES,
             kv_row_stride=sizes.row_slots * k.stride // BYTES,
+            kv_head_stride=shape.d_kv,
             bias_head_stride=head_scores if sizes.bias_per_head else 0,
             bias_row_stride=head_scores * (shape.heads if sizes.bias_per_head else 1),
         )
         fields = {"q": q, "k": k, "v": v, "bias": StridedRows(bias)}
         output_shape = (shape.d_inner, sizes.queries * sizes.rows)
         return self._add_custom_op(kernels.attention_op, params, fields, output_shape)
+
+    def _attend_states(
+        self, layer: int, q: Tensor, states: Tensor, mask: Tensor, sizes: AttentionShape
+    ) -> Tensor:
+        """Returns the cross-attention over the encoder's states, (d_inner, queries * rows).
+
+        Without K and V of the tokens: q (K x) = (q K) x, and the sum of p (V x) is V times the sum
+        of p x. So every head attends to the states themselves, with q K instead of q.
+        """
+        kernels, matrices = self._weights.kernels, self._weights.state_matrices[layer]
+        shape, d_model = self._shape, self._shape.d_model
+        assert kernels is not None  # noqa: S101
+        queries = self._multiply(matrices.k_by_columns, q, parts=shape.heads)
+        params = loader.AttentionStruct(
+            d_kv=d_model,
+            heads=shape.heads,
+            queries=sizes.queries,
+            keys=sizes.keys,
+            rows=sizes.rows,
+            q_stride=shape.heads * d_model,
+            kv_stride=d_model,
+            kv_row_stride=sizes.row_slots * d_model,
+            kv_head_stride=0,
+            bias_head_stride=0,
+            bias_row_stride=sizes.queries * sizes.keys,
+        )
+        rows = StridedRows(states)
+        fields = {"q": StridedRows(queries), "k": rows, "v": rows, "bias": StridedRows(mask)}
+        output_shape = (shape.heads * d_model, sizes.queries * sizes.rows)
+        mean_states = self._add_custom_op(kernels.attention_op, params, fields, output_shape)
+        return self._multiply(matrices.v, mean_states, parts=shape.heads)
 
     def _view_heads(self, rows: StridedRows, tokens: int, sequences: int, row_slots: int) -> Tensor:
         """Returns a view (d_kv, tokens, heads, sequences); sequences are `row_slots` rows apart."""

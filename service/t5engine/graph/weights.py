@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,11 @@ import numpy.typing as npt
 from t5engine.graph import ggml
 from t5engine.graph.ggml import Context, Cpu, Tensor
 from t5engine.graph.model_shape import read_shape
+from t5engine.graph.state_matrices import (
+    StateMatrices,
+    build_state_matrices,
+    has_state_matrices,
+)
 from t5engine.kernels import loader
 from t5engine.kernels.memory import Arena
 from t5engine.reader import GGUFFile, ReadError, StoredTensor
@@ -90,6 +96,26 @@ class Weights:
         """Returns relative attention biases, (buckets, heads): one, or one per layer (UMT5)."""
         names = [f"{side}.blk.{layer}.attn_rel_b.weight" for layer in range(layers)]
         return [self._file.tensors[n].read_rows() for n in names if n in self._file.tensors]
+
+    @cached_property
+    def state_matrices(self) -> list[StateMatrices]:
+        """What one step over the encoder's states needs, per decoder layer; empty: no kernels."""
+        shape, kernels = self.shape, self.kernels
+        if kernels is None or not has_state_matrices(kernels, shape):
+            return []
+        layers = [self._find_kv(f"dec.{layer}.cross_kv") for layer in range(shape.decoder_layers)]
+        found = [pair for pair in layers if pair is not None]
+        if len(found) < len(layers):
+            return []
+        return [build_state_matrices(kernels, shape, k, v, self._arena) for k, v in found]
+
+    def _find_kv(self, name: str) -> tuple[loader.Matrix, loader.Matrix] | None:
+        """Returns the matrices of K and V, if our own kernels multiply them."""
+        fused, d_inner = self.matrices.get(name), self.shape.d_inner
+        if fused is not None:
+            return fused.slice_rows(0, d_inner), fused.slice_rows(d_inner, d_inner)
+        k, v = (self.matrices.get(f"{name}.{part}") for part in (0, 1))
+        return None if k is None or v is None else (k, v)
 
     def _check_tensors(self) -> None:
         """Raises GgmlError for missing or wrong tensors, on which ggml would abort the process."""

@@ -12,6 +12,7 @@
 #define UNROLL _Pragma("GCC unroll 16")
 /* F32 values of a vector register; keys scored at once; values of d_kv summed at once. */
 enum { LANES = 4, KEY_TILE = 4, VALUE_TILE = 16 * LANES };
+enum { QUERIES_AT_ONCE = 1 };
 
 int arm_neon_can_attend(int64_t d_kv, int64_t keys) {
     return d_kv > 0 && d_kv % VALUE_TILE == 0 && keys > 0 && keys % KEY_TILE == 0 &&
@@ -35,19 +36,20 @@ static inline float32x4_t exp_f32(float32x4_t x) {
     return vbslq_f32(is_zero, vdupq_n_f32(0), vmulq_f32(sum, power));
 }
 
-/* scores[key] = q . k[key] + bias[key] */
-static inline void compute_scores(const struct attention *a, const float *q, const float *k,
-                                  const float *bias, float *scores) {
+/* scores[key] = q . k[key] + bias[key], of one query. */
+static inline void compute_scores(const struct attention *a, int64_t count, struct queries queries,
+                                  const float *k, float *scores) {
+    (void)count;
     for (int64_t key = 0; key < a->keys; key += KEY_TILE) {
         float32x4_t sum[KEY_TILE];
         UNROLL for (int i = 0; i < KEY_TILE; i++) sum[i] = vdupq_n_f32(0);
         for (int64_t d = 0; d < a->d_kv; d += LANES) {
-            const float32x4_t x = vld1q_f32(q + d);
+            const float32x4_t x = vld1q_f32(queries.q + d);
             UNROLL for (int i = 0; i < KEY_TILE; i++) {
                 sum[i] = vfmaq_f32(sum[i], x, vld1q_f32(k + (key + i) * a->kv_stride + d));
             }
         }
-        const float32x4_t biases = vld1q_f32(bias + key);
+        const float32x4_t biases = vld1q_f32(queries.bias + key);
         const uint32x4_t masked = vceqq_f32(biases, vdupq_n_f32(-INFINITY));
         const float32x4_t products =
             vpaddq_f32(vpaddq_f32(sum[0], sum[1]), vpaddq_f32(sum[2], sum[3]));
@@ -68,9 +70,10 @@ static inline float exponentiate(float *scores, int64_t keys) {
     return vaddvq_f32(sum);
 }
 
-/* output = sum over the keys of weights[key] / weight_sum * v[key] */
-static inline void weighted_sum(const struct attention *a, const float *weights, float weight_sum,
-                                const float *v, float *output) {
+/* output = sum over the keys of weights[key] / weight_sum * v[key], of one query. */
+static inline void weighted_sum(const struct attention *a, int64_t count, const float *weights,
+                                const float *weight_sum, const float *v, struct queries queries) {
+    (void)count;
     for (int64_t d = 0; d < a->d_kv; d += VALUE_TILE) {
         float32x4_t sum[16];
         UNROLL for (int i = 0; i < 16; i++) sum[i] = vdupq_n_f32(0);
@@ -82,7 +85,7 @@ static inline void weighted_sum(const struct attention *a, const float *weights,
             }
         }
         UNROLL for (int i = 0; i < 16; i++) {
-            vst1q_f32(output + d + LANES * i, vmulq_n_f32(sum[i], 1 / weight_sum));
+            vst1q_f32(queries.output + d + LANES * i, vmulq_n_f32(sum[i], 1 / weight_sum[0]));
         }
     }
 }

@@ -38,6 +38,10 @@ struct matrix {
 
 /* output (count, rows) = input (count, columns) times the transposed matrix, F32 and contiguous.
  *
+ * With several parts the matrix is block diagonal: input is (count, parts, columns), and each part
+ * of an input row is multiplied by a part of the matrix rows, which are divided equally. A part has
+ * whole groups of rows.
+ *
  * What T5 does before and after a product is part of it, so that threads need not wait for each
  * other in between:
  *   norm:      input = input * rsqrt(mean(input^2) + epsilon) * norm, unless NULL
@@ -51,9 +55,11 @@ struct product {
     const float *norm, *residual;
     float epsilon;
     int32_t relu;
+    int64_t parts; /* 1: a matrix as usual; more: no norm and no ReLU */
 };
 
-/* All values are F32; strides count values. The heads of a token are contiguous in q, k, v, output.
+/* All values are F32; strides count values. The heads of a token are contiguous in q and output. In
+ * k and v they are kv_head_stride apart: d_kv, or 0 if all heads share k and v.
  *
  * The bias of a query and a key is
  *   bias[row * bias_row_stride + head * bias_head_stride + query * keys + key];
@@ -63,7 +69,18 @@ struct attention {
     float *output;
     int64_t d_kv, heads, queries, keys, rows;
     int64_t q_stride, kv_stride, kv_row_stride; /* query to query, key to key, row to row */
+    int64_t kv_head_stride;
     int64_t bias_head_stride, bias_row_stride;
+};
+
+/* Scores from those of a query to those of the next: not in the same sets of a cache. */
+enum { SCORE_STRIDE = MAX_KEYS + GROUP };
+
+/* Queries over the same keys; strides count values. */
+struct queries {
+    const float *q, *bias;
+    float *output;
+    int64_t q_stride, bias_stride, output_stride;
 };
 
 /* The kernels of one instruction set. `multiply` and `attend` are ggml_custom_op_t whose last
@@ -128,7 +145,8 @@ const struct format *t5_find_format(int64_t type);
 void t5_pack(const struct format *format, int64_t rows, int64_t columns, const uint8_t *source,
              uint8_t *target);
 double t5_log_sum_exp(const float *values, int64_t count);
-int64_t t5_best(const float *const *rows, int64_t row_count, int64_t n_vocab, const float *offsets,
-                int64_t max_results, int64_t *indices, float *scores);
+int64_t t5_rank(const float *const *rows, int64_t row_count, int64_t n_vocab, const float *offsets,
+                const int64_t *excluded_ids, int64_t excluded_count, int32_t are_logits,
+                int64_t max_results, int64_t *indices, float *scores, float *values);
 
 #endif

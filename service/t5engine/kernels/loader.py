@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from copy import copy
 from ctypes import c_char_p, c_float, c_int, c_int32, c_int64, c_size_t, c_uint8, c_void_p
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from t5engine.kernels.memory import Arena, Bytes
 
 LIBRARY = Path(__file__).with_name("kernels.so")
+OPERATION = ctypes.CFUNCTYPE(None, c_void_p, c_int, c_int, c_void_p)  # ggml_custom_op_t
 F16, Q4_0, Q8_0 = 1, 2, 8  # enum ggml_type
 GROUP, BLOCK = 16, 32  # rows per group, columns per block, as in kernels.h
 
@@ -45,6 +50,7 @@ class ProductStruct(ctypes.Structure):
         ("residual", c_void_p),
         ("epsilon", c_float),
         ("relu", c_int32),
+        ("parts", c_int64),
     )
 
 
@@ -55,6 +61,7 @@ class AttentionStruct(ctypes.Structure):
         *((name, c_void_p) for name in ("q", "k", "v", "bias", "output")),
         *((name, c_int64) for name in ("d_kv", "heads", "queries", "keys", "rows")),
         *((name, c_int64) for name in ("q_stride", "kv_stride", "kv_row_stride")),
+        ("kv_head_stride", c_int64),
         *((name, c_int64) for name in ("bias_head_stride", "bias_row_stride")),
     )
 
@@ -116,6 +123,8 @@ class Matrix:
         columns: values of an input row.
         multiply_op: the ggml_custom_op_t that multiplies it.
         private_bytes: memory that the matrix takes besides the file.
+        data: the weights, packed or as they are in the file.
+        struct: describes the weights for the kernels.
     """
 
     def __init__(
@@ -141,16 +150,34 @@ class Matrix:
         self.multiply_op = kernels.multiply_op
         tensor_format = int(load_library().t5_find_format(tensor_type))
         if tensor_type == F16:
-            (self._data,) = parts
+            (self.data,) = parts
             self.private_bytes = 0
         else:
-            self._data = self._pack(tensor_format, parts, arena)
-            self.private_bytes = self._data.nbytes
-        self._struct = MatrixStruct(tensor_format, rows, columns, self._data.ctypes.data)
+            self.data = self._pack(tensor_format, parts, arena)
+            self.private_bytes = self.data.nbytes
+        self.struct = MatrixStruct(tensor_format, rows, columns, self.data.ctypes.data)
+
+    def multiply(self, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Returns x (count, columns) times the transposed matrix, (count, rows), by one thread."""
+        y = np.empty((len(x), self.rows), np.float32)
+        product = self.new_product()
+        product.count = len(x)
+        product.input, product.output = x.ctypes.data, y.ctypes.data
+        OPERATION(self.multiply_op.value or 0)(None, 0, 1, ctypes.addressof(product))
+        return y
+
+    def slice_rows(self, first: int, rows: int) -> Matrix:
+        """Returns consecutive rows as a matrix over the same memory; both numbers whole groups."""
+        part = copy(self)
+        size = self.data.nbytes // self.rows
+        part.rows, part.private_bytes = rows, 0
+        part.data = self.data[first * size : (first + rows) * size]
+        part.struct = MatrixStruct(self.struct.format, rows, self.columns, part.data.ctypes.data)
+        return part
 
     def new_product(self) -> ProductStruct:
         """Returns parameters for the multiply operation, with only the matrix filled in."""
-        return ProductStruct(matrix=ctypes.addressof(self._struct))
+        return ProductStruct(matrix=ctypes.addressof(self.struct), parts=1)
 
     def _pack(self, tensor_format: int, parts: Sequence[Bytes], arena: Arena) -> Bytes:
         bits = FormatStruct.from_address(tensor_format).bits

@@ -7,6 +7,7 @@
 #pragma GCC optimize("no-trapping-math") /* else a comparison is control flow, and no vector */
 #endif
 #include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "kernels.h"
@@ -68,41 +69,83 @@ INLINE double log_sum_exp(const float *values, int64_t count) {
     return (double)offset + log(total);
 }
 
-/* The list is short and sorted, and few values get into it: most blocks are left after one look. */
-INLINE int64_t best(const float *const *rows, int64_t row_count, int64_t n_vocab,
-                    const float *offsets, int64_t max_results, int64_t *indices, float *scores) {
-    int64_t results = 0;
-    for (int64_t row = 0; row < row_count; row++) {
-        for (int64_t start = 0; start < n_vocab; start += LANES) {
-            const int64_t end = start + LANES < n_vocab ? start + LANES : n_vocab;
-            float enough = results < max_results ? -INFINITY : scores[max_results - 1];
-            if (!(highest(rows[row] + start, end - start) + offsets[row] > enough)) continue;
-            for (int64_t i = start; i < end; i++) {
-                const float score = rows[row][i] + offsets[row];
-                if (!(score > enough)) continue;
-                int64_t position = results < max_results ? results++ : max_results - 1;
-                for (; position > 0 && score > scores[position - 1]; position--) {
-                    indices[position] = indices[position - 1];
-                    scores[position] = scores[position - 1];
-                }
-                indices[position] = row * n_vocab + i;
-                scores[position] = score;
-                enough = results < max_results ? -INFINITY : scores[max_results - 1];
-            }
+/* Token ids that count as -inf, in ascending order. */
+struct excluded {
+    const int64_t *ids;
+    int64_t count;
+};
+
+/* The best scores so far, the highest first: indices in all rows together, log-probabilities. */
+struct ranking {
+    int64_t max_results, results;
+    int64_t *indices;
+    float *scores, *logprobs;
+};
+
+INLINE bool is_excluded(struct excluded excluded, int64_t token) {
+    int64_t low = 0, high = excluded.count;
+    while (low < high) {
+        const int64_t middle = (low + high) / 2;
+        if (excluded.ids[middle] < token)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < excluded.count && excluded.ids[low] == token;
+}
+
+INLINE float lowest_kept(const struct ranking *ranking) {
+    return ranking->results < ranking->max_results ? -INFINITY
+                                                   : ranking->scores[ranking->max_results - 1];
+}
+
+INLINE void insert(struct ranking *ranking, int64_t index, float score, float logprob) {
+    const bool is_full = ranking->results == ranking->max_results;
+    int64_t place = is_full ? ranking->max_results - 1 : ranking->results++;
+    for (; place > 0 && score > ranking->scores[place - 1]; place--) {
+        ranking->indices[place] = ranking->indices[place - 1];
+        ranking->scores[place] = ranking->scores[place - 1];
+        ranking->logprobs[place] = ranking->logprobs[place - 1];
+    }
+    ranking->indices[place] = index;
+    ranking->scores[place] = score;
+    ranking->logprobs[place] = logprob;
+}
+
+/* Ranks (value - total) + offset. The list is short and sorted, and few values get into it: most
+ * blocks are left after one look. */
+INLINE void rank_row(const float *row, int64_t n_vocab, int64_t first_index, float total,
+                     float offset, struct excluded excluded, struct ranking *ranking) {
+    for (int64_t start = 0; start < n_vocab; start += LANES) {
+        const int64_t end = start + LANES < n_vocab ? start + LANES : n_vocab;
+        float enough = lowest_kept(ranking);
+        if (!((highest(row + start, end - start) - total) + offset > enough)) continue;
+        for (int64_t i = start; i < end; i++) {
+            const float logprob = row[i] - total, score = logprob + offset;
+            if (!(score > enough) || is_excluded(excluded, i)) continue;
+            insert(ranking, first_index + i, score, logprob);
+            enough = lowest_kept(ranking);
         }
     }
-    return results;
+}
+
+INLINE void best(const float *const *rows, int64_t row_count, int64_t n_vocab, const float *offsets,
+                 struct excluded excluded, bool are_logits, struct ranking *ranking) {
+    for (int64_t row = 0; row < row_count; row++) {
+        const float total = are_logits ? (float)log_sum_exp(rows[row], n_vocab) : 0.0F;
+        rank_row(rows[row], n_vocab, row * n_vocab, total, offsets[row], excluded, ranking);
+    }
 }
 
 /* One copy for each instruction set, and one for all others. */
-#define FOR_TARGET(name, target)                                                                  \
-    target static double log_sum_exp_##name(const float *values, int64_t count) {                 \
-        return log_sum_exp(values, count);                                                        \
-    }                                                                                             \
-    target static int64_t best_##name(const float *const *rows, int64_t row_count,                \
-                                      int64_t n_vocab, const float *offsets, int64_t max_results, \
-                                      int64_t *indices, float *scores) {                          \
-        return best(rows, row_count, n_vocab, offsets, max_results, indices, scores);             \
+#define FOR_TARGET(name, target)                                                                 \
+    target static double log_sum_exp_##name(const float *values, int64_t count) {                \
+        return log_sum_exp(values, count);                                                       \
+    }                                                                                            \
+    target static void best_##name(const float *const *rows, int64_t row_count, int64_t n_vocab, \
+                                   const float *offsets, struct excluded excluded,               \
+                                   bool are_logits, struct ranking *ranking) {                   \
+        best(rows, row_count, n_vocab, offsets, excluded, are_logits, ranking);                  \
     }
 
 FOR_TARGET(plain, )
@@ -120,16 +163,29 @@ double t5_log_sum_exp(const float *values, int64_t count) {
     return log_sum_exp_plain(values, count);
 }
 
-/* Finds the `max_results` highest scores above -inf, where the score of a value is the value plus
- * its row's offset: their indices in all rows together, the highest first, equal ones in order.
- * Returns how many there are. No value may be NaN, and `max_results` is at least 1. */
-int64_t t5_best(const float *const *rows, int64_t row_count, int64_t n_vocab, const float *offsets,
-                int64_t max_results, int64_t *indices, float *scores) {
+/* Finds the `max_results` highest scores above -inf: their indices in all rows together, the
+ * highest first, equal ones in order, and the values that the scores are made of.
+ *
+ * The score of a value is the value plus its row's offset. Where the rows are logits, the value is
+ * first made a log-probability: the row's log_sum_exp is subtracted.
+ *
+ * Returns how many there are. No value may be NaN; `max_results` is at least 1; the excluded ids
+ * are in ascending order. */
+int64_t t5_rank(const float *const *rows, int64_t row_count, int64_t n_vocab, const float *offsets,
+                const int64_t *excluded_ids, int64_t excluded_count, int32_t are_logits,
+                int64_t max_results, int64_t *indices, float *scores, float *values) {
+    const struct excluded excluded = {excluded_ids, excluded_count};
+    struct ranking ranking = {max_results, 0, indices, scores, values};
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512f"))
-        return best_avx512(rows, row_count, n_vocab, offsets, max_results, indices, scores);
-    if (__builtin_cpu_supports("avx2"))
-        return best_avx2(rows, row_count, n_vocab, offsets, max_results, indices, scores);
+    if (__builtin_cpu_supports("avx512f")) {
+        best_avx512(rows, row_count, n_vocab, offsets, excluded, are_logits != 0, &ranking);
+        return ranking.results;
+    }
+    if (__builtin_cpu_supports("avx2")) {
+        best_avx2(rows, row_count, n_vocab, offsets, excluded, are_logits != 0, &ranking);
+        return ranking.results;
+    }
 #endif
-    return best_plain(rows, row_count, n_vocab, offsets, max_results, indices, scores);
+    best_plain(rows, row_count, n_vocab, offsets, excluded, are_logits != 0, &ranking);
+    return ranking.results;
 }

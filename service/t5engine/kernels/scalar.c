@@ -95,12 +95,15 @@ static void multiply(void *tensor, int thread, int threads, void *product) {
     static _Thread_local int8_t values[MAX_COLUMNS];
     const struct product *p = product;
     const struct matrix *m = p->matrix;
-    const int64_t groups = m->rows / GROUP;
+    const int64_t groups = m->rows / GROUP, part_rows = m->rows / p->parts;
     const int64_t first = groups * thread / threads, end = groups * (thread + 1) / threads;
     for (int64_t n = 0; n < p->count; n++) {
-        transform(p, p->input + n * m->columns, transformed);
-        if (m->format->bits < 16) quantise(transformed, m->columns, values, scales);
         for (int64_t row = GROUP * first; row < GROUP * end; row++) {
+            if (row == GROUP * first || row % part_rows == 0) {
+                const int64_t part = row / part_rows;
+                transform(p, p->input + (n * p->parts + part) * m->columns, transformed);
+                if (m->format->bits < 16) quantise(transformed, m->columns, values, scales);
+            }
             const int64_t i = n * m->rows + row;
             p->output[i] = m->format->bits == 16 ? multiply_f16_row(m, row, transformed)
                                                  : multiply_packed_row(m, row, values, scales);
@@ -140,7 +143,7 @@ static void attend(void *tensor, int thread, int threads, void *attention) {
     const int64_t tasks = a->rows * a->heads;
     for (int64_t task = tasks * thread / threads; task < tasks * (thread + 1) / threads; task++) {
         const int64_t row = task / a->heads, head = task % a->heads;
-        const int64_t kv = row * a->kv_row_stride + head * a->d_kv;
+        const int64_t kv = row * a->kv_row_stride + head * a->kv_head_stride;
         const float *bias = a->bias + row * a->bias_row_stride + head * a->bias_head_stride;
         for (int64_t query = 0; query < a->queries; query++) {
             const int64_t token = row * a->queries + query;

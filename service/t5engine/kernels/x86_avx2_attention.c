@@ -13,6 +13,7 @@
 #define UNROLL _Pragma("GCC unroll 8")
 /* F32 values of a vector register; keys scored at once; values of d_kv summed at once. */
 enum { LANES = 8, KEY_TILE = 4, VALUE_TILE = 8 * LANES };
+enum { QUERIES_AT_ONCE = 1 };
 
 int x86_avx2_can_attend(int64_t d_kv, int64_t keys) {
     return d_kv > 0 && d_kv % VALUE_TILE == 0 && keys > 0 && keys % KEY_TILE == 0 &&
@@ -60,20 +61,21 @@ INLINE __m256 exp_ps(__m256 x) {
     return _mm256_andnot_ps(is_zero, _mm256_mul_ps(sum, power));
 }
 
-/* scores[key] = q . k[key] + bias[key] */
-INLINE void compute_scores(const struct attention *a, const float *q, const float *k,
-                           const float *bias, float *scores) {
+/* scores[key] = q . k[key] + bias[key], of one query. */
+INLINE void compute_scores(const struct attention *a, int64_t count, struct queries queries,
+                           const float *k, float *scores) {
+    (void)count;
     for (int64_t key = 0; key < a->keys; key += KEY_TILE) {
         __m256 sum[KEY_TILE];
         UNROLL for (int i = 0; i < KEY_TILE; i++) sum[i] = _mm256_setzero_ps();
         for (int64_t d = 0; d < a->d_kv; d += LANES) {
-            const __m256 x = _mm256_loadu_ps(q + d);
+            const __m256 x = _mm256_loadu_ps(queries.q + d);
             UNROLL for (int i = 0; i < KEY_TILE; i++) {
                 const float *k_row = k + (key + i) * a->kv_stride + d;
                 sum[i] = _mm256_fmadd_ps(x, _mm256_loadu_ps(k_row), sum[i]);
             }
         }
-        const __m128 biases = _mm_loadu_ps(bias + key);
+        const __m128 biases = _mm_loadu_ps(queries.bias + key);
         const __m128 visible = _mm_cmp_ps(biases, _mm_set1_ps(-INFINITY), _CMP_NEQ_UQ);
         const __m128 products = horizontal_sums(sum[0], sum[1], sum[2], sum[3]);
         const __m128 visible_scores = _mm_add_ps(products, biases);
@@ -98,10 +100,11 @@ INLINE float exponentiate(float *scores, int64_t keys) {
     return reduce_add(sum);
 }
 
-/* output = sum over the keys of weights[key] / weight_sum * v[key] */
-INLINE void weighted_sum(const struct attention *a, const float *weights, float weight_sum,
-                         const float *v, float *output) {
-    const __m256 scale = _mm256_set1_ps(1 / weight_sum);
+/* output = sum over the keys of weights[key] / weight_sum * v[key], of one query. */
+INLINE void weighted_sum(const struct attention *a, int64_t count, const float *weights,
+                         const float *weight_sum, const float *v, struct queries queries) {
+    (void)count;
+    const __m256 scale = _mm256_set1_ps(1 / weight_sum[0]);
     for (int64_t d = 0; d < a->d_kv; d += VALUE_TILE) {
         __m256 sum[8];
         UNROLL for (int i = 0; i < 8; i++) sum[i] = _mm256_setzero_ps();
@@ -114,7 +117,7 @@ INLINE void weighted_sum(const struct attention *a, const float *weights, float 
             }
         }
         UNROLL for (int i = 0; i < 8; i++) {
-            _mm256_storeu_ps(output + d + LANES * i, _mm256_mul_ps(sum[i], scale));
+            _mm256_storeu_ps(queries.output + d + LANES * i, _mm256_mul_ps(sum[i], scale));
         }
     }
 }

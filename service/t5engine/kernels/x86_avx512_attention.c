@@ -14,6 +14,7 @@
 #define INLINE static inline __attribute__((always_inline)) TARGET
 /* F32 values of a vector register; keys scored at once; values of d_kv summed at once. */
 enum { LANES = 16, KEY_TILE = 4, VALUE_TILE = 4 * LANES };
+enum { QUERIES_AT_ONCE = 4 };
 
 int x86_avx512_can_attend(int64_t d_kv, int64_t keys) {
     return d_kv > 0 && d_kv % VALUE_TILE == 0 && keys > 0 && keys % KEY_TILE == 0 &&
@@ -49,23 +50,46 @@ INLINE __m512 exp_ps(__m512 x) {
     return _mm512_scalef_ps(sum, n);
 }
 
-/* scores[key] = q . k[key] + bias[key] */
-INLINE void compute_scores(const struct attention *a, const float *q, const float *k,
-                           const float *bias, float *scores) {
+/* scores[key] = q . k[key] + bias[key], of `count` queries. */
+INLINE void compute_scores_of(int count, const struct attention *a, struct queries queries,
+                              const float *k, float *scores) {
     for (int64_t key = 0; key < a->keys; key += KEY_TILE) {
-        __m512 sum[KEY_TILE];
-        for (int i = 0; i < KEY_TILE; i++) sum[i] = _mm512_setzero_ps();
+        __m512 sum[QUERIES_AT_ONCE][KEY_TILE];
+        for (int i = 0; i < count * KEY_TILE; i++)
+            sum[i / KEY_TILE][i % KEY_TILE] = _mm512_setzero_ps();
         for (int64_t d = 0; d < a->d_kv; d += LANES) {
-            const __m512 x = _mm512_loadu_ps(q + d);
+            __m512 keys[KEY_TILE];
             for (int i = 0; i < KEY_TILE; i++) {
-                const float *k_row = k + (key + i) * a->kv_stride + d;
-                sum[i] = _mm512_fmadd_ps(x, _mm512_loadu_ps(k_row), sum[i]);
+                keys[i] = _mm512_loadu_ps(k + (key + i) * a->kv_stride + d);
+            }
+            for (int n = 0; n < count; n++) {
+                const __m512 x = _mm512_loadu_ps(queries.q + n * queries.q_stride + d);
+                for (int i = 0; i < KEY_TILE; i++)
+                    sum[n][i] = _mm512_fmadd_ps(x, keys[i], sum[n][i]);
             }
         }
-        const __m128 biases = _mm_loadu_ps(bias + key);
-        const __mmask8 visible = _mm_cmp_ps_mask(biases, _mm_set1_ps(-INFINITY), _CMP_NEQ_UQ);
-        const __m128 products = horizontal_sums(sum[0], sum[1], sum[2], sum[3]);
-        _mm_storeu_ps(scores + key, _mm_mask_add_ps(biases, visible, products, biases));
+        for (int n = 0; n < count; n++) {
+            const __m128 biases = _mm_loadu_ps(queries.bias + n * queries.bias_stride + key);
+            const __mmask8 visible = _mm_cmp_ps_mask(biases, _mm_set1_ps(-INFINITY), _CMP_NEQ_UQ);
+            const __m128 products = horizontal_sums(sum[n][0], sum[n][1], sum[n][2], sum[n][3]);
+            _mm_storeu_ps(scores + n * SCORE_STRIDE + key,
+                          _mm_mask_add_ps(biases, visible, products, biases));
+        }
+    }
+}
+
+/* The same; each number of queries is compiled for itself. */
+INLINE void compute_scores(const struct attention *a, int64_t count, struct queries queries,
+                           const float *k, float *scores) {
+    switch (count) {
+    case 4:
+        compute_scores_of(4, a, queries, k, scores);
+        break;
+    case 2:
+        compute_scores_of(2, a, queries, k, scores);
+        break;
+    default:
+        compute_scores_of(1, a, queries, k, scores);
     }
 }
 
@@ -92,24 +116,47 @@ INLINE float exponentiate(float *scores, int64_t keys) {
     return _mm512_reduce_add_ps(sum);
 }
 
-/* output = sum over the keys of weights[key] / weight_sum * v[key] */
-INLINE void weighted_sum(const struct attention *a, const float *weights, float weight_sum,
-                         const float *v, float *output) {
-    const __m512 scale = _mm512_set1_ps(1 / weight_sum);
+/* output = sum over the keys of weights[key] / weight_sum * v[key], of `count` queries. */
+INLINE void weighted_sum_of(int count, const struct attention *a, const float *weights,
+                            const float *weight_sum, const float *v, struct queries queries) {
     for (int64_t d = 0; d < a->d_kv; d += VALUE_TILE) {
-        __m512 sum[4];
-        for (int i = 0; i < 4; i++) sum[i] = _mm512_setzero_ps();
+        __m512 sum[QUERIES_AT_ONCE][4];
+        for (int i = 0; i < 4 * count; i++) sum[i / 4][i % 4] = _mm512_setzero_ps();
         for (int64_t key = 0; key < a->keys; key++) {
-            if (weights[key] == 0) continue; /* a masked V may be NaN from another row's overflow */
-            const __m512 weight = _mm512_set1_ps(weights[key]);
+            __m512 values[4];
             for (int i = 0; i < 4; i++) {
-                const float *v_row = v + key * a->kv_stride + d + LANES * i;
-                sum[i] = _mm512_fmadd_ps(weight, _mm512_loadu_ps(v_row), sum[i]);
+                values[i] = _mm512_loadu_ps(v + key * a->kv_stride + d + LANES * i);
+            }
+            for (int n = 0; n < count; n++) {
+                const float weight = weights[n * SCORE_STRIDE + key];
+                if (weight == 0) continue; /* a masked V may be NaN from another row's overflow */
+                for (int i = 0; i < 4; i++) {
+                    sum[n][i] = _mm512_fmadd_ps(_mm512_set1_ps(weight), values[i], sum[n][i]);
+                }
             }
         }
-        for (int i = 0; i < 4; i++) {
-            _mm512_storeu_ps(output + d + LANES * i, _mm512_mul_ps(sum[i], scale));
+        for (int n = 0; n < count; n++) {
+            const __m512 scale = _mm512_set1_ps(1 / weight_sum[n]);
+            for (int i = 0; i < 4; i++) {
+                _mm512_storeu_ps(queries.output + n * queries.output_stride + d + LANES * i,
+                                 _mm512_mul_ps(sum[n][i], scale));
+            }
         }
+    }
+}
+
+/* The same; each number of queries is compiled for itself. */
+INLINE void weighted_sum(const struct attention *a, int64_t count, const float *weights,
+                         const float *weight_sum, const float *v, struct queries queries) {
+    switch (count) {
+    case 4:
+        weighted_sum_of(4, a, weights, weight_sum, v, queries);
+        break;
+    case 2:
+        weighted_sum_of(2, a, weights, weight_sum, v, queries);
+        break;
+    default:
+        weighted_sum_of(1, a, weights, weight_sum, v, queries);
     }
 }
 

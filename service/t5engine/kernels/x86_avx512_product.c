@@ -19,9 +19,11 @@
 enum {
     PREFETCH_DISTANCE = 4096
 }; /* bytes, for several input rows; one row is a tenth faster without */
-enum { MAX_TILE = 12, F16_TILE = 4 };   /* input rows multiplied at once */
-enum { WORDS = BLOCK / 4 };             /* words of four values per block */
-enum { BUFFER_SIZE = 4 * MAX_COLUMNS }; /* values quantised at once: four input rows or more */
+enum { MAX_TILE = 12, F16_TILE = 4 }; /* input rows multiplied at once */
+enum { WORDS = BLOCK / 4 };           /* words of four values per block */
+/* Values quantised at once: an input of 128 tokens to t5-base, so that its weights are read once.
+ */
+enum { BUFFER_SIZE = 24 * MAX_COLUMNS };
 
 static int is_supported(void) {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&

@@ -81,6 +81,11 @@ class Dispatcher:
         return any(not worker.is_suspect for worker in self.workers)
 
     @property
+    def ready_workers(self) -> int:
+        """Number of ready workers."""
+        return len(self.workers)
+
+    @property
     def running(self) -> int:
         """Number of jobs that workers run."""
         return sum(len(worker.jobs) for worker in self.workers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import logging
 import time
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from t5engine.config import WorkerConfig
+from t5engine.cpus import Share
 from t5engine.decoding.parameters import GenerationConfig
 from t5engine.errors import EngineNotReady, InputTooLong, InvalidInput, JobError, JobFailed
 from t5engine.messages import (
@@ -40,6 +42,7 @@ from t5engine.pool.turns import current_turn
 logger = logging.getLogger(__name__)
 
 STALL_SECONDS = 1.0
+POLL_SECONDS = 0.02
 
 
 async def _is_unchanged() -> bool:
@@ -113,6 +116,14 @@ class Engine:
         """
         return await self._pool.ready()
 
+    async def wait_for_workers(self, timeout: float = 60.0) -> None:  # noqa: ASYNC109
+        """Waits until all workers are ready, or the time is over; a model answers with one."""
+        deadline = time.monotonic() + timeout
+        while self._pool.dispatcher.ready_workers < len(self.shares):
+            if time.monotonic() > deadline:
+                return
+            await asyncio.sleep(POLL_SECONDS)
+
     def drain(self, seconds: float | None = None) -> None:
         """Refuses new jobs from now on, and fails those that are not done after `seconds`."""
         self._pool.drain(seconds)
@@ -135,6 +146,16 @@ class Engine:
     def features(self) -> list[str]:
         """Processor features that the workers' kernels were compiled for, by ggml's names."""
         return self._pool.status.features
+
+    @property
+    def shares(self) -> list[Share]:
+        """The share of the machine of each worker; final once a worker is ready."""
+        return self._pool.shares
+
+    @property
+    def step_seconds(self) -> dict[int, float]:
+        """Seconds of a step of one sequence, by the number of threads; empty: not measured."""
+        return self._pool.status.step_seconds
 
     @property
     def restarts(self) -> int:

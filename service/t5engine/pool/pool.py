@@ -6,10 +6,15 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
+from functools import partial
+
+import msgspec
 
 from t5engine.config import WorkerConfig
+from t5engine.cpus import MOST_WORKERS, Share
 from t5engine.errors import DeadlineExceeded, EngineNotReady, JobError, ModelLoadError, QueueFull
-from t5engine.messages import JobMessage, ModelInfo, Outcome, Progress
+from t5engine.memory import available_bytes
+from t5engine.messages import JobMessage, ModelInfo, Outcome, Progress, Ready
 from t5engine.pool.brake import Brake
 from t5engine.pool.dispatcher import Dispatcher
 from t5engine.pool.job import Job
@@ -52,17 +57,16 @@ class WorkerPool:
         self.dispatcher.forecast.costs.max_input_tokens = max(
             config.max_input_tokens for config in workers
         )
-        self._supervisors = [
-            Supervisor(
-                config,
-                start,
-                self.dispatcher,
-                self.status,
-                stall_seconds=stall_seconds,
-                is_model_unchanged=is_model_unchanged,
-            )
-            for config in workers
-        ]
+        self._supervise = partial(
+            Supervisor,
+            start=start,
+            dispatcher=self.dispatcher,
+            status=self.status,
+            stall_seconds=stall_seconds,
+            is_model_unchanged=is_model_unchanged,
+            on_ready=self._on_ready,
+        )
+        self._supervisors = [self._supervise(config) for config in workers]
         self._supervising: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -83,6 +87,11 @@ class WorkerPool:
                 self.status.failure or "the engine was closed while the model loaded"
             )
         return self.status.model
+
+    @property
+    def shares(self) -> list[Share]:
+        """The share of the machine of each worker; final once a worker is ready."""
+        return [supervisor.config.share for supervisor in self._supervisors]
 
     @property
     def state(self) -> str:
@@ -168,6 +177,32 @@ class WorkerPool:
         self.dispatcher.close()
         self.status.startup_ended.set()
 
+    def _on_ready(self, config: WorkerConfig, ready: Ready, process: Process) -> WorkerConfig:
+        """Splits a worker that found the model's steps short: starts those beside it.
+
+        Returns:
+            What the worker is restarted with: the decision stands.
+        """
+        if not config.can_split:
+            return config
+        self.status.step_seconds = ready.step_seconds
+        if ready.threads == config.threads:
+            return msgspec.structs.replace(config, can_split=False)
+        count = count_workers(config.threads, process.resident_bytes(), available_bytes())
+        own, *others = config.split()[:count]
+        logger.info(
+            "%s: a step takes %.2f ms on one thread: %d workers of one thread instead of one of %d",
+            ready.model.name,
+            1000 * ready.step_seconds[1],
+            count,
+            config.threads,
+        )
+        for other in others:
+            supervisor = self._supervise(other)
+            self._supervisors.append(supervisor)
+            self._supervising.append(asyncio.create_task(supervisor.run()))
+        return own
+
     def _seconds_to_worker(self) -> float:
         """Estimates the seconds until a worker is ready; 0 if one is."""
         if self.dispatcher.has_worker:
@@ -178,3 +213,20 @@ class WorkerPool:
             if supervisor.ready_at is not None
         ]
         return max(0.0, min(times, default=0.0) - time.perf_counter())
+
+
+def count_workers(threads: int, worker_bytes: int, available: int | None) -> int:
+    """Returns how many workers of one thread take the place of one of several threads.
+
+    The workers beside the first one take at most half of the memory that is available. Each is
+    expected to take as much as the first one, although they share the pages of the model's file.
+
+    Args:
+        threads: number of threads.
+        worker_bytes: memory of the first worker.
+        available: memory that is available beside it; None: not known.
+    """
+    count = min(threads, MOST_WORKERS)
+    if available is not None and worker_bytes:
+        count = min(count, 1 + available // 2 // worker_bytes)
+    return count

@@ -34,6 +34,8 @@ class PoolStatus:
         failure: why no worker will ever be ready; None unless loading failed.
         features: processor features that the workers' kernels were compiled for, by ggml's names.
         restarts: number of workers restarted so far.
+        step_seconds: the seconds of a step of one sequence, by the number of threads; empty: it
+            was not measured.
         startup_ended: set once a worker is ready, or loading failed.
     """
 
@@ -41,6 +43,7 @@ class PoolStatus:
     failure: str | None = None
     features: list[str] = field(default_factory=list)
     restarts: int = 0
+    step_seconds: dict[int, float] = field(default_factory=dict)
     startup_ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -54,8 +57,10 @@ class Supervisor:
         status: the pool's, shared with the other supervisors.
         stall_seconds: the silence after which a worker is taken for hung.
         is_model_unchanged: whether the model file is the one that the first worker loaded.
+        on_ready: called when a worker is ready; returns the configuration for its restarts.
 
     Attributes:
+        config: what the next worker is started with.
         ready_at: when the next worker should be ready, in seconds by time.perf_counter; None
             while a worker is ready.
     """
@@ -69,13 +74,15 @@ class Supervisor:
         *,
         stall_seconds: float,
         is_model_unchanged: Callable[[], Awaitable[bool]],
+        on_ready: Callable[[WorkerConfig, Ready, Process], WorkerConfig],
     ) -> None:
-        self._config = config
+        self.config = config
         self._start_process = start
         self._dispatcher = dispatcher
         self._status = status
         self._stall_seconds = stall_seconds
         self._is_model_unchanged = is_model_unchanged
+        self._on_ready = on_ready
         self._start_seconds = START_SECONDS
         self._ready_seconds = 0.0
         """How long the latest worker was ready; 0 if it never was."""
@@ -110,11 +117,11 @@ class Supervisor:
         """Runs one worker from its start to its exit; returns why it ended."""
         self._ready_seconds = 0.0
         if self._status.model is not None and not await self._is_model_unchanged():
-            return f"{self._config.model} is another file now; reload the service to serve it"
+            return f"{self.config.model} is another file now; reload the service to serve it"
         started = time.perf_counter()
         self.ready_at = started + self._start_seconds
         costs = self._dispatcher.forecast.costs.costs  # so that a restart need not measure
-        process = await self._start_process(msgspec.structs.replace(self._config, costs=costs))
+        process = await self._start_process(msgspec.structs.replace(self.config, costs=costs))
         failure = None
         try:
             failure = await self._handle_messages(process, started)
@@ -149,6 +156,7 @@ class Supervisor:
         self._dispatcher.forecast.record_costs(greeting.costs)
         self._dispatcher.forecast.costs.max_input_tokens = greeting.model.max_input_tokens
         self._dispatcher.add_worker(worker)
+        self.config = self._on_ready(self.config, greeting, process)
         self._status.startup_ended.set()
         watch = asyncio.create_task(watch_worker(worker, self._stall_seconds))
         try:

@@ -48,6 +48,7 @@ def main() -> None:
         load_model,
     )
     from t5engine.worker.step import warm_up  # noqa: PLC0415
+    from t5engine.worker.threads import choose_threads  # noqa: PLC0415
 
     with socket.socket(fileno=int(sys.argv[1])) as sock:
         connection, meter = Connection(sock), CostMeter(config.costs)
@@ -71,6 +72,9 @@ def main() -> None:
             # llama.cpp's caches would keep NaN from a rejected draft that overflowed.
             drafts = config.prompt_lookup_num_tokens if model.backend.name == "graph" else 0
             warm_up(model, drafts)
+            threads, step_seconds = choose_threads(
+                model, config.threads, can_split=config.can_split
+            )
             if not config.costs.steps:
                 calibrate(model, meter)
             deadline.cancel()
@@ -81,12 +85,13 @@ def main() -> None:
             backend = model.backend
             ready = Ready(
                 model.info,
-                config.threads,
+                threads,
                 config.max_batch,
                 backend.inputs,
                 list_cpu_features(),
                 meter.costs,
                 backend.rows,
+                step_seconds,
             )
             connection.send(ready)
             Loop(

@@ -11,6 +11,7 @@ from t5engine.worker.job import Generation
 
 LONG_ENCODE_SECONDS = 0.01
 SEEN_SECONDS = 0.2  # a client that asks again and again has pauses
+BULK_SHARE = 1 / 3  # of the time, for the inputs of a rerank while others decode
 
 
 class Fairness:
@@ -19,7 +20,8 @@ class Fairness:
     A step of many rows takes several times as long as a step of one row. While a narrow request
     runs beside a wide one, each of the two has half of the time, so a narrow request has several
     steps for each step of the wide one. A long encode can't be interrupted: afterwards, others
-    have as much time as it took.
+    have as much time as it took. The inputs of a rerank are many, and nobody reads their results
+    one by one: while others decode, they have a third of the time.
 
     Args:
         clock: returns seconds.
@@ -32,6 +34,8 @@ class Fairness:
         self._seen: dict[Hashable, float] = {}
         """When a turn was last there, for the latest turns."""
         self._encode_after = 0.0
+        self._bulk_after = 0.0
+        """When an input of a rerank may be encoded while others decode."""
         self._encoded: Hashable = None
         """The turn of the last long encode."""
 
@@ -72,7 +76,12 @@ class Fairness:
         self._seen |= dict.fromkeys(turns, now)
 
     def seconds_to_encode(
-        self, turn: Hashable, estimate: float, *, are_others_stepping: bool = True
+        self,
+        turn: Hashable,
+        estimate: float,
+        *,
+        are_others_stepping: bool = True,
+        is_bulk: bool = False,
     ) -> float:
         """Returns the seconds to wait before a request's encode begins; 0: it may begin.
 
@@ -80,10 +89,13 @@ class Fairness:
             turn: the request's turn.
             estimate: the seconds that the encode should take.
             are_others_stepping: whether jobs are being decoded, which would wait for the encode.
+            is_bulk: whether the input is one of a rerank.
         """
         has_others = any(other != turn for other in self._seen)
         if estimate < LONG_ENCODE_SECONDS or not has_others:
             return 0.0
+        if is_bulk and are_others_stepping:
+            return max(0.0, self._bulk_after - self._clock())
         remaining = max(0.0, self._encode_after - self._clock())
         # The time after a long encode is for other requests: an encode of theirs may use it.
         if turn != self._encoded and (estimate <= remaining or not are_others_stepping):
@@ -93,5 +105,7 @@ class Fairness:
     def record_encode(self, turn: Hashable, seconds: float) -> None:
         """Counts the time of a request's encode that has just ended, or of its only step."""
         if seconds >= LONG_ENCODE_SECONDS:
-            self._encode_after = max(self._encode_after, self._clock() + seconds)
+            now = self._clock()
+            self._encode_after = max(self._encode_after, now + seconds)
+            self._bulk_after = max(self._bulk_after, now + seconds * (1 / BULK_SHARE - 1))
             self._encoded = turn

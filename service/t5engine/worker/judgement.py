@@ -32,7 +32,7 @@ class Judgement:
         ids = tokenize(request.text, model, request.cut)
         check_input(ids, model)
         tokenized = time.perf_counter()
-        model.backend.encode(row, ids)
+        model.backend.encode(row, ids, is_single_step=True)
         self._tokenize = tokenized - self._started
         self._encode = time.perf_counter() - tokenized
         self.input_length = len(ids)

@@ -89,7 +89,8 @@ class LlamaBackend:
         for index in range(batch):
             self._batch.logits[index] = 1
 
-    def encode(self, row: int, ids: Sequence[int]) -> None:
+    def encode(self, row: int, ids: Sequence[int], *, is_single_step: bool = False) -> None:
+        del is_single_step
         check_row(self, row)
         if any(open_row != row for open_row in self._positions):
             raise BackendError("other rows are open, and this backend takes one input at a time")

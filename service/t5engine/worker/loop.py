@@ -97,7 +97,10 @@ class Loop:
             tokens = _estimate_tokens(self._pending[job])
             estimate = self._meter.encode_seconds(min(tokens, self._model.backend.max_input_tokens))
             delay = self._fairness.seconds_to_encode(
-                turns[job], estimate, are_others_stepping=bool(self._active)
+                turns[job],
+                estimate,
+                are_others_stepping=bool(self._active),
+                is_bulk=isinstance(self._pending[job], Judge),
             )
             if not delay:
                 self._starts += 1
@@ -239,7 +242,7 @@ class Loop:
         turn = judgements[0].request.turn
         self._fairness.record_turns([turn])
         estimate = self._meter.step_seconds(len(judgements))
-        if self._active and self._fairness.seconds_to_encode(turn, estimate):
+        if self._active and self._fairness.seconds_to_encode(turn, estimate, is_bulk=True):
             return
         started = time.perf_counter()
         messages = judge(self._model, judgements)

@@ -76,7 +76,7 @@ def calibrate(model: Model, meter: CostMeter) -> None:
         if len(seconds) > 1:
             meter.record_encode(tokens, min(seconds))
     for rows in _below(CALIBRATION_ROWS, backend.rows):
-        seconds = [_time_step(model, rows) for _ in _attempts(ended)]
+        seconds = [time_step(model, rows) for _ in _attempts(ended)]
         if len(seconds) > 1:
             meter.record_step(rows, min(seconds))
 
@@ -96,7 +96,8 @@ def _time_encode(model: Model, tokens: int) -> float:
     return seconds
 
 
-def _time_step(model: Model, count: int) -> float:
+def time_step(model: Model, count: int) -> float:
+    """Returns the seconds of a step of so many rows."""
     rows = list(range(count))
     model.backend.encode(0, [model.vocabulary.eos])
     model.backend.reorder(rows, [0] * count)

@@ -17,8 +17,9 @@ from pathlib import Path
 
 from gguf import GGMLQuantizationType
 
-from t5engine.cpus import Share, quota, usable_cores
+from t5engine.cpus import SHORT_STEP, Share, quota, usable_cores
 from t5engine.header import HeaderError, open_checked
+from t5engine.memory import available_bytes
 from t5gguf.convert import QUERIES
 from t5serve import __version__
 from t5serve.commands import machine
@@ -66,7 +67,8 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
     """
     declarations = read_declarations(settings)
     placement = Placement(declarations, settings.cpu_set)
-    findings = [*_check_machine(), *_check_threads(settings, declarations, placement)]
+    findings = [*_check_machine(), _check_cores(settings)]
+    advice = _advise_on_threads(settings, declarations, placement)
     if settings.models_file is not None and options.model is not None:
         declarations = [find_declaration(settings, options.model)]
     features: list[str] = []
@@ -75,8 +77,10 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
         try:
             async with ServedModel.from_settings(settings, declaration, shares) as model:
                 features = model.engine.features
+                await model.engine.wait_for_workers()
                 found = [
-                    _check_memory(model.path, declaration.workers),
+                    _check_threads(model, declaration, advice),
+                    _check_memory(model.path, len(model.engine.shares)),
                     _check_model(model),
                     await _measure_speed(settings, model),
                 ]
@@ -87,6 +91,7 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
         if settings.models_file is not None:
             found = [replace(one, value=f"{declaration.name}: {one.value}") for one in found]
         findings += found
+        advice = None  # it is about all models together
     if features:
         findings.append(_check_build(features))
     if options.json:
@@ -127,34 +132,57 @@ def _check_machine() -> Iterator[Finding]:
         )
 
 
-def _check_threads(
-    settings: Settings, declarations: Sequence[Declaration], placement: Placement
-) -> Iterator[Finding]:
+def _check_cores(settings: Settings) -> Finding:
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set[int]()
     cores = len(usable_cores(settings.cpu_set))
     limit = quota()
-    yield Finding(
+    return Finding(
         "cores",
         f"{cores} physical cores in {len(settings.cpu_set or allowed) or cores} allowed "
         f"processors; quota {'none' if limit is None else limit}",
     )
+
+
+def _advise_on_threads(
+    settings: Settings, declarations: Sequence[Declaration], placement: Placement
+) -> str | None:
+    """Returns what to change about the threads of all models together; None: nothing."""
+    cores = len(usable_cores(settings.cpu_set))
+    limit = quota()
     at_start = [declaration for declaration in declarations if declaration.load == "start"]
     threads = sum(share.threads for each in at_start for share in placement.shares(each))
-    advice = None
     if threads > min(cores, limit or cores):
-        advice = (
+        return (
             "there are more threads than cores or quota; lower T5SERVE_THREADS or "
             "T5SERVE_WORKERS, or leave T5SERVE_THREADS unset"
         )
-    elif threads < min(cores, limit or cores) and any(each.threads for each in at_start):
-        advice = "some cores are idle; unset T5SERVE_THREADS, unless other programs need them"
-    is_named = settings.models_file is not None
-    for declaration in declarations:
-        value = _describe_shares(placement.shares(declaration))
-        if declaration.load == "first_use":
-            value += ", loaded on first use"
-        yield Finding("threads", f"{declaration.name}: {value}" if is_named else value, advice)
-        advice = None
+    if threads < min(cores, limit or cores) and any(each.threads for each in at_start):
+        return "some cores are idle; unset T5SERVE_THREADS, unless other programs need them"
+    return None
+
+
+def _check_threads(model: ServedModel, declaration: Declaration, advice: str | None) -> Finding:
+    value = _describe_shares(model.engine.shares)
+    if declaration.load == "first_use":
+        value += ", loaded on first use"
+    return Finding("threads", f"{value}; {_explain_shares(model, declaration)}", advice)
+
+
+def _explain_shares(model: ServedModel, declaration: Declaration) -> str:
+    """Returns why the model has so many workers and threads."""
+    seconds = model.engine.step_seconds
+    if not seconds:
+        is_set = declaration.workers is not None or declaration.threads is not None
+        return "as set" if is_set else "one worker with all its threads"
+    steps = " and ".join(
+        f"{1000 * seconds[threads]:.2f} ms on {threads} thread{'s' if threads > 1 else ''}"
+        for threads in sorted(seconds)
+    )
+    limit = f"{1000 * SHORT_STEP:g} ms"
+    reason = f"a step takes {steps}; "
+    if len(model.engine.shares) > 1:
+        return f"{reason}under {limit} on one thread, a worker per core answers most"
+    return f"{reason}over {limit} on one thread, a step is shared by all threads"
 
 
 def _describe_shares(shares: Sequence[Share]) -> str:
@@ -180,7 +208,7 @@ def _check_build(compiled: Sequence[str]) -> Finding:
 
 
 def _check_memory(path: Path, workers: int) -> Finding:
-    size, available = path.stat().st_size, machine.available_bytes()
+    size, available = path.stat().st_size, available_bytes()
     value = f"{size / 1e6:.0f} MB of model"
     if available is None:
         return Finding("memory", value)

@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
-MEMINFO = Path("/proc/meminfo")
 GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 
 FEATURES = {
@@ -39,12 +38,6 @@ def features(cpuinfo: Path = CPUINFO) -> list[str]:
     """Returns the processor's features for which ggml has kernels, by ggml's names."""
     flags = (_search(r"(?im)^(?:flags|features)\s*:\s*(.+)$", cpuinfo) or "").split()
     return [name for flag, name in FEATURES.items() if flag in flags]
-
-
-def available_bytes(meminfo: Path = MEMINFO) -> int | None:
-    """Returns the bytes of memory that are available without swapping."""
-    kilobytes = _search(r"(?m)^MemAvailable:\s*(\d+)", meminfo)
-    return None if kilobytes is None else 1024 * int(kilobytes)
 
 
 def governor(path: Path = GOVERNOR) -> str | None:

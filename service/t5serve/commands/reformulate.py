@@ -78,8 +78,8 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
         target = options.target or options.source
     failed = reported = 0
     declaration = find_declaration(settings, options.model)
-    in_flight = min(settings.max_queue, 2 * settings.max_batch * declaration.workers)
     async with ServedModel.from_settings(settings, declaration) as model:
+        in_flight = min(settings.max_queue, 2 * settings.max_batch * len(model.engine.shares))
         timeout_ms = settings.timeout_ms if is_interactive else FILE_TIMEOUT_MS
         try:
             request_options = request.options(timeout_ms, model.profile)

@@ -47,8 +47,8 @@ def serve(settings: Settings) -> None:
     cache = ResultCache.from_settings(settings)
     models = ModelRegistry.from_settings(settings, cache)
 
-    workers = 2 * sum(slot.declaration.workers for slot in models)  # a reload starts more
-    descriptors = plan_descriptors(settings.max_connections, workers)
+    workers = sum(slot.declaration.demand.most_workers for slot in models)
+    descriptors = plan_descriptors(settings.max_connections, 2 * workers)  # a reload starts more
     sockets = open_sockets(settings.host, settings.port, descriptors.backlog)
     limits = ConnectionLimits(descriptors.max_connections, settings.head_seconds)
 

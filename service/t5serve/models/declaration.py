@@ -21,8 +21,8 @@ class Declaration(BaseModel):
     """The name in requests; None: the name that the file has."""
     model: Annotated[str, Field(min_length=1)]
     """The path of a GGUF file, or the name of a recipe."""
-    workers: Annotated[int, Field(ge=1)] = 1
-    """The number of worker processes."""
+    workers: Annotated[int, Field(ge=1)] | None = None
+    """The number of worker processes; None: one, or one per core if the model's steps are short."""
     threads: Annotated[int, Field(ge=1)] | None = None
     """The threads per worker; None: the model's part of the cores."""
     lexicon: Path | None = None

@@ -138,6 +138,6 @@ class ModelFactory:
         """
         path, _ = self.find(declaration)
         try:
-            return path.stat().st_size * (1 + declaration.workers)
+            return path.stat().st_size * (1 + declaration.demand.count)
         except OSError as error:
             raise StartupError(f"{path}: {error.strerror}") from error

@@ -42,9 +42,9 @@ class Placement:
         planned = self._planned.get(_key(declaration))
         if planned is not None:
             return planned
-        workers = declaration.workers
-        threads = declaration.threads or max(1, self._spare_cores // workers)
-        return [Share(threads, self._cpu_set)] * workers
+        demand = declaration.demand
+        threads = demand.threads or max(1, self._spare_cores // demand.count)
+        return [Share(threads, self._cpu_set, demand.can_split and threads > 1)] * demand.count
 
 
 def _key(declaration: Declaration) -> tuple[str | None, str, Demand]:

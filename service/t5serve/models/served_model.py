@@ -122,6 +122,8 @@ class ServedModel:
                 kernels=settings.kernels,
                 separators=None if recipe is None else list(recipe.separators.values()),
                 judged_tokens=None if recipe is None else _list_judged_tokens(recipe),
+                # The budget of models counts workers, so their number has to be known.
+                can_split=share.can_split and settings.models_bytes is None,
             )
             for share in shares
         ]

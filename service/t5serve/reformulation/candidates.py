@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Literal, Self
 
 from t5engine.messages import Output
@@ -131,14 +132,16 @@ def select_candidates(
         candidates = [one for one in candidates if one.score >= echo.score]
     best = candidates[0].output if options.is_guarded and candidates else next(iter(outputs), None)
     is_echo_best = echo is not None and echo.output is best
-    changed = [candidate for candidate in candidates if candidate.folded != folded_query]
-    allowed = list(_allowed(query, changed, options, lexicon))
-    selected = list(select_distinct(query, allowed, options))[: options.n]
     may_echo = echo is not None and not (options.include_original or options.min_difference)
-    prefers_echo = is_echo_best and (options.n == 1 or options.corrects)
-    if echo is not None and may_echo and (prefers_echo or not selected):
-        reason: UnchangedReason = "already_good" if prefers_echo or not changed else "guard"
-        return Selection(rank_candidates([echo]), reason)
+    if echo is not None and may_echo and is_echo_best and (options.n == 1 or options.corrects):
+        return Selection(rank_candidates([echo]), "already_good")
+    changed = [candidate for candidate in candidates if candidate.folded != folded_query]
+    allowed: list[Candidate] = []
+    passing = _collect(_allowed(query, changed, options, lexicon), allowed)
+    # Lazily: guards take as long as the way to the worker and back, and the first may be enough.
+    selected = list(islice(select_distinct(query, passing, options), options.n))
+    if echo is not None and may_echo and not selected:
+        return Selection(rank_candidates([echo]), "guard" if changed else "already_good")
     if not selected:
         if candidates and len(allowed) < len(changed):
             return leave_unchanged(query, "guard")
@@ -146,6 +149,13 @@ def select_candidates(
     selected.sort(key=lambda candidate: -candidate.score)
     first = [original_candidate(query)] if options.include_original else []
     return Selection([*first, *rank_candidates(selected, len(first) + 1)])
+
+
+def _collect(candidates: Iterable[Candidate], collected: list[Candidate]) -> Iterator[Candidate]:
+    """Yields candidates, and adds each to a list when it is taken."""
+    for candidate in candidates:
+        collected.append(candidate)
+        yield candidate
 
 
 def _allowed(

@@ -24,6 +24,15 @@ CONTRACTED = _SETS["contracted"]
 AUXILIARIES = _SETS["auxiliary"]
 MEDDLING_WORDS = _SETS["meddling"]
 FOREIGN_WORDS = _SETS["foreign"]
+QUESTION_WORDS = {  # "what" and "which" ask for anything
+    "how": "how",
+    "when": "when",
+    "where": "where",
+    "who": "who",
+    "whom": "who",
+    "whose": "whose",
+    "why": "why",
+}
 AFTER_WAYS = frozenset({"to", "i", "you", "we", "one", "that"})
 QUALITIES = frozenset({"best", "good", "easy"})  # before "way" they only ask how
 
@@ -56,6 +65,13 @@ def asks_for_way(words: Sequence[str], index: int) -> bool:
         return False
     after = [*words[index + 1 : index + 3], "", ""]
     return after[0] in AFTER_WAYS or (after[0] in {"of", "for"} and after[1].endswith("ing"))
+
+
+def question_words(words: Sequence[str]) -> frozenset[str]:
+    """Returns what a text asks for; "the way to" asks how."""
+    asked = {QUESTION_WORDS[word] for word in words if word in QUESTION_WORDS}
+    asks_how = any(asks_for_way(words, index) for index in range(len(words)))
+    return frozenset(asked | {"how"} if asks_how else asked)
 
 
 def _only_asks(words: Sequence[str], index: int, *, is_first: bool) -> bool:

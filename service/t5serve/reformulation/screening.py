@@ -14,6 +14,7 @@ from t5serve.reformulation.text import plain_words
 MAX_NAME_WORDS = 3
 MAX_IDENTIFIERS = 3  # in a query that has nothing else
 MIN_ENGLISH_SHARE = 0.4  # of a query's words; names and products are often not in the list
+ONLY_FOREIGN_WORDS = FOREIGN_WORDS - FUNCTION_WORDS
 CODE = re.compile(
     r"(?:^|\s)--?[A-Za-z][\w-]*(?=\s|=|$)"  # flags
     r"|\w\(\)|[{};]\s*$|=>|==|!=|&&|\|\||::\w|\$\(|\$\{|<\w+[^>]*>|</"
@@ -72,7 +73,7 @@ def is_english(query: str, english: English, *, has_typos: bool = False) -> bool
         return False
     words = [word for word in plain_words(query) if not any(map(str.isdigit, word))]
     known = sum(english.is_common(word) or word in FUNCTION_WORDS for word in words)
-    foreign = [word for word in words if word in FOREIGN_WORDS - FUNCTION_WORDS]
+    foreign = [word for word in words if word in ONLY_FOREIGN_WORDS]
     if known >= MIN_ENGLISH_SHARE * len(words) and len(foreign) <= known / 2:
         return True
     unknown = 0 if has_typos else sum(not english.is_word(word) for word in words)

@@ -175,9 +175,15 @@ class _Call:
         }
 
     def _build_prompt(self, query: str, document: str, index: int) -> _Prompt:
-        longest = self._engine.limits.max_characters if self._truncates else None
-        text, cut = self._relevance.render(query, document, longest)
-        return _Prompt(index, text, cut if self._truncates else None)
+        """Returns the input for a document, without characters that no worker would read."""
+        text, cut = self._relevance.render(query, document)
+        limits = self._engine.limits
+        try:
+            if self._truncates:
+                return _Prompt(index, *limits.trim(text, cut))
+            return _Prompt(index, limits.fit(text), None)
+        except JobError as error:
+            raise self._describe(error, index) from error
 
     def _check_time(self, prompts: Sequence[_Prompt]) -> None:
         unknown = prompts
@@ -204,7 +210,7 @@ class _Call:
             except JobError as error:
                 pause = self._pause_after(error)
                 if pause is None:
-                    raise self._describe(error, prompt) from error
+                    raise self._describe(error, prompt.index) from error
                 await asyncio.sleep(pause)
             else:
                 self._has_judged = True
@@ -226,9 +232,9 @@ class _Call:
         pause = max(PAUSE_SECONDS, error.retry_after)
         return pause if self._has_judged and is_passing and pause < self._seconds_left else None
 
-    def _describe(self, error: JobError, prompt: _Prompt) -> RequestError:
+    def _describe(self, error: JobError, index: int) -> RequestError:
         """Returns the error as the client sees it, with the field at fault."""
-        param = f"documents[{prompt.index}]"
+        param = f"documents[{index}]"
         if isinstance(error, InputTooLong) and self._truncates:
             param = "query"  # without any document it is too long
         described = request_error(error, param=param)

@@ -146,7 +146,7 @@ def _count_workers(ray: ModuleType, settings: Settings, threads: int) -> int:
     Raises:
         StartupError: none fits.
     """
-    if "workers" in settings.model_fields_set:
+    if settings.workers is not None:
         return settings.workers
     nodes = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
     if not (fitting := sum(int(cpus // threads) for cpus in nodes)):

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 from functools import cached_property
 
-from t5serve.reformulation.content_words import content_indices
+from t5serve.reformulation.content_words import content_indices, question_words
 from t5serve.reformulation.english import English
 from t5serve.reformulation.text import plain_words
 
@@ -47,6 +47,11 @@ class AnalysedText:
     def content_stems(self) -> list[str]:
         """The stems of the content words, in order."""
         return [self.stems[index] for index in self.content]
+
+    @cached_property
+    def question_words(self) -> frozenset[str]:
+        """What the text asks for."""
+        return question_words(self.words)
 
     def has_plural(self, word: str) -> bool:
         """Whether the text has a word in the other number: of short ones Snowball knows none."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from t5serve.reformulation.content_words import CONTRACTED, NEGATIONS
 from t5serve.reformulation.guards.analysed_text import AnalysedText
-from t5serve.reformulation.guards.questions import is_polar, question_words
+from t5serve.reformulation.guards.questions import is_polar
 
 _OPPOSITES = (
     ("above", "below"),
@@ -45,7 +45,7 @@ class Negation:
         self._scopes = [*find_negations(query)]
         self._most_negations = len([*find_negations(said)])
         self._directions = find_directions(query)
-        is_question = bool(question_words(query)) or is_polar(query)
+        is_question = bool(query.question_words) or is_polar(query)
         self._triples = {*find_triples(query)} if is_question else set()
         antonyms = {stem for word in query.stems for stem in query.english.antonyms(word)}
         opposites = {OPPOSITES[word] for word in query.words if word in OPPOSITES}

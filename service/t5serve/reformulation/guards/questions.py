@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-from t5serve.reformulation.content_words import AUXILIARIES, asks_for_way
+from t5serve.reformulation.content_words import AUXILIARIES
 from t5serve.reformulation.guards.analysed_text import AnalysedText
 
-QUESTION_WORDS = {  # "what" and "which" ask for anything
-    "how": "how",
-    "when": "when",
-    "where": "where",
-    "who": "who",
-    "whom": "who",
-    "whose": "whose",
-    "why": "why",
-}
 PAST = frozenset({"did", "was", "were"})
 PRESENT = frozenset({"are", "can", "do", "does", "is"})
 FUTURE = frozenset({"will", "would"})
@@ -29,21 +20,13 @@ INDIRECT_SUBJECTS = frozenset(
 )
 
 
-def question_words(text: AnalysedText) -> frozenset[str]:
-    """Returns what a text asks for; "the way to" asks how."""
-    words = text.words
-    asked = {QUESTION_WORDS[word] for word in words if word in QUESTION_WORDS}
-    asks_how = any(asks_for_way(words, index) for index in range(len(words)))
-    return frozenset(asked | {"how"} if asks_how else asked)
-
-
 def is_polar(text: AnalysedText) -> bool:
     """Whether a text asks for yes or no, or has the form of such a question.
 
     "Can you tell me how to learn python" asks how; "is the best way to learn python" does not.
     """
     is_indirect = not INDIRECT_SUBJECTS.isdisjoint(text.words[1:2])
-    return begins_with_auxiliary(text) and not (is_indirect and question_words(text))
+    return begins_with_auxiliary(text) and not (is_indirect and text.question_words)
 
 
 def begins_with_auxiliary(text: AnalysedText) -> bool:
@@ -67,13 +50,13 @@ def asks_more(candidate: AnalysedText, query: AnalysedText) -> bool:
     if "what" not in candidate.words:
         return False
     starts_plainly = candidate.words[0] == "what" and candidate.words[1:2] in WHAT_IS
-    asks_same = question_words(candidate) or not (question_words(query) or is_polar(query))
+    asks_same = candidate.question_words or not (query.question_words or is_polar(query))
     return not (starts_plainly and asks_same)
 
 
 def asks_less(candidate: AnalysedText, query: AnalysedText) -> bool:
     """Whether a candidate no longer asks for a person, a way.., for yes or no, about its time."""
-    if question_words(query) - question_words(candidate):
+    if query.question_words - candidate.question_words:
         return True
     lost = {*query.words} - {*candidate.words}
     if not PAST.isdisjoint(lost) and not PRESENT.isdisjoint(candidate.words):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from t5serve.reformulation.guards.analysed_text import AnalysedText
-from t5serve.reformulation.guards.questions import is_polar, question_words
+from t5serve.reformulation.guards.questions import is_polar
 
 PREPOSITIONS = frozenset(
     {"about", "as", "at", "by", "for", "from", "in", "into", "of", "on", "to", "with"}
@@ -52,7 +52,7 @@ def changes_relation(candidate: AnalysedText, query: AnalysedText) -> bool:
     gaps: defaultdict[Pair, list[list[str]]] = defaultdict(list)
     for pair, gap in _find_gaps(query):
         gaps[pair].append(gap)
-    asks = bool(question_words(query)) or is_polar(query)
+    asks = bool(query.question_words) or is_polar(query)
     return any(
         pair in gaps
         and not any(_is_same_relation(pair, before, gap, asks=asks) for before in gaps[pair])
