@@ -18,7 +18,7 @@ from support.serving import start, stop
 
 pytestmark = pytest.mark.filterwarnings("default")  # the clients' own are not ours
 
-QUERY = "how do i clean a laptop screen"
+QUERY = "what is the population of iceland, greenland and norway"  # three searches
 PROMPTS = [f"how do i cook {i} eggs for {i} people" for i in range(20)]
 GREEDY: dict[str, Any] = {"model": "tiny-t5", "temperature": 0, "max_tokens": 64}
 USER = {"role": "user", "content": QUERY}
@@ -86,7 +86,8 @@ def test_chat_choices_share_the_reformulations(client: OpenAI) -> None:
     """`n` choices have different lines."""
     shares = [content.split("\n") for content in contents(chat(client, n=3))]
     lines = [line for share in shares for line in share]
-    assert len(shares) == len(set(lines)) == len(lines)
+    assert len(shares) == 3
+    assert len(set(lines)) == len(lines)
     assert all(contents(chat(client, n=16)))
 
 
@@ -228,7 +229,7 @@ def test_langchain_multi_query_retriever(url: str, http: httpx.Client) -> None:
     retriever = MultiQueryRetriever.from_llm(Toy(), ChatOpenAI(temperature=0, **given))
     found = [document.page_content for document in retriever.invoke(QUERY)]
     assert len(found) == len(set(found)) == 3
-    assert all("laptop" in text.lower() for text in found)
+    assert all("population" in text.lower() for text in found)
 
 
 def test_haystack_query_expander(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,7 +251,7 @@ def test_haystack_query_expander(url: str, monkeypatch: pytest.MonkeyPatch) -> N
         )
         found = expander.run(query=QUERY)["queries"]
         assert 3 <= len(found) == len(set(found)) <= 4
-        assert all("laptop" in text.lower() for text in found)
+        assert all("population" in text.lower() for text in found)
         expander.close()
 
 
@@ -277,4 +278,4 @@ def test_llama_index_fusion_retriever(url: str, http: httpx.Client) -> None:
     plain = OpenAILike(temperature=0, **given)
     body = {"query": QUERY}
     (result,) = http.post(f"{url}/reformulate", json=body).json()["results"]
-    assert [plain.complete(QUERY).text] == result["queries"]
+    assert plain.complete(QUERY).text == " ; ".join(result["queries"])

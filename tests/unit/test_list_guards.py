@@ -28,6 +28,13 @@ TEXTS = st.lists(
         ("numbers", "iphone 15 price and size", "iphone 15 price; iphone 15 size", True),
         ("quoted", 'who sang "new york"', '"new york" singer; singers', True),
         ("quoted", 'who sang "new york"', "new; york singer", False),
+        ("numbers", "area in km\u00b2 of Rhodes and Malta", "Rhodes area; Malta area", True),
+        (
+            "capitalised",
+            "Between Qantas and Jetstar, which is older?",
+            "Qantas age; Jetstar age",
+            True,
+        ),
         ("capitalised", TESLA, "Nikola Tesla age; Milutin Milankovic age", True),
         ("capitalised", TESLA, "Nikola Tesla age; Nikola Tesla life", False),
         ("identifiers", "rtx-4090 or rx7900", "rtx-4090 test; rx7900 test", True),

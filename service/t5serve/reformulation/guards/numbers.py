@@ -8,7 +8,7 @@ from collections import Counter
 
 from t5serve.reformulation.guards.analysed_text import AnalysedText
 
-NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*")
+NUMBER = re.compile(r"(?<!\b[ckm]m)\d+(?:[.,:/]\d+)*")  # but not of "km2", a unit
 THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 FRACTION = str.maketrans("\u2044", "/")  # the slash that NFKC puts into a vulgar fraction
 

@@ -23,9 +23,10 @@ WORD = re.compile(r"\w+(?:['\u2019.&-]\w+)*")
 TITLE = re.compile(r"dr|ft|gen|jr|mrs?|ms|mt|no|prof|rev|sgt|sr|st|vs", re.IGNORECASE)
 # Words that begin a sentence and are never names, whatever word follows.
 SENTENCE_OPENER = re.compile(
-    r"an?|am|and|are|at|can|could|did|does|do|for|from|had|has|have|how|if|in|is|it|may|my|of|on|or"
-    r"|shall|should|that|the|there|this|to|was|were|what|when|where|which|who|whom|whose|why|will"
-    r"|with|would",
+    r"about|after|against|am|among|and|an?|are|as|at|before|between|by|can|compared?|comparing|could"
+    r"|did|does|do|during|except|for|from|had|has|have|how|if|in|is|it|like|may|my|of|on|or|shall"
+    r"|should|since|than|that|the|there|this|to|unless|until|was|were|what|when|where|which|while"
+    r"|who|whom|whose|why|will|within|without|with|would",
     re.IGNORECASE,
 )
 
