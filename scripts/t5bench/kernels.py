@@ -39,7 +39,7 @@ class Cell:
     """One operation over one file.
 
     Attributes:
-        file: name of the file.
+        file: path of the file: those of several models often have one name.
         what: the encoder over so many tokens, or a token of so many rows.
         limit_ms: the least time that reading the weights takes; None: not known.
     """
@@ -107,10 +107,10 @@ def _measure(
     limit = 1000 * step_bytes(file) / speed
     cells: dict[Cell, Times] = {}
     for tokens in options.tokens_in:
-        cell = Cell(file.name, f"encoder, {tokens} tokens")
+        cell = Cell(str(file), f"encoder, {tokens} tokens")
         cells[cell] = _take_turns(backends, options.rounds, partial(_encode, tokens=tokens))
     for rows in options.rows:
-        cell = Cell(file.name, f"token, {rows} rows", limit if rows == 1 else None)
+        cell = Cell(str(file), f"token, {rows} rows", limit if rows == 1 else None)
         measure = partial(_decode, rows=rows, tokens=options.tokens_out)
         cells[cell] = _take_turns(backends, options.rounds, measure)
     return cells

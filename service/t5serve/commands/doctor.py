@@ -69,11 +69,17 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
     placement = Placement(declarations, settings.cpu_set)
     findings = [*_check_machine(), _check_cores(settings)]
     advice = _advise_on_threads(settings, declarations, placement)
+    chosen = declarations
     if settings.models_file is not None and options.model is not None:
-        declarations = [find_declaration(settings, options.model)]
+        chosen = [find_declaration(settings, options.model)]
     features: list[str] = []
     for declaration in declarations:
         shares = placement.shares(declaration)
+        if declaration not in chosen:
+            plan = _describe_shares(shares)
+            findings.append(Finding("threads", f"{declaration.name}: {plan}, not loaded", advice))
+            advice = None
+            continue
         try:
             async with ServedModel.from_settings(settings, declaration, shares) as model:
                 features = model.engine.features
@@ -88,10 +94,11 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
             if settings.models_file is None:
                 raise
             found = [Finding("model", str(error), "mend it, or remove it from the file of models")]
+        else:
+            advice = None  # it is about all models together
         if settings.models_file is not None:
             found = [replace(one, value=f"{declaration.name}: {one.value}") for one in found]
         findings += found
-        advice = None  # it is about all models together
     if features:
         findings.append(_check_build(features))
     if options.json:
