@@ -18,7 +18,7 @@ const EXAMPLES = [
 	"how do i clean a laptop screen",
 	"whats the best way too remove a wine stain",
 	"cheap flights london new york 2026",
-	"why does my cat stare at me at night",
+	"who lived longer, nikola tesla or milutin milankovic",
 ];
 const COMBINED = 3; // reformulations that docs/search.md adds to a query
 /** Load the modules of the other views, when these are shown first. */
