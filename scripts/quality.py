@@ -69,6 +69,9 @@ def _build_plan(options: argparse.Namespace) -> Plan:
 
 
 def _write(results: Results, plan: Plan, options: argparse.Namespace) -> None:
+    if options.json is not None:
+        body = json.dumps(results, indent=1, ensure_ascii=False)
+        options.json.write_text(body + "\n", encoding="utf-8")
     picture = options.out.parent / "images" / f"{options.out.stem}.png"
     picture.parent.mkdir(parents=True, exist_ok=True)
     harmless = rank_harmless(results["retrieval"], results["long stop list"], plan.rewording)
@@ -81,9 +84,6 @@ def _write(results: Results, plan: Plan, options: argparse.Namespace) -> None:
         picture=picture.relative_to(options.out.parent).as_posix(),
     )
     options.out.write_text(document, encoding="utf-8")
-    if options.json is not None:
-        body = json.dumps(results, indent=1, ensure_ascii=False)
-        options.json.write_text(body + "\n", encoding="utf-8")
 
 
 def _write_losses(lost: Sequence[losses.Loss], options: argparse.Namespace) -> None:

@@ -369,4 +369,4 @@ def test_the_command_line_takes_a_name(files: dict[str, Path], tmp_path: Path) -
     assert "T5SERVE_MODEL and T5SERVE_MODELS_FILE exclude each other" in both.stderr
     plan = run("doctor", "--json", "--model", "lists")
     threads = [one["value"] for one in json.loads(plan.stdout) if one["name"] == "threads"]
-    assert [value.partition(":")[0] for value in threads] == ["lists"]
+    assert [value.partition(":")[0] for value in threads] == ["tied", "lists"]

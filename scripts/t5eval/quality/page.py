@@ -126,7 +126,10 @@ def _advise(
                 ),
                 key=lambda item: -len(item.losses),
             )
-            advice = f"none: the gentlest loses on {verdict.losses[0][0]} ({verdict.combination})"
+            advice = "none: no combination gains"
+            if verdict.losses:
+                lost = verdict.losses[0][0]
+                advice = f"none: the gentlest loses on {lost} ({verdict.combination})"
             rows.append([engine, advice, "", ""])
             continue
         figures = [signed(best.difference[metric]) for metric in METRICS]
