@@ -10,14 +10,19 @@ from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
 from support.browsing import PATIENCE_MS, UNHURRIED_MS, Tab, assert_blameless, watch
 from support.serving import Server, start, stop
+from support.several import write_models_file
 
 CHROMIUM = shutil.which("chromium")
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
-    """One service for all tests that leave it as it was."""
-    running = start(timeout_ms=UNHURRIED_MS)
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One service for all tests that leave it as it was; an answer is one text."""
+    file = write_models_file(
+        tmp_path_factory.mktemp("browser") / "models.toml",
+        {"name": "tiny-t5", "model": "tiny-t5", "defaults": {"task": "paraphrase"}},
+    )
+    running = start(models_file=str(file), timeout_ms=UNHURRIED_MS)
     running.wait_until_ready()
     yield running
     stop(running)

@@ -23,12 +23,26 @@ def list_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     stop(running)
 
 
+def test_the_included_model_gives_searches(tab: Tab) -> None:
+    """Its first task is chosen, and splits a comparison."""
+    running = start(timeout_ms=UNHURRIED_MS)
+    try:
+        running.wait_until_ready()
+        tab.page.goto(running.url)
+        expect(tab.page.locator("#state")).to_contain_text("Ready")
+        tab.ask("which is longer, the rhine or the danube")
+        assert tab.outcome().startswith("2 queries in ")
+        assert tab.texts() == ["rhine length", "danube length"]
+    finally:
+        stop(running)
+
+
 def test_an_answer_of_several_queries(list_server: Server, tab: Tab) -> None:
     """One score for the whole answer, the tokens of each query, and no words said to be removed."""
     tab.page.goto(list_server.url)
     expect(tab.page.locator("#state")).to_contain_text("Ready")
     tab.ask(listed.TESLA)
-    assert tab.outcome().startswith("1 answer of 2 queries in ")
+    assert tab.outcome().startswith("2 queries in ")
     assert tab.texts() == ["nikola tesla lifespan", "milutin milankovic lifespan"]
     first, second = tab.side().locator(".about").all()
     expect(first.locator(".score")).to_have_attribute(
@@ -40,7 +54,7 @@ def test_an_answer_of_several_queries(list_server: Server, tab: Tab) -> None:
     assert tab.side().locator(".about del").count() == 0
     tab.field("n").fill("3")
     tab.ask(listed.TESLA)
-    assert tab.outcome().startswith("2 answers of 3 queries in ")
+    assert tab.outcome().startswith("3 queries of 2 answers in ")
     assert tab.side().locator(".about .score").count() == 2
 
 
@@ -48,8 +62,8 @@ def test_an_answer_of_several_queries(list_server: Server, tab: Tab) -> None:
     ("query", "outcome", "text"),
     [
         ("weather in oslo", "Left as it is, because ", "weather in oslo"),
-        ("dogs of two sizes", "1 answer of 2 queries in ", "big dogs"),
-        ("how do i bake sourdough without a dutch oven", "1 answer of 1 query in ", "bake "),
+        ("dogs of two sizes", "2 queries in ", "big dogs"),
+        ("how do i bake sourdough without a dutch oven", "1 query in ", "bake "),
     ],
 )
 def test_other_answers(list_server: Server, tab: Tab, query: str, outcome: str, text: str) -> None:

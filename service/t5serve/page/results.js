@@ -133,8 +133,8 @@ export class Results {
 	#count() {
 		const count = this.#result.reformulations.filter(({ source }) => source !== "original").length;
 		if (!this.#isList) return countOf(count, "reformulation", "reformulations");
-		const lists = countOf(this.#scores.size, "answer", "answers");
-		return `${lists} of ${countOf(count, "query", "queries")}`;
+		const queries = countOf(count, "query", "queries");
+		return this.#scores.size > 1 ? `${queries} of ${this.#scores.size} answers` : queries;
 	}
 
 	#end() {
