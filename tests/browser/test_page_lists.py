@@ -23,20 +23,6 @@ def list_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     stop(running)
 
 
-def test_the_included_model_gives_searches(tab: Tab) -> None:
-    """Its first task is chosen, and splits a comparison."""
-    running = start(timeout_ms=UNHURRIED_MS)
-    try:
-        running.wait_until_ready()
-        tab.page.goto(running.url)
-        expect(tab.page.locator("#state")).to_contain_text("Ready")
-        tab.ask("which is longer, the rhine or the danube")
-        assert tab.outcome().startswith("2 queries in ")
-        assert tab.texts() == ["rhine length", "danube length"]
-    finally:
-        stop(running)
-
-
 def test_an_answer_of_several_queries(list_server: Server, tab: Tab) -> None:
     """One score for the whole answer, the tokens of each query, and no words said to be removed."""
     tab.page.goto(list_server.url)
@@ -73,3 +59,17 @@ def test_other_answers(list_server: Server, tab: Tab, query: str, outcome: str, 
     tab.ask(query)
     assert tab.outcome().startswith(outcome)
     assert tab.texts()[0].startswith(text)
+
+
+def test_the_included_model_gives_searches(tab: Tab) -> None:
+    """Its first task is chosen, and splits a comparison."""
+    running = start(timeout_ms=UNHURRIED_MS)
+    try:
+        running.wait_until_ready()
+        tab.page.goto(running.url)
+        expect(tab.page.locator("#state")).to_contain_text("Ready")
+        tab.ask("which is longer, the rhine or the danube")
+        assert tab.outcome().startswith("2 queries in ")
+        assert tab.texts() == ["rhine length", "danube length"]
+    finally:
+        stop(running)

@@ -13,7 +13,7 @@ from playwright.sync_api import Route, expect
 from support.browsing import REST, Tab, answer_whole, body_of, result_of
 from support.serving import Server
 
-LINES = ["how do i clean a laptop screen", "https://example.com/a?b=c", "cheap flights to oslo"]
+LINES = ["who invented the telephone", "https://example.com/a?b=c", "cheap flights to oslo"]
 
 
 def ask_lines(tab: Tab, lines: list[str]) -> None:

@@ -53,7 +53,7 @@ def test_tasks_and_defaults_follow_the_model(several: Server, tab: Tab) -> None:
     tab.page.goto(several.url)
     expect(tab.page.locator("#state")).to_have_text("Ready: 2 of 3 models")
     expect(choice(tab)).to_have_value("rewriter")
-    assert tasks(tab) == ["paraphrase", "fix", "expand"]
+    assert tasks(tab) == ["search", "fix", "paraphrase", "question"]
     tab.ask(QUERY)
     tab.outcome()
     choice(tab).select_option("decomposer")
