@@ -261,10 +261,8 @@ def test_hits_answer_while_the_queue_is_full(small: Server) -> None:
     with ThreadPoolExecutor(3) as pool, small.client() as client:
         expected = [client.post(path, json=body) for path, body in ROUTES]
         with standing_still(small):
-            others = [
-                pool.submit(client.post, "/v1/reformulate", json={"query": f"learn {i} words"})
-                for i in range(3)
-            ]
+            wide = [{"query": f"learn {i} words", "task": "paraphrase"} for i in range(3)]
+            others = [pool.submit(client.post, "/v1/reformulate", json=body) for body in wide]
             wait_for(lambda: busy(small) == (1, 2))
             for _ in range(3):  # the first refusal makes the service answer early
                 strange = client.post("/v1/reformulate", json={"query": "x y", "strict": True})
