@@ -158,5 +158,5 @@ def test_a_fetched_model_is_served(installed: Installed, tmp_path: Path) -> None
         fetch = ["fetch", name, "--convert", *lock]
         printed = installed.run(f"{installed.bin}/t5gguf", *fetch, **settings)
     assert "verified" in printed
-    ask = ["reformulate", "--model", name, "best boots"]
+    ask = ["reformulate", "--model", name, "--seed", "1", "best boots"]
     assert installed.run(f"{installed.bin}/t5serve", *ask, **settings).strip()
