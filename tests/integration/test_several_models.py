@@ -272,7 +272,7 @@ def test_a_deadline_that_passes_while_a_model_loads(files: dict[str, Path], tmp_
     tables: list[Table] = [
         {"name": f"m{number}", "model": files["lists"], "load": "first_use"} for number in range(4)
     ]
-    with serving(tmp_path, *tables, timeout_ms="1") as server, server.client() as client:
+    with serving(tmp_path, *tables, timeout_ms="50") as server, server.client() as client:
         query = {"query": "cars of two kinds"}
         strict = client.post("/v1/reformulate", json={**query, "model": "m0", "strict": True})
         assert strict.status_code == 504
