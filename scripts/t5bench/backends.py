@@ -11,7 +11,6 @@ import argparse
 import itertools
 import os
 import statistics
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -24,7 +23,6 @@ from t5bench import environment, probe
 from t5bench.errors import BenchError
 from t5engine.backend import BackendError
 from t5engine.config import KernelsName
-from t5engine.cpus import plan
 from t5engine.decoding.parameters import MAX_TOKENS
 
 N_BEST = 8  # sequences of one query, at most
@@ -38,12 +36,7 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         BenchError: A file can't be loaded, or the processor lacks an instruction set.
     """
-    share = plan(1, options.threads)[0]
-    if "OMP_NUM_THREADS" not in os.environ:  # OpenMP reads it when loaded: restart
-        variables = {**os.environ, **environment.openmp_variables(share)}
-        os.execve(sys.executable, [sys.executable, *sys.argv], variables)  # noqa: S606
-    if share.cpus:
-        os.sched_setaffinity(0, share.cpus)
+    share = environment.pin_like_worker(options.threads)
     from t5engine.worker.model import LoadError  # noqa: PLC0415 - loads OpenMP
 
     for file in options.files:

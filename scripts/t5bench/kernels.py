@@ -9,9 +9,7 @@ in PYTHONPATH.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -26,7 +24,6 @@ from t5bench.errors import BenchError
 from t5bench.tables import format_table
 from t5engine.backend import Backend, BackendError
 from t5engine.config import KernelsName
-from t5engine.cpus import plan
 from t5engine.decoding.parameters import MAX_TOKENS
 
 GGML: KernelsName = "ggml"
@@ -59,12 +56,7 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         BenchError: A file can't be loaded, or the processor lacks an instruction set.
     """
-    share = plan(1, options.threads)[0]
-    if "OMP_NUM_THREADS" not in os.environ:  # OpenMP reads it when loaded: restart
-        variables = {**os.environ, **environment.openmp_variables(share)}
-        os.execve(sys.executable, [sys.executable, *sys.argv], variables)  # noqa: S606
-    if share.cpus:
-        os.sched_setaffinity(0, share.cpus)
+    share = environment.pin_like_worker(options.threads)
     from t5engine.worker.model import LoadError, list_cpu_features  # noqa: PLC0415 - loads OpenMP
 
     speed = probe.measure_bandwidth(share.threads)

@@ -135,7 +135,7 @@ def test_beams_of_the_embedded_file(graph: Model) -> None:
     """The Q8_0 file finds the F32 checkpoint's best sequence nearly always, side by side too.
 
     Of the 134 here, each second one, 132 have the same best and 114 all in the same order. The
-    others come near a tie, but for one whose fourth sequence is another.
+    others come near a tie, except one search, whose fourth sequence differs.
     """
     cases = BEAMS["embedded"][::2]
     answers = run(graph, [request(case, job) for job, case in enumerate(cases)])

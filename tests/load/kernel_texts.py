@@ -1,4 +1,4 @@
-"""Greedy texts by each kernel: the same, but for tokens that are nearly as likely as others?
+"""Compares the greedy texts of each kernel: only nearly tied tokens may differ.
 
 `python tests/load/kernel_texts.py` decodes the 200 queries of tests/golden/embedded.json with the
 included model; `--model FILE.gguf` with another one, and `--queries FILE` others, one per line. The

@@ -272,7 +272,7 @@ def reranker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     indirect=["reranker"],
 )
 def test_a_single_step_needs_no_keys_and_values(reranker: Model, tolerance: float) -> None:
-    """Over the encoder's states the logits are those over K and V, but for rounding."""
+    """Over the encoder's states the logits are those over K and V, except for rounding."""
     backend = reranker.backend
     inputs = [reranker.vocabulary.encode(query) for query in QUERIES[:5]]
     expected = [decode(backend, 0, ids, [0])[0] for ids in inputs]

@@ -89,8 +89,8 @@ class Admission:
 
         Args:
             job: the job.
-            expected: number of jobs that will be submitted before it.
-            places: number of these that can start without waiting.
+            expected: the number of jobs that will be submitted before this job.
+            places: the number of expected jobs that can start without waiting.
         """
         seconds = self._forecast.seconds_to_end(job) + expected * self._forecast.share(job)
         if len(self._queue) + max(0, expected - places) >= self._max_queue:

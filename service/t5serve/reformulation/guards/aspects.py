@@ -1,4 +1,4 @@
-"""What a request asks of a thing, and the attribute that a search names for it."""
+"""Attributes: a search may name one for what a request asks of a thing."""
 
 from __future__ import annotations
 
@@ -35,20 +35,25 @@ DEGREES = frozenset(
 )
 
 
-class _Words(msgspec.Struct, frozen=True):
-    words: str
-
-
 class _Table(msgspec.Struct, frozen=True):
+    """The file attributes.toml: words with blanks between."""
+
+    widening: str
+    dropped: str
+    comparing: str
     attributes: dict[str, str]
-    any: _Words
-    dropped: _Words
-    comparing: _Words
 
 
 @dataclass(frozen=True)
 class _Attributes:
-    """The words of requests that ask for an attribute, by the attribute's name."""
+    """The words that a search may have or leave out.
+
+    Attributes:
+        cues: the words of requests that ask for an attribute, by the attribute's name.
+        widening: words that any search may have.
+        dropped: words that any search may leave out.
+        comparing: words that several searches for compared things may leave out.
+    """
 
     cues: dict[str, frozenset[str]]
     widening: frozenset[str]
@@ -66,9 +71,9 @@ class _Attributes:
                 cues[name] |= {*words.split()}
         return cls(
             {name: frozenset(words) for name, words in cues.items()},
-            frozenset(table.any.words.split()),
-            frozenset(table.dropped.words.split()),
-            frozenset(table.comparing.words.split()),
+            frozenset(table.widening.split()),
+            frozenset(table.dropped.split()),
+            frozenset(table.comparing.split()),
         )
 
 
@@ -76,11 +81,12 @@ ATTRIBUTES = _Attributes.load()
 
 
 class Aspects:
-    """Keeps each content word of the query, or what is asked, as the name of an attribute.
+    """Keeps each content word of the query, or an attribute that names what the query asks.
 
-    "How tall is the tower" may become "tower height", and "who wrote dune" "dune author". Nothing
-    else is added, except words such as "guide" that only widen the view. Of several searches each
-    has a word of the query that the others lack, or all words.
+    "How tall is the tower" may become "tower height", and "who wrote dune" may become "dune
+    author". A search adds nothing else, except words such as "guide" that only widen the view.
+    In a list of searches, each search has a word of the query that the others lack, or one search
+    has all words.
 
     Args:
         query: the query.
@@ -103,10 +109,10 @@ class Aspects:
             return True
         words, is_list = self._query.words, len(pieces) > 1
         lost = [self._find_lost(piece, is_list=is_list) for piece in pieces]
-        if any(
-            self._query.english.is_word(words[index]) for index in frozenset.intersection(*lost)
-        ):
-            return True  # the guard "rare" looks at words that are not English
+        lost_by_all = frozenset.intersection(*lost)
+        # The guard "rare" looks at words that are not English.
+        if any(self._query.english.is_word(words[index]) for index in lost_by_all):
+            return True
         if self._asks_less({word for piece in pieces for word in piece.words}, is_list=is_list):
             return True
         if not is_list:
@@ -138,7 +144,7 @@ class Aspects:
 
     @cached_property
     def _class_words(self) -> frozenset[int]:
-        """The places of what two things are that a request compares: "which river is longer"."""
+        """The places of the words that say what is compared: "river" in "which river is longer"."""
         words = self._query.words
         return frozenset(
             place
@@ -201,9 +207,9 @@ def _are_about_different_words(lost: Sequence[frozenset[int]]) -> bool:
 
 
 def derives(name: str, word: str) -> bool:
-    """Whether one word is made from the other: "safety" from "safe", "discoverer" from "discover".
+    """Whether one word is made from the other: "safety" from "safe", "inventor" from "invented".
 
-    Both begin alike and end in short suffixes.
+    Both words begin alike and end in short suffixes.
     """
     pairs = zip(name, word, strict=False)
     shared = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
