@@ -75,19 +75,27 @@ def select_pieces(
     lists = [pieces for one in outputs if (pieces := split_pieces(query, one, options.separator))]
     if options.is_guarded:  # by score: the search may rank by other criteria
         lists.sort(key=lambda pieces: -pieces[0].score)
-    allowed = list(_allowed(query, lists, options, lexicon))
-    changed = [pieces for pieces in allowed if not _is_echo(query, pieces)]
+    judged = _allowed(query, lists, options, lexicon)
+    allowed: list[Pieces] = []
+    changed: list[Pieces] = []
+    for pieces in judged:
+        allowed.append(pieces)
+        if not _is_echo(query, pieces):
+            changed.append(pieces)
+        if len(changed) == options.sequences:
+            break  # further lists would not be used
     may_echo = bool(allowed) and not (options.include_original or options.min_difference)
     prefers_echo = options.sequences == 1 and allowed[:1] != changed[:1]
     if may_echo and (prefers_echo or not changed):
         reason: UnchangedReason = "already_good" if allowed[0] is lists[0] else "guard"
         echo = next(pieces for pieces in allowed if _is_echo(query, pieces))
         return Selection(rank_candidates(echo[:1]), reason)
-    pieces = [piece for pieces in changed[: options.sequences] for piece in pieces]
+    queries = [piece for pieces in changed for piece in pieces]
     if options.include_original:
-        pieces = [piece for piece in pieces if piece.folded != fold(query)]
-    selected = list(select_distinct(query, pieces, options))[: options.n]
+        queries = [piece for piece in queries if piece.folded != fold(query)]
+    selected = list(select_distinct(query, queries, options))[: options.n]
     if not selected:
+        allowed.extend(judged)  # the lists that were not needed so far
         was_guarded = len(allowed) < len(lists)
         return leave_unchanged(query, "guard") if was_guarded else Selection([])
     first = [original_candidate(query)] if options.include_original else []
