@@ -186,7 +186,8 @@ class Reformulator:
             indexed = [f"queries[{index}]" for index in range(len(queries))]
             params = ["query"] if len(queries) == 1 else indexed
         deadline = time.monotonic() + options.timeout_ms / 1000
-        usual, for_keywords = self._plan(options), self._plan(options.for_keywords or options)
+        usual = self._plan(options)
+        for_keywords = self._plan(options.for_keywords) if options.for_keywords else usual
         calls = []
         for index, (query, param) in enumerate(zip(queries, params, strict=True)):
             plan = for_keywords if options.for_keywords and is_keywords(query) else usual
@@ -195,6 +196,7 @@ class Reformulator:
         return calls
 
     def _plan(self, options: Options) -> tuple[Options, Task, GenerationConfig]:
+        """Returns the options, with the task and the decoding parameters that follow from them."""
         config = decoding_of(options, self.profile.generation)
         return options, self.profile.task(options.task), config
 
