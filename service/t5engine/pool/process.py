@@ -75,22 +75,27 @@ class WorkerProcess:
     async def start(cls, config: WorkerConfig) -> Self:
         """Starts a worker, which loads the model and then sends Ready or Unloadable."""
         parent_socket, child_socket = socket.socketpair()
-        with child_socket:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-P",  # do not import from the current directory
-                "-m",
-                "t5engine.worker",
-                str(child_socket.fileno()),
-                msgspec.json.encode(config).decode(),
-                pass_fds=[child_socket.fileno()],
-                stdin=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
-                # Without this ggml's abort runs a debugger for its backtrace, which takes seconds.
-                env={**os.environ, **config.environment(), "GGML_NO_BACKTRACE": "1"},
-            )
         _parent_sockets.add(parent_socket)
-        reader, writer = await asyncio.open_connection(sock=parent_socket)
+        with child_socket:
+            reader, writer = await asyncio.open_connection(sock=parent_socket)
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    "-P",  # do not import from the current directory
+                    "-m",
+                    "t5engine.worker",
+                    str(child_socket.fileno()),
+                    msgspec.json.encode(config).decode(),
+                    pass_fds=[child_socket.fileno()],
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stderr=asyncio.subprocess.PIPE,
+                    # Without this ggml's abort runs a debugger for its backtrace, which takes
+                    # seconds.
+                    env={**os.environ, **config.environment(), "GGML_NO_BACKTRACE": "1"},
+                )
+            except BaseException:  # also where the engine closes while a worker starts
+                writer.close()
+                raise
         return cls(process, reader, writer)
 
     @property
