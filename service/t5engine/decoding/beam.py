@@ -89,7 +89,7 @@ class BeamSearch:
         arithmetic, processors = self._rules.arithmetic, self._rules.processors
         top_count = self._rules.config.top_logprobs
         scores = [beam.score for beam in beams]
-        if processors.only_suppress and top_count is None:
+        if processors.only_suppress and not top_count:
             found = arithmetic.likeliest(logits, scores, count, processors.suppressed)
             return [(row, Choice(token, logprob), score) for row, token, logprob, score in found]
         log_probs = [row - np.float32(arithmetic.log_sum_exp(row)) for row in logits]

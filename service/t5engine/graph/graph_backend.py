@@ -16,6 +16,7 @@ from t5engine.backend import (
     check_ids,
     check_row,
     check_step,
+    is_finite,
     poison_if_not_finite,
 )
 from t5engine.graph.caches import Caches
@@ -175,16 +176,18 @@ class GraphBackend:
         for row, row_tokens in zip(rows, tokens, strict=True):
             position = self._positions[row]
             first_slot = row * self._row_slots + position
-            graph.ids[row] = row_tokens
-            graph.slots[row] = range(first_slot, first_slot + count)
-            for table, bias in zip(self._decoder_bias, graph.bias, strict=True):
-                for token in range(count):
-                    bias[row, :, token] = table[position + token, :, : step.self_keys]
+            for index, token in enumerate(row_tokens):
+                graph.ids[row, index] = token
+                graph.slots[row, index] = first_slot + index
+                for table, bias in zip(self._decoder_bias, graph.bias, strict=True):
+                    bias[row, :, index] = table[position + index, :, : step.self_keys]
         self._fill_mask(graph, rows_by_input, count)
         graph.compute()
+        if not is_finite(graph.logits[: max(rows) + 1, :, : self.n_vocab]):
+            for row in rows:
+                if poison_if_not_finite(graph.logits[row, :, : self.n_vocab]):
+                    self._clear_nan(row, clear_input=count == 1)
         for row in rows:
-            if poison_if_not_finite(graph.logits[row, :, : self.n_vocab]):
-                self._clear_nan(row, clear_input=count == 1)
             self._positions[row] += count
         return graph
 

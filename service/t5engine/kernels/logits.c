@@ -112,6 +112,17 @@ INLINE void insert(struct ranking *ranking, int64_t index, float score, float lo
     ranking->logprobs[place] = logprob;
 }
 
+/* Whether any (value - total) + offset is above `enough`. */
+INLINE bool has_higher(const float *values, int64_t count, float total, float offset,
+                       float enough) {
+    int32_t found = 0;
+    if (count == LANES) /* a length that the compiler knows */
+        for (int i = 0; i < LANES; i++) found |= (values[i] - total) + offset > enough;
+    else
+        for (int64_t i = 0; i < count; i++) found |= (values[i] - total) + offset > enough;
+    return found != 0;
+}
+
 /* Ranks (value - total) + offset. The list is short and sorted, and few values get into it: most
  * blocks are left after one look. */
 INLINE void rank_row(const float *row, int64_t n_vocab, int64_t first_index, float total,
@@ -119,7 +130,7 @@ INLINE void rank_row(const float *row, int64_t n_vocab, int64_t first_index, flo
     for (int64_t start = 0; start < n_vocab; start += LANES) {
         const int64_t end = start + LANES < n_vocab ? start + LANES : n_vocab;
         float enough = lowest_kept(ranking);
-        if (!((highest(row + start, end - start) - total) + offset > enough)) continue;
+        if (!has_higher(row + start, end - start, total, offset, enough)) continue;
         for (int64_t i = start; i < end; i++) {
             const float logprob = row[i] - total, score = logprob + offset;
             if (!(score > enough) || is_excluded(excluded, i)) continue;

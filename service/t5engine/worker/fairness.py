@@ -48,6 +48,8 @@ class Fairness:
             The generations of the next step, and those that wait.
         """
         self.record_turns(generation.request.turn for generation in generations)
+        if len(generations) == 1:
+            return generations, []
         rows: Counter[Hashable] = Counter()
         for generation in generations:
             rows[generation.request.turn] += len(generation.rows)

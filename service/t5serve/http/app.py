@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -162,6 +163,17 @@ def _middleware(settings: Settings, access: Access) -> list[Middleware]:
 def _announce(slot: ModelSlot) -> None:
     info = slot.loaded().info
     logger.info("ready: %s (%s)", slot.name, info.description)
+    _freeze_memory()
+
+
+def _freeze_memory() -> None:
+    """Excludes what a ready service has from garbage collections.
+
+    Without this a full collection takes 50 ms, in the middle of a request.
+    """
+    gc.unfreeze()  # an earlier model may be gone
+    gc.collect()
+    gc.freeze()
 
 
 async def _answer_request_error(_request: Request, error: Exception) -> Response:

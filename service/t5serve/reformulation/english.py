@@ -20,6 +20,7 @@ from t5serve.reformulation.edits import edit_once
 COMMON_LEVEL = 35  # SCOWL's size of the 48,000 words that most people know
 USUAL_LEVEL = 60  # SCOWL's size of the words that corrections may use
 UNKNOWN_LEVEL = 100
+MAX_ERRORS = 2  # typing errors in a word
 MIN_MISSPELT = 4  # letters; shorter words are too similar to other words
 PREFIXES = (
     *("anti", "auto", "bio", "counter", "cyber", "hyper", "hypo", "infra", "inter", "intra"),
@@ -100,15 +101,19 @@ class English:
         If a single error explains a common word, only that word counts: "chepest" is "cheapest",
         not "chest", and "leson" is "lesson", not "Leon".
         """
-        if len(word) < MIN_MISSPELT or not word.isalpha() or self._is_derived(word):
+        if abs(len(word) - len(correction)) > MAX_ERRORS or len(word) < MIN_MISSPELT:
+            return False
+        if not word.isalpha() or self._is_derived(word):
             return False
         if self.level(correction) > USUAL_LEVEL and correction not in self._names:
             return False
-        distance = OSA.distance(word, correction, score_cutoff=2)
+        distance = OSA.distance(word, correction, score_cutoff=MAX_ERRORS)
         if distance > 1 and len(word) <= SHORT:
             return False
+        if distance > MAX_ERRORS:
+            return False
         is_nearest = distance == 1 and self.is_common(correction)
-        return distance <= 2 and (is_nearest or not any(map(self.is_common, edit_once(word))))
+        return is_nearest or not any(map(self.is_common, edit_once(word)))
 
     def _is_derived(self, word: str) -> bool:
         """Whether a word is English, or an English word after a prefix: intra-national."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from functools import cached_property, partial
 
 from t5gguf.tasks import Preserved
 from t5serve.reformulation.english import English
@@ -50,7 +51,7 @@ class ListGuards:
         self._english = English.load()
         self._query = AnalysedText(query, self._english)
         self._said = analyse_conversation(self._query, history)
-        self._alone = Guards(query, preserve, terms, lexicon, history)
+        self._make_guards = partial(Guards, query, preserve, terms, lexicon, history)
         self._negation = Negation(self._query, self._said)
         self._terms = terms
         self._lexicon = lexicon
@@ -68,6 +69,11 @@ class ListGuards:
             "aspects": Aspects(self._query, self._said, lexicon).rejects_list,
         }
         self._tests = {name: test for name, test in tests.items() if name in preserve}
+
+    @cached_property
+    def _alone(self) -> Guards:
+        """The guards of a list of one query."""
+        return self._make_guards()
 
     def violation(self, texts: Sequence[str]) -> str | None:
         """Returns the name of the first guard that rejects a list; None if all pass."""
