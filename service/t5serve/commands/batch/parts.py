@@ -16,7 +16,7 @@ from t5serve.commands.batch.journal import Paths
 from t5serve.commands.batch.rows import Position, Source
 from t5serve.errors import StartupError
 
-LEAST_ROWS, MOST_ROWS = 100, 1000  # of a part
+LEAST_ROWS, MOST_ROWS = 250, 1000  # of a part
 USUAL_PARTS = 500
 
 
