@@ -127,16 +127,16 @@ def summarise(collections: Sequence[Row]) -> list[str]:
     if advice is None:
         usual = judge(collections, FUSED, task)
         what = (
-            "With vectors, search with the query alone: no combination gains a tenth of a point "
-            f"without harm. With {FUSED}, of `{task}`: {describe(usual)}"
+            "Vector search: use the original query alone, since no harmless combination gains a "
+            f"tenth of a point. With {FUSED}, `{task}`: {describe(usual)}"
         )
     else:
         what = (
-            f"With vectors, the harmless combination that gains most is {advice.combination}, "
+            f"Vector search: the harmless combination that gains most is {advice.combination}, "
             f"`{advice.task}`: {describe(advice)}"
         )
     unguarded = judge(collections, FUSED, f"{task}, no guards")
-    return [what, f"Answers of `{task}` without guards, {FUSED}: {describe(unguarded)}"]
+    return [what, f"With {FUSED}, `{task}` without guards: {describe(unguarded)}"]
 
 
 def format_dense(collections: Sequence[Row]) -> str:

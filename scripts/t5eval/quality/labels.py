@@ -124,7 +124,7 @@ def format_reading(reading: Mapping[str, Any]) -> str:
         [
             format_table([*head, "unread"], rows, 1),
             _describe_readers(reading),
-            f"Harmful, by at least one reader: {len(harmful)}.",
+            f"Answers that at least one reader called harmful: {len(harmful)}.",
             *(["\n".join(f"- {pair}" for pair in harmful)] if harmful else []),
         ]
     )
@@ -164,5 +164,6 @@ def _describe_readers(reading: Mapping[str, Any]) -> str:
     equal, kappa = f"{100 * reading['agreement']:.1f} %", f"{reading['kappa']:.2f}"
     return (
         f"{reading['labelled']} answers were labelled twice; the readers agreed on {equal} "
-        f"(kappa {kappa})."
+        f"(kappa {kappa}). This counts labels of earlier models' answers too, also for tasks that "
+        "are not listed here."
     )

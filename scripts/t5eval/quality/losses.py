@@ -97,10 +97,12 @@ def format_losses(losses: Sequence[Loss], *, model: str, page: str, command: str
     parts = [
         "# Queries that guards left alone",
         (
-            "These are the queries of the read set for which guards refused all candidates of "
-            f"`{model}`, so that the query itself was the answer. Each line has the candidate that "
-            "the model likes best, and the first guard that refused it. "
-            f"The command that wrote [{page}]({page}) wrote this list as well:"
+            f"For these queries, guards refused every candidate of `{model}`, so the service "
+            "returned the query itself. The queries are from the "
+            f"[labelled set]({page}#answers-labelled-by-a-rubric). Each line has the candidate "
+            "with the highest score, and the first guard that refused it. The guards are the "
+            "values of [`preserve`](api.md#reformulate). "
+            f"The command that wrote [{page}]({page}) also wrote this list:"
             f"\n\n```sh\n{command}\n```"
         ),
     ]

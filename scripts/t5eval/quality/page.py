@@ -26,10 +26,10 @@ KEPT = {
     "negation": "negation kept",
 }
 GROUPS = {
-    "ranks words with boosts (Elasticsearch, OpenSearch, Solr, Lucene)": "new words",
+    "takes a boost for each word (Elasticsearch, OpenSearch, Solr, Lucene)": "new words",
     "takes several weighted queries (`should` clauses with a boost)": "whole strings",
-    "fuses rankings of words (reciprocal rank fusion)": "rankings fused",
-    "takes the best of several queries (`dis_max`)": "dis_max",
+    "fuses BM25 rankings (reciprocal rank fusion)": "rankings fused",
+    "takes the best score of several queries (`dis_max`)": "dis_max",
 }
 
 
@@ -74,15 +74,15 @@ def _summarise(results: Results, tasks: Sequence[str], harmless: Sequence[Verdic
     if harmless:
         best = harmless[0]
         other = judge(results["long stop list"], best.combination, best.task)
-        advice = f"**{best.combination}**, with three reformulations of `{best.task}`"
-        long = f"In an index with a long stop list: {describe(other)}"
-        lines = [f"Do this: {advice}. {describe(best)} {long}"]
+        advice = f"**{best.combination}**, with three reformulations by `{best.task}`"
+        long = f"The same in an index with a long stop list: {describe(other)}"
+        lines = [f"Recommended: {advice}. {describe(best)} {long}"]
     for name, task, words in (
-        (LONG_LIST, None, "A long stop list, which needs no model"),
-        (FEEDBACK, None, "RM3, which needs no model"),
-        *((ALONE, task, f"One reformulation alone, `{task}`") for task in tasks),
-        (FUSED, tasks[0], f"Rankings of `{tasks[0]}` fused with equal weights"),
-        (FUSED, f"{tasks[0]}, no guards", "The same without guards"),
+        (LONG_LIST, None, "The original query in an index with a long stop list, no model"),
+        (FEEDBACK, None, "RM3, no model"),
+        *((ALONE, task, f"One reformulation by `{task}` instead of the query") for task in tasks),
+        (FUSED, tasks[0], f"Rankings fused with equal weights, `{tasks[0]}`"),
+        (FUSED, f"{tasks[0]}, no guards", f"The same, `{tasks[0]}` without guards"),
     ):
         lines.append(f"{words}: {describe(judge(collections, name, task))}")
     lines += dense.summarise(results["dense"])[:1]
@@ -101,9 +101,9 @@ def _summarise_typos(typed: Sequence[Row], system: str) -> str:
         for item, row in zip(typed, rows, strict=True)
     )
     return (
-        f"Typos, {system}: recovers {share(min(shares))} to {share(max(shares))} of what two "
-        f"typos per query cost; clean queries lose significantly on {harmed} of {len(rows)} "
-        "collections."
+        f"Typos corrected by *{system}*: {share(min(shares))} to {share(max(shares))} of the "
+        f"{metric} that two typos per query cost is recovered. Correcting clean queries loses "
+        f"significantly on {harmed} of {len(rows)} collections."
     )
 
 
@@ -126,10 +126,10 @@ def _advise(
                 ),
                 key=lambda item: -len(item.losses),
             )
-            advice = "none: no combination gains"
+            advice = "none: no combination is harmless"
             if verdict.losses:
                 lost = verdict.losses[0][0]
-                advice = f"none: the gentlest loses on {lost} ({verdict.combination})"
+                advice = f"none: even {verdict.combination} loses on {lost}"
             rows.append([engine, advice, "", ""])
             continue
         figures = [signed(best.difference[metric]) for metric in METRICS]
@@ -139,9 +139,9 @@ def _advise(
     if by_vectors is not None:
         advice = f"{by_vectors.combination}, `{by_vectors.task}`"
         figures = [signed(by_vectors.difference[metric]) for metric in METRICS]
-    rows.append(["searches by vectors", advice, *figures])
-    rows.append(["takes one plain string only", "the original query", "+0.00", "+0.00"])
-    head = ["an engine that ..", "use", *(f"{metric}, mean difference" for metric in METRICS)]
+    rows.append(["searches vectors", advice, *figures])
+    rows.append(["takes only one plain string", "the original query", "+0.00", "+0.00"])
+    head = ["if the engine", "use", *(f"{metric}, mean difference" for metric in METRICS)]
     return format_table(head, rows, 2)
 
 
@@ -227,7 +227,7 @@ def _format_typos(collections: Sequence[Row]) -> str:
 
 
 def _format_keeping(task: Row) -> str:
-    head = ["queries", "guards", "number", "changed", *KEPT.values(), "invented"]
+    head = ["source", "guards", "queries", "changed", *KEPT.values(), "invented"]
     rows = [
         [source, "the recipe's" if variant == "guards" else "none", *_cells(row)]
         for source, variants in {**task["sources"], "**all**": task["all"]}.items()
@@ -239,18 +239,18 @@ def _format_keeping(task: Row) -> str:
         f"### `{task['task']}`",
         format_table(head, rows, 2),
         (
-            f"Left alone with the recipe's guards, as a share of all queries: {reasons}. "
-            f"The caller's term was kept in {share(task['terms kept'])} of the answers to "
-            f"{task['terms']} queries."
+            "Queries left unchanged with the recipe's guards, as shares of all queries, by "
+            f"[reason](api.md#results): {reasons}. {task['terms']} more requests had a word of "
+            f"their query in `terms`; {share(task['terms kept'])} of the answers contain this word."
         ),
     ]
     if task["clean"]:
         guarded, several = task["clean"]["guards"], task["clean"]["several"]
         parts.append(
-            f"Of {guarded['queries']} clean queries of three sources, "
-            f"{share(guarded['unchanged'])} came back unchanged at n = 1, and "
-            f"{share(several['unchanged'])} at n = 4 (the first answer). Some of these queries "
-            "have a typo all the same, whose correction counts as a change here."
+            f"Of {guarded['queries']} queries from three clean sources, "
+            f"{share(guarded['unchanged'])} came back unchanged with n = 1. With n = 4, the first "
+            f"answer was unchanged for {share(several['unchanged'])}. A few of these queries have "
+            "a typo; its correction counts as a change here."
         )
     return "\n\n".join(parts)
 
