@@ -21,8 +21,9 @@ INTRODUCTION = """\
 
 <!-- scripts/settings.py writes this page from service/t5serve/settings.py. -->
 
-Settings are environment variables. An empty variable counts as unset. An unknown variable that
-begins with `T5SERVE_` stops the start, so that a misspelt name is noticed.
+Settings are environment variables. An empty variable counts as unset. Two things stop the service
+at its start: an unknown variable that begins with `T5SERVE_`, because the name may be misspelt, and
+an empty `T5SERVE_API_KEYS_FILE`, because every route would be open.
 
 ```sh
 T5SERVE_MODEL=tiny-t5 T5SERVE_PORT=9000 ./scripts/serve
@@ -79,7 +80,9 @@ def _render_row(name: str, field: FieldInfo) -> str:
 def _render_default(default: object) -> str:
     if default is None or default in ((), ""):
         return "unset"
-    return f"{default:,}" if isinstance(default, int | float) else f"`{default}`"
+    if isinstance(default, int | float):
+        return f"{default:,}" if default >= 10_000 else str(default)  # a port has no comma
+    return f"`{default}`"
 
 
 def _render_values(field: FieldInfo) -> str:

@@ -212,7 +212,7 @@ def format_results(results: Results) -> str:
                 f"| {name} | {rate:.1f} | {statistics.median(samples):.0f} ms"
                 f" | {max(samples):.0f} ms |"
             )
-        lines += ["", "The settings that were tried, medians in milliseconds:", ""]
+        lines += ["", "All settings that were tried, with their medians in milliseconds:", ""]
         lines += [f"- {name}: {median:.0f}" for name, median in speed["trials"].items()]
     for file_type, figures in results.get("beside", {}).items():
         lines.append(

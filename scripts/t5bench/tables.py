@@ -73,11 +73,12 @@ def _format_shape(shape: Results) -> str:
         _format_main(shape),
         "Medians in milliseconds, by tokens in and out:",
         _format_lengths(shape),
-        "What each was allowed:",
+        "Instruction sets, threads and settings of each candidate:",
         _format_allowances(shape),
     ]
     if shape["tournaments"]:
-        parts += ["The settings that were tried, medians in milliseconds:", _format_trials(shape)]
+        title = "All settings that were tried, with their medians in milliseconds:"
+        parts += [title, _format_trials(shape)]
     return "\n\n".join(parts)
 
 
@@ -85,8 +86,8 @@ def _format_main(shape: Results) -> str:
     cells = _group_cells(shape)[tuple(shape["main"])]
     head = [
         *("", "median", "p95", "p99", "ratio", "CPU s per 1,000"),
-        *("a token", "of the limit", "HTTP adds"),
-        *("peak memory", "private", "cold start", "logits off", "same answers"),
+        *("ms per token", "share of limit", "HTTP overhead"),
+        *("peak memory", "private", "cold start", "logit error", "same answers"),
     ]
     rows = []
     for candidate in shape["contestants"]:
@@ -136,7 +137,8 @@ def _format_allowances(shape: Results) -> str:
         ]
         for row in shape["contestants"]
     ]
-    return format_table(["", "instruction sets", "threads", "the best of its", "settings"], rows, 5)
+    head = ["", "instruction sets", "threads", "fastest peer settings", "settings"]
+    return format_table(head, rows, 5)
 
 
 def _format_settings(settings: Results) -> Iterator[str]:

@@ -68,95 +68,103 @@ class Settings(BaseSettings):
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     """The address to listen on."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
-    """The port to listen on; 0: a free port."""
+    """The port to listen on; 0 chooses a free port."""
     model: Annotated[str, Field(min_length=1)] = "tiny-t5"
     """The path of a GGUF file, or the name of a recipe."""
     backend: Literal["auto", "graph", "llama"] = "auto"
-    """The inference backend: `graph`, `llama`, or `auto`: graph, and llama for a file that graph
-    refuses."""
+    """The inference backend: `graph` (t5serve's own) or `llama` (llama.cpp's). `auto` uses `graph`,
+    or `llama` for a file that `graph` refuses."""
     kernels: KernelsName = "auto"
-    """The matrix products: `ggml`, t5serve's own for one instruction set that the processor has
-    (`avx512`, `avxvnni`, `avx2`, `neon`), or `auto`: the fastest of all."""
+    """The code for matrix products. `ggml` uses ggml's. `avx512`, `avxvnni`, `avx2` and `neon` use
+    t5serve's own for that instruction set, which the processor must have. `auto` uses t5serve's own
+    for the best instruction set of the processor."""
     max_batch: Annotated[int, Field(ge=1, le=64)] = 16
-    """The most sequences that a worker decodes together. An input with more sequences is decoded
-    alone. While one request fills the batch, up to four sequences of other requests may join."""
+    """The maximum number of sequences that a worker decodes together. An input with more sequences
+    is decoded alone. If one request fills the batch, the worker also decodes up to four sequences
+    of other requests."""
     batch_window_ms: Annotated[float, Field(ge=0, le=1000)] = 0.0
     """The time that an idle worker waits for further inputs before it starts a batch, in
-    milliseconds. It waits only if it had several inputs at once since it was last idle."""
+    milliseconds. An idle worker waits only if it had several inputs at once when it
+    was last busy."""
     prompt_lookup_num_tokens: Annotated[int, Field(ge=0, le=15)] = 3
-    """The most draft tokens that a single sequence copies from its input and checks in one step
-    (prompt lookup); 0 disables drafts."""
+    """The maximum number of draft tokens (prompt lookup). A sequence that is decoded alone copies
+    them from its input and checks them in one step. 0 turns drafts off."""
     ggml_backends: Path | None = None
-    """The directory of ggml's CPU backends, for a build with several backends. By default the
+    """The directory of ggml's CPU backends, for a build with several backends. The default is the
     directory of libllama."""
     logit_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """The factor on the logits. By default the factor that the head of the file requires."""
+    """The factor by which logits are multiplied. By default the model file decides it."""
     models_file: Path | None = None
-    """A TOML file of several models, instead of `model`: a `[[models]]` table for each. SIGHUP and
-    POST /admin/reload read it again."""
+    """A TOML file with several models, one `[[models]]` table per model. Set either this or
+    T5SERVE_MODEL, not both. SIGHUP and POST /admin/reload read the file again."""
     models_bytes: Positive | None = None
-    """The most bytes of models in memory; beyond it the longest unused model that was loaded on
-    first use is unloaded. A model counts with the size of its file, once for all workers and once
-    for each. By default there is no limit."""
+    """The maximum memory of all models, in bytes. If a model needs room, the least recently used
+    model with `load = "first_use"` is unloaded. A model counts as the size of its file, multiplied
+    by the number of its workers plus one. By default there is no limit."""
     workers: Positive | None = None
-    """The number of worker processes; each has the model. By default one. If neither workers nor
-    threads are set and the model's steps are short, one per core (at most eight) with a thread
-    each: it is measured at the start."""
+    """The number of worker processes, which run the model. The default is one. If neither workers
+    nor threads are set, and the start measures less than a millisecond per decoding step, there is
+    one worker per core (at most eight), each with one thread."""
     threads: Positive | None = None
-    """The most threads per worker; a worker uses one thread where it measures that this is faster.
-    By default the physical cores that this process may use, divided by the workers."""
+    """The maximum number of threads per worker. If a worker measures that one thread is faster, it
+    uses one. The default is the number of physical cores that the service may use, divided by the
+    number of workers."""
     cpu_set: Annotated[tuple[int, ...], NoDecode] = ()
-    """The processors that this service has to itself, such as `0-3,8`: workers are pinned to them.
-    By default they are pinned only if the service uses each core that it may use."""
+    """The processors that are reserved for this service, such as `0-3,8`. Workers are pinned to
+    them. By default, workers are pinned only if they use all cores that the service may use."""
     max_queue: Positive = 64
-    """The most inputs (one per query or prompt) that may wait for a worker. Beyond this limit a
-    query falls back to the original, or the request is refused with status 429."""
+    """The maximum number of inputs (one per query or prompt) that wait for a worker. Beyond this
+    limit `/v1/reformulate` returns the original query; other routes and strict requests get 429."""
     max_input_tokens: Annotated[int, Field(ge=1, le=4096)] = 512
-    """The most tokens of an input, prefix included. A longer input is refused, unless the task says
-    what of it may be cut."""
+    """The maximum number of tokens of an input, prefix included. A longer input is refused, unless
+    the task allows the service to shorten it (`truncate`)."""
     cache_bytes: Annotated[int, Field(ge=0)] = 64_000_000
-    """The most memory of the cache of results, in bytes; 0 turns the cache off."""
+    """The maximum memory of the cache of results, in bytes; 0 turns the cache off."""
     max_body_bytes: Positive = 1_000_000
-    """The most bytes of a request body."""
+    """The maximum size of a request body, in bytes."""
     max_queries: Positive = 32
-    """The most queries or prompts of a request."""
+    """The maximum number of queries or prompts in a request."""
     max_request_tokens: Positive = 81_920
-    """The most tokens that a request may decode: inputs x sequences x tokens."""
+    """The maximum number of tokens that a request may decode: inputs x sequences per input x
+    `max_tokens`."""
     api_keys_file: Path | None = None
     """A file of API keys, one per line. Without this file every route is open."""
     admin_keys_file: Path | None = None
     """A file of keys for /admin/reload, one per line. Without this file the route is closed."""
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
-    """The names that the Host of a request may have, without ports, separated by commas; `.name`
-    allows subdomains, `*` any name. By default loopback's names if the service listens there and
-    has no keys, else any name."""
+    """The names that the Host header may have, without ports, separated by commas. `.name` allows
+    subdomains, `*` allows any name. By default any name is allowed; a service on loopback without
+    keys allows only loopback names."""
     rate_limit: Annotated[RateLimitItem | None, BeforeValidator(parse_rate)] = None
-    """The most requests of each key, or of each address without keys, such as `60/minute`."""
+    """The maximum rate of requests per key, or per client address if the service has no keys, such
+    as `60/minute`. By default there is no limit."""
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """The origins whose web pages may call the service, separated by commas."""
     lexicon: Path | None = None
-    """A file of words that are spelled rightly, whatever they look like: a word and its count per
-    line, with a tab between. Guards and corrections never change these words."""
+    """A file of words that count as correctly spelled. Each line has a word, a tab and a count.
+    Guards and corrections never change these words."""
     chat_template: str = ""
     """The instruction that surrounds the query in a chat's last message, with `{query}` in place
-    of the query. By default the instructions of known query expanders."""
+    of the query. By default the service recognises the instructions of LangChain, LlamaIndex and
+    Haystack."""
     timeout_ms: Positive = 10_000
-    """The default and the longest deadline of a request, in milliseconds."""
+    """The default and maximum deadline of a request, in milliseconds."""
     stall_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
-    """The silence after which a worker is taken for hung and replaced, in seconds, beyond the
-    half second between its signs of life and the time that its current step should take."""
+    """How long a worker may be silent before it is replaced, in seconds. The service adds half a
+    second, the usual pause between messages, and three times the expected time of the current
+    step."""
     keep_alive_seconds: Positive = 75
-    """The time that a connection may be idle between requests, in seconds. Longer than a proxy
-    keeps its connections: a proxy that reuses a connection while the service closes it loses a
-    request."""
+    """The time that a connection may be idle between requests, in seconds. Choose a longer time
+    than your proxy keeps idle connections. Otherwise the proxy can send a request on a connection
+    that the service is closing, and lose the request."""
     head_seconds: Positive = 10
-    """The time that the head of a request may take, in seconds, from the connection or from its
-    first byte."""
+    """The time within which the head of a request must arrive, in seconds. It begins with the
+    connection, or for a later request with its first byte."""
     max_connections: Positive = 1000
-    """The most open connections. The limit on file descriptors can lower it: some are kept for
-    workers."""
+    """The maximum number of open connections. A low limit on file descriptors lowers this number,
+    because workers need descriptors too."""
     drain_seconds: Positive = 30
-    """The time that running requests have to finish after SIGTERM, in seconds."""
+    """The time after SIGTERM within which running requests can finish, in seconds."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The lowest level that is logged."""
     log_format: LogFormat = "console"

@@ -127,7 +127,7 @@ def test_a_file_of_a_type_that_its_widths_forbid_is_labelled_as_f16(served: Serv
 
 def test_each_row_of_the_readme_s_tables_names_tests_that_exist() -> None:
     """Of the tables of checkpoints and tokenizers, taken or refused."""
-    section = README.read_text(encoding="utf-8").partition("## What is taken")[2]
+    section = README.read_text(encoding="utf-8").partition("## Supported checkpoints")[2]
     rows = [line for line in section.partition("\n## ")[0].splitlines() if line[:2] == "| "]
     named = [re.findall(r"`(test_\w+)`", row) for row in rows if not row.endswith("| test |")]
     files = {path.stem for path in TESTS.rglob("test_*.py")}

@@ -17,7 +17,7 @@ def test_page_is_current() -> None:
 def test_values_of_a_setting() -> None:
     """A row says what a setting takes: its type, its bounds, its choices."""
     rows = {line.split(" | ")[0]: line for line in settings.render_page().splitlines()}
-    assert "| 8,000 | integer, 0 to 65535 |" in rows["| `T5SERVE_PORT`"]
+    assert "| 8000 | integer, 0 to 65535 |" in rows["| `T5SERVE_PORT`"]
     assert "| `info` | `debug`, `info`, `warning`, `error` |" in rows["| `T5SERVE_LOG_LEVEL`"]
     assert "| unset | number, above 0 |" in rows["| `T5SERVE_LOGIT_SCALE`"]
     assert "| unset | path |" in rows["| `T5SERVE_LEXICON`"]
