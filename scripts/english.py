@@ -2,8 +2,8 @@
 
 Reads SCOWL and WordNet as Debian installs them (`apt-get install scowl wordnet-base`), the words of
 the package wordfreq, and a list of misspellings to leave out of those (`words.csv` of
-crate-ci/typos: misspelling,correction). Writes words with their commonness, names, near synonyms
-and antonyms: what the guards of `t5serve` go by.
+crate-ci/typos: misspelling,correction). Writes words with their commonness and frequency, names,
+near synonyms and antonyms: what the guards and the speller of `t5serve` go by.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ with EXTRA:
     import wordfreq
 
 OUT = Path(__file__).parents[1] / "service/t5serve/reformulation/english.txt.gz"
+NAME = 99  # sorts names behind all levels
 LEVELS = (10, 20, 35, 40, 50, 55, 60, 70)  # SCOWL's sizes: 10 has the most common words
 SPELLINGS = ("english", "american", "british", "british_z", "canadian", "australian")
 WORD = re.compile(r"[a-z]+")
+ZIPF_STEP = 0.25  # frequencies are rounded to it
 MIN_ZIPF = 2.1  # of wordfreq's words: one in eight million, as kubernetes, nginx, mcentire
 COMMON = 40  # the level up to which a word can be a synonym
 PARTS = ("noun", "verb", "adj", "adv")
@@ -171,12 +173,19 @@ def document(
     synonyms: set[Pair],
     antonyms: set[Pair],
 ) -> str:
-    """The list as text: a section per level, then names, irregular forms, synonyms, antonyms."""
-    by_level: defaultdict[int, list[str]] = defaultdict(list)
-    for word, level in levels.items():
-        by_level[level].append(word)
-    sections = [(f"level {level}", " ".join(sorted(by_level[level]))) for level in LEVELS]
-    sections.append(("names", " ".join(sorted(names))))
+    """The list as text: a title and a line of words for each section.
+
+    The sections of words have a level and a frequency, those of names a frequency: "level 35 4.25",
+    "names 2.5". Frequencies are decimal logarithms of the occurrences in a billion words.
+    """
+    alike: defaultdict[tuple[int, float], list[str]] = defaultdict(list)
+    for word in sorted(levels.keys() | names):
+        zipf = wordfreq.zipf_frequency(word, "en", wordlist="large")
+        alike[levels.get(word, NAME), round(zipf / ZIPF_STEP) * ZIPF_STEP].append(word)
+    sections = [
+        (f"names {zipf:g}" if level == NAME else f"level {level} {zipf:g}", " ".join(words))
+        for (level, zipf), words in sorted(alike.items())
+    ]
     sections.append(("forms", " ".join(f"{a}={b}" for a, b in sorted(forms))))
     sections.append(("synonyms", " ".join(f"{a}={b}" for a, b in sorted(synonyms))))
     sections.append(("antonyms", " ".join(f"{a}={b}" for a, b in sorted(antonyms))))

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from itertools import combinations
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -218,6 +219,25 @@ def test_a_correction_leaves_the_words_of_the_lexicon(
     texts = outputs("optimising two base", "optimising two bases")
     selection = select_candidates("optimisng two bases", texts, options, lexicon)
     assert [result.text for result in selection.reformulations] == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "gain", "expected"),
+    [
+        ("clean a laptop screens", 5.0, "clean a laptop screens"),
+        ("clean a laptop screens", 4.9, "clean a laptop screen"),  # the model is not sure
+        ("clean a laptop screen?", 50.0, "clean a laptop screen"),  # the same words
+        ("a laptop screen", 50.0, "clean a laptop screen"),  # more than a few letters
+    ],
+)
+def test_a_guarded_correction_is_a_clear_one(text: str, gain: float, expected: str) -> None:
+    """It changes a few letters of a word, and the model prefers it clearly to the query."""
+    query = "clean a laptop screen"
+    best, echo = outputs(text, query)
+    best = msgspec.structs.replace(best, logprob=echo.logprob + gain)
+    options = Options(preserve=frozenset({"numbers"}), corrects=True)
+    selection = select_candidates(query, [best, echo], options)
+    assert [one.text for one in selection.reformulations] == [expected]
 
 
 def test_guarded_candidates_come_in_the_order_of_their_scores() -> None:

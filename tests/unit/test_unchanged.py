@@ -139,3 +139,14 @@ def test_the_speller_comes_before_the_model() -> None:
         assert (result.unchanged_reason, result.fallback_reason) == (None, None)
     result, inputs = reformulate("ehat", "heat", task=CAREFUL, lexicon=lexicon)
     assert inputs == []  # a name, and no task that corrects
+
+
+def test_english_words_are_corrected_without_a_lexicon() -> None:
+    """So they are for a task that corrects English queries, and for no other one."""
+    english = Task(preserve=["numbers"], languages=["en"], corrects=True)
+    query, corrected = "how do i resset my pasword", "how do i reset my password"
+    result, inputs = reformulate(query, corrected, task=english)
+    assert inputs == [corrected]
+    assert [one.text for one in result.reformulations] == [corrected]
+    for task in (Task(corrects=True), Task(languages=["en"])):
+        assert reformulate(query, corrected, task=task)[1] == [query]

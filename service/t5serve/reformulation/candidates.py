@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Literal, Self
 
+from rapidfuzz.distance import OSA
+
 from t5engine.messages import Output
 from t5serve.reformulation.guards.guards import Guards
 from t5serve.reformulation.lexicon import EMPTY, Lexicon
@@ -15,6 +17,8 @@ from t5serve.reformulation.options import Options
 from t5serve.reformulation.text import clean, difference, fold, has_loop, words
 
 SENTINEL = "<extra_id_"
+MAX_LETTERS = 4  # that a correction adds, leaves out or changes; the speller has been before it
+MIN_GAIN = 5.0  # nats of log-probability by which a correction has to beat the query itself
 
 UnchangedReason = Literal[
     "already_good", "language", "code", "identifier", "name", "guard", "too_long_to_rewrite"
@@ -129,7 +133,7 @@ def select_candidates(
     folded_query = fold(query)
     echo = next((one for one in candidates if one.folded == folded_query), None)
     if options.corrects and echo is not None:
-        candidates = [one for one in candidates if one.score >= echo.score]
+        candidates = [one for one in candidates if one is echo or _beats(one, echo, options)]
     best = candidates[0].output if options.is_guarded and candidates else next(iter(outputs), None)
     is_echo_best = echo is not None and echo.output is best
     may_echo = echo is not None and not (options.include_original or options.min_difference)
@@ -151,6 +155,19 @@ def select_candidates(
     return Selection([*first, *rank_candidates(selected, len(first) + 1)])
 
 
+def _beats(candidate: Candidate, echo: Candidate, options: Options) -> bool:
+    """Whether the model prefers a candidate to the query; with guards it must do so clearly."""
+    if not options.is_guarded:
+        return candidate.score >= echo.score
+    return candidate.output.logprob - echo.output.logprob >= MIN_GAIN
+
+
+def _corrects_spelling(query: str, candidate: Candidate) -> bool:
+    """Whether a candidate changes words by a few letters, and not only the punctuation."""
+    is_near = OSA.distance(fold(query), candidate.folded, score_cutoff=MAX_LETTERS) <= MAX_LETTERS
+    return is_near and candidate.words != words(query)
+
+
 def _collect(candidates: Iterable[Candidate], collected: list[Candidate]) -> Iterator[Candidate]:
     """Yields candidates, and adds each to a list when it is taken."""
     for candidate in candidates:
@@ -167,6 +184,8 @@ def _allowed(
     right = lexicon.count_known(words(query)) if is_correction else Counter()
     for candidate in candidates:
         if options.min_score is not None and candidate.score < options.min_score:
+            continue
+        if is_correction and not _corrects_spelling(query, candidate):
             continue
         if right - Counter(candidate.words):
             continue  # a correction must keep words that the collection contains

@@ -1,4 +1,4 @@
-"""English words: how common each is, its stem, near synonyms and antonyms.
+"""English words: how common and frequent each is, its stem, near synonyms and antonyms.
 
 The list comes with the package. `scripts/english.py` makes it of SCOWL, WordNet and wordfreq.
 """
@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
 from importlib import resources
-from typing import Self
+from typing import NamedTuple, Self
 
 import Stemmer
 from rapidfuzz.distance import OSA
@@ -52,6 +52,21 @@ SEARCH_SYNONYMS = (
 )
 
 
+class Usage(NamedTuple):
+    """How well a word is known.
+
+    Attributes:
+        level: SCOWL's size of the word: 10 for the best known; UNKNOWN_LEVEL for a name.
+        frequency: decimal logarithm of its occurrences in a billion words; 0 if wordfreq lacks it.
+    """
+
+    level: int
+    frequency: float
+
+
+UNKNOWN = Usage(UNKNOWN_LEVEL, 0.0)
+
+
 class English:
     """The word list.
 
@@ -61,13 +76,11 @@ class English:
     def __init__(self, text: str) -> None:
         lines = text.split("\n")
         sections = dict(zip(lines[::2], lines[1::2], strict=False))
-        self._levels = {
-            word: int(title.removeprefix("level "))
-            for title, body in sections.items()
-            if title.startswith("level ")
-            for word in body.split()
-        }
-        self._names = frozenset(sections["names"].split())
+        self._usage: dict[str, Usage] = {}
+        for title, body in sections.items():
+            usage = _read_usage(title)
+            if usage is not None:
+                self._usage |= dict.fromkeys(body.split(), usage)
         self._forms = dict(_split_pairs(sections["forms"]))
         self._stemmer = Stemmer.Stemmer("english")
         self._stems: dict[str, str] = {}
@@ -85,7 +98,7 @@ class English:
 
     def is_word(self, word: str) -> bool:
         """Whether a word is English, or a name that English texts have."""
-        return word in self._levels or word in self._names
+        return word in self._usage
 
     def is_common(self, word: str) -> bool:
         """Whether most people know a word."""
@@ -93,7 +106,11 @@ class English:
 
     def level(self, word: str) -> int:
         """Returns SCOWL's size of a word: 10 for the best known, 100 for one that it lacks."""
-        return self._levels.get(word, UNKNOWN_LEVEL)
+        return self._usage.get(word, UNKNOWN).level
+
+    def frequency(self, word: str) -> float:
+        """Returns the decimal logarithm of a word's occurrences in a billion words, or 0."""
+        return self._usage.get(word, UNKNOWN).frequency
 
     def is_misspelling(self, word: str, correction: str) -> bool:
         """Whether an unknown word is an English word with one or two typing errors.
@@ -103,9 +120,9 @@ class English:
         """
         if abs(len(word) - len(correction)) > MAX_ERRORS or len(word) < MIN_MISSPELT:
             return False
-        if not word.isalpha() or self._is_derived(word):
+        if not word.isalpha() or self.is_derived(word):
             return False
-        if self.level(correction) > USUAL_LEVEL and correction not in self._names:
+        if USUAL_LEVEL < self.level(correction) < UNKNOWN_LEVEL or not self.is_word(correction):
             return False
         distance = OSA.distance(word, correction, score_cutoff=MAX_ERRORS)
         if distance > 1 and len(word) <= SHORT:
@@ -115,7 +132,7 @@ class English:
         is_nearest = distance == 1 and self.is_common(correction)
         return is_nearest or not any(map(self.is_common, edit_once(word)))
 
-    def _is_derived(self, word: str) -> bool:
+    def is_derived(self, word: str) -> bool:
         """Whether a word is English, or an English word after a prefix: intra-national."""
         return self.is_word(word) or any(
             word.startswith(prefix) and self.is_common(word.removeprefix(prefix))
@@ -127,7 +144,7 @@ class English:
         stem = self._stems.get(word)
         if stem is None:
             stem = str(self._stemmer.stemWord(self._forms.get(word, word)))
-            if word in self._levels:  # unknown words would fill the memory
+            if self.level(word) < UNKNOWN_LEVEL:  # unknown words would fill the memory
                 self._stems[word] = stem
         return stem
 
@@ -147,6 +164,14 @@ class English:
                 related[stem].add(other)
                 related[other].add(stem)
         return {stem: frozenset(stems) for stem, stems in related.items()}
+
+
+def _read_usage(title: str) -> Usage | None:
+    """Reads the title of a section of words or names; None for another section."""
+    kind, *numbers = title.split()
+    if kind == "level":
+        return Usage(int(numbers[0]), float(numbers[1]))
+    return Usage(UNKNOWN_LEVEL, float(numbers[0])) if kind == "names" else None
 
 
 def _split_pairs(body: str) -> Iterator[tuple[str, str]]:

@@ -29,6 +29,7 @@ from t5serve.reformulation.candidates import (
 )
 from t5serve.reformulation.content_words import is_keywords
 from t5serve.reformulation.english import English
+from t5serve.reformulation.english_speller import EnglishSpeller
 from t5serve.reformulation.generator import Admission, CachedGenerator, Generator
 from t5serve.reformulation.lexicon import EMPTY, Lexicon
 from t5serve.reformulation.live_text import LivePieces, LiveText, start_live_text
@@ -222,10 +223,16 @@ class Reformulator:
         return task.fill(self.correct(query, task), history)
 
     def correct(self, query: str, task: Task) -> str:
-        """Returns the query as the task's model reads it: corrected by the lexicon, if any."""
-        if self._speller is None or not task.corrects:
+        """Returns the query as the task's model reads it.
+
+        A task that corrects has words corrected first that the lexicon lacks; without a lexicon,
+        words that the English language lacks.
+        """
+        if not task.corrects:
             return query
-        return self._speller.correct(query)
+        if self._speller is not None:
+            return self._speller.correct(query)
+        return EnglishSpeller.load().correct(query) if "en" in task.languages else query
 
     async def _run(self, calls: Sequence[_Call]) -> list[QueryResult]:
         return await gather(self._reformulate(call) for call in calls)

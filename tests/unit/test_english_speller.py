@@ -1,0 +1,61 @@
+"""Corrections of English words without a collection's lexicon."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from t5serve.reformulation.english_speller import EnglishSpeller
+
+
+@pytest.fixture(scope="module")
+def speller() -> EnglishSpeller:
+    return EnglishSpeller.load()
+
+
+@pytest.mark.parametrize(
+    ("query", "corrected"),
+    [
+        ("how do i resset my pasword", "how do i reset my password"),
+        ("what is the capitl of austrlia?", "what is the capital of australia?"),
+        ("temprature for cooking salmon", "temperature for cooking salmon"),
+        ("why protons do not break intto quarks", "why protons do not break into quarks"),
+        ("kindred hospital phone nubmer", "kindred hospital phone number"),
+    ],
+)
+def test_a_misspelt_word_becomes_the_frequent_one(
+    speller: EnglishSpeller, query: str, corrected: str
+) -> None:
+    """One typing error is mended in each word."""
+    assert speller.correct(query) == corrected
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "how tall is the eiffel tower",  # nothing is wrong
+        "nginx kubectl postgresql",  # words of texts, if not of dictionaries
+        "what is nfcu",  # short words are abbreviations
+        "huitzilopochtli",  # nothing is near
+        "metalloids and intranational flights",  # made of known words
+        "Teh HTE",  # capitals: a name, an abbreviation
+        "swappiness=10 adress.py user@adress.com /etc/adress my-adress",  # code and addresses
+        'the song "teh fear"',  # quoted
+        "東京の人口 adreße",
+        "",
+    ],
+)
+def test_other_words_stay(speller: EnglishSpeller, query: str) -> None:
+    """Names, code, quotations and rare words are left as they are."""
+    assert speller.correct(query) == query
+
+
+@given(st.text())
+def test_what_is_no_plain_word_stays(text: str) -> None:
+    """The text keeps its length in words, and everything but plain words."""
+    corrected = EnglishSpeller.load().correct(text)
+    assert len(corrected.split()) == len(text.split())
+    assert "".join(c for c in corrected if not c.isalpha()) == "".join(
+        c for c in text if not c.isalpha()
+    )
