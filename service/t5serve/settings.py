@@ -80,8 +80,8 @@ class Settings(BaseSettings):
     for the best instruction set of the processor."""
     max_batch: Annotated[int, Field(ge=1, le=64)] = 16
     """The maximum number of sequences that a worker decodes together. An input with more sequences
-    is decoded alone. If one request fills the batch, the worker also decodes up to four sequences
-    of other requests."""
+    is decoded alone. If one request fills the batch, up to four sequences of other requests are
+    decoded in addition."""
     batch_window_ms: Annotated[float, Field(ge=0, le=1000)] = 0.0
     """The time that an idle worker waits for further inputs before it starts a batch, in
     milliseconds. An idle worker waits only if it had several inputs at once when it
@@ -103,7 +103,7 @@ class Settings(BaseSettings):
     by the number of its workers plus one. By default there is no limit."""
     workers: Positive | None = None
     """The number of worker processes, which run the model. The default is one. If neither workers
-    nor threads are set, and the start measures less than a millisecond per decoding step, there is
+    nor threads are set, and a decoding step takes less than a millisecond on one thread, there is
     one worker per core (at most eight), each with one thread."""
     threads: Positive | None = None
     """The maximum number of threads per worker. If a worker measures that one thread is faster, it
@@ -151,15 +151,15 @@ class Settings(BaseSettings):
     """The default and maximum deadline of a request, in milliseconds."""
     stall_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     """How long a worker may be silent before it is replaced, in seconds. The service adds half a
-    second, the usual pause between messages, and three times the expected time of the current
-    step."""
+    second (workers send a message every half second) and three times the expected time of the
+    current step."""
     keep_alive_seconds: Positive = 75
     """The time that a connection may be idle between requests, in seconds. Choose a longer time
     than your proxy keeps idle connections. Otherwise the proxy can send a request on a connection
     that the service is closing, and lose the request."""
     head_seconds: Positive = 10
-    """The time within which the head of a request must arrive, in seconds. It begins with the
-    connection, or for a later request with its first byte."""
+    """The time within which the head of a request must arrive, in seconds. It starts when
+    the connection opens; for later requests on the connection, it starts with their first byte."""
     max_connections: Positive = 1000
     """The maximum number of open connections. A low limit on file descriptors lowers this number,
     because workers need descriptors too."""
