@@ -101,9 +101,9 @@ def _summarise_typos(typed: Sequence[Row], system: str) -> str:
         for item, row in zip(typed, rows, strict=True)
     )
     return (
-        f"Typos corrected by *{system}*: {share(min(shares))} to {share(max(shares))} of the "
-        f"{metric} that two typos per query cost is recovered. Correcting clean queries loses "
-        f"significantly on {harmed} of {len(rows)} collections."
+        f"Correction by *{system}* recovers {share(min(shares))} to {share(max(shares))} of the "
+        f"{metric} lost to two typos per query, depending on the collection. "
+        f"Correcting clean queries loses significantly on {harmed} of {len(rows)} collections."
     )
 
 
@@ -240,8 +240,9 @@ def _format_keeping(task: Row) -> str:
         format_table(head, rows, 2),
         (
             "Queries left unchanged with the recipe's guards, as shares of all queries, by "
-            f"[reason](api.md#results): {reasons}. {task['terms']} more requests had a word of "
-            f"their query in `terms`; {share(task['terms kept'])} of the answers contain this word."
+            f"[reason](api.md#results): {reasons}. In {task['terms']} more requests, `terms` "
+            "required one word of the query; "
+            f"{share(task['terms kept'])} of the answers contain it."
         ),
     ]
     if task["clean"]:
