@@ -99,8 +99,8 @@ class Settings(BaseSettings):
     T5SERVE_MODEL, not both. SIGHUP and POST /admin/reload read the file again."""
     models_bytes: Positive | None = None
     """The maximum memory of all models, in bytes. If a model needs room, the least recently used
-    model with `load = "first_use"` is unloaded. A model counts as the size of its file, multiplied
-    by the number of its workers plus one. By default there is no limit."""
+    model with `load = "first_use"` is unloaded. A model with `w` workers counts as
+    `w + 1` times the size of its file. By default there is no limit."""
     workers: Positive | None = None
     """The number of worker processes, which run the model. The default is one. If neither workers
     nor threads are set, and a decoding step takes less than a millisecond on one thread, there is
