@@ -104,7 +104,8 @@ class Settings(BaseSettings):
     workers: Positive | None = None
     """The number of worker processes, which run the model. The default is one. If neither workers
     nor threads are set, and a decoding step takes less than a millisecond on one thread, there is
-    one worker per core (at most eight), each with one thread."""
+    one worker per core (at most eight), each with one thread. With `T5SERVE_MODELS_BYTES`, there is
+    always one."""
     threads: Positive | None = None
     """The maximum number of threads per worker. If a worker measures that one thread is faster, it
     uses one. The default is the number of physical cores that the service may use, divided by the
@@ -152,7 +153,7 @@ class Settings(BaseSettings):
     stall_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     """How long a worker may be silent before it is replaced, in seconds. The service adds half a
     second (workers send a message every half second) and three times the expected time of the
-    current step."""
+    longest step or encoding among its requests."""
     keep_alive_seconds: Positive = 75
     """The time that a connection may be idle between requests, in seconds. Choose a longer time
     than your proxy keeps idle connections. Otherwise the proxy can send a request on a connection
