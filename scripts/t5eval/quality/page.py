@@ -75,7 +75,8 @@ def _summarise(results: Results, tasks: Sequence[str], harmless: Sequence[Verdic
         best = harmless[0]
         other = judge(results["long stop list"], best.combination, best.task)
         advice = f"**{best.combination}**, with three reformulations by `{best.task}`"
-        long = f"The same in an index with a long stop list: {describe(other)}"
+        index = "an index with a long stop list, compared with the original query in that index"
+        long = f"The same in {index}: {describe(other)}"
         lines = [f"Recommended: {advice}. {describe(best)} {long}"]
     for name, task, words in (
         (LONG_LIST, None, "The original query in an index with a long stop list, no model"),
