@@ -27,8 +27,8 @@ WORD = re.compile(r"[^\W\d_]+")
 class Speller:
     """Replaces words that a lexicon lacks by words that it contains.
 
-    The model does not take part. Ranking corrections by the model's probabilities recovered much
-    less of the loss by typos than the lexicon alone; docs/quality.md has the figures.
+    The model does not take part: ranked by its probabilities, corrections recovered much less of
+    the loss by typos (docs/decisions/speller-reads-the-query-first.md).
 
     Args:
         lexicon: the correct words, with their counts.
