@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib import resources
 
 from starlette.exceptions import HTTPException
@@ -18,6 +19,9 @@ MEDIA_TYPES = {
     "js": "text/javascript",
     "svg": "image/svg+xml",
 }
+
+COMMENT = re.compile(rb"^\t*(?://[^\n]*|/\*.*?\*/)\n", re.DOTALL | re.MULTILINE)
+INDENTATION = re.compile(rb"^\t+", re.MULTILINE)
 
 
 def page_routes() -> list[Route]:
@@ -43,6 +47,13 @@ def read_assets() -> dict[str, Asset]:
     """Reads the files of the page, by name."""
     folder = resources.files("t5serve") / "page"
     return {
-        file.name: Asset.from_content(file.read_bytes(), MEDIA_TYPES[file.name.rpartition(".")[2]])
+        file.name: Asset.from_content(
+            shorten(file.read_bytes()), MEDIA_TYPES[file.name.rpartition(".")[2]]
+        )
         for file in folder.iterdir()
     }
+
+
+def shorten(content: bytes) -> bytes:
+    """Leaves out comments that have lines of their own, and the tabs that indent lines."""
+    return INDENTATION.sub(b"", COMMENT.sub(b"", content))
