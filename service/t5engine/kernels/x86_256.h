@@ -72,6 +72,10 @@ INLINE void multiply_rows(const uint8_t *weights, int rows, int64_t columns,
     __m256 sum[6][2];
     UNROLL for (int i = 0; i < rows * count; i++) sum[i][0] = sum[i][1] = _mm256_setzero_ps();
     for (int64_t i = 0; i < columns; i += 2 * LANES) {
+        const char *next = (const char *)weights + 2 * rows * (columns + i); /* of the next rows */
+        UNROLL for (int line = 0; line < rows / 2; line++) {
+            _mm_prefetch(next + 64 * line, _MM_HINT_T1);
+        }
         UNROLL for (int half = 0; half < 2; half++) {
             const int64_t column = i + LANES * half;
             __m256 w[4];

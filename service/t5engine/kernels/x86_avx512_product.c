@@ -177,6 +177,9 @@ INLINE void multiply_four_rows(const uint8_t *weights, int64_t columns, const fl
     __m512 sum[4][F16_TILE];
     UNROLL for (int i = 0; i < 4 * count; i++) sum[i % 4][i / 4] = _mm512_setzero_ps();
     for (int64_t i = 0; i < columns; i += 16) {
+        const char *next = (const char *)weights + 8 * (columns + i); /* of the next four rows */
+        _mm_prefetch(next, _MM_HINT_T1);
+        _mm_prefetch(next + 64, _MM_HINT_T1);
         UNROLL for (int r = 0; r < 4; r++) {
             const uint8_t *f16 = weights + 2 * (r * columns + i);
             const __m512 w = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)f16));
