@@ -78,6 +78,8 @@ class Config:
                 lists every fault.
         """
         path = directory / "config.json"
+        if not path.exists():
+            raise ConversionError(_describe_no_checkpoint(directory))
         raw = read_json_object(path)
         generation = directory / "generation_config.json"
         if generation.is_file():  # transformers generates with the ids of this file
@@ -91,6 +93,12 @@ class Config:
             listing = "\n  ".join(fields.faults)
             raise ConversionError(f"{path}: {len(fields.faults)} fault(s)\n  {listing}")
         return config
+
+
+def _describe_no_checkpoint(directory: Path) -> str:
+    below = sorted(str(path.parent) for path in directory.glob("*/config.json"))
+    advice = f"is it {below[0]}?" if below else "name the directory of a checkpoint"
+    return f"{directory} has no config.json; {advice}"
 
 
 def read_json_object(path: Path) -> dict[str, Any]:

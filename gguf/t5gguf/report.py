@@ -34,9 +34,11 @@ def describe_source(converter: Converter) -> Iterator[str]:
             f"of {loss.queries} sample queries {loss.same_pieces} are split into the same pieces, "
             f"{loss.same_answers} get the same answer"
         )
-    yield f"largest ffn_down input over the sample queries: {converter.max_ffn_down_input:.0f}"
     if converter.max_ffn_down_input > F16_INPUT_LIMIT:
-        yield "this input is too large for F16: ffn_down stays BF16 in F16 files"
+        yield (
+            f"an input of ffn_down reaches {converter.max_ffn_down_input:.0f}, too much for F16: "
+            "ffn_down stays BF16 in F16 files"
+        )
 
 
 def describe_file(converter: Converter, converted: ConvertedFile) -> Iterator[str]:

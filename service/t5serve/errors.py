@@ -191,7 +191,7 @@ ERROR_RESPONSES: dict[type[RequestError], ErrorResponse] = {
     RateLimited: ErrorResponse(429, "rate_limit_error", "rate_limited", RETRY),
     RouteNotFound: ErrorResponse(404, "not_found_error", "not_found"),
     ModelNotFound: ErrorResponse(404, "not_found_error", "model_not_found"),
-    MethodNotAllowed: ErrorResponse(405, "not_found_error", "method_not_allowed"),
+    MethodNotAllowed: ErrorResponse(405, "invalid_request_error", "method_not_allowed"),
     ReloadFailed: ErrorResponse(
         422, "invalid_request_error", "reload_failed", {"x-should-retry": "false"}
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import openai
@@ -159,6 +160,17 @@ def test_other_origins(http: httpx.Client, origin: str) -> None:
     response = preflight(http, origin)
     assert response.status_code == 400
     assert "access-control-allow-origin" not in response.headers
+
+
+@pytest.mark.parametrize("has_keys", [True, False])
+def test_a_client_s_key_requires_no_key(tmp_path: Path, *, has_keys: bool) -> None:
+    """The service says so if it was started with a client's variable, and without keys."""
+    keys = tmp_path / "keys"
+    keys.write_text("first\n")
+    settings = {"api_keys_file": str(keys)} if has_keys else {}
+    server = start(api_key="first", **settings)
+    server.wait_until_ready()
+    assert ("set T5SERVE_API_KEYS_FILE" in stop(server)) is not has_keys
 
 
 def test_no_cors_and_no_keys_by_default(server: Server) -> None:

@@ -132,6 +132,17 @@ def test_the_command_line_says_what_it_is(
     assert refusal == error.removeprefix("t5gguf: ")
 
 
+def test_the_directory_above_a_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The message names the checkpoint below, if there is one."""
+    assert cli.main(["inspect", str(tmp_path)]) == 1
+    assert "has no config.json; name the directory of a checkpoint" in capsys.readouterr().out
+    directory = taught.build("fast", tmp_path / "checkpoint")
+    assert cli.main(["inspect", str(tmp_path)]) == 1
+    assert f"has no config.json; is it {directory}?" in capsys.readouterr().out
+
+
 def run_service(command: str, model: Path) -> subprocess.CompletedProcess[str]:
     arguments = [sys.executable, "-m", "t5serve", command, "--model", str(model)]
     return subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=120)

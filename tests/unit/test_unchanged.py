@@ -150,3 +150,12 @@ def test_english_words_are_corrected_without_a_lexicon() -> None:
     assert [one.text for one in result.reformulations] == [corrected]
     for task in (Task(corrects=True), Task(languages=["en"])):
         assert reformulate(query, corrected, task=task)[1] == [query]
+
+
+def test_misspelt_english_is_no_other_language() -> None:
+    """A task that corrects nothing answers such queries too."""
+    task = Task(languages=["en"])
+    query = "recieve emial notfications on andriod phone"
+    assert reformulate(query, "an answer", task=task)[1] == [query]
+    result, inputs = reformulate("wo finde ich ein gutes fahrrad", "an answer", task=task)
+    assert (result.unchanged_reason, inputs) == ("language", [])

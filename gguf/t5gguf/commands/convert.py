@@ -57,6 +57,8 @@ def run(options: argparse.Namespace) -> int:
         progress=not options.quiet,
     )
     _print(describe_file(converter, converted))
+    if recipe is None:
+        _print(["the file has no guards: requests ask for them with `preserve`, or a recipe does"])
     return 0
 
 

@@ -48,7 +48,10 @@ def run(options: argparse.Namespace) -> int:
         report = {"path": str(path), "taken": not faults, "faults": faults, "facts": facts}
         print(json.dumps(report, indent=2, ensure_ascii=False))
     else:
-        verdict = [f"refused: {faults[0]}", *faults[1:]] if faults else ["taken"]
+        accepted = (
+            "this checkpoint can be converted" if path.is_dir() else "this file can be served"
+        )
+        verdict = [f"refused: {faults[0]}", *faults[1:]] if faults else [accepted]
         print("\n".join([*facts, *verdict]))
     return FAILURE if faults else 0
 

@@ -127,7 +127,7 @@ def _check_machine() -> Iterator[Finding]:
     yield Finding(
         "load",
         f"{load:.2f} on {processors} processors",
-        "other programs are running; they slow every token, also in the speed below"
+        "other programs are running; they slow every token, also in the speed that was measured"
         if load > processors / 4
         else None,
     )
@@ -188,7 +188,7 @@ def _explain_shares(model: ServedModel, declaration: Declaration) -> str:
     limit = f"{1000 * SHORT_STEP:g} ms"
     reason = f"a step takes {steps}; "
     if len(model.engine.shares) > 1:
-        return f"{reason}under {limit} on one thread, a worker per core answers most"
+        return f"{reason}under {limit} on one thread, a worker per core answers more queries"
     return f"{reason}over {limit} on one thread, a step is shared by all threads"
 
 
@@ -276,8 +276,8 @@ async def _measure_speed(settings: Settings, model: ServedModel) -> Finding:
     return Finding(
         "speed",
         f"{median:.1f} ms per query, 95 of 100 under "
-        f"{statistics.quantiles(durations_ms, n=20)[-1]:.1f}; "
-        f"encode {encode:.1f}, token {token:.2f} (median of {len(queries)})",
+        f"{statistics.quantiles(durations_ms, n=20)[-1]:.1f} ms; "
+        f"encode {encode:.1f} ms, token {token:.2f} ms (median of {len(queries)})",
         f"over {BUDGET_MS:.0f} ms; use a smaller type (Q4_0), fewer tokens (max_tokens), more cores"
         if median > BUDGET_MS
         else None,

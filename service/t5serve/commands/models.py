@@ -38,6 +38,8 @@ def run(options: argparse.Namespace) -> int:
         tasks = ", ".join(recipe.tasks)
         print(f"{recipe.name:{width}}  {size:>8}  {recipe.license:12} {tasks}")
         print(f"{'':{width}}  {recipe.description}")
+    if not all(recipe.model_path().is_file() for recipe in all_recipes):
+        print("\nTo download and convert a model without a file: t5gguf fetch NAME")
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import time
@@ -44,6 +45,11 @@ def serve(settings: Settings) -> None:
     if hasattr(signal, "SIGHUP"):  # until the loop handles it: it would end the process
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     log = logs.configure(settings.log_level, settings.log_format)
+    if settings.api_keys_file is None and os.environ.get("T5SERVE_API_KEY"):
+        logger.warning(
+            "T5SERVE_API_KEY is the key of a client; this service requires no key. To require keys,"
+            " set T5SERVE_API_KEYS_FILE"
+        )
     cache = ResultCache.from_settings(settings)
     models = ModelRegistry.from_settings(settings, cache)
 

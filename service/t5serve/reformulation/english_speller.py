@@ -39,6 +39,10 @@ class EnglishSpeller:
         """Returns a query with each misspelt word replaced by the most plausible word."""
         return PLAIN_WORD.sub(lambda match: self._correct_word(match.group()), query)
 
+    def is_misspelt(self, word: str) -> bool:
+        """Whether a word in small letters would be replaced."""
+        return self._correct_word(word) != word
+
     def _correct_word(self, word: str) -> str:
         is_known = self._english.is_derived(word) or self._english.is_word(word.removesuffix("s"))
         if is_known or len(word) < MIN_LENGTH:

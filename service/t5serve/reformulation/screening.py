@@ -8,6 +8,7 @@ from t5gguf.tasks import Task
 from t5serve.reformulation.candidates import UnchangedReason
 from t5serve.reformulation.content_words import COMMAND_WORDS, FOREIGN_WORDS, FUNCTION_WORDS
 from t5serve.reformulation.english import English
+from t5serve.reformulation.english_speller import EnglishSpeller
 from t5serve.reformulation.guards.identifiers import find_identifiers
 from t5serve.reformulation.text import plain_words
 
@@ -76,5 +77,10 @@ def is_english(query: str, english: English, *, has_typos: bool = False) -> bool
     foreign = [word for word in words if word in ONLY_FOREIGN_WORDS]
     if known >= MIN_ENGLISH_SHARE * len(words) and len(foreign) <= known / 2:
         return True
-    unknown = 0 if has_typos else sum(not english.is_word(word) for word in words)
-    return not foreign and all(map(str.isascii, words)) and unknown < max(2, len(words) / 2)
+    if foreign or not all(map(str.isascii, words)):
+        return False
+    if has_typos:
+        return True
+    is_misspelt = EnglishSpeller.load().is_misspelt
+    unknown = sum(not (english.is_word(word) or is_misspelt(word)) for word in words)
+    return unknown < max(2, len(words) / 2)

@@ -65,7 +65,7 @@ def test_success_prints_size_and_figures(
     out = tmp_path / "out.gguf"
     assert run(source, out) == 0
     printed = capsys.readouterr()
-    assert "largest ffn_down input over the sample queries: " in printed.out
+    assert "the file has no guards" in printed.out
     assert f"{out}: {out.stat().st_size / 1e6:.1f} MB, verified; logit error " in printed.out
     assert "same best token at 100.0% of positions" in printed.out
     assert not printed.err
