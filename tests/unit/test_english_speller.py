@@ -17,11 +17,11 @@ def speller() -> EnglishSpeller:
 @pytest.mark.parametrize(
     ("query", "corrected"),
     [
-        ("how do i resset my pasword", "how do i reset my password"),
+        ("how do i resset my pasword", "how do i reset my password"),  # codespell:ignore
         ("what is the capitl of austrlia?", "what is the capital of australia?"),
-        ("temprature for cooking salmon", "temperature for cooking salmon"),
+        ("temprature for cooking salmon", "temperature for cooking salmon"),  # codespell:ignore
         ("why protons do not break intto quarks", "why protons do not break into quarks"),
-        ("kindred hospital phone nubmer", "kindred hospital phone number"),
+        ("kindred hospital phone nubmer", "kindred hospital phone number"),  # codespell:ignore
     ],
 )
 def test_a_misspelt_word_becomes_the_frequent_one(
@@ -39,9 +39,10 @@ def test_a_misspelt_word_becomes_the_frequent_one(
         "what is nfcu",  # short words are abbreviations
         "huitzilopochtli",  # nothing is near
         "metalloids and intranational flights",  # made of known words
-        "Teh HTE",  # capitals: a name, an abbreviation
-        "swappiness=10 adress.py user@adress.com /etc/adress my-adress",  # code and addresses
-        'the song "teh fear"',  # quoted
+        "Teh HTE",  # capitals: a name, an abbreviation  # codespell:ignore
+        # Code and addresses:
+        "swappiness=10 adress.py user@adress.com /etc/adress my-adress",  # codespell:ignore
+        'the song "teh fear"',  # quoted  # codespell:ignore
         "東京の人口 adreße",
         "",
     ],

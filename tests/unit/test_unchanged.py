@@ -144,7 +144,8 @@ def test_the_speller_comes_before_the_model() -> None:
 def test_english_words_are_corrected_without_a_lexicon() -> None:
     """So they are for a task that corrects English queries, and for no other one."""
     english = Task(preserve=["numbers"], languages=["en"], corrects=True)
-    query, corrected = "how do i resset my pasword", "how do i reset my password"
+    query = "how do i resset my pasword"  # codespell:ignore
+    corrected = "how do i reset my password"
     result, inputs = reformulate(query, corrected, task=english)
     assert inputs == [corrected]
     assert [one.text for one in result.reformulations] == [corrected]
@@ -155,7 +156,7 @@ def test_english_words_are_corrected_without_a_lexicon() -> None:
 def test_misspelt_english_is_no_other_language() -> None:
     """A task that corrects nothing answers such queries too."""
     task = Task(languages=["en"])
-    query = "recieve emial notfications on andriod phone"
+    query = "recieve emial notfications on andriod phone"  # codespell:ignore
     assert reformulate(query, "an answer", task=task)[1] == [query]
-    result, inputs = reformulate("wo finde ich ein gutes fahrrad", "an answer", task=task)
+    result, inputs = reformulate("wo gibt es ein gutes fahrrad", "an answer", task=task)
     assert (result.unchanged_reason, inputs) == ("language", [])
