@@ -150,7 +150,7 @@ def test_inspect_says_what_a_file_is(file: Path, capsys: pytest.CaptureFixture[s
     assert cli.main(["inspect", str(file)]) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[0].startswith("x: architecture t5, ALL_F32, ")
-    assert out[-2:] == ["vocabulary: 320 tokens; written by t5gguf", "taken"]
+    assert out[-2:] == ["vocabulary: 320 tokens; written by t5gguf", "this file can be served"]
 
 
 def test_inspect_says_what_a_checkpoint_is(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -159,7 +159,7 @@ def test_inspect_says_what_a_checkpoint_is(file: Path, capsys: pytest.CaptureFix
     assert cli.main(["inspect", str(source)]) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[0].startswith("T5ForConditionalGeneration: 2 + 2 layers, d_model 64, 4 heads")
-    assert out[-1] == "taken"
+    assert out[-1] == "this checkpoint can be converted"
     (source / "spiece.model").rename(source / "elsewhere")
     try:
         assert cli.main(["inspect", str(source)]) == 1
