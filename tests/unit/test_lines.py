@@ -57,9 +57,9 @@ def test_a_line_is_a_query(line_format: lines.LineFormat, line: str, expected: Q
     ],
 )
 def test_another_line_is_named(line_format: lines.LineFormat, line: str) -> None:
-    """The error names the number of the invalid line."""
+    """The error names the number of the invalid line, and what it should be."""
     good = {"tsv": "a", "jsonl": '"a"'}
-    with pytest.raises(InvalidRequest, match=r"^line 2: "):
+    with pytest.raises(InvalidRequest, match=r"^line 2: .*; expected \S"):
         list(lines.read_queries([good[line_format], line], line_format))
 
 

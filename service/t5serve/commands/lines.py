@@ -16,6 +16,7 @@ from t5serve.http.schemas.reformulations import result_json
 from t5serve.reformulation.reformulator import QueryResult
 
 LineFormat = Literal["text", "tsv", "jsonl"]
+JSON_FORMS = '"a query" or {"id": .., "text": "a query"}'
 
 
 class Query(NamedTuple):
@@ -66,10 +67,12 @@ def _parse_tsv(text: str, number: int) -> Query:
 
 
 def _parse_json(text: str, number: int) -> Query:
+    if not text.strip():
+        raise InvalidRequest(f"line {number}: is blank; expected {JSON_FORMS}")
     try:
         item = msgspec.json.decode(text, type=str | _Item)
     except msgspec.MsgspecError as error:
-        raise InvalidRequest(f"line {number}: {error}") from None
+        raise InvalidRequest(f"line {number}: {error}; expected {JSON_FORMS}") from None
     if isinstance(item, str):
         return Query(str(number), item)
     return Query(str(number if item.id is None else item.id), item.text)
