@@ -128,7 +128,6 @@ def test_the_other_views_are_accessible(
     assert fits(tab)
     page.get_by_role("link", name="Many lines").click()
     page.get_by_label("Queries, one a line").fill("a\nb" + "c" * 100)
-    expect(page.locator("#state")).to_have_text("Ready: tiny-t5")  # the scripts of the view run
     page.get_by_role("button", name="Reformulate all").click()
     expect(page.locator("#many-exports")).to_be_visible()
     assert violations(tab) == []

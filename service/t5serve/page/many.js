@@ -21,6 +21,7 @@ export class Many {
 		this.#settings = settings;
 		this.#status = status;
 		byId("many-ask").addEventListener("click", () => this.ask());
+		byId("many-ask").disabled = false; // a click before this would be lost
 		byId("many-stop").addEventListener("click", () => this.#running?.abort());
 		byId("many-csv").addEventListener("click", () =>
 			saveFile("reformulations.csv", "text/csv", toCsv(this.#answered())),
