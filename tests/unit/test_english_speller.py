@@ -44,6 +44,7 @@ def test_a_misspelt_word_becomes_the_frequent_one(
         "swappiness=10 adress.py user@adress.com /etc/adress my-adress",  # codespell:ignore
         'the song "teh fear"',  # quoted  # codespell:ignore
         "東京の人口 adreße",
+        "a" * 100_000,  # whose edits would fill the memory
         "",
     ],
 )

@@ -7,6 +7,7 @@ from string import ascii_lowercase
 # Log-likelihoods of typing errors, relative to a wrong or added letter, which can be any of 26. Two
 # letters can be exchanged, or one left out, in only one way; a near key is one of about eight.
 EXCHANGED_LETTERS, MISSING_LETTER, NEAR_KEY = 2.0, 2.0, 1.0
+MAX_LETTERS = 40  # of a word that may be misspelt
 KEYBOARD = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 
 
@@ -37,7 +38,12 @@ def are_near_keys(letter: str, other: str) -> bool:
 
 
 def edit_once(word: str) -> set[str]:
-    """Returns all texts with one letter of a word dropped, added, replaced or exchanged."""
+    """Returns all texts with one letter of a word dropped, added, replaced or exchanged.
+
+    None for a word of more than MAX_LETTERS letters: their size grows with the square of its own.
+    """
+    if len(word) > MAX_LETTERS:
+        return set()
     halves = [(word[:i], word[i:]) for i in range(len(word) + 1)]
     dropped = {a + b[1:] for a, b in halves if b}
     exchanged = {a + b[1] + b[0] + b[2:] for a, b in halves if len(b) > 1}
