@@ -203,9 +203,15 @@ def test_kills_change_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_kills_change_nothing_with_the_included_model(tmp_path: Path) -> None:
-    """The same with the model in the command's own workers."""
-    found = measure(tmp_path, 3000, 1000, 1, ["--strategy", "greedy"])
+def test_kills_change_nothing_with_the_included_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same with the model in the command's own worker.
+
+    One worker alone, for files grow every 2 s: several could be done before there is a kill.
+    """
+    monkeypatch.setenv("T5SERVE_WORKERS", "1")
+    found = measure(tmp_path, 3000, 3000, 1, ["--strategy", "greedy"])
     assert found.is_equal
     assert found.is_complete
 
