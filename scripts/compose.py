@@ -21,6 +21,7 @@ from t5train import (
     composer,
     entities,
     forms,
+    frames,
     lexicon,
     pairs,
     reworder,
@@ -108,11 +109,13 @@ def compose(options: argparse.Namespace) -> None:
         *composer.disfluent(options.data),
     ]
     endless = composer.filled(sets, pools, options.count, rng)
+    words = frames.Reworder(frames.read_frames(), frames.read_synonyms(), wordnet.verbs())
     composed, reworded = Rows(), Rows()
     composer.compose(composed, finite, endless, misspellings, rng)
     for row, held in (
         *reworder.wordings(options.data, rng),
         *reworder.reworded(sets, pools, options.count // 8, rng),
+        *reworder.reframed(options.data, sets, pools, words, options.count // 8, rng),
         *reworder.asked(options.data, sets, pools, options.count // 8, rng),
     ):
         reworded.add(row, held=held)

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from t5train import comparisons, forms, grammar, sources, traits
+from t5train import comparisons, differences, forms, grammar, sources, traits
 from t5train.concise import concise
 from t5train.forms import Misspellings
 from t5train.grammar import GrammarError, Template
@@ -155,7 +155,9 @@ def shortened(data: Path, misspellings: Misspellings) -> Iterator[tuple[Row, boo
         text = " ".join(question.split())
         search = concise(text)
         if search and is_suitable(text):
-            yield Row(TASK, text, (misspellings.mended(search),), origin), is_held(group)
+            searches = differences.split(text) or (search,)
+            mended = tuple(map(misspellings.mended, searches))
+            yield Row(TASK, text, mended, origin), is_held(group)
 
 
 def is_suitable(text: str) -> bool:

@@ -64,6 +64,11 @@ CLASSES = {
     "sport": ("sport", 1),
     "garment": ("garment", 1),
     "furniture": ("furniture", 1),
+    "ideology": ("political orientation", 1),
+    "science": ("science", 1),
+    "sauce": ("condiment", 1),
+    "cheese": ("cheese", 1),
+    "vehicle": ("wheeled vehicle", 1),
 }
 # Class names that are general, slang or name something else first.
 GENERAL = frozenset(

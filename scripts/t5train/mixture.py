@@ -29,11 +29,12 @@ SAMPLED_SHARE = 0.5  # of the texts to mend or keep: split into random pieces ea
 # How often each group of rows comes, and each noise of texts: what is rare among the rows is as
 # important as what templates make without end.
 ROW_SHARES = (
-    "search/teacher=22,search/requests=10,search/attributes=8,search/comparisons=6.5"
+    "search/teacher=22,search/requests=10,search/attributes=8,search/comparisons=10"
     ",search/alexdong=3,search/alexdong-templates=3,search/chains=3,search/wordnet=0.7"
     ",search/wellformedness=4,search/nq-open=1.5,search/disfl-qa=2,search/canard=1"
-    ",search/trec-cast=0.3,search/keywords=6,paraphrase/attributes=3,paraphrase/alexdong=2"
-    ",paraphrase/teacher=5,question/attributes=2,question/requests=1,question/wellformedness=1.5"
+    ",search/trec-cast=0.3,search/keywords=6,paraphrase/frames=10,paraphrase/attributes=2"
+    ",paraphrase/alexdong=2,paraphrase/teacher=0.5"
+    ",question/attributes=2,question/requests=1,question/wellformedness=1.5"
     ",question/canard=0.5,question/trec-cast=0.1,question/comparisons=0.05,question/teacher=3"
     ",mend=10,spell=4,keep=7,form=1.5"
 )

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from t5train import comparisons, grammar, sources
-from t5train.composer import questions
+from t5train.composer import is_suitable, questions
 from t5train.concise import concise
+from t5train.frames import Reworder
 from t5train.grammar import Template
 from t5train.searches import Row
 from t5train.splitting import is_held
@@ -21,6 +22,8 @@ WORDINGS = 2  # of a group, those that each is paired with
 TYPED = 0.4
 COUNTING = re.compile(r"\b(?:how many|number of|any)\b")
 REWORDED = "attributes"  # the templates whose alternatives all mean the same
+FRAMES = "frames"
+FORMS = 3  # of a question, those that are tried
 CHAINS = "chains"  # their searches are parts of the question
 CLEAN_SETS = frozenset({"wellformedness", "canard", "trec-cast"})
 
@@ -54,6 +57,27 @@ def reworded(
         texts = first.source, second.source
         if first.targets == second.targets and _ask_the_same(*map(normal, texts)):
             yield _paraphrase(first.source, second.source, REWORDED, rng), is_held(key)
+
+
+def reframed(
+    data: Path,
+    sets: Mapping[str, Sequence[tuple[str, Template]]],
+    pools: Mapping[str, Sequence[str]],
+    reworder: Reworder,
+    count: int,
+    rng: random.Random,
+) -> Iterator[tuple[Row, bool]]:
+    """People's questions and requests of templates, each in other forms and words."""
+    requests = [(question, group) for _, group, question in questions(data)]
+    for origin in (origin for origin in sets if origin != CHAINS):
+        for _ in range(round(count / len(sets))):
+            key, template = rng.choice(sets[origin])
+            requests.append((grammar.fill(template, pools, rng).source, key))
+    for question, group in requests:
+        if is_suitable(question):
+            reworded = {reworder.reword(question, rng) for _ in range(FORMS)}
+            for text in sorted(filter(None, reworded)):
+                yield _paraphrase(question, text, FRAMES, rng), is_held(group)
 
 
 def asked(

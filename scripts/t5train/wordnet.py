@@ -33,7 +33,7 @@ class Synset(NamedTuple):
 
 
 class WordNet:
-    """The nouns and adjectives of a database directory."""
+    """The nouns, adjectives and verbs' names of a database directory."""
 
     def __init__(self, directory: Path) -> None:
         self._synsets = {
@@ -41,6 +41,11 @@ class WordNet:
             for part, name in (("n", "noun"), ("a", "adj"))
         }
         self._senses = dict(_read_index(directory / "index.noun"))
+        self._verbs = frozenset(lemma for lemma, _ in _read_index(directory / "index.verb"))
+
+    def verbs(self) -> frozenset[str]:
+        """All verb lemmas in lower case."""
+        return self._verbs
 
     def nouns(self) -> frozenset[str]:
         """All noun lemmas in lower case."""

@@ -49,6 +49,7 @@ LINES = {
         "river n 1 1 @ 1 0 00000001",
         "height n 1 1 @ 1 0 00000005",
     ),
+    "index.verb": ("  1 licence", "flow v 1 1 @ 1 0 00000006"),
 }
 
 
@@ -262,6 +263,7 @@ def test_wordnet_gives_names_below_a_class_and_attributes(wordnet: WordNet) -> N
     assert sorted(wordnet.names("river")) == [("Nile", "Nile River"), ("Severn",)]
     assert list(wordnet.subclasses("river")) == ["tidal river"]
     assert wordnet.attributes() == {"tall": ["height"]}
+    assert wordnet.verbs() == {"flow"}
     assert parse(LINES["data.noun"][1])[1].words == ("river",)
 
 

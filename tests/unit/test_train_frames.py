@@ -1,0 +1,95 @@
+"""Questions reworded by their form, and differences split into searches."""
+
+from __future__ import annotations
+
+import random
+import re
+
+import pytest
+
+from t5train import differences, frames
+from t5train.frames import Reworder
+
+FRAMES, SYNONYMS = frames.read_frames(), frames.read_synonyms()
+TRIES = 60
+
+
+def rewordings(question: str) -> set[str]:
+    reworder = Reworder(FRAMES, SYNONYMS, frozenset({"manage", "run"}))
+    rng = random.Random(0)
+    return {text for _ in range(TRIES) if (text := reworder.reword(question, rng))}
+
+
+@pytest.mark.parametrize(
+    ("question", "reworded"),
+    [
+        ("How do I cure asthma?", "How can I cure asthma?"),
+        ("how do i cure asthma", "how can i cure asthma"),
+        ("Why did Elon Musk start Tesla?", "What made Elon Musk start Tesla?"),
+        ("What does GNI mean?", "What is the meaning of GNI?"),
+        ("What is the height of Ben Nevis?", "How tall is Ben Nevis?"),
+        ("Tell me about the Firebase DB.", "What can you tell me about the Firebase DB?"),
+        ("What are the main uses of tin?", "Name the main uses of tin."),
+        ("what are the main uses of tin", "name the main uses of tin"),
+        ("Managing remote developers", "How to manage remote developers"),
+        ("running shoes in winter", "how to run shoes in winter"),
+        ("Is it hard to buy a boat?", "Is it difficult to buy a boat?"),
+        ("Where is the oldest bridge?", "What is the location of the oldest bridge?"),
+    ],
+)
+def test_questions_take_another_form(question: str, reworded: str) -> None:
+    """A question is asked in another form or in other words, written as it was."""
+    assert reworded in rewordings(question)
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "ImportError: cannot import name 'escape'",
+        "weather in laurinburg nc",
+        "Is Thunder an angel?",
+    ],
+)
+def test_unknown_forms_stay(question: str) -> None:
+    """A question whose form is not known is not reworded."""
+    assert not rewordings(question)
+
+
+def test_you_is_kept() -> None:
+    """A question for what somebody does is not turned to what one can do."""
+    assert rewordings("Where do you see yourself in ten years?") == {
+        "In what place do you see yourself in ten years?"
+    }
+
+
+def test_what_fills_a_slot_stays() -> None:
+    """A question for an attribute is never reworded to one for another attribute."""
+    for text in rewordings("What is the population of Ghana?"):
+        assert re.search(r"population|How many people", text)
+        assert "Ghana" in text
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+def test_forms_have_the_slots_that_they_need(frame: frames.Frame) -> None:
+    """What is written has no slot that a form which is read lacks."""
+    for read in frame.read:
+        for written in frame.written:
+            assert set(re.findall(r"\{.\}", written.text)) <= set(re.findall(r"\{.\}", read.text))
+
+
+@pytest.mark.parametrize(
+    ("question", "searches"),
+    [
+        ("What's the difference between a solid and a liquid?", "solid ; liquid ; solid vs liquid"),
+        (
+            "difference between a factory and a service in AngularJS",
+            "factory in AngularJS ; service in AngularJS ; factory vs service in AngularJS",
+        ),
+        ("What is the difference between type 1 and type 2 diabetes?", None),
+        ("What makes a difference in chess?", None),
+    ],
+)
+def test_differences_are_split(question: str, searches: str | None) -> None:
+    """Each thing has its search, but where the things may share a word."""
+    split = differences.split(question)
+    assert (" ; ".join(split) if split else None) == searches
