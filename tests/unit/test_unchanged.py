@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -33,8 +34,7 @@ def reformulate(
     *texts: str,
     task: Task = CAREFUL,
     lexicon: Lexicon = EMPTY,
-    strict: bool = False,
-    n: int = 1,
+    **requested: Any,
 ) -> tuple[QueryResult, list[str | None]]:
     """The result of a query to which the model answers with these texts; and the model's inputs."""
     results: list[QueryResult] = []
@@ -43,7 +43,7 @@ def reformulate(
     async def test(engine: Engine, pool: FakePool) -> None:
         profile = Profile({"task": task}, Generation())
         reformulator = Reformulator(engine, profile, lexicon=lexicon)
-        options = Options.for_task(task, strict=strict, n=n)
+        options = Options.for_task(task, **requested)
         running = asyncio.create_task(reformulator.reformulate([query], options))
         await settle()
         await reply_to_all(pool, *texts)
@@ -142,21 +142,42 @@ def test_the_speller_comes_before_the_model() -> None:
 
 
 def test_english_words_are_corrected_without_a_lexicon() -> None:
-    """So they are for a task that corrects English queries, and for no other one."""
-    english = Task(preserve=["numbers"], languages=["en"], corrects=True)
-    query = "how do i resset my pasword"  # codespell:ignore
-    corrected = "how do i reset my password"
-    result, inputs = reformulate(query, corrected, task=english)
-    assert inputs == [corrected]
-    assert [one.text for one in result.reformulations] == [corrected]
-    for task in (Task(corrects=True), Task(languages=["en"])):
+    """So they are for tasks for English queries, and for no other ones."""
+    query = "where do i recieve my emial"  # codespell:ignore
+    corrected = "where do i receive my email"
+    for task in (CAREFUL, Task(preserve=["numbers"], languages=["en"], corrects=True)):
+        result, inputs = reformulate(query, corrected, task=task)
+        assert inputs == [corrected]
+        assert [one.text for one in result.reformulations] == [corrected]
+        assert (result.original, result.unchanged_reason) == (query, None)
+    for task in (Task(corrects=True), Task()):
         assert reformulate(query, corrected, task=task)[1] == [query]
+
+
+def test_a_task_that_rewords_has_only_sure_errors_corrected() -> None:
+    """Words that may be names stay, and so do the words of a collection."""
+    likely, sure = "cmake missing in path", "plot of the volocity"  # codespell:ignore
+    correcting = Task(languages=["en"], corrects=True)
+    assert reformulate(likely, "x", task=correcting)[1] == ["make missing in path"]
+    assert reformulate(likely, "x")[1] == [likely]
+    assert reformulate(sure, "x")[1] == ["plot of the velocity"]
+    assert reformulate(sure, "x", lexicon=Lexicon({"volocity": 1}))[1] == [sure]
+    assert reformulate(sure, "x", preserve=frozenset())[1] == [sure]  # guards off: as it is
+
+
+def test_a_corrected_query_is_found_beside_the_original() -> None:
+    """The original query is what was asked, with its errors; ranks follow each other."""
+    query, corrected = "plot of the volocity", "plot of the velocity"  # codespell:ignore
+    for text in (corrected, "velocity plot"):
+        result, _ = reformulate(query, text, include_original=True)
+        assert [one.text for one in result.reformulations] == [query, text]
+        assert [one.source for one in result.reformulations] == ["original", "model"]
+        assert [one.rank for one in result.reformulations] == [1, 2]
 
 
 def test_misspelt_english_is_no_other_language() -> None:
     """A task that corrects nothing answers such queries too."""
-    task = Task(languages=["en"])
     query = "recieve emial notfications on andriod phone"  # codespell:ignore
-    assert reformulate(query, "an answer", task=task)[1] == [query]
-    result, inputs = reformulate("wo gibt es ein gutes fahrrad", "an answer", task=task)
+    assert reformulate(query, "an answer", task=Task(languages=["en"]))[1] != []
+    result, inputs = reformulate("wo gibt es ein gutes fahrrad", "an answer", task=CAREFUL)
     assert (result.unchanged_reason, inputs) == ("language", [])

@@ -103,12 +103,20 @@ def leave_unchanged(query: str, reason: UnchangedReason) -> Selection:
     return Selection([original_candidate(query)], reason)
 
 
-def keep_corrected(query: str, selection: Selection) -> Selection:
-    """Returns the corrected query as a change, if the speller changed it and the model did not."""
-    if selection.unchanged_reason is None and selection.reformulations:
-        return selection
-    kept = next(iter(selection.reformulations), original_candidate(query))
-    return Selection([replace(kept, text=query, source="model")])
+def keep_corrected(
+    original: str, corrected: str, selection: Selection, *, include_original: bool
+) -> Selection:
+    """Returns the selection for a corrected query as one for the original query.
+
+    If the model has no other text, the corrected query is a change by itself.
+    """
+    found = [one for one in selection.reformulations if one.source != "original"]
+    if selection.unchanged_reason is not None or not found:
+        kept = next(iter(selection.reformulations), original_candidate(corrected))
+        found = [replace(kept, text=corrected, source="model")]
+    first = [original_candidate(original)] if include_original else []
+    ranked = [replace(one, rank=rank) for rank, one in enumerate(found, len(first) + 1)]
+    return Selection([*first, *ranked])
 
 
 def select_candidates(

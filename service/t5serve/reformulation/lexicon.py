@@ -21,7 +21,7 @@ class Lexicon:
     def __init__(self, counts: Mapping[str, int]) -> None:
         self.counts = counts
 
-    def __contains__(self, word: str) -> bool:
+    def __contains__(self, word: object) -> bool:
         return word in self.counts
 
     def __len__(self) -> int:

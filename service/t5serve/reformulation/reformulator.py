@@ -29,7 +29,7 @@ from t5serve.reformulation.candidates import (
 )
 from t5serve.reformulation.content_words import is_keywords
 from t5serve.reformulation.english import English
-from t5serve.reformulation.english_speller import EnglishSpeller
+from t5serve.reformulation.english_speller import LIKELY, SURE, EnglishSpeller
 from t5serve.reformulation.generator import Admission, CachedGenerator, Generator
 from t5serve.reformulation.lexicon import EMPTY, Lexicon
 from t5serve.reformulation.live_text import LivePieces, LiveText, start_live_text
@@ -136,6 +136,7 @@ class Reformulator:
         self._admission = admission
         self._cached = cached
         self._selector = Selector(lexicon, None if cached is None else cached.cache)
+        self._lexicon = lexicon
         self._speller = Speller.of(lexicon) if lexicon else None
         self._english = English.load()
         self.profile = profile
@@ -215,24 +216,31 @@ class Reformulator:
         """Whether a query needs no place in the queue."""
         if self._cached is None or not call.options.cache:
             return False
-        text, cut = self.fill(call.query, call.task, call.options.history)
+        text, cut = call.task.fill(self._read(call), call.options.history)
         return self._cached.has_result(call.config, text=text, cut=cut)
 
-    def fill(self, query: str, task: Task, history: Sequence[str] = ()) -> EncoderInput:
-        """Returns the model's input for a query, which is corrected first."""
-        return task.fill(self.correct(query, task), history)
+    def fill(self, query: str, task: Task) -> EncoderInput:
+        """Returns the model's input for a query by itself, which is corrected first."""
+        return task.fill(self.correct(query, task))
 
     def correct(self, query: str, task: Task) -> str:
         """Returns the query as the task's model reads it.
 
         A task that corrects has words corrected first that the lexicon lacks; without a lexicon,
-        words that the English language lacks.
+        words that the English language lacks. Other tasks for English queries have sure typing
+        errors corrected.
         """
-        if not task.corrects:
-            return query
-        if self._speller is not None:
+        if task.corrects and self._speller is not None:
             return self._speller.correct(query)
-        return EnglishSpeller.load().correct(query) if "en" in task.languages else query
+        if "en" not in task.languages or task.takes_document:
+            return query
+        threshold = LIKELY if task.corrects else SURE
+        return EnglishSpeller.load().correct(query, threshold, self._lexicon)
+
+    def _read(self, call: _Call) -> str:
+        """Returns the query as the model reads it; with guards off, only a task corrects it."""
+        is_left_to_model = not (call.options.leaves_alone or call.task.corrects)
+        return call.query if is_left_to_model else self.correct(call.query, call.task)
 
     async def _run(self, calls: Sequence[_Call]) -> list[QueryResult]:
         return await gather(self._reformulate(call) for call in calls)
@@ -256,9 +264,8 @@ class Reformulator:
         return result
 
     async def _decode(self, call: _Call) -> QueryResult:
-        original = call.query
-        query = self.correct(original, call.task)
-        live = _live_text(call)
+        original, query = call.query, self._read(call)
+        live = _live_text(call) if query == original else None
         text, cut = call.task.fill(query, call.options.history)
         try:
             result = await self._generator(call.options).generate(

@@ -102,7 +102,10 @@ class Selector:
         if task.takes_document:  # a document's queries are compared only with each other
             return self._select_outputs("", generated, decoded.config, options, task)
         selection = self._select_outputs(query, generated, decoded.config, options, task)
-        return selection if fold(query) == fold(original) else keep_corrected(query, selection)
+        if fold(query) == fold(original):
+            return selection
+        includes = options.include_original
+        return keep_corrected(original, query, selection, include_original=includes)
 
     def _select_outputs(
         self,
