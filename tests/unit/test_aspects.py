@@ -21,6 +21,10 @@ which of lace, gauze and denim is softest -> lace softness ; gauze softness ; de
 what are some ways to learn chess -> learn chess techniques ; chess learning tools
 what is the population of the country where rome is -> rome country ; rome country population
 hotels in rome below 80 euros -> hotels in rome under 80 euros
+last train from ghent to brussels -> last train ghent to brussels
+my washer leaks when it spins -> washer leaks when it spins
+compare the depths of asia, central asia and cuba -> asia depth ; central asia depth ; cuba depth
+what are the total areas of lace and denim -> lace area ; denim area
 """
 WRONG = """
 which is better for beginners, python or javascript -> python pricing ; javascript pricing
@@ -35,6 +39,10 @@ hotels in rome below 80 euros -> hotels in rome over 80 euros
 i need a pizza recipe without yeast -> pizza recipe without yeast ; best pizza recipes
 hotels in paris and rome -> paris hotels ; paris
 can dogs eat grapes -> dogs eat grapes daily
+water from ghent springs -> water ghent springs
+my chemical romance songs -> chemical romance songs
+my washer leaks when it spins -> when does washer leaks when it spins
+cheap hotels in paris with pool -> hotels paris ; cheap hotels paris ; hotels paris with pool
 """
 
 

@@ -85,7 +85,7 @@ class Aspects:
 
     "How tall is the tower" may become "tower height", and "who wrote dune" may become "dune
     author". A search adds nothing else, except words such as "guide" that only widen the view.
-    In a list of searches, each search has a word of the query that the others lack, or one search
+    In a list of searches, each search has other words of the query than the others, or one search
     has all words.
 
     Args:
@@ -199,11 +199,13 @@ class Aspects:
 
 
 def _are_about_different_words(lost: Sequence[frozenset[int]]) -> bool:
-    """Whether each of several searches has a word of the query that the others lack."""
-    return all(
-        frozenset.intersection(*lost[:number], *lost[number + 1 :]) - mine
-        for number, mine in enumerate(lost)
-    )
+    """Whether each of several searches has other words of the query than the others.
+
+    All of them have words that not all have: "asia", "central asia" and "antarctica" are different.
+    """
+    not_common = frozenset.union(*lost)
+    own = {not_common - mine for mine in lost}
+    return len(own) == len(lost) and all(own)
 
 
 def derives(name: str, word: str) -> bool:

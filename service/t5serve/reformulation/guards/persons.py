@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from t5serve.reformulation.content_words import MEDDLING_WORDS
+from t5serve.reformulation.content_words import AUXILIARIES, MEDDLING_WORDS
 from t5serve.reformulation.guards.analysed_text import AnalysedText
 
 PRONOUNS = frozenset({"i", "it", "we", "you"})  # with which a statement begins
@@ -10,9 +10,15 @@ PRONOUNS = frozenset({"i", "it", "we", "you"})  # with which a statement begins
 OWNERS = frozenset({"my", "our", "your"})
 ASKERS = frozenset({"i", "me", "my", "our", "us", "we", "you"})  # "your opening hours" has none
 SPEAKERS = ASKERS | OWNERS
+CLAUSES = frozenset({"after", "because", "but", "if", "since", "when", "while"})
 ANYBODY = frozenset({"anybody", "anyone", "people", "person", "somebody", "someone"})
 NAMES = frozenset({"go", "it", "may", "us", "will"}) | frozenset("cdmrst")  # may begin a query
-NAMES |= OWNERS  # titles: "my chemical romance songs", "your name movie"
+
+
+def shortens_sentence(candidate: AnalysedText, query: AnalysedText) -> bool:
+    """Whether a query says something of a thing, and a candidate says it without "my"."""
+    says = not (AUXILIARIES | CLAUSES | PRONOUNS).isdisjoint(query.words[1:])
+    return says and candidate.words[:1] == query.words[1:2]
 
 
 def meddles(candidate: AnalysedText, query: AnalysedText) -> bool:
@@ -25,6 +31,9 @@ def meddles(candidate: AnalysedText, query: AnalysedText) -> bool:
         return True
     if not ANYBODY.isdisjoint(lost) and not SPEAKERS.isdisjoint(added):
         return True
-    if not NAMES.isdisjoint(lost & {*query.words[:1]}):
+    first = lost & {*query.words[:1]}
+    if not NAMES.isdisjoint(first):
         return True  # "go channel", "us visa", "it support"
+    if not OWNERS.isdisjoint(first) and not shortens_sentence(candidate, query):
+        return True  # "my chemical romance songs", "your name movie"
     return not PRONOUNS.isdisjoint(candidate.words[:1]) and PRONOUNS.isdisjoint(query.words[:1])

@@ -29,6 +29,8 @@ RELATIONS = frozenset(
 ASKED = frozenset({"when", "where", "who", "whom", "whose"})
 DEGREES = frozenset({"deep", "far", "fast", "long", "many", "much", "often", "old", "tall"})
 
+MOST_NAME_WORDS = 4  # of a place between "from" and "to"
+
 Pair = tuple[str, str]
 """The stems of two neighbouring content words."""
 
@@ -61,9 +63,15 @@ def changes_relation(candidate: AnalysedText, query: AnalysedText) -> bool:
 
 
 def _find_gaps(text: AnalysedText) -> Iterator[tuple[Pair, list[str]]]:
-    """Yields the stems of neighbouring content words, and the words between."""
+    """Yields the stems of neighbouring content words, and the words between.
+
+    "train from ghent to brussels" says no more than "train ghent to brussels".
+    """
     for first, second in pairwise(text.content):
-        yield (text.stems[first], text.stems[second]), text.words[first + 1 : second]
+        gap = text.words[first + 1 : second]
+        if gap == ["from"] and "to" in text.words[second + 1 : second + 1 + MOST_NAME_WORDS]:
+            gap = []
+        yield (text.stems[first], text.stems[second]), gap
 
 
 def _is_same_relation(pair: Pair, gap: list[str], other: list[str], *, asks: bool) -> bool:
