@@ -28,8 +28,8 @@ from t5serve.reformulation.candidates import (
     original_candidate,
 )
 from t5serve.reformulation.content_words import is_keywords
+from t5serve.reformulation.corrector import Corrector
 from t5serve.reformulation.english import English
-from t5serve.reformulation.english_speller import LIKELY, SURE, EnglishSpeller
 from t5serve.reformulation.generator import Admission, CachedGenerator, Generator
 from t5serve.reformulation.lexicon import EMPTY, Lexicon
 from t5serve.reformulation.live_text import LivePieces, LiveText, start_live_text
@@ -37,7 +37,6 @@ from t5serve.reformulation.options import Options, decoding_of
 from t5serve.reformulation.profile import Profile
 from t5serve.reformulation.screening import reason_to_leave
 from t5serve.reformulation.selector import Decoded, Selector
-from t5serve.reformulation.speller import Speller
 
 # After these errors the original query is the result. Other errors are faults of the request.
 FALLBACKS = (DeadlineExceeded, InputQuarantined, NotReady, QueueFull, ServerFault)
@@ -136,8 +135,7 @@ class Reformulator:
         self._admission = admission
         self._cached = cached
         self._selector = Selector(lexicon, None if cached is None else cached.cache)
-        self._lexicon = lexicon
-        self._speller = Speller.of(lexicon) if lexicon else None
+        self._corrector = Corrector(lexicon)
         self._english = English.load()
         self.profile = profile
 
@@ -221,26 +219,12 @@ class Reformulator:
 
     def fill(self, query: str, task: Task) -> EncoderInput:
         """Returns the model's input for a query by itself, which is corrected first."""
-        return task.fill(self.correct(query, task))
-
-    def correct(self, query: str, task: Task) -> str:
-        """Returns the query as the task's model reads it.
-
-        A task that corrects has words corrected first that the lexicon lacks; without a lexicon,
-        words that the English language lacks. Other tasks for English queries have sure typing
-        errors corrected.
-        """
-        if task.corrects and self._speller is not None:
-            return self._speller.correct(query)
-        if "en" not in task.languages or task.takes_document:
-            return query
-        threshold = LIKELY if task.corrects else SURE
-        return EnglishSpeller.load().correct(query, threshold, self._lexicon)
+        return task.fill(self._corrector.correct(query, task))
 
     def _read(self, call: _Call) -> str:
         """Returns the query as the model reads it; with guards off, only a task corrects it."""
         is_left_to_model = not (call.options.leaves_alone or call.task.corrects)
-        return call.query if is_left_to_model else self.correct(call.query, call.task)
+        return call.query if is_left_to_model else self._corrector.correct(call.query, call.task)
 
     async def _run(self, calls: Sequence[_Call]) -> list[QueryResult]:
         return await gather(self._reformulate(call) for call in calls)
