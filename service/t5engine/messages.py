@@ -165,6 +165,15 @@ class Timings(msgspec.Struct, frozen=True):
     decode: float
     total: float = 0.0
 
+    def __add__(self, other: Timings) -> Timings:
+        """Returns the times of two jobs, one after the other."""
+        return Timings(
+            self.tokenize + other.tokenize,
+            self.encode + other.encode,
+            self.decode + other.decode,
+            self.total + other.total,
+        )
+
 
 class Token(msgspec.Struct, frozen=True, array_like=True):
     """A decoded token. The texts of a sequence's tokens, joined, are the sequence's text.

@@ -30,9 +30,15 @@ LONG: Json = {**PLAIN, "n": 16, "max_tokens": 128, "temperature": 2, "logit_bias
 CHAT: Json = {
     "model": "tiny-t5",
     "messages": [{"role": "user", "content": "learn python"}],
-    "task": "paraphrase",  # with so many beams that no other request runs beside it
+    "task": "paraphrase",
+    "n": 8,  # so many sequences that no other request runs beside them
 }
-STRICT: Json = {"query": "how do i learn python", "task": "paraphrase", "strict": True}
+STRICT: Json = {
+    "query": "how do i learn python",
+    "task": "paraphrase",
+    "num_beams": 8,
+    "strict": True,
+}
 ASKED = [("/v1/completions", PLAIN), ("/v1/chat/completions", CHAT), ("/v1/reformulate", STRICT)]
 
 

@@ -1,156 +1,90 @@
-"""Every strategy, on a model that is a function of the tokens so far."""
+"""Greedy sequences first, and beams for what guards drop."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from typing import Any
 
-import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from support.searching import (
-    EOS,
-    SAMPLES,
-    START,
-    STRATEGIES,
-    VOCAB,
-    FakeModel,
-    Options,
-    Run,
-    any_options,
-    lengths,
-    make_config,
-    model_seeds,
-    run_search,
-    tokens_of,
+from support.fakes import FakePool, answer, settle, with_engine
+from t5engine.messages import Generate
+from t5engine.pool.engine import Engine
+from t5gguf.recipe import Generation
+from t5gguf.tasks import Task
+from t5serve.reformulation.options import Options
+from t5serve.reformulation.profile import Profile
+from t5serve.reformulation.reformulator import QueryResult, Reformulator
+
+GUARDED = Task(preserve=["content"], num_beams=6)
+QUERY, LOST, KEPT = "clean a laptop", "clean a phone", "cleaning a laptop"
+
+
+def reformulate(
+    *answers: list[str], task: Task = GUARDED, strategy: str = "auto", **requested: Any
+) -> tuple[QueryResult, list[int]]:
+    """The result when the worker's jobs have these answers, and the beams of each job."""
+    results: list[QueryResult] = []
+    beams: list[int] = []
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        reformulator = Reformulator(engine, Profile({"task": task}, Generation(strategy=strategy)))
+        options = Options.for_task(task, **requested)
+        running = asyncio.create_task(reformulator.reformulate([QUERY], options))
+        for texts in answers:
+            await settle()
+            pool.newest.reply(answer(pool.newest.inbox[-1], *texts))
+        results.extend(await running)
+        jobs = [job for job in pool.newest.inbox if isinstance(job, Generate)]
+        beams.extend(job.config.num_beams for job in jobs)
+
+    with_engine(test, capacity=8)
+    return results[0], beams
+
+
+def test_a_greedy_sequence_that_passes_is_enough() -> None:
+    """No beams are searched."""
+    result, beams = reformulate([KEPT])
+    assert [one.text for one in result.reformulations] == [KEPT]
+    assert beams == [1]
+
+
+@pytest.mark.parametrize("lost", [LOST, ""])
+def test_beams_replace_a_sequence_that_is_dropped(lost: str) -> None:
+    """What both searches cost is reported."""
+    first, _ = reformulate([KEPT])
+    result, beams = reformulate([lost], [lost, KEPT])
+    assert [one.text for one in result.reformulations] == [KEPT]
+    assert result.unchanged_reason is None
+    assert beams == [1, 6]
+    assert result.completion_tokens > first.completion_tokens
+    assert result.timings.total == pytest.approx(2 * first.timings.total)
+    assert result.prompt_tokens == first.prompt_tokens
+
+
+def test_the_query_stays_if_beams_are_dropped_too() -> None:
+    result, beams = reformulate([LOST], [LOST, LOST])
+    assert [one.text for one in result.reformulations] == [QUERY]
+    assert (result.unchanged_reason, beams) == ("guard", [1, 6])
+
+
+@pytest.mark.parametrize(
+    ("task", "requested", "beams"),
+    [
+        (GUARDED, {"strategy": "beam"}, 6),
+        (GUARDED, {"parameters": {"num_beams": 5}}, 5),
+        (Task(preserve=["content"], num_beams=6, corrects=True), {}, 6),
+        (GUARDED, {"strategy": "greedy"}, 1),
+        (Task(num_beams=6), {}, 1),  # nothing can be dropped
+        (GUARDED, {"preserve": frozenset()}, 1),
+    ],
 )
-from t5engine.decoding.beam import BeamSearch
-from t5engine.decoding.processors import Processors
-from t5engine.decoding.search import Rules
-
-
-@given(model_seeds, any_options(), st.sets(st.integers(0, VOCAB - 1)))
-@settings(max_examples=200)
-def test_what_every_search_promises(seed: int, options: Options, suppressed: set[int]) -> None:
-    """Valid branches, reasons to end, the model's own log-probabilities: `Run` checks them."""
-    sequences = run_search(FakeModel(seed), options, suppressed=sorted(suppressed))
-    again = run_search(FakeModel(seed), options, suppressed=sorted(suppressed))
-    assert sequences == again
-
-
-@given(model_seeds, any_options(), st.integers(2, VOCAB - 1), st.integers(1, 4))
-def test_a_stop_predicate_ends_sequences(
-    seed: int, options: Options, token: int, count: int
+def test_one_search_where_its_kind_counts(
+    task: Task, requested: dict[str, Any], beams: int
 ) -> None:
-    """In every strategy, at the token that fulfils it, and none goes on."""
-
-    def should_stop(tokens: Sequence[int]) -> bool:
-        return token in tokens or len(tokens) >= count
-
-    for hypothesis in run_search(
-        FakeModel(seed, towards_end=-2.0), options, should_stop=should_stop
-    ):
-        assert token not in hypothesis.tokens[:-1]
-        assert len(hypothesis.choices) <= count
+    """So it is if the request chooses, or if scores are compared with the query's."""
+    assert reformulate([KEPT], task=task, **requested)[1] == [beams]
 
 
-@given(model_seeds, lengths)
-def test_greedy_takes_the_best_token(seed: int, length: int) -> None:
-    """Until `</s>`, or as many as may be."""
-    model = FakeModel(seed)
-    path: list[int] = []
-    while EOS not in path and len(path) < length:
-        path.append(int(model.logits((START, *path)).argmax()))
-    assert tokens_of(run_search(model, {"max_tokens": length})) == [path]
-
-
-@given(model_seeds, lengths)
-def test_one_beam_is_greedy(seed: int, length: int) -> None:
-    """So are beam search itself, if its first sequence ends it, and sampling at temperature 0."""
-    model = FakeModel(seed)
-    greedy = run_search(model, {"max_tokens": length})
-    one_beam: Options = {"max_tokens": length, "num_beams": 1, "early_stopping": True}
-    assert run_search(model, one_beam) == greedy
-    config = make_config(one_beam)
-    none = np.array([], np.intp)
-    processors = Processors(config, start=START, suppressed=none)
-    search = BeamSearch(Rules(config, processors, EOS, None))
-    assert tokens_of(run_search(model, one_beam, search=search)) == tokens_of(greedy)
-    cold = {"max_tokens": length, "do_sample": True, "temperature": 0.0, "seed": seed}
-    assert run_search(model, cold) == greedy
-    several = run_search(model, cold | {"num_return_sequences": 3})
-    assert several == greedy * 3
-
-
-@given(model_seeds, st.sampled_from(STRATEGIES))
-def test_neutral_options_change_nothing(seed: int, options: Options) -> None:
-    """Neither do those that another strategy has."""
-    model = FakeModel(seed)
-    plain = run_search(model, options)
-    neutral: list[Options] = [
-        {"repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0},
-        {"no_repeat_ngram_size": 10, "logit_bias": {2: 0.0, 3: 0.0}},
-        {"top_k": VOCAB, "top_p": 1.0, "min_p": 0.0, "temperature": 1.0},
-        {"length_penalty": 2.0} if "num_beams" not in options else {"top_k": 1, "min_p": 1.0},
-        {"temperature": 0.1} if "do_sample" not in options else {"early_stopping": True},
-    ]
-    for neutral_options in neutral:
-        assert run_search(model, options | neutral_options) == plain
-
-
-@pytest.mark.parametrize("options", STRATEGIES)
-def test_nothing_is_allowed(options: Options) -> None:
-    """Where not one token may come, an empty sequence does, and nothing breaks."""
-    sequences = run_search(FakeModel(0), options, suppressed=range(VOCAB))
-    assert {tuple(hypothesis.tokens) for hypothesis in sequences} == {()}
-    assert {hypothesis.finish_reason for hypothesis in sequences} == {"stop"}
-
-
-@pytest.mark.parametrize("options", STRATEGIES)
-def test_only_the_end_is_allowed(options: Options) -> None:
-    """Every sequence is empty."""
-    sequences = run_search(FakeModel(0), options, suppressed=[0, *range(2, VOCAB)])
-    assert {tuple(hypothesis.tokens) for hypothesis in sequences} == {()}
-    assert all(np.isfinite(hypothesis.score) for hypothesis in sequences)
-
-
-@pytest.mark.parametrize("options", STRATEGIES)
-@given(seed=model_seeds)
-@settings(max_examples=20)
-def test_sequences_run_out_of_tokens(seed: int, options: Options) -> None:
-    """If none may come twice, and the end never, all end when none is left."""
-    model = FakeModel(seed)
-    sequences = run_search(
-        model, options | {"max_tokens": 20, "no_repeat_ngram_size": 1}, suppressed=[EOS]
-    )
-    for hypothesis in sequences:
-        assert sorted(hypothesis.tokens) == list(range(2, VOCAB))
-        assert hypothesis.finish_reason == "stop"
-        assert np.isfinite(hypothesis.score)
-
-
-@given(model_seeds, st.integers(0, 2**63 - 1))
-def test_seeds_reproduce_whatever_else_happens(seed: int, sampling_seed: int) -> None:
-    """Other searches in between, other numbers of sequences and NumPy's own state do not matter."""
-    model = FakeModel(seed)
-    options = SAMPLES | {"seed": sampling_seed}
-    alone = run_search(model, options)
-    fewer = run_search(model, options | {"num_return_sequences": 2})
-    assert fewer == alone[:2]
-    np.random.seed(seed)  # noqa: NPY002 - on purpose
-    run = Run(model, options)
-    interleaved = [Run(model, strategy) for strategy in STRATEGIES]
-    while run.step():
-        for other_run in list(interleaved):
-            if not other_run.step():
-                interleaved.remove(other_run)
-    assert run.settled == alone
-
-
-def test_without_a_seed_draws_differ() -> None:
-    """Thirty tokens do not come out the same twice."""
-    model = FakeModel(3, towards_end=-20.0)
-    options = {"do_sample": True, "max_tokens": 30, "num_return_sequences": 3}
-    paths = tokens_of(run_search(model, options) + run_search(model, options))
-    assert len({tuple(path) for path in paths}) == 6
+def test_a_model_whose_strategy_is_beam_search_has_beams() -> None:
+    assert reformulate([KEPT], strategy="beam")[1] == [6]

@@ -48,7 +48,8 @@ def reformulate(
         await settle()
         await reply_to_all(pool, *texts)
         results.extend(await running)
-        inputs.extend(job.text for job in pool.newest.inbox if isinstance(job, Generate))
+        jobs = [job.text for job in pool.newest.inbox if isinstance(job, Generate)]
+        inputs.extend(dict.fromkeys(jobs))  # beams read what the greedy search has read
 
     with_engine(test, capacity=8)
     return results[0], inputs

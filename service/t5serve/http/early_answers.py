@@ -35,7 +35,7 @@ from t5serve.http.routes.reformulate import FALLBACK_HEADER, fallback_body
 from t5serve.metrics import Metrics
 from t5serve.models.registry import ModelRegistry
 from t5serve.models.served_model import ServedModel
-from t5serve.reformulation.options import Options, decoding_of
+from t5serve.reformulation.options import Options, searches_of
 from t5serve.settings import Settings
 
 logger = logging.getLogger("t5serve.requests")
@@ -184,7 +184,7 @@ class EarlyAnswers:
         configs = self._configs.setdefault(model, {})
         if name not in configs:
             options = Options.for_task(profile.tasks[name])
-            configs[name] = decoding_of(options, profile.generation)
+            configs[name] = searches_of(options, profile.generation)[0]
         return profile.tasks[name], configs[name]
 
     def _timeout_ms(self, request: PlainRequest) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
 from t5engine.decoding.parameters import (
@@ -21,6 +21,7 @@ from t5serve.errors import InvalidRequest
 
 Strategy = Literal["auto", "greedy", "beam", "diverse_beam", "sample"]
 
+OPEN = ("auto", "greedy")  # a model's strategies that leave the choice to the request
 DEFAULT_TOP_K = 50  # transformers' default
 DEFAULT_DIVERSITY_PENALTY = 1.0
 DEFAULT_NUM_BEAMS = 4
@@ -105,6 +106,12 @@ class Options:
         return min(self.n, self.parameters.get("num_beams") or self.n)
 
     @property
+    def tries_greedy(self) -> bool:
+        """Whether one sequence that guards allow is enough, however it was found."""
+        is_open = self.strategy == "auto" and not self.parameters
+        return is_open and self.sequences == 1 and self.is_guarded and not self.corrects
+
+    @property
     def is_guarded(self) -> bool:
         """Whether candidates are checked against the query."""
         return bool(self.preserve or self.terms)
@@ -161,6 +168,20 @@ def decoding_of(options: Options, defaults: GenerationDefaults) -> GenerationCon
         raise InvalidRequest(str(error), param=error.parameter) from error
 
 
+def searches_of(options: Options, defaults: GenerationDefaults) -> tuple[GenerationConfig, ...]:
+    """Builds the decoding parameters of a request's searches, in the order in which they are tried.
+
+    Beams are there for what guards drop. Most greedy sequences pass, in a third of the time.
+
+    Raises:
+        InvalidRequest: as for `decoding_of`.
+    """
+    config = decoding_of(options, defaults)
+    if config.num_beams == 1 or not options.tries_greedy or defaults.strategy not in OPEN:
+        return (config,)
+    return decoding_of(replace(options, strategy="greedy"), defaults), config
+
+
 def _choose_strategy(options: Options, defaults: GenerationDefaults) -> Strategy:
     if options.strategy == "greedy" and options.sequences > 1:
         raise InvalidRequest("greedy gives one reformulation; n must be 1", param="n")
@@ -168,7 +189,7 @@ def _choose_strategy(options: Options, defaults: GenerationDefaults) -> Strategy
         return options.strategy
     if (requested := _requested_strategy(options)) is not None:
         return requested
-    if defaults.strategy not in ("auto", "greedy"):
+    if defaults.strategy not in OPEN:
         return defaults.strategy
     if options.sequences > 1 and not options.separator:  # a list is diverse by itself
         return "diverse_beam"

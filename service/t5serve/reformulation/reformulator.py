@@ -10,6 +10,7 @@ from typing import Any
 from t5engine.decoding.parameters import GenerationConfig
 from t5engine.errors import JobError
 from t5engine.messages import Timings
+from t5engine.pool.result import Result
 from t5gguf.tasks import EncoderInput, Task
 from t5serve.concurrency import gather, iterate_events
 from t5serve.errors import (
@@ -24,6 +25,7 @@ from t5serve.errors import (
 )
 from t5serve.reformulation.candidates import (
     Reformulation,
+    Selection,
     UnchangedReason,
     original_candidate,
 )
@@ -33,7 +35,7 @@ from t5serve.reformulation.english import English
 from t5serve.reformulation.generator import Admission, CachedGenerator, Generator
 from t5serve.reformulation.lexicon import EMPTY, Lexicon
 from t5serve.reformulation.live_text import LivePieces, LiveText, start_live_text
-from t5serve.reformulation.options import Options, decoding_of
+from t5serve.reformulation.options import Options, searches_of
 from t5serve.reformulation.profile import Profile
 from t5serve.reformulation.screening import reason_to_leave
 from t5serve.reformulation.selector import Decoded, Selector
@@ -41,6 +43,7 @@ from t5serve.reformulation.selector import Decoded, Selector
 # After these errors the original query is the result. Other errors are faults of the request.
 FALLBACKS = (DeadlineExceeded, InputQuarantined, NotReady, QueueFull, ServerFault)
 NO_TIME = Timings(0.0, 0.0, 0.0)
+NOTHING = Selection([])
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,8 @@ class _Call:
     Attributes:
         index: the place of the query in the request.
         param: the name of the request field that holds the query.
+        searches: the decoding parameters, in the order in which they are tried; the last has the
+            most sequences.
     """
 
     query: str
@@ -100,7 +105,7 @@ class _Call:
     param: str
     options: Options
     task: Task
-    config: GenerationConfig
+    searches: tuple[GenerationConfig, ...]
     deadline: float
     emit: Emit | None
 
@@ -109,7 +114,7 @@ class _Call:
         """Whether text can be emitted while it is decoded: nothing can replace it."""
         if self.options.leaves_alone and self.task.max_query_tokens is not None:
             return False  # the worker counts the query's tokens
-        return self.emit is not None and self.config.width == 1 and not self.options.can_drop
+        return self.emit is not None and self.searches[-1].width == 1 and not self.options.can_drop
 
 
 class Reformulator:
@@ -195,16 +200,16 @@ class Reformulator:
         self._admit(calls)
         return calls
 
-    def _plan(self, options: Options) -> tuple[Options, Task, GenerationConfig]:
-        """Returns the options, with the task and the decoding parameters that follow from them."""
-        config = decoding_of(options, self.profile.generation)
-        return options, self.profile.task(options.task), config
+    def _plan(self, options: Options) -> tuple[Options, Task, tuple[GenerationConfig, ...]]:
+        """Returns the options, with the task and the searches that follow from them."""
+        searches = searches_of(options, self.profile.generation)
+        return options, self.profile.task(options.task), searches
 
     def _admit(self, calls: Sequence[_Call]) -> None:
         """Refuses a request that is too large, or that has no room and may not fall back."""
         if self._admission is None or not calls:
             return
-        widest = max((call.config for call in calls), key=lambda config: config.width)
+        widest = max((call.searches[-1] for call in calls), key=lambda config: config.width)
         self._admission.check_budget(len(calls), widest, param="queries")
         if calls[0].options.strict:
             jobs = sum(not self._has_result(call) for call in calls)
@@ -215,7 +220,7 @@ class Reformulator:
         if self._cached is None or not call.options.cache:
             return False
         text, cut = call.task.fill(self._read(call), call.options.history)
-        return self._cached.has_result(call.config, text=text, cut=cut)
+        return self._cached.has_result(call.searches[0], text=text, cut=cut)
 
     def fill(self, query: str, task: Task) -> EncoderInput:
         """Returns the model's input for a query by itself, which is corrected first."""
@@ -248,22 +253,17 @@ class Reformulator:
         return result
 
     async def _decode(self, call: _Call) -> QueryResult:
+        """Decodes a query and selects reformulations, with beams if a greedy sequence won't do."""
         original, query = call.query, self._read(call)
         live = _live_text(call) if query == original else None
-        text, cut = call.task.fill(query, call.options.history)
-        try:
-            result = await self._generator(call.options).generate(
-                call.config,
-                text=text,
-                cut=cut,
-                timeout=call.deadline - time.monotonic(),
-                on_progress=live,
-            )
-        except JobError as error:
-            raise request_error(error, param=call.param) from error
-        generated = result.generated
-        decoded = Decoded(original, query, call.config, result)
-        selection = self._selector.select(decoded, call.options, call.task)
+        results: list[Result] = []
+        selection = NOTHING
+        for config in call.searches:
+            results.append(await self._generate(query, call, config, live))
+            decoded = Decoded(original, query, config, results[-1])
+            selection = self._selector.select(decoded, call.options, call.task)
+            if selection.reformulations and selection.unchanged_reason != "guard":
+                break
         selected, fallback_reason = selection.reformulations, None
         if not selected:
             if call.options.strict:
@@ -273,17 +273,33 @@ class Reformulator:
         elif call.emit is not None:
             for candidate in selected[live.sent if live else 0 :]:
                 call.emit(TextDelta(call.index, candidate.rank, candidate.text))
+        generated = [result.generated for result in results]
         return QueryResult(
             original=original,
             reformulations=selected,
             fallback_reason=fallback_reason,
             unchanged_reason=selection.unchanged_reason,
-            queue_ms=result.queue_ms,
-            timings=generated.timings,
-            prompt_tokens=generated.prompt_tokens,
-            completion_tokens=generated.completion_tokens,
-            cached=result.cached,
+            queue_ms=sum(result.queue_ms for result in results),
+            timings=sum((one.timings for one in generated), NO_TIME),
+            prompt_tokens=generated[0].prompt_tokens,
+            completion_tokens=sum(one.completion_tokens for one in generated),
+            cached=all(result.cached for result in results),
         )
+
+    async def _generate(
+        self, query: str, call: _Call, config: GenerationConfig, live: LiveText | LivePieces | None
+    ) -> Result:
+        text, cut = call.task.fill(query, call.options.history)
+        try:
+            return await self._generator(call.options).generate(
+                config,
+                text=text,
+                cut=cut,
+                timeout=call.deadline - time.monotonic(),
+                on_progress=live,
+            )
+        except JobError as error:
+            raise request_error(error, param=call.param) from error
 
     def _generator(self, options: Options) -> Generator:
         return self._cached if self._cached is not None and options.cache else self._engine

@@ -85,17 +85,17 @@ class Selector:
         cache = self._cache if options.cache and decoded.config.is_deterministic else None
         if cache is None:
             return self._select(decoded, options, task)
-        key = self.key_of(decoded.original, decoded.query, options)
+        key = self.key_of(decoded.original, decoded.query, options, decoded.config.num_beams)
         if decoded.result.cached and (stored := cache.get(key)) is not None:
             return _decoder.decode(stored)
         selection = self._select(decoded, options, task)
         cache.put(key, _encoder.encode(selection))
         return selection
 
-    def key_of(self, original: str, query: str, options: Options) -> bytes:
-        """Returns the key of a selection; how a query is decoded follows from the options."""
+    def key_of(self, original: str, query: str, options: Options, num_beams: int = 1) -> bytes:
+        """Returns the key of a selection; how a query is searched else follows from the options."""
         values = [getattr(options, name) for name in _SELECTING]
-        return digest(self._identity, [original, query, *values])
+        return digest(self._identity, [original, query, num_beams, *values])
 
     def _select(self, decoded: Decoded, options: Options, task: Task) -> Selection:
         original, query, generated = decoded.original, decoded.query, decoded.result.generated
