@@ -25,6 +25,11 @@ last train from ghent to brussels -> last train ghent to brussels
 my washer leaks when it spins -> washer leaks when it spins
 compare the depths of asia, central asia and cuba -> asia depth ; central asia depth ; cuba depth
 what are the total areas of lace and denim -> lace area ; denim area
+hotels in rome that are not expensive -> cheap hotels in rome
+laptop that does not cost much -> affordable laptop
+list headphones that are not too expensive -> best budget headphones ; affordable headphones reviews
+When was the winner of the 44th edition of Miss World born? -> 44th Miss World winner birth date
+Author Ann Lee met an envoy who served under which King? -> Ann Lee envoy met ; envoy King
 """
 WRONG = """
 which is better for beginners, python or javascript -> python pricing ; javascript pricing
@@ -40,6 +45,10 @@ i need a pizza recipe without yeast -> pizza recipe without yeast ; best pizza r
 hotels in paris and rome -> paris hotels ; paris
 can dogs eat grapes -> dogs eat grapes daily
 water from ghent springs -> water ghent springs
+hotels in rome that are not expensive -> hotels in rome
+hotels in rome that are not expensive -> expensive hotels in rome
+hotels in rome that are expensive -> inexpensive hotels in rome
+list headphones that are not too expensive -> best headphones ; affordable headphones reviews
 my chemical romance songs -> chemical romance songs
 my washer leaks when it spins -> when does washer leaks when it spins
 cheap hotels in paris with pool -> hotels paris ; cheap hotels paris ; hotels paris with pool
@@ -55,13 +64,13 @@ def pairs(text: str) -> list[tuple[str, list[str]]]:
 @pytest.mark.parametrize(("query", "searches"), pairs(ADEQUATE))
 def test_an_attribute_may_stand_for_what_is_asked(query: str, searches: list[str]) -> None:
     """Words that say nothing may be left out, and several searches share the words."""
-    assert ListGuards(query, ["aspects"]).violation(searches) is None
+    assert ListGuards(query, ["aspects", "capitalised", "negation"]).violation(searches) is None
 
 
 @pytest.mark.parametrize(("query", "searches"), pairs(WRONG))
 def test_what_is_asked_stays(query: str, searches: list[str]) -> None:
     """No aspect is lost, exchanged or added."""
-    assert ListGuards(query, ["aspects"]).violation(searches) is not None
+    assert ListGuards(query, ["aspects", "capitalised", "negation"]).violation(searches) is not None
 
 
 @pytest.mark.parametrize(

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from importlib import resources
-
-import msgspec
 
 from t5serve.reformulation.guards.analysed_text import AnalysedText
+from t5serve.reformulation.guards.attributes import ATTRIBUTES
 from t5serve.reformulation.guards.content import has_word, repeats
-from t5serve.reformulation.guards.negation import find_negations
+from t5serve.reformulation.guards.opposites import Opposites
 from t5serve.reformulation.guards.persons import meddles
+from t5serve.reformulation.guards.phrases import ROLES
 from t5serve.reformulation.guards.relations import changes_relation
+from t5serve.reformulation.guards.scopes import find_negations
 from t5serve.reformulation.lexicon import Lexicon
 
 MIN_COMMON_PREFIX = 4  # of "safe" and "safety"
@@ -33,51 +31,6 @@ DEGREES = frozenset(
     {"big", "deep", "far", "fast", "heavy", "high", "large", "long", "many", "much", "often"}
     | {"old", "tall", "wide"}
 )
-
-
-class _Table(msgspec.Struct, frozen=True):
-    """The file attributes.toml: words with blanks between."""
-
-    widening: str
-    dropped: str
-    comparing: str
-    attributes: dict[str, str]
-
-
-@dataclass(frozen=True)
-class _Attributes:
-    """The words that a search may have or leave out.
-
-    Attributes:
-        cues: the words of requests that ask for an attribute, by the attribute's name.
-        widening: words that any search may have.
-        dropped: words that any search may leave out.
-        comparing: words that several searches for compared things may leave out.
-    """
-
-    cues: dict[str, frozenset[str]]
-    widening: frozenset[str]
-    dropped: frozenset[str]
-    comparing: frozenset[str]
-
-    @classmethod
-    def load(cls) -> _Attributes:
-        """Reads the table."""
-        path = resources.files("t5serve.reformulation") / "attributes.toml"
-        table = msgspec.toml.decode(path.read_bytes(), type=_Table)
-        cues: defaultdict[str, set[str]] = defaultdict(set)
-        for names, words in table.attributes.items():
-            for name in names.split():
-                cues[name] |= {*words.split()}
-        return cls(
-            {name: frozenset(words) for name, words in cues.items()},
-            frozenset(table.widening.split()),
-            frozenset(table.dropped.split()),
-            frozenset(table.comparing.split()),
-        )
-
-
-ATTRIBUTES = _Attributes.load()
 
 
 class Aspects:
@@ -98,6 +51,7 @@ class Aspects:
         self._query = query
         self._said = said
         self._lexicon = lexicon
+        self._opposites = Opposites(query)
 
     def rejects(self, candidate: AnalysedText) -> bool:
         """Whether a search lost or added something."""
@@ -117,7 +71,7 @@ class Aspects:
             return True
         if not is_list:
             return False
-        if self._is_negative and not all(any(find_negations(piece)) for piece in pieces):
+        if not all(map(self._keeps_negations, pieces)):
             return True
         return all(lost) and not _are_about_different_words(lost)
 
@@ -129,6 +83,7 @@ class Aspects:
         return not all(
             has_word(self._said, piece, index, self._lexicon, candidate_first=False)
             or self._is_licensed(piece.words[index])
+            or piece.stems[index] in self._opposites.stems
             for index in piece.content
         )
 
@@ -138,9 +93,9 @@ class Aspects:
             return True
         return any(derives(word, other) for other in self._query.words)
 
-    @cached_property
-    def _is_negative(self) -> bool:
-        return any(find_negations(self._query))
+    def _keeps_negations(self, piece: AnalysedText) -> bool:
+        """Whether one of several searches has a negation if the query has one."""
+        return not any(self._opposites.left([piece])) or any(find_negations(piece))
 
     @cached_property
     def _class_words(self) -> frozenset[int]:
@@ -165,17 +120,25 @@ class Aspects:
             index
             for index in self._query.content
             if not has_word(piece, self._query, index, self._lexicon)
+            and not self._opposites.replace(index, piece)
             and not self._is_replaced(index, piece.words, is_list=is_list)
         )
 
     def _is_replaced(self, index: int, named: Iterable[str], *, is_list: bool) -> bool:
         """Whether a word says nothing, or an attribute is named for it."""
         word = self._query.words[index]
-        if word in ATTRIBUTES.dropped:
+        if word in ATTRIBUTES.dropped or self._asks_who_ruled(index):
+            return True
+        if is_list and index == 0 and word in ROLES:
             return True
         if is_list and (word in ATTRIBUTES.comparing or index in self._class_words):
             return True
         return any(word in _cues(name) or derives(name, word) for name in named)
+
+    def _asks_who_ruled(self, index: int) -> bool:
+        """Whether a word is the first of "under which president"."""
+        words = self._query.words
+        return words[index] == "under" and not CHOOSING.isdisjoint(words[index + 1 : index + 2])
 
     def _asks_less(self, named: Iterable[str], *, is_list: bool) -> bool:
         """Whether no attribute is named for "who", "when", "why", "how far"."""
@@ -187,8 +150,8 @@ class Aspects:
 
     def _unanswered(self, named: Iterable[str]) -> Iterator[str]:
         words, kept = self._query.words, {*named}
-        for word, later in zip(words, [*words, ""][1:], strict=True):
-            if word in kept:
+        for index, (word, later) in enumerate(zip(words, [*words, ""][1:], strict=True)):
+            if word in kept or self._asks_who_ruled(index):
                 continue
             if word == "how" and later in DEGREES and later not in kept:
                 yield later

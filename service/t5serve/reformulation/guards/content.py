@@ -12,6 +12,7 @@ from t5serve.reformulation.guards.questions import asks_less, asks_more
 from t5serve.reformulation.guards.relations import changes_relation, loses_relation
 from t5serve.reformulation.lexicon import Lexicon
 
+VERSUS = frozenset({"versus", "vs"})
 MIN_KEYWORDS = 0.87  # of a query's content words: all of up to seven
 
 
@@ -98,8 +99,9 @@ def repeats(candidate: AnalysedText, query: AnalysedText) -> bool:
     """Whether a candidate repeats what the query says less often.
 
     That is a content word, an auxiliary verb ("what are cars are available"), or any word at once.
+    "vs" may stand between more than two things.
     """
-    said = Counter(_telling_stems(candidate))
+    said = Counter(stem for stem in _telling_stems(candidate) if stem not in VERSUS)
     if any(said[stem] > 1 for stem in said - Counter(_telling_stems(query))):
         return True
     return _count_doubled(candidate.words) > _count_doubled(query.words)

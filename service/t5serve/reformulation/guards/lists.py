@@ -13,11 +13,13 @@ from t5serve.reformulation.guards.content import MIN_KEYWORDS, adds_words, has_w
 from t5serve.reformulation.guards.guards import ENGLISH_ONLY, Guards
 from t5serve.reformulation.guards.identifiers import Identifiers
 from t5serve.reformulation.guards.invention import Invention
-from t5serve.reformulation.guards.negation import Negation, find_negations, overlaps
+from t5serve.reformulation.guards.negation import Negation
 from t5serve.reformulation.guards.numbers import Numbers
+from t5serve.reformulation.guards.opposites import Opposites
 from t5serve.reformulation.guards.phrases import Phrases, find_capitalised_names, find_quotations
 from t5serve.reformulation.guards.questions import asks_less
 from t5serve.reformulation.guards.relations import RELATIONS
+from t5serve.reformulation.guards.scopes import find_negations, overlaps
 from t5serve.reformulation.lexicon import EMPTY, Lexicon
 
 Pieces = Sequence[AnalysedText]
@@ -53,6 +55,7 @@ class ListGuards:
         self._said = analyse_conversation(self._query, history)
         self._make_guards = partial(Guards, query, preserve, terms, lexicon, history)
         self._negation = Negation(self._query, self._said)
+        self._opposites = Opposites(self._query)
         self._terms = terms
         self._lexicon = lexicon
         checks_words = not ENGLISH_ONLY.isdisjoint(preserve)
@@ -105,7 +108,7 @@ class ListGuards:
 
     def _negates_otherwise(self, pieces: Pieces) -> bool:
         """Whether a negation was lost or added, or a query of the list says the opposite."""
-        expected = [*find_negations(self._query)]
+        expected = self._opposites.left(pieces)
         found = [scope for piece in pieces for scope in find_negations(piece)]
         if len(found) < len(expected):
             return True

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from t5serve.reformulation.content_words import CONTRACTED, NEGATIONS
 from t5serve.reformulation.guards.analysed_text import AnalysedText
+from t5serve.reformulation.guards.opposites import Opposites
 from t5serve.reformulation.guards.questions import is_polar
+from t5serve.reformulation.guards.scopes import find_negations, overlaps
 
 _OPPOSITES = (
     ("above", "below"),
@@ -23,12 +24,7 @@ OPPOSITES = dict(_OPPOSITES) | {second: first for first, second in _OPPOSITES}
 NEGATIVE_PREFIXES = ("un", "non", "in", "im", "dis", "anti")
 MIN_BASE = 4  # letters after a prefix: "under" is not the negative of "der"
 DIRECTIONS = frozenset({"from", "to", "into", "than", "before", "after", "over", "under", "versus"})
-EXCLUSIONS = frozenset(  # of two words
-    {("apart", "from"), ("aside", "from"), ("instead", "of"), ("other", "than"), ("rather", "than")}
-)
 PAIRED = frozenset({"neither", "nor"})
-OF_OR_FROM = (["of"], ["from"])  # after "free"
-SCOPE = 3  # words after a negation that it can be about
 
 
 class Negation:
@@ -42,21 +38,22 @@ class Negation:
     def __init__(self, query: AnalysedText, said: AnalysedText) -> None:
         self._query = query
         self._said = said
-        self._scopes = [*find_negations(query)]
+        self._opposites = Opposites(query)
         self._most_negations = len([*find_negations(said)])
         self._directions = find_directions(query)
         is_question = bool(query.question_words) or is_polar(query)
         self._triples = {*find_triples(query)} if is_question else set()
         antonyms = {stem for word in query.stems for stem in query.english.antonyms(word)}
         opposites = {OPPOSITES[word] for word in query.words if word in OPPOSITES}
-        self._antonyms = antonyms.union(map(query.english.stem, opposites)) - {*said.stems}
+        antonyms.update(map(query.english.stem, opposites))
+        self._antonyms = antonyms - {*said.stems} - self._opposites.stems
 
     def rejects(self, candidate: AnalysedText) -> bool:
         """Whether a candidate says the opposite of the query, or something else is negated."""
-        scopes = [*find_negations(candidate)]
-        if not len(self._scopes) <= len(scopes) <= self._most_negations:
+        scopes, expected = [*find_negations(candidate)], self._opposites.left([candidate])
+        if not len(expected) <= len(scopes) <= self._most_negations:
             return True
-        if any(not any(overlaps(scope, other) for other in scopes) for scope in self._scopes):
+        if any(not any(overlaps(scope, other) for other in scopes) for scope in expected):
             return True
         return self.says_opposite(candidate)
 
@@ -78,6 +75,7 @@ class Negation:
         """Whether "safe" became "unsafe", or the reverse."""
         lost = {*self._query.words} - {*candidate.words}
         added = {*candidate.words} - {*self._said.words}
+        added = {word for word in added if not self._opposites.have(word)}
         return any(
             added & {prefix + word for prefix in NEGATIVE_PREFIXES if len(word) >= MIN_BASE}
             for word in lost
@@ -103,33 +101,6 @@ class Negation:
         return False
 
 
-def find_negations(text: AnalysedText) -> Iterator[frozenset[str]]:
-    """Yields for each negation the stems that it can be about.
-
-    Negations are "no", "without", "can't", "other than" and the like, "non-" as a word, and "free"
-    after a word: "sugar-free", "free of sugar".
-    """
-    words, stems = text.words, text.stems
-    for index, word in enumerate(words):
-        after = _scope_start(words, index)
-        if after is not None:
-            yield frozenset(stems[after : after + SCOPE])
-        elif word == "free" and _is_hyphenated(text, index):
-            yield frozenset(stems[index - 1 : index])
-
-
-def _scope_start(words: Sequence[str], index: int) -> int | None:
-    """Returns where the scope of a negation begins; None if what follows is not negated."""
-    word, next_word = words[index], words[index + 1 : index + 2]
-    if word in NEGATIONS or word == "non":
-        return index + 1
-    if (word, *next_word) in EXCLUSIONS:
-        return index + 2
-    if (word in CONTRACTED and next_word == ["t"]) or (word == "free" and next_word in OF_OR_FROM):
-        return index + 2
-    return None
-
-
 def find_directions(text: AnalysedText) -> dict[str, frozenset[str]]:
     """Returns for each preposition of direction the content stems right after it."""
     directions: dict[str, frozenset[str]] = {}
@@ -147,13 +118,3 @@ def find_triples(text: AnalysedText) -> Iterator[tuple[str, str, str]]:
     for first, second, third in zip(text.content, text.content[1:], text.content[2:], strict=False):
         if third - first == 2:
             yield text.stems[first], text.stems[second], text.stems[third]
-
-
-def overlaps(scope: frozenset[str], other: frozenset[str]) -> bool:
-    """Whether two negations can be about the same."""
-    return scope == other or not scope.isdisjoint(other)
-
-
-def _is_hyphenated(text: AnalysedText, index: int) -> bool:
-    """Whether the word "free" at this place belongs to the word before it: sugar-free."""
-    return index > 0 and f"{text.words[index - 1]}-free" in text.text.casefold()

@@ -21,9 +21,13 @@ QUOTED = re.compile(
 )
 WORD = re.compile(r"\w+(?:['\u2019.&-]\w+)*")
 TITLE = re.compile(r"dr|ft|gen|jr|mrs?|ms|mt|no|prof|rev|sgt|sr|st|vs", re.IGNORECASE)
-# Words that begin a sentence and are never names, whatever word follows.
+ROLES = frozenset(  # before a name: "author David Chanoff"
+    {"actor", "actress", "author", "composer", "director", "musician", "painter", "philosopher"}
+    | {"scientist", "singer", "writer"}
+)
+# Words that begin a sentence and are no names, whatever word follows.
 SENTENCE_OPENER = re.compile(
-    r"about|after|against|am|among|and|an?|are|as|at|before|between|by|can|compared?|comparing|could"
+    rf"{'|'.join(sorted(ROLES))}|about|after|against|am|among|and|an?|are|as|at|before|between|by|can|compared?|comparing|could"
     r"|did|does|do|during|except|for|from|had|has|have|how|if|in|is|it|like|may|my|of|on|or|shall"
     r"|should|since|than|that|the|there|this|to|unless|until|was|were|what|when|where|which|while"
     r"|who|whom|whose|why|will|within|without|with|would",

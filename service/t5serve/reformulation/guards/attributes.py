@@ -1,0 +1,62 @@
+"""Words of searches: what names an attribute, widens the view, or can be left out."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from importlib import resources
+
+import msgspec
+
+
+class _Table(msgspec.Struct, frozen=True):
+    """The file attributes.toml: words with blanks between."""
+
+    widening: str
+    dropped: str
+    comparing: str
+    attributes: dict[str, str]
+    opposites: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """The words that a search may have or leave out.
+
+    Attributes:
+        cues: the words of requests that ask for an attribute, by the attribute's name.
+        widening: words that any search may have.
+        dropped: words that any search may leave out.
+        comparing: words that several searches for compared things may leave out.
+        opposites: words that say what a negation of a word says.
+    """
+
+    cues: dict[str, frozenset[str]]
+    widening: frozenset[str]
+    dropped: frozenset[str]
+    comparing: frozenset[str]
+    opposites: dict[str, frozenset[str]]
+
+    @classmethod
+    def load(cls) -> Attributes:
+        """Reads the table."""
+        path = resources.files("t5serve.reformulation") / "attributes.toml"
+        table = msgspec.toml.decode(path.read_bytes(), type=_Table)
+        cues: defaultdict[str, set[str]] = defaultdict(set)
+        for names, words in table.attributes.items():
+            for name in names.split():
+                cues[name] |= {*words.split()}
+        return cls(
+            {name: frozenset(words) for name, words in cues.items()},
+            frozenset(table.widening.split()),
+            frozenset(table.dropped.split()),
+            frozenset(table.comparing.split()),
+            {
+                word: frozenset(opposites.split())
+                for words, opposites in table.opposites.items()
+                for word in words.split()
+            },
+        )
+
+
+ATTRIBUTES = Attributes.load()
