@@ -43,6 +43,7 @@ what to eat before a marathon -> what to eat after a marathon
 hotels in rome below 80 euros -> hotels in rome over 80 euros
 i need a pizza recipe without yeast -> pizza recipe without yeast ; best pizza recipes
 hotels in paris and rome -> paris hotels ; paris
+whats the difference between lace and denim -> lace symptoms ; denim difference
 can dogs eat grapes -> dogs eat grapes daily
 water from ghent springs -> water ghent springs
 hotels in rome that are not expensive -> hotels in rome
