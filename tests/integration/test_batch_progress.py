@@ -68,7 +68,6 @@ def test_a_stopped_job_says_how_to_continue(tmp_path: Path) -> None:
         released.set()
         assert process.returncode == 130
         assert stopped.splitlines() == [
-            "t5serve: 96 rows to do",
             "t5serve: stopped after 32 of 96 rows; the same command with --resume continues",
         ]
         service.requests.clear()

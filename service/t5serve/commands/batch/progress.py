@@ -22,8 +22,8 @@ STOPS = (KeyboardInterrupt, asyncio.CancelledError, RequestError)
 class Progress:
     """A bar on a terminal; elsewhere a line now and then.
 
-    As a context manager it says at the beginning what there is to do, and at the end how far the
-    job got.
+    As a context manager it says at the beginning where a job goes on, and at the end how far it
+    got.
 
     Args:
         total: the number of rows.
@@ -50,8 +50,6 @@ class Progress:
     def __enter__(self) -> Self:
         if self._earlier:
             self._print(f"continues after {self._earlier:,} of {self._total:,} rows")
-        else:
-            self._print(f"{self._total:,} rows to do")
         if self._file.isatty():
             self._bar = tqdm(total=self._total, initial=self._done, unit="row", file=self._file)
         return self
