@@ -8,11 +8,10 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from t5serve.setting_values import describe_values
 from t5serve.settings import Settings
 
 PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
@@ -73,7 +72,11 @@ def render_page() -> str:
 
 def _render_row(name: str, field: FieldInfo) -> str:
     meaning = " ".join((field.description or "").split())
-    cells = [f"`T5SERVE_{name.upper()}`", _render_default(field.default), _render_values(field)]
+    cells = [
+        f"`T5SERVE_{name.upper()}`",
+        _render_default(field.default),
+        describe_values(field, mark="`"),
+    ]
     return f"| {' | '.join([*cells, meaning])} |".replace("  ", " ")
 
 
@@ -83,52 +86,6 @@ def _render_default(default: object) -> str:
     if isinstance(default, int | float):
         return f"{default:,}" if default >= 10_000 else str(default)  # a port has no comma
     return f"`{default}`"
-
-
-def _render_values(field: FieldInfo) -> str:
-    """Returns which values a setting takes."""
-    values, bounds = _describe_type(field.annotation), _read_bounds(field)
-    low = bounds.get("ge", bounds.get("gt"))
-    high = bounds.get("le")
-    if low is None or values not in ("integer", "number"):
-        return values
-    if high is not None:
-        return f"{values}, {low} to {high}"
-    return f"{values}, {'above' if 'gt' in bounds else 'at least'} {low}"
-
-
-def _read_bounds(field: FieldInfo) -> dict[str, Any]:
-    metadata = [*field.metadata, *_list_metadata(field.annotation)]
-    return {
-        name: getattr(item, name)
-        for item in metadata
-        for name in ("ge", "gt", "le")
-        if getattr(item, name, None) is not None
-    }
-
-
-def _list_metadata(annotation: Any) -> list[Any]:  # noqa: ANN401 - any type
-    """Returns what `Annotated` says in a type, however deep."""
-    metadata: list[Any] = []
-    if get_origin(annotation) is Annotated:
-        for item in annotation.__metadata__:
-            metadata += getattr(item, "metadata", [])
-    for argument in get_args(annotation):
-        metadata += _list_metadata(argument)
-    return metadata
-
-
-def _describe_type(annotation: Any) -> str:  # noqa: ANN401 - any type
-    if get_origin(annotation) is Annotated:
-        return _describe_type(get_args(annotation)[0])
-    if get_origin(annotation) in (Union, UnionType):
-        (inner,) = [part for part in get_args(annotation) if part is not NoneType]
-        return _describe_type(inner)
-    if get_origin(annotation) is Literal:
-        return ", ".join(f"`{value}`" for value in get_args(annotation))
-    if get_origin(annotation) is tuple:
-        return "list"
-    return {int: "integer", float: "number", str: "text", Path: "path"}.get(annotation, "rate")
 
 
 def main() -> int:

@@ -19,6 +19,17 @@ SHELLS = ("bash", "zsh", "fish", "tcsh")
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line and suggest the nearest name."""
 
+    def parse_known_args(  # type: ignore[override] # typeshed has overloads for the namespace
+        self,
+        args: Sequence[str] | None = None,
+        namespace: Any = None,  # noqa: ANN401 - argparse takes any object
+    ) -> tuple[Any, list[str]]:
+        """Refuses unknown arguments in the parser of the command that got them."""
+        options, unknown = super().parse_known_args(args, namespace)
+        if unknown:  # else argparse would pass them on to the program's parser
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return options, unknown
+
     def error(self, message: str) -> NoReturn:
         """Ends the program with status 2."""
         self.exit(USAGE, f"{self.prog.split()[0]}: {message} (see {self.prog} --help)\n")

@@ -8,15 +8,17 @@ from typing import Annotated, Any, Literal, Self
 
 from limits import RateLimitItem, parse
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from t5engine.config import KernelsName
 from t5engine.header import convert_first
 from t5gguf import recipe as recipes
 from t5gguf.recipe import Recipe, RecipeError
-from t5serve.errors import StartupError
+from t5serve.errors import StartupError, excerpt
 from t5serve.logs import LogFormat
 from t5serve.origins import parse_origin
+from t5serve.setting_values import describe_fault
 
 Positive = Annotated[int, Field(ge=1)]
 MAX_PROCESSORS = 8192  # the kernel's own limit on x86
@@ -203,13 +205,16 @@ class Settings(BaseSettings):
     @classmethod
     def _require_placeholder(cls, template: str) -> str:
         if template and template.count("{query}") != 1:
-            raise ValueError("must contain {query} exactly once")
+            raise ValueError(f"{excerpt(template)!r} must contain {{query}} exactly once")
         return template
 
     @model_validator(mode="after")
     def _check_queue_size(self) -> Self:
         if self.max_queue < self.max_queries:
-            raise ValueError("T5SERVE_MAX_QUEUE must not be below T5SERVE_MAX_QUERIES")
+            raise ValueError(
+                f"T5SERVE_MAX_QUEUE is {self.max_queue}, but must not be below "
+                f"T5SERVE_MAX_QUERIES, which is {self.max_queries}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -264,16 +269,21 @@ def describe_faults(
         error: of Settings.
         label: returns how a person knows a setting; by default its variable.
     """
-    texts = []
-    for fault in error.errors():
-        name = "_".join(map(str, fault["loc"]))  # none where several settings are at fault
-        prefix = f"{label(name)}: " if name else ""
-        texts.append(prefix + fault["msg"].removeprefix("Value error, "))
-    return "; ".join(texts)
+    return "; ".join(_describe_fault(fault, label) for fault in error.errors())
+
+
+def _describe_fault(fault: ErrorDetails, label: Callable[[str], str]) -> str:
+    name = "_".join(map(str, fault["loc"]))  # none where several settings are at fault
+    prefix = f"{label(name)}: " if name else ""
+    field = Settings.model_fields.get(name)
+    if field is None or fault["type"] == "value_error":  # a validator of ours has said it all
+        return prefix + fault["msg"].removeprefix("Value error, ")
+    return prefix + describe_fault(field, fault["input"])
 
 
 def _describe_path(path: Path) -> str:
     """Returns why a path is not a model's file."""
     if path.is_dir():
         return f"{path} {convert_first(path)}"
-    return f"{path} {'is not a file' if path.exists() else 'does not exist'}"
+    reason = "is not a file" if path.exists() else "does not exist"
+    return f"{path} {reason}; a model is a GGUF file or the name of a recipe (`t5serve models`)"

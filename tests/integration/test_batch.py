@@ -296,7 +296,10 @@ def test_an_unfinished_job_is_not_mixed_with_another(tmp_path: Path) -> None:
             process.kill()
         assert "--resume continues it" in batch(source, "-o", out, *url).stderr
         ran = batch(source, "-o", out, *url, "--resume", "-n", "2")
-        assert "with another input, other options or another model" in ran.stderr
+        assert "is of a job with another n; --resume needs the same command" in ran.stderr
+        other = write(tmp_path / "other.jsonl", ["a dog"])
+        ran = batch(other, "-o", out, *url, "--resume", "--seed", "1")
+        assert "with another input, seed; " in ran.stderr
         ran = batch(source, "-o", out, *url, "--resume")
         assert ran.returncode == 0, ran.stderr
     assert [row["queries"] for row in rows(out)] == [["A DOG"], ["A CAT"]]

@@ -15,6 +15,8 @@ from t5serve.commands.batch.parts import LEAST_ROWS, MOST_ROWS, Parts, cut
 from t5serve.commands.batch.rows import MAX_LINE_BYTES, LineFile, Shard, Source
 from t5serve.errors import StartupError
 
+A_JOB, ANOTHER_JOB = '{"input": "a"}', '{"input": "b"}'
+
 
 def write_lines(path: Path, count: int) -> Path:
     lines = [b'"a dog %d"' % number for number in range(count)]
@@ -75,13 +77,13 @@ def paths(tmp_path: Path) -> Paths:
 
 def test_parts_are_joined_in_order(source: LineFile, paths: Paths) -> None:
     """Parts come in any order and more than once; a second object knows those that are missing."""
-    with Parts(paths, "a job", source) as parts:
+    with Parts(paths, A_JOB, source) as parts:
         assert [part.rows for part in parts.missing] == [LEAST_ROWS, LEAST_ROWS, 10]
         assert parts.write(2, b"c\n" * 10, b"", "m") == 10
         assert parts.write(2, b"d\n" * 10, b"", "m") == 0
         assert parts.write(0, b"a\n" * (LEAST_ROWS - 1), b"e\n", "m") == LEAST_ROWS
     (paths.parts / "00000001.rows.part").write_bytes(b"half a r")
-    with Parts(paths, "a job", source) as parts:
+    with Parts(paths, A_JOB, source) as parts:
         assert [part.number for part in parts.missing] == [1]
         parts.write(1, b"", b"f\n" * LEAST_ROWS, "m")
         assert parts.join() == LEAST_ROWS + 1
@@ -91,7 +93,7 @@ def test_parts_are_joined_in_order(source: LineFile, paths: Paths) -> None:
 
 def test_rows_that_are_missing_are_noticed(source: LineFile, paths: Paths) -> None:
     """A part of another length is not written, and a file that was cut later is not published."""
-    with Parts(paths, "a job", source) as parts:
+    with Parts(paths, A_JOB, source) as parts:
         with pytest.raises(StartupError, match=f"part 0 has 1 of {LEAST_ROWS} rows"):
             parts.write(0, b"a\n", b"", "m")
         for part in parts.missing:
@@ -106,14 +108,14 @@ def test_rows_that_are_missing_are_noticed(source: LineFile, paths: Paths) -> No
 
 def test_parts_of_another_job_are_not_mixed(source: LineFile, paths: Paths) -> None:
     """Another identity, another model and a second writer are refused."""
-    with Parts(paths, "a job", source) as parts:
+    with Parts(paths, A_JOB, source) as parts:
         parts.write(2, b"c\n" * 10, b"", "m")
         with pytest.raises(StartupError, match="another process seems to write"):
-            Parts(paths, "a job", source)
-    with pytest.raises(StartupError, match="another input or other options"):
-        Parts(paths, "another job", source)
+            Parts(paths, A_JOB, source)
+    with pytest.raises(StartupError, match="with another input; --resume needs the same command"):
+        Parts(paths, ANOTHER_JOB, source)
     with (
-        Parts(paths, "a job", source) as parts,
+        Parts(paths, A_JOB, source) as parts,
         pytest.raises(StartupError, match="a node has the model other"),
     ):
         parts.write(0, b"a\n" * LEAST_ROWS, b"", "other")

@@ -16,6 +16,7 @@ import pytest
 from t5gguf import __main__ as t5gguf
 from t5serve import __main__ as t5serve
 from t5serve import __version__
+from t5serve.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted(path.name for path in (ROOT / "scripts").glob("*.py") if path.name != "extras.py")
@@ -24,6 +25,10 @@ PARSERS = {
     "t5gguf": t5gguf._build_parser("t5gguf", None),
 }
 MAINS: dict[str, Callable[[Sequence[str]], int]] = {"t5serve": t5serve.main, "t5gguf": t5gguf.main}
+ANY_TEXT = {  # settings that take any text, which is checked later
+    *("host", "model", "models_file", "lexicon", "api_keys_file", "admin_keys_file"),
+    *("allowed_hosts", "ggml_backends"),
+}
 WITHOUT_EXTRAS = """
 import runpy, sys
 class Missing:
@@ -113,10 +118,13 @@ def test_version_says_what_answers_depend_on() -> None:
     ("command", "message"),
     [
         ("t5serve srve", "argument COMMAND: 'srve' is unknown; did you mean serve? (see t5serve"),
-        ("t5serve serve --port x", "--port: Input should be a valid integer"),
-        ("t5serve serve --port 99999", "--port: Input should be less than or equal to 65535"),
-        ("t5serve serve --log-level loud", "--log-level: Input should be 'debug', 'info'"),
-        ("t5serve doctor --threads 0", "--threads: Input should be greater than or equal to 1"),
+        ("t5serve serve --port x", "--port: 'x' is not valid; expected an integer, 0 to 65535"),
+        ("t5serve serve --port 99999", "--port: '99999' is not valid; expected an integer"),
+        (
+            "t5serve serve --log-level loud",
+            "--log-level: 'loud' is not valid; expected one of",
+        ),
+        ("t5serve doctor --threads 0", "--threads: '0' is not valid; expected an integer, at"),
         ("t5serve reformulate -n 17 a", "n: Input should be less than or equal to 16"),
         ("t5serve reformulate --n-best 3", "unrecognized arguments: --n-best"),
         ("t5serve reformulate --preserve names", "'names' is unknown; there are: numbers, "),
@@ -141,6 +149,46 @@ def test_a_wrong_command_line_is_one_line(
     assert line.startswith(f"{name}: ")
     assert message in line
     assert line.endswith("--help)")
+
+
+COMMANDS = [
+    *(f"t5serve {name}" for name in ("reformulate", "models", "serve", "doctor")),
+    *("t5serve batch a -o b", "t5serve lexicon a"),
+    *("t5gguf convert a --out b", "t5gguf fetch a", "t5gguf inspect a"),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_unknown_option_names_the_help_of_its_command(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The list of options is in the help of the command, not in that of the program."""
+    name, *arguments = command.split()
+    with pytest.raises(SystemExit):
+        MAINS[name]([*arguments, "--wrong-option"])
+    advice = f"(see {name} {arguments[0]} --help)\n"
+    assert capsys.readouterr().err == f"{name}: unrecognized arguments: --wrong-option {advice}"
+
+
+def test_each_command_is_tried_with_an_unknown_option() -> None:
+    """No command is left out above."""
+    known = {parser.prog for name in PARSERS for parser in commands(PARSERS[name])}
+    tried = {" ".join(command.split()[:2]) for command in COMMANDS}
+    assert {prog for prog in known if " " in prog and "--help" not in prog} == tried
+
+
+@pytest.mark.parametrize("name", sorted(Settings.model_fields.keys() - ANY_TEXT))
+def test_a_wrong_variable_is_one_line(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Variable, value and what is expected: no traceback, none of pydantic's words."""
+    variable = f"T5SERVE_{name.upper()}"
+    monkeypatch.setenv(variable, "a\nb")
+    assert MAINS["t5serve"](["serve"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"t5serve: {variable}: 'a\\nb' ")
+    assert re.search("expected|write one like|must contain", line)
+    assert not re.search("(?i)pydantic|input should|value error", line)
 
 
 @pytest.mark.parametrize(

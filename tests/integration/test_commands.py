@@ -159,6 +159,9 @@ def test_models_are_listed() -> None:
     ]
     assert Path(tiny["file"]).stat().st_size == tiny["bytes"]
     assert "paraphrase" in tiny["tasks"]
+    assert tiny["aliases"] == {"expand": {"questions": "search", "keywords": "question"}}
+    assert tiny["n"]["search"] == 5
+    assert "question, expand" in ran.stdout
 
 
 def test_doctor_finds_what_it_should() -> None:

@@ -95,6 +95,25 @@ def gathered(chunks: Iterable[Completion]) -> list[dict[str, Any]]:
     return [choices[index] for index in sorted(choices)]
 
 
+def test_models_list_what_a_request_may_send(service: Server, client: OpenAI) -> None:
+    """Tasks, aliases and bounds of `n` stand beside OpenAI's fields, and requests accept them."""
+    (model,) = client.models.list().data
+    assert (model.id, model.object, model.owned_by) == ("tiny-t5", "model", "t5serve")
+    facts = model.model_extra or {}
+    assert facts["aliases"] == {"expand": {"questions": "search", "keywords": "question"}}
+    assert facts["n"] == {"search": 5, "fix": 1, "paraphrase": 1, "question": 1}
+    assert list(facts["n"]) == list(facts["tasks"])
+    with service.client() as http:
+
+        def status(**body: object) -> int:
+            return http.post("/v1/reformulate", json={"query": PROMPTS[0], **body}).status_code
+
+        assert {status(task=name) for name in [*facts["tasks"], *facts["aliases"]]} == {200}
+        assert status(n=facts["max_n"]) == 200
+        assert status(n=facts["max_n"] + 1) == 400
+        assert status(task="expansion") == 400
+
+
 def logprobs_of(choice: CompletionChoice) -> Logprobs:
     assert choice.logprobs is not None
     return choice.logprobs

@@ -201,7 +201,7 @@ def test_a_wrong_setting_is_one_line() -> None:
     stderr = server.wait()
     assert server.process.returncode == 1
     assert stderr.strip().splitlines() == [
-        "t5serve: T5SERVE_WORKERS: Input should be greater than or equal to 1"
+        "t5serve: T5SERVE_WORKERS: '0' is not valid; expected an integer, at least 1"
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from functools import cache
 from typing import Any
@@ -64,6 +65,18 @@ def test_every_strategy(server: Server, body: dict[str, Any], minimum: int, maxi
     assert usage["completion_tokens"] >= sum(
         reformulation["tokens"] for reformulation in result["reformulations"]
     )
+
+
+@pytest.mark.parametrize("n", [1, 4])
+@pytest.mark.parametrize("task", ["question", "paraphrase"])
+def test_punctuation_is_no_reformulation(server: Server, task: str, n: int) -> None:
+    """No answer differs from its query, or from another answer, in sentence punctuation only."""
+    queries = ["what is x", "how do i clean a laptop screen", "why is the sky blue"]
+    response = post(server, queries=queries, task=task, n=n)
+    for result in response.json()["results"]:
+        texts = [re.sub(r"[.,?!]+(?= |$)", "", text.casefold()) for text in result["queries"]]
+        assert len(set(texts)) == len(texts)
+        assert result["changed"] != (result["original"] in texts)
 
 
 @pytest.mark.parametrize(

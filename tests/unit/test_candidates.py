@@ -76,6 +76,23 @@ def test_the_same_after_folding_counts_once() -> None:
     assert select_texts("q", texts, Options(n=4)) == ["Find it", "find that"]
 
 
+def test_punctuation_makes_no_other_text() -> None:
+    """Texts that differ from the query or each other in sentence punctuation only count once."""
+    texts = ["What is x?", "what does x mean", "what does x mean?", "c++", "c++!"]
+    expected = ["what does x mean", "c++"]
+    assert select_texts("what is x", texts, Options(n=4)) == expected
+    echo = select_candidates("what is x", outputs("What is x?", "other"), Options())
+    assert echo.unchanged_reason == "already_good"
+
+
+def test_punctuation_may_be_the_correction() -> None:
+    """A task that corrects returns a candidate that adds a question mark."""
+    options = Options(corrects=True, preserve=frozenset())
+    selection = select_candidates("what is x", outputs("what is x?", "what is x"), options)
+    assert [one.text for one in selection.reformulations] == ["what is x?"]
+    assert selection.unchanged_reason is None
+
+
 def test_signs_make_another_text() -> None:
     """C and C++ are different searches."""
     assert select_texts("q", ["c", "c++", "c#"], Options(n=4)) == ["c", "c++", "c#"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -16,6 +17,7 @@ from t5engine.pool.engine import Engine
 from t5engine.pool.turns import current_turn
 
 SLOW = Costs(encodes=[(8, 0.5)], steps=[(1, 0.5), (16, 1.0)])  # 0.5 s, then 3 steps
+SLOWER = Costs(encodes=[(8, 100.0)], steps=[(1, 100.0), (16, 200.0)])
 Test = Callable[[Engine, FakePool], Awaitable[None]]
 
 
@@ -92,15 +94,15 @@ def test_what_waited_too_long_is_not_begun() -> None:
     """A queued job that can't end in time any more never reaches the worker."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
-        running, waiting = submit(engine, "a", seconds=60), submit(engine, "b", seconds=60)
+        running, *waiting = (submit(engine, text, seconds=60) for text in "abc")
         await settle()
-        slower = Costs(encodes=[(8, 100.0)], steps=[(1, 100.0)])
-        pool.newest.reply(Pulse(slower))
+        pool.newest.reply(Pulse(SLOWER))
         pool.newest.reply(answer(pool.newest.inbox.pop()))
         await running
         with pytest.raises(DeadlineExceeded, match="left no time"):
-            await waiting
-        assert not pool.newest.inbox
+            await waiting[0]
+        pool.newest.reply(answer(pool.newest.inbox.pop()))
+        assert (await waiting[1]).generated.best.text == "C"  # nothing else waits: it is tried
 
     with_known_costs(test)
 
@@ -187,3 +189,67 @@ def test_expected_jobs_fill_free_places_first() -> None:
         assert isinstance(foretold[2], QueueFull)
 
     with_engine(test, max_queue=1)
+
+
+class Clock:
+    """Tells the time that a test has set, in seconds."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of the engine."""
+    clock = Clock()
+    monkeypatch.setattr(time, "perf_counter", clock)
+    return clock
+
+
+async def load(engine: Engine, pool: FakePool, clock: Clock) -> None:
+    """Runs a burst of jobs, each of which takes far longer than forecast."""
+    pool.newest.reply(Pulse(SLOWER))
+    for _ in range(20):
+        tasks = [submit(engine, 16 * text, seconds=6000) for text in "abcd"]
+        await settle()
+        clock.now += 500
+        while pool.newest.inbox:
+            pool.newest.reply(answer(pool.newest.inbox.pop()))
+            await settle()
+        await asyncio.gather(*tasks)
+
+
+def test_an_idle_worker_takes_what_it_can_do_in_time(clock: Clock) -> None:
+    """What a burst of load taught refuses no job from the moment at which the load is gone."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        await load(engine, pool, clock)
+        assert engine.refusal_of(GenerationConfig(max_tokens=8), "foretold", 2.5, "a") is None
+        task = submit(engine, "lone", seconds=2.5)  # needs 2.0 s
+        await settle()
+        pool.newest.reply(answer(pool.newest.inbox.pop()))
+        assert (await task).generated.best.text == "LONE"
+        with pytest.raises(DeadlineExceeded, match="shorter than the model needs"):
+            await submit(engine, "hopeless", seconds=0.4)
+
+    with_known_costs(test, capacity=4)
+
+
+def test_load_is_forgotten(clock: Clock) -> None:
+    """Jobs that arrive together are judged without the load of a second ago."""
+
+    async def test(engine: Engine, pool: FakePool) -> None:
+        await load(engine, pool, clock)
+        pool.newest.reply(Pulse(SLOW))
+        await settle()
+        clock.now += 1
+        tasks = [submit(engine, text, seconds=6) for text in "ab"]  # need 2.7 s together
+        await settle()
+        assert len(pool.newest.inbox) == 2
+        while pool.newest.inbox:
+            pool.newest.reply(answer(pool.newest.inbox.pop()))
+        await asyncio.gather(*tasks)
+
+    with_known_costs(test, capacity=4)

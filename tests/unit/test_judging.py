@@ -128,7 +128,7 @@ def test_a_refusal_is_the_caller_s() -> None:
 def test_the_cost_of_documents_is_known() -> None:
     """An encode each, of at most the longest input, and a step for every four."""
     costs = CostModel()
-    costs.costs = COSTS
+    costs.record_costs(COSTS)
     costs.max_input_tokens = 128
     assert costs.judging_seconds([]) == 0
     assert costs.judging_seconds([26]) == pytest.approx(0.01 + 0.02)

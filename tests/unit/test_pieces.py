@@ -18,7 +18,7 @@ from t5serve.reformulation.pieces import select_pieces, split_pieces
 from t5serve.reformulation.text import clean, fold
 
 QUERY = "who is taller, ann or bob"
-WORDS = ["ann", "Ann", "bob", "height", "age", "who", "is", "taller", QUERY]
+WORDS = ["ann", "Ann", "ann?", "bob", "height", "age", "who", "is", "taller", QUERY]
 MARKS = st.sampled_from([" ; ", ";", "<sep>", " || "])
 # Everything that a model may write: words, marks, parts of marks, blanks.
 TEXTS = st.lists(
@@ -161,6 +161,12 @@ def test_the_query_itself(
     selection = select(texts, **options)
     assert [one.text for one in selection.reformulations] == expected
     assert selection.unchanged_reason == reason
+
+
+def test_punctuation_makes_no_other_query() -> None:
+    """A query of a list counts once, and the query itself with other punctuation is an echo."""
+    assert select_texts(["ann height ; Ann height? ; bob"]) == ["ann height", "bob"]
+    assert select([f"{QUERY}?"]).unchanged_reason == "already_good"
 
 
 def test_guards_take_the_next_list() -> None:

@@ -10,7 +10,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from t5serve.reformulation.text import clean, difference, fold, has_loop, plain_words, words
+from t5serve.reformulation.text import (
+    clean,
+    difference,
+    fold,
+    fold_sentence,
+    has_loop,
+    plain_words,
+    words,
+)
 
 ASCII = st.text(st.characters(codec="ascii"))
 LISTS = st.lists(st.sampled_from(["a", "b", "c", "new", "york"]), max_size=8)
@@ -53,6 +61,60 @@ def test_plain_text_has_no_rules_of_its_own(text: str) -> None:
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     assert fold(text) == clean(folded)
     assert plain_words(text) == plain_words(f"{text} caf\u00e9")[:-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "other"),
+    [
+        ("what is x", "What is x?"),
+        ("what is x?", "what is  x ?"),
+        ("hello, world", "Hello world!"),
+        ("c++?", "c++"),
+        ("node.js: how?!", "node.js how"),
+        ("what\u2019s new", "what's new"),
+        ("\u00bfd\u00f3nde est\u00e1?", "d\u00f3nde est\u00e1"),
+        ("\u4ec0\u4e48\u662f\u732b\uff1f", "\u4ec0\u4e48\u662f\u732b\u3002"),
+        ("\u0645\u0627 \u0647\u0648\u061f", "\u0645\u0627 \u0647\u0648"),
+        ("he works at yahoo!", "he works at yahoo."),
+    ],
+)
+def test_sentence_punctuation_makes_no_difference(text: str, other: str) -> None:
+    """Marks at the ends of words, typographic quotes, case, width and spaces are ignored."""
+    assert fold_sentence(text) == fold_sentence(other)
+    assert fold_sentence(fold_sentence(text)) == fold_sentence(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "other"),
+    [
+        ("c++", "c"),
+        ("c++", "c#"),
+        ("3.5", "35"),
+        ("-5", "5"),
+        ("5!", "5"),
+        (".net", "net"),
+        ("what does ?? mean", "what does mean"),
+        ("what does ? mean", "what does mean"),
+        ("git add .", "git add"),
+        ("cd ..", "cd"),
+        ("re-sign", "resign"),
+        ('"new york" times', "new york times"),
+        ("it's", "its"),
+        ("1,000", "1000"),
+        ("?", "!"),
+        ("?", ""),
+    ],
+)
+def test_other_signs_make_another_text(text: str, other: str) -> None:
+    """Signs that carry meaning in a search are compared."""
+    assert fold_sentence(text) != fold_sentence(other)
+
+
+@given(st.text())
+def test_only_marks_are_left_out(text: str) -> None:
+    """No letter or digit is lost."""
+    kept = [c for c in fold_sentence(text) if c.isalnum()]
+    assert kept == [c for c in fold(text) if c.isalnum()]
 
 
 @pytest.mark.parametrize(

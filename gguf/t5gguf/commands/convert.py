@@ -37,9 +37,10 @@ def run(options: argparse.Namespace) -> int:
     defaults = read_defaults(options.source)
     if recipe is None:  # a recipe says how its model generates
         _print(describe_defaults(defaults))
+    provenance = _build_provenance(options, recipe, defaults)
     converter = Converter(
         options.source,
-        _build_provenance(options, recipe, defaults),
+        provenance,
         queries,
         _select_calibration(options, recipe),
         options.trim_vocabulary,
@@ -57,6 +58,7 @@ def run(options: argparse.Namespace) -> int:
         progress=not options.quiet,
     )
     _print(describe_file(converter, converted))
+    _print([f"its name in requests is {provenance.name!r}; --name sets another"])
     if recipe is None:
         _print(["the file has no guards: requests ask for them with `preserve`, or a recipe does"])
     return 0
@@ -172,7 +174,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"type of a group of tensors: {', '.join(GROUPS)}",
     )
     parser.add_argument("--recipe", help="a recipe with source, licence, tasks and defaults")
-    parser.add_argument("--name", help="the model's name")
+    parser.add_argument(
+        "--name", help="the model's name in requests (default: the recipe's, or the directory's)"
+    )
     parser.add_argument("--repo", help="the repository of the checkpoint, owner/name")
     parser.add_argument("--revision", help="the revision of the repository")
     parser.add_argument("--license", help="the licence, by SPDX identifier where there is one")

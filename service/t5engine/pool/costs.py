@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from t5engine.messages import (
     JUDGED_TOGETHER,
@@ -22,6 +22,8 @@ MIN_CORRECTION, MAX_CORRECTION = 0.5, 4.0
 MARGIN_ERRORS = 3.0
 MAX_ERROR = 0.1  # seconds; a job that waits for a restart says nothing about others
 FIRST_STEPS = 1.0  # optimistic, until the first jobs are done
+FEW_DEVIATIONS = -2.0  # few jobs take fewer steps than the average less so many deviations
+FADE_SECONDS = 0.1  # an engine without jobs forgets half of what load taught it in this time
 
 
 class CostModel:
@@ -29,6 +31,7 @@ class CostModel:
 
     Attributes:
         costs: the workers' latest measurements.
+        fastest_costs: the lowest measurement of each shape; load can't raise these.
         correction: measured seconds / forecast seconds; above 1, because later jobs join.
         lag: seconds of a job outside its worker, because messages wait for a busy process.
         error: average difference, in seconds, between a forecast and what happened.
@@ -37,6 +40,7 @@ class CostModel:
 
     def __init__(self) -> None:
         self.costs = Costs()
+        self.fastest_costs = Costs()
         self.correction = 1.0
         self.lag = 0.0
         self.error = 0.0
@@ -46,6 +50,22 @@ class CostModel:
         """Average number of steps of a job."""
         self._deviation = 0.0
         """Mean absolute deviation of the number of steps."""
+
+    def record_costs(self, costs: Costs) -> None:
+        """Stores a worker's measurements."""
+        self.costs = costs
+        fastest = self.fastest_costs
+        self.fastest_costs = Costs(
+            encodes=_fastest([*fastest.encodes, *costs.encodes]),
+            steps=_fastest([*fastest.steps, *costs.steps]),
+        )
+
+    def forget_load(self, seconds: float) -> None:
+        """Forgets what load taught, after so many seconds without jobs."""
+        kept = 0.5 ** (seconds / FADE_SECONDS)
+        self.correction = min(self.correction, 1 + kept * (self.correction - 1))
+        self.lag *= kept
+        self.error *= kept
 
     def record(self, message: JobMessage, outcome: Generated) -> None:
         """Learns from a job: the tokens of its input, and the steps that it took."""
@@ -86,24 +106,22 @@ class CostModel:
             ratio = min(MAX_CORRECTION, max(MIN_CORRECTION, worker_seconds / forecast))
             self.correction += WEIGHT * (ratio - self.correction)
 
-    def seconds(self, message: JobMessage, rows: int, deviations: float = 0.0) -> float:
-        """Estimates a job that is decoded in steps of so many rows.
+    def seconds(self, message: JobMessage, rows: int) -> float:
+        """Estimates a job that is decoded in steps of so many rows."""
+        return self.encode_seconds(message) + self.steps(message) * self.step_seconds(rows)
 
-        Args:
-            message: the job.
-            rows: the rows of each step.
-            deviations: how far from the average the number of steps is assumed to be.
-        """
-        steps = self.steps(message, deviations)
-        return self.encode_seconds(message) + steps * self.step_seconds(rows)
+    def fastest_seconds(self, message: JobMessage, rows: int) -> float:
+        """Estimates a short job of so many rows on a machine with nothing else to do."""
+        encode = _interpolate(self.fastest_costs.encodes, self._input_tokens(message))
+        step = _interpolate(self.fastest_costs.steps, rows)
+        return encode + self.steps(message, FEW_DEVIATIONS) * step
 
     def judging_seconds(self, lengths: Sequence[int]) -> float:
-        """Estimates the seconds of a worker that judges texts of so many characters."""
-        encodes = sum(
-            _interpolate(self.costs.encodes, self._tokens_of(length)) for length in lengths
-        )
+        """Estimates the seconds of an idle worker that judges texts of so many characters."""
+        costs = self.fastest_costs
+        encodes = sum(_interpolate(costs.encodes, self._tokens_of(length)) for length in lengths)
         steps = math.ceil(len(lengths) / JUDGED_TOGETHER)
-        return encodes + steps * self.step_seconds(JUDGED_TOGETHER)
+        return encodes + steps * _interpolate(costs.steps, JUDGED_TOGETHER)
 
     @property
     def margin(self) -> float:
@@ -144,6 +162,15 @@ class CostModel:
     def _tokens_of(self, characters: int) -> float:
         """Estimates the tokens of a text that is shortened if it is too long."""
         return min(self.max_input_tokens, max(1.0, characters * self._tokens_per_character))
+
+
+def _fastest(points: Iterable[tuple[int, float]]) -> list[tuple[int, float]]:
+    """Returns the lowest seconds of each size; a smaller size never takes longer."""
+    fastest: dict[int, float] = {}
+    least = math.inf
+    for size, seconds in sorted(points, reverse=True):
+        fastest[size] = least = min(least, seconds)
+    return sorted(fastest.items())
 
 
 def _interpolate(points: Sequence[tuple[int, float]], x: float) -> float:

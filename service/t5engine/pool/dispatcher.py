@@ -104,6 +104,8 @@ class Dispatcher:
             DeadlineExceeded: the job would not end in time even alone.
         """
         self.admission.record_arrival()
+        if self.idle.is_set():
+            self.forecast.forget_load()
         if self._quarantine.is_refused(job.message):
             raise InputQuarantined("this input ended a worker process twice and is refused")
         if (error := self.admission.check_time(job)) is not None:
@@ -191,8 +193,9 @@ class Dispatcher:
             pass
         if self.waiting + self.running:
             self.idle.clear()
-        else:
+        elif not self.idle.is_set():
             self.idle.set()
+            self.forecast.record_idle()
 
     def _dispatch_next(self) -> bool:
         """Removes the first job that can leave the queue; returns whether there was one.

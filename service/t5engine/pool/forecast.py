@@ -32,12 +32,24 @@ class Forecast:
         self._queue = queue
         self._last_done = -math.inf
         """When a worker last finished a job; seconds by time.perf_counter."""
+        self._idle_since = time.perf_counter()
+        """Since when an idle engine has been idle; seconds by the same clock."""
         self.costs = CostModel()
         self.seconds_to_worker: Callable[[], float] = lambda: 0.0
 
     def record_costs(self, costs: Costs) -> None:
         """Stores a worker's measurements. They hold for all workers, whose processors are alike."""
-        self.costs.costs = costs
+        self.costs.record_costs(costs)
+
+    def record_idle(self) -> None:
+        """Notes that the last job has left the engine."""
+        self._idle_since = time.perf_counter()
+
+    def forget_load(self) -> None:
+        """Forgets what load taught, in proportion to the time in which the engine was idle."""
+        now = time.perf_counter()
+        self.costs.forget_load(now - self._idle_since)
+        self._idle_since = now
 
     def record_done(self, job: Job, outcome: Generated) -> None:
         """Learns from a job that was done."""
@@ -59,11 +71,16 @@ class Forecast:
 
     def is_hopeless(self, job: Job) -> bool:
         """Whether the job would end late even if a worker had nothing else to do."""
-        return self._is_late(job, self.costs.seconds(job.message, job.width, -2.0))
+        return self._is_late(job, self.costs.fastest_seconds(job.message, job.width))
 
     def is_too_late(self, job: Job) -> bool:
-        """Whether a job that waits would end late beside the jobs that run now."""
-        if not self._workers:
+        """Whether a job that waits would end late beside the jobs that run now.
+
+        A lone job of an idle worker is only late if it is hopeless, because the other estimates
+        were learnt under load.
+        """
+        is_idle = any(not worker.jobs for worker in self._workers) and len(self._queue) == 1
+        if is_idle or not self._workers:
             return self.is_hopeless(job)
         return self._is_late(job, min(worker.seconds_to_end(job) for worker in self._workers))
 

@@ -6,6 +6,8 @@ import argparse
 import json
 from typing import Any
 
+import msgspec
+
 from t5gguf import recipe as recipes
 from t5gguf.recipe import Recipe, RecipeError
 from t5serve.errors import StartupError
@@ -35,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     for recipe in all_recipes:
         path = recipe.model_path()
         size = f"{path.stat().st_size / 1e6:.0f} MB" if path.is_file() else "no file"
-        tasks = ", ".join(recipe.tasks)
+        tasks = ", ".join([*recipe.tasks, *recipe.aliases])
         print(f"{recipe.name:{width}}  {size:>8}  {recipe.license:12} {tasks}")
         print(f"{'':{width}}  {recipe.description}")
     if not all(recipe.model_path().is_file() for recipe in all_recipes):
@@ -50,6 +52,8 @@ def _describe(recipe: Recipe) -> dict[str, Any]:
         "description": recipe.description,
         "license": recipe.license,
         "tasks": recipe.prefixes,
+        "aliases": msgspec.to_builtins(recipe.aliases),
+        "n": {name: task.n for name, task in recipe.tasks.items()},
         "templates": {name: task.template for name, task in recipe.tasks.items()},
         "separators": recipe.separators,
         "generation": recipe.generation.given(),

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from t5serve.errors import StartupError
+from t5serve.errors import StartupError, excerpt
 from t5serve.models.declaration import Declaration
 from t5serve.settings import Settings
 
@@ -111,8 +111,11 @@ def _describe(detail: ErrorDetails) -> str:
     place = ""
     for part in detail["loc"]:
         place += f"[{part}]" if isinstance(part, int) else f".{part}" if place else str(part)
-    message = "there is no such key" if detail["type"] == "extra_forbidden" else detail["msg"]
-    return f"{place}: {message}"
+    if detail["type"] == "extra_forbidden":
+        return f"{place}: there is no such key"
+    value = detail["input"]
+    is_short = isinstance(value, str | int | float) and detail["type"] != "missing"
+    return f"{place}: {detail['msg']}" + (f", not {excerpt(repr(value))}" if is_short else "")
 
 
 def _fault(path: Path, reason: str) -> StartupError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Literal, Self
@@ -14,7 +14,14 @@ from t5engine.messages import Output
 from t5serve.reformulation.guards.guards import Guards
 from t5serve.reformulation.lexicon import EMPTY, Lexicon
 from t5serve.reformulation.options import Options
-from t5serve.reformulation.text import clean, difference, fold, has_loop, words
+from t5serve.reformulation.text import (
+    clean,
+    difference,
+    fold,
+    fold_sentence,
+    has_loop,
+    words,
+)
 
 SENTINEL = "<extra_id_"
 MAX_LETTERS = 4  # that a correction adds, leaves out or changes; the speller has been before it
@@ -74,8 +81,10 @@ class Candidate:
     tokens: int
 
     @classmethod
-    def build(cls, output: Output, text: str, tokens: int) -> Self:
-        """Cleans a text, and computes its forms."""
+    def build(
+        cls, output: Output, text: str, tokens: int, fold: Callable[[str], str] = fold_sentence
+    ) -> Self:
+        """Cleans a text, and computes its forms; texts with equal folded forms are the same."""
         text = clean(text)
         return cls(output, text, fold(text), words(text), tokens)
 
@@ -126,7 +135,8 @@ def select_candidates(
 
     An output that equals the query (an echo) is returned only if no other output is selected, or
     if it is the best output and either n is 1 or the task corrects. `include_original` and
-    `min_difference` always exclude it.
+    `min_difference` always exclude it. Case and spaces make no difference, and sentence punctuation
+    makes one only if the task corrects.
 
     Args:
         query: the query, without a prefix.
@@ -134,11 +144,12 @@ def select_candidates(
         options: n, and what candidates must satisfy.
         lexicon: words that count as spelled correctly.
     """
-    built = [Candidate.build(one, one.text, len(one.tokens)) for one in outputs]
+    folding = fold if options.corrects else fold_sentence  # punctuation may be the correction
+    built = [Candidate.build(one, one.text, len(one.tokens), folding) for one in outputs]
     candidates = [candidate for candidate in built if is_usable(candidate.text, query)]
     if options.is_guarded:  # by score: the search may rank by other criteria
         candidates.sort(key=lambda candidate: -candidate.score)
-    folded_query = fold(query)
+    folded_query = folding(query)
     echo = next((one for one in candidates if one.folded == folded_query), None)
     if options.corrects and echo is not None:
         candidates = [one for one in candidates if one is echo or _beats(one, echo, options)]

@@ -46,7 +46,8 @@ class Lexicon:
         try:
             lines = path.read_text("utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise StartupError(f"{source}: {path} can't be read: {error}") from error
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise StartupError(f"{source}: {path} can't be read: {reason}") from error
         for number, line in enumerate(lines, 1):
             word, _, count = line.partition("\t")
             if not word.strip():

@@ -8,7 +8,7 @@ from t5engine.messages import Progress
 from t5engine.tokenization.marks import get_mark
 from t5serve.reformulation.candidates import is_usable
 from t5serve.reformulation.options import Options
-from t5serve.reformulation.text import clean, fold
+from t5serve.reformulation.text import clean, fold_sentence
 
 Send = Callable[[int, str], None]
 """Takes the rank of a reformulation, and the next part of its text."""
@@ -59,7 +59,7 @@ class LivePieces:
         """Sends the queries that have become complete."""
         *complete, self._rest = (self._rest + progress.text).split(self._mark)
         for text in map(clean, complete):
-            folded = fold(text)
+            folded = fold_sentence(text)
             is_new = folded not in self._folded and is_usable(text, self._query)
             if is_new and self.sent < self._n:
                 self._folded.add(folded)

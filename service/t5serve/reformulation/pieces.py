@@ -20,7 +20,7 @@ from t5serve.reformulation.candidates import (
 from t5serve.reformulation.guards.lists import ListGuards
 from t5serve.reformulation.lexicon import EMPTY, Lexicon
 from t5serve.reformulation.options import Options
-from t5serve.reformulation.text import fold
+from t5serve.reformulation.text import fold_sentence
 
 Pieces = list[Candidate]
 
@@ -92,7 +92,7 @@ def select_pieces(
         return Selection(rank_candidates(echo[:1]), reason)
     queries = [piece for pieces in changed for piece in pieces]
     if options.include_original:
-        queries = [piece for piece in queries if piece.folded != fold(query)]
+        queries = [piece for piece in queries if piece.folded != fold_sentence(query)]
     selected = list(select_distinct(query, queries, options))[: options.n]
     if not selected:
         allowed.extend(judged)  # the lists that were not needed so far
@@ -116,4 +116,4 @@ def _allowed(
 
 def _is_echo(query: str, pieces: Pieces) -> bool:
     """Whether a list has the query itself and nothing else."""
-    return {piece.folded for piece in pieces} == {fold(query)}
+    return {piece.folded for piece in pieces} == {fold_sentence(query)}

@@ -9,6 +9,10 @@ from collections.abc import Sequence
 from rapidfuzz.distance import Levenshtein
 
 ASCII_WORD = re.compile("[a-z0-9_]+")  # of a folded text
+MARKS = ".,:;!?\u3002\u3001\u061f\u060c\u061b\u0964"  # also of Chinese, Arabic and Hindi
+OPENING_MARKS = "\u00bf\u00a1"  # of Spanish
+LONE_MARKS = frozenset("?!\u061f\u0964")  # after a space; a full stop may be a path
+STRAIGHT_QUOTES = str.maketrans("\u2018\u2019\u201c\u201d", "''\"\"")
 MAX_LOOP_WORDS = 32  # words of a phrase that a loop may repeat
 MAX_SEARCHED_WORDS = 1_000  # words of a text that are searched for loops
 
@@ -25,6 +29,25 @@ def fold(text: str) -> str:
     # Case folding can undo a composition of NFKC; a second NFKC makes the result stable.
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     return clean(folded)
+
+
+def fold_sentence(text: str) -> str:
+    """Returns a text also without sentence punctuation at the ends of words.
+
+    Other signs stay, because they make another search: `c++`, `.net`, `3.5`, `-5`, `5!`, `??`.
+    """
+    words = [_strip_marks(word) for word in fold(text).translate(STRAIGHT_QUOTES).split()]
+    if len(words) > 1 and words[-1] in LONE_MARKS:
+        words.pop()
+    return " ".join(words)
+
+
+def _strip_marks(word: str) -> str:
+    if not any(map(str.isalnum, word)):
+        return word
+    bare = word.lstrip(OPENING_MARKS).rstrip(MARKS)
+    is_factorial = bare[-1].isdigit() and word.rstrip(MARKS.replace("!", "")).endswith(f"{bare}!")
+    return f"{bare}!" if is_factorial else bare
 
 
 def plain_words(text: str) -> list[str]:

@@ -71,9 +71,13 @@ def test_success_prints_size_and_figures(
     assert not printed.err
 
 
-def test_without_options_the_name_is_the_directorys(source: Path, tmp_path: Path) -> None:
+def test_without_options_the_name_is_the_directorys(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command says which name requests use, and how to choose another."""
     out = tmp_path / "out.gguf"
     assert run(source, out) == 0
+    assert "its name in requests is 'source'; --name sets another" in capsys.readouterr().out
     written = metadata(out)
     assert written["general.name"] == "source"
     assert "t5serve.tasks" not in written

@@ -26,9 +26,10 @@ from t5serve.commands.batch.formats import (
     RowShape,
     output_format_of,
 )
+from t5serve.commands.batch.identity import identify
 from t5serve.commands.batch.job import BatchJob
 from t5serve.commands.batch.journal import Journal, Paths
-from t5serve.commands.batch.lifecycle import identify, open_source, prepare, publish
+from t5serve.commands.batch.lifecycle import open_source, prepare, publish
 from t5serve.commands.batch.parquet import require_pyarrow
 from t5serve.commands.batch.progress import Progress
 from t5serve.commands.batch.ray_job import run_on_ray
@@ -177,23 +178,21 @@ async def _run_job(
     asker: Asker,
     answerers: _Answerers,
 ) -> None:
-    progress = Progress(source.total, journal.position.number - source.start.number)
-    job = BatchJob(
-        source.read(journal.position),
-        journal,
-        row_format,
-        asker,
-        chunk=answerers.chunk,
-        concurrency=answerers.concurrency,
-        on_written=progress.add,
-    )
     try:
-        await job.run()
+        with Progress(source.total, journal.position.number - source.start.number) as progress:
+            job = BatchJob(
+                source.read(journal.position),
+                journal,
+                row_format,
+                asker,
+                chunk=answerers.chunk,
+                concurrency=answerers.concurrency,
+                on_written=progress.add,
+            )
+            await job.run()
     except BaseException:
         journal.close()
         raise
-    finally:
-        progress.close()
 
 
 @asynccontextmanager

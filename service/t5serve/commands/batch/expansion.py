@@ -11,7 +11,7 @@ import msgspec
 from t5serve.commands.batch.answers import Reformulate
 from t5serve.errors import UsageError
 from t5serve.http.schemas.body import MAX_N
-from t5serve.reformulation.text import fold
+from t5serve.reformulation.text import fold_sentence
 from t5serve.results import Reformulation, Result
 
 MAX_SAMPLES = 64  # of a document
@@ -86,7 +86,7 @@ def _select_distinct(results: Sequence[Result]) -> Iterator[Reformulation]:
     seen: set[str] = set()
     found = [one for result in results for one in result.reformulations]
     for one in sorted(found, key=lambda one: -(one.score or 0.0)):
-        folded = fold(one.text)
+        folded = fold_sentence(one.text)
         if folded not in seen:
             seen.add(folded)
             yield msgspec.structs.replace(one, rank=len(seen))

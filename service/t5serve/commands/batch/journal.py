@@ -14,6 +14,7 @@ import time
 from collections import OrderedDict
 from pathlib import Path
 
+from t5serve.commands.batch.identity import describe_differences
 from t5serve.commands.batch.rows import Position
 from t5serve.errors import StartupError
 
@@ -173,10 +174,8 @@ class Journal:
             raise StartupError(f"{self._paths.journal}: {error}; --force begins anew") from error
         known, offset, number, rows_bytes, errors_bytes, self.bad, is_complete = found
         if known != identity:
-            raise StartupError(
-                f"{self._paths.journal} is of a job with another input, other options or another"
-                " model; --force begins anew"
-            )
+            difference = describe_differences(known, identity)
+            raise StartupError(f"{self._paths.journal} {difference}")
         self.position = Position(offset, number)
         self.is_complete = bool(is_complete)
         return rows_bytes, errors_bytes

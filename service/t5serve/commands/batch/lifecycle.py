@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
-from typing import Any
 
-from t5serve import __version__
 from t5serve.commands.batch.formats import FileFormat, OutputFormat, format_of
 from t5serve.commands.batch.journal import Paths
 from t5serve.commands.batch.parquet import ParquetFile, write_parquet
-from t5serve.commands.batch.rows import LineFile, Source, digest
+from t5serve.commands.batch.rows import LineFile, Source
 from t5serve.errors import StartupError
 
 
@@ -56,22 +53,6 @@ def prepare(paths: Paths, options: argparse.Namespace) -> bool:
             return False
         raise StartupError(f"{paths.out} exists; --force replaces it")
     return True
-
-
-def identify(options: argparse.Namespace, values: dict[str, Any], model: str) -> str:
-    """Returns what tells this job from another one, which must not be mixed with it."""
-    facts = {
-        "version": __version__,
-        "input": digest(options.input),
-        "source": options.source or format_of(options.input),
-        "columns": [options.column, options.id_column],
-        "shape": options.shape,
-        "shard": [options.shard.index, options.shard.count],
-        "options": values,
-        "strict": bool(options.strict),
-        "model": model,
-    }
-    return json.dumps(facts, sort_keys=True)
 
 
 def publish(paths: Paths, bad: int, output_format: OutputFormat) -> None:

@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from t5serve.commands.batch.identity import describe_differences
 from t5serve.commands.batch.journal import Paths
 from t5serve.commands.batch.rows import Position, Source
 from t5serve.errors import StartupError
@@ -145,10 +146,8 @@ class Parts:
             return facts
         known: dict[str, str] = json.loads(self._job.read_bytes())
         if known["identity"] != identity:
-            raise StartupError(
-                f"{self._folder} is of a job with another input or other options;"
-                " --force begins anew"
-            )
+            difference = describe_differences(known["identity"], identity)
+            raise StartupError(f"{self._folder} {difference}")
         return known
 
     def _check_model(self, model: str) -> None:

@@ -21,8 +21,9 @@ from t5engine.cpus import quota, usable_cores
 from t5serve import __version__
 from t5serve.commands.batch.actor import PartAnswerer, Task, read_part
 from t5serve.commands.batch.formats import OutputFormat
+from t5serve.commands.batch.identity import identify
 from t5serve.commands.batch.journal import Paths
-from t5serve.commands.batch.lifecycle import identify, publish
+from t5serve.commands.batch.lifecycle import publish
 from t5serve.commands.batch.parts import Part, Parts
 from t5serve.commands.batch.progress import Progress
 from t5serve.commands.batch.rows import Source
@@ -56,14 +57,12 @@ def run_on_ray(
     task = _make_task(settings, options, values, output_format)
     with Parts(paths, identify(options, values, model=""), source) as parts:
         if missing := parts.missing:
-            progress = Progress(source.total, source.total - sum(part.rows for part in missing))
-            try:
-                with _connect(ray, options.ray or os.environ.get("RAY_ADDRESS", "")):
-                    workers = _count_workers(ray, settings, task.declaration.threads or 1)
+            done = source.total - sum(part.rows for part in missing)
+            with _connect(ray, options.ray or os.environ.get("RAY_ADDRESS", "")):
+                workers = _count_workers(ray, settings, task.declaration.threads or 1)
+                with Progress(source.total, done) as progress:
                     answers = _answer(ray, missing, source, task, workers)
                     _write(ray, answers, parts, progress)
-            finally:
-                progress.close()
         bad = parts.join()
         publish(paths, bad, output_format)
         paths.remove_unfinished()

@@ -12,7 +12,7 @@ from starlette.routing import Route
 from t5engine.messages import ModelInfo
 from t5gguf.recipe import Generation
 from t5serve.http import endpoints
-from t5serve.http.schemas.models import ModelBody, ModelList
+from t5serve.http.schemas.models import AliasBody, ModelBody, ModelList
 from t5serve.models.registry import ModelRegistry
 from t5serve.models.slot import ModelSlot
 from t5serve.reformulation.profile import Profile
@@ -55,6 +55,11 @@ def _describe(slot: ModelSlot, created: int) -> ModelBody:
         failure=slot.failure,
         description=info.description,
         tasks=profile.prefixes,
+        aliases={
+            name: AliasBody(questions=alias.questions, keywords=alias.keywords)
+            for name, alias in profile.aliases.items()
+        },
+        n={name: task.n for name, task in profile.tasks.items()},
         templates=profile.templates,
         separators=profile.separators,
         reranks=profile.relevance is not None,

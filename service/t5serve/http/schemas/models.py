@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-from t5serve.http.schemas.body import DescribedBody
+from t5serve.http.schemas.body import MAX_N, DescribedBody
 from t5serve.models.slot import State
+
+
+class AliasBody(DescribedBody):
+    """The tasks that a further name stands for, by the form of the query."""
+
+    questions: str
+    """The task for questions and requests."""
+    keywords: str
+    """The task for queries of keywords."""
 
 
 class ModelBody(DescribedBody):
@@ -29,6 +38,12 @@ class ModelBody(DescribedBody):
     the first time, or that failed, this field and those below are empty."""
     tasks: dict[str, str]
     """The tasks of the model: the prefix of a query by task name. The first is the default."""
+    aliases: dict[str, AliasBody]
+    """Further names that `task` accepts."""
+    n: dict[str, int]
+    """The value of `n` in requests that do not set it, by task name."""
+    max_n: int = MAX_N
+    """The largest value of `n`."""
     templates: dict[str, str]
     """The tasks of the model: the whole input by task name, with `{query}` or `{document}` where
     the text of the request stands, and `{history}` where earlier turns do."""

@@ -71,8 +71,9 @@ class ReformulateFields(RequestBody):
     """The task of the model to use; by default the model's first task."""
     n: Annotated[int, Field(ge=1, le=MAX_N), WHOLE] | None = None
     """The most reformulations of each query; by default the task's, usually 1. Any two differ in
-    more than case, width or spaces. Where the model answers with a list of queries, `n` bounds the
-    list; if it is shorter than an `n` in the request, the next best lists add their queries."""
+    more than case, width, spaces or sentence punctuation (in a task that corrects, punctuation
+    counts). Where the model answers with a list of queries, `n` bounds the list; if it is shorter
+    than an `n` in the request, the next best lists add their queries."""
     strategy: Strategy = "auto"
     """The decoding strategy. `auto` selects the strategy that the other parameters imply, else the
     model's default. Without either, several reformulations use diverse beam search (several lists
