@@ -30,7 +30,7 @@ SLOW = settings(max_examples=20, deadline=None, suppress_health_check=list(Healt
 @pytest.fixture(scope="module")
 def caching() -> Iterator[Server]:
     """A service as a user starts it: the cache is on."""
-    running = start(cache_bytes="", timeout_ms="60000", log_format="json")
+    running = start(cache_bytes="", timeout_ms="60000", log_format="json", stall_seconds="60")
     running.wait_until_ready()
     yield running
     assert "Traceback" not in stop(running)
