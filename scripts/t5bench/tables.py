@@ -69,7 +69,7 @@ def _format_machine(machine: Results) -> str:
 def _format_shape(shape: Results) -> str:
     parts = [
         f"### {shape['shape']}: {shape['main'][0]} tokens in, {shape['main'][1]} out",
-        f"{shape['threads']} threads, {shape['bytes_per_second'] / 1e9:.1f} GB/s.",
+        f"{shape['threads']} threads; memory bandwidth {shape['bytes_per_second'] / 1e9:.1f} GB/s.",
         _format_main(shape),
         "Medians in milliseconds, by tokens in and out:",
         _format_lengths(shape),

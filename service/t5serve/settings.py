@@ -106,8 +106,8 @@ class Settings(BaseSettings):
     workers: Positive | None = None
     """The number of worker processes, which run the model. The default is one. If neither workers
     nor threads are set, and a decoding step takes less than a millisecond on one thread, there is
-    one worker per core (at most eight), each with one thread. With `T5SERVE_MODELS_BYTES`, there is
-    always one."""
+    one worker per core (at most eight), each with one thread. With `T5SERVE_MODELS_BYTES`, the
+    default is always one."""
     threads: Positive | None = None
     """The maximum number of threads per worker. If a worker measures that one thread is faster, it
     uses one. The default is the number of physical cores that the service may use, divided by the

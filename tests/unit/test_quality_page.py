@@ -163,7 +163,7 @@ def test_the_page_says_what_the_figures_say(results: dict[str, Any]) -> None:
     sentence = f"- Vector search: the harmless combination that gains most is {MEAN}, `ask`: +1.00"
     assert any(line.startswith(sentence) for line in lines)
     assert f"| searches vectors | {MEAN}, `ask` | +1.00 | +0.00 |" in lines
-    assert "9 answers were labelled twice; the readers agreed on 90.0 % (kappa 0.80)." in text
+    assert "9 answers were labelled twice; the readers agreed on 90.0 % (kappa 0.80; " in text
     assert "$" not in text
 
 

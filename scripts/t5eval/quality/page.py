@@ -43,6 +43,7 @@ def format_page(results: Results, *, model: str, command: str, picture: str) -> 
         command=command,
         picture=picture,
         seed=results["seed"],
+        first=tasks[0],
         summary=_summarise(results, tasks, harmless),
         advice=_advise(collections, results["dense"], harmless, tasks),
         collections="\n\n".join(_format_collection(item, tasks) for item in collections),
@@ -241,8 +242,8 @@ def _format_keeping(task: Row) -> str:
         format_table(head, rows, 2),
         (
             "Queries left unchanged with the recipe's guards, as shares of all queries, by "
-            f"[reason](api.md#results): {reasons}. In {task['terms']} more requests, `terms` "
-            "required one word of the query; "
+            f"[reason](api.md#results): {reasons}. In {task['terms']} more requests, the field "
+            "`terms` named one word of the query that every answer must contain; "
             f"{share(task['terms kept'])} of the answers contain it."
         ),
     ]
