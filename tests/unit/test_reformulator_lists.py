@@ -85,7 +85,7 @@ def test_what_may_be_replaced_is_emitted_after_the_selection(options: dict[str, 
     """With several sequences or guards nothing is live."""
 
     async def test(engine: Engine, pool: FakePool) -> None:
-        listener = Listener(engine, **options)
+        listener = Listener(engine, **options, strategy="beam")
         await settle()
         (job,) = pool.newest.inbox
         assert isinstance(job, Generate)

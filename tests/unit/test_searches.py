@@ -1,4 +1,4 @@
-"""Greedy sequences first, and beams for what guards drop."""
+"""Greedy sequences first, and beams for what guards drop or what is not sure."""
 
 from __future__ import annotations
 
@@ -6,34 +6,52 @@ import asyncio
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from support.fakes import FakePool, answer, settle, with_engine
 from t5engine.messages import Generate
 from t5engine.pool.engine import Engine
 from t5gguf.recipe import Generation
 from t5gguf.tasks import Task
-from t5serve.reformulation.options import Options
+from t5serve.reformulation.options import Options, Strategy
 from t5serve.reformulation.profile import Profile
-from t5serve.reformulation.reformulator import QueryResult, Reformulator
+from t5serve.reformulation.reformulator import SURE_SCORE, QueryResult, Reformulator
 
 GUARDED = Task(preserve=["content"], num_beams=6)
 QUERY, LOST, KEPT = "clean a laptop", "clean a phone", "cleaning a laptop"
 
 
 def reformulate(
-    *answers: list[str], task: Task = GUARDED, strategy: str = "auto", **requested: Any
+    *answers: list[str],
+    task: Task = GUARDED,
+    usual: Strategy = "auto",
+    score: float = SURE_SCORE / 2,
+    **requested: Any,
 ) -> tuple[QueryResult, list[int]]:
-    """The result when the worker's jobs have these answers, and the beams of each job."""
+    """The result when the worker's jobs have these answers, and the beams of each job.
+
+    Args:
+        answers: the texts of each job.
+        task: the task.
+        usual: the model's strategy.
+        score: of the best sequence.
+        requested: options of the request.
+    """
     results: list[QueryResult] = []
     beams: list[int] = []
 
     async def test(engine: Engine, pool: FakePool) -> None:
-        reformulator = Reformulator(engine, Profile({"task": task}, Generation(strategy=strategy)))
+        reformulator = Reformulator(engine, Profile({"task": task}, Generation(strategy=usual)))
         options = Options.for_task(task, **requested)
         running = asyncio.create_task(reformulator.reformulate([QUERY], options))
         for texts in answers:
             await settle()
-            pool.newest.reply(answer(pool.newest.inbox[-1], *texts))
+            reply = answer(pool.newest.inbox[-1], *texts)
+            outputs = [
+                structs.replace(output, logprob=score * output.decoded - rank)
+                for rank, output in enumerate(reply.outputs)
+            ]
+            pool.newest.reply(structs.replace(reply, outputs=outputs))
         results.extend(await running)
         jobs = [job for job in pool.newest.inbox if isinstance(job, Generate)]
         beams.extend(job.config.num_beams for job in jobs)
@@ -47,6 +65,13 @@ def test_a_greedy_sequence_that_passes_is_enough() -> None:
     result, beams = reformulate([KEPT])
     assert [one.text for one in result.reformulations] == [KEPT]
     assert beams == [1]
+
+
+def test_beams_are_searched_if_the_greedy_sequence_is_not_sure() -> None:
+    """Their best sequence may be another one."""
+    result, beams = reformulate(["clean the laptop"], [KEPT], score=SURE_SCORE - 0.01)
+    assert [one.text for one in result.reformulations] == [KEPT]
+    assert beams == [1, 6]
 
 
 @pytest.mark.parametrize("lost", [LOST, ""])
@@ -87,4 +112,4 @@ def test_one_search_where_its_kind_counts(
 
 
 def test_a_model_whose_strategy_is_beam_search_has_beams() -> None:
-    assert reformulate([KEPT], strategy="beam")[1] == [6]
+    assert reformulate([KEPT], usual="beam")[1] == [6]

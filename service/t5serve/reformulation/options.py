@@ -171,7 +171,7 @@ def decoding_of(options: Options, defaults: GenerationDefaults) -> GenerationCon
 def searches_of(options: Options, defaults: GenerationDefaults) -> tuple[GenerationConfig, ...]:
     """Builds the decoding parameters of a request's searches, in the order in which they are tried.
 
-    Beams are there for what guards drop. Most greedy sequences pass, in a third of the time.
+    Beams are there for what guards drop, and for greedy sequences that are not sure.
 
     Raises:
         InvalidRequest: as for `decoding_of`.
