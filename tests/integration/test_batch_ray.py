@@ -109,7 +109,7 @@ def test_deaths_of_actors_nodes_and_the_command_lose_nothing() -> None:
     pytest.importorskip("ray")
     script = ROOT / "tests" / "chaos" / "ray_nodes.py"
     ran = subprocess.run(
-        [sys.executable, str(script), "--lines", "2000", "--distinct", "100"],
+        [sys.executable, str(script), "--lines", "2000", "--distinct", "100", "--kills", "1"],
         capture_output=True,
         text=True,
         check=False,
