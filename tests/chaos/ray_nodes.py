@@ -2,8 +2,9 @@
 
 `python tests/chaos/ray_nodes.py --lines 200000 --distinct 2000` starts a cluster of two nodes on
 this machine. In a first run an actor is killed, then the second node; in a second run the command
-is killed twice, and resumed. Each good row must be there once and in order, each malformed one must
-be reported, and both runs must give the same bytes. It runs a process per node of its own.
+is killed twice, or as often as `--kills` says, and resumed. Each good row must be there once and in
+order, each malformed one must be reported, and both runs must give the same bytes. It runs a
+process per node of its own.
 """
 
 from __future__ import annotations
@@ -145,13 +146,14 @@ class Job:
             raise RuntimeError(errors)
 
 
-def run(folder: Path, lines: int, distinct: int, *, replaces: bool) -> Outcome:
+def run(folder: Path, lines: int, distinct: int, kills: int, *, replaces: bool) -> Outcome:
     """Kills in turn an actor, a node, and in another run the command.
 
     Args:
         folder: for the files.
         lines: of the input.
         distinct: queries among them.
+        kills: how often the command is killed in the second run.
         replaces: whether another node takes the place of the killed one.
     """
     source, first, second = (folder / f"{name}.jsonl" for name in ("in", "nodes", "command"))
@@ -174,9 +176,9 @@ def run(folder: Path, lines: int, distinct: int, *, replaces: bool) -> Outcome:
         seconds = time.monotonic() - started
         if not replaces:
             nodes.start_second()
-        for count in (parts // 3, 2 * parts // 3):
+        for number in range(1, kills + 1):
             job = Job(command, second)
-            job.wait_for_parts(count)
+            job.wait_for_parts(number * parts // (kills + 1))
             job.kill()
             tqdm.write("the command is killed")
         Job(command, second).wait()
@@ -206,10 +208,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lines", type=int, default=200_000)
     parser.add_argument("--distinct", type=int, default=2000)
+    parser.add_argument("--kills", type=int, default=2, help="of the command")
     parser.add_argument("--replace", action="store_true", help="start a node for the killed one")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        outcome = run(Path(name), options.lines, options.distinct, replaces=options.replace)
+        sizes = (Path(name), options.lines, options.distinct, options.kills)
+        outcome = run(*sizes, replaces=options.replace)
     tqdm.write(str(outcome))
     return 0 if outcome.is_complete and outcome.is_equal else 1
 

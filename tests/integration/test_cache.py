@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from openai import OpenAI
 
 from support.overloading import busy, metric, standing_still, wait_for
-from support.serving import Server, start, stop
+from support.serving import NO_TLS, Server, start, stop
 from t5gguf import recipe
 
 Json = dict[str, Any]
@@ -287,7 +287,7 @@ def test_hits_answer_while_no_worker_is_there(small: Server) -> None:
         hits = lookups(small, "hit")
         (worker,) = small.workers()
         os.kill(worker, signal.SIGKILL)
-        wait_for(lambda: httpx.get(f"{small.url}/readyz").status_code == 503)
+        wait_for(lambda: httpx.get(f"{small.url}/readyz", verify=NO_TLS).status_code == 503)
         answers = [client.post(path, json=body) for path, body in ROUTES]
         assert [answer.status_code for answer in answers] == [200] * len(ROUTES)
         assert lookups(small, "hit") >= hits + len(ROUTES)

@@ -20,7 +20,7 @@ import pytest
 from openai import OpenAI
 
 from support.overloading import busy, metric, standing_still, wait_for
-from support.serving import Server, start, stop
+from support.serving import NO_TLS, Server, start, stop
 from t5serve.errors import NotReady, QueueFull, RequestError
 from t5serve.http.responses import error_response
 
@@ -180,13 +180,13 @@ def is_worker(pid: int) -> bool:
 def test_not_ready_and_too_late(loading: Server) -> None:
     """503 while the model is loaded; 504 at the deadline, also of a stream that has not begun."""
     with standing_still(loading):
-        wait_for(lambda: httpx.get(f"{loading.url}/healthz").is_success)
+        wait_for(lambda: httpx.get(f"{loading.url}/healthz", verify=NO_TLS).is_success)
         with sdk(loading) as client:
             for path, body in ASKED:
                 refused = httpx.post(f"{loading.url}{path}", json=body)
                 assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
                 assert refused.json()["error"]["code"] == "not_ready"
-            assert httpx.get(f"{loading.url}/readyz").status_code == 503
+            assert httpx.get(f"{loading.url}/readyz", verify=NO_TLS).status_code == 503
             with pytest.raises(openai.InternalServerError, match="loading"):
                 client.completions.create(**PLAIN)
     loading.wait_until_ready()

@@ -16,11 +16,12 @@ import httpx
 import pytest
 
 from support.programs import require_program
-from support.serving import Server, free_port, start, stop
+from support.serving import NO_TLS, Server, free_port, start, stop
 
 PROXY = Path(__file__).parents[2] / "docker" / "proxy"
 CLIENTS = int(os.environ.get("PROXY_CLIENTS", "8"))
 ROUNDS = int(os.environ.get("PROXY_ROUNDS", "1"))
+PAUSE_SECONDS = 0.2  # of a client, between requests: else a restart gets little of the cores
 QUERY = {"query": "how do i learn python", "strict": True}
 COMMANDS = {
     "nginx": ("nginx.conf", ["nginx", "-g", "daemon off;", "-c"]),
@@ -43,8 +44,11 @@ class Cluster:
         self.instances[index].wait_until_ready()
 
 
-@pytest.fixture(params=COMMANDS)
-def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cluster]:
+@pytest.fixture(scope="module", params=COMMANDS)
+def cluster(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
+    tmp_path = tmp_path_factory.mktemp("proxy")
     name, command = COMMANDS[request.param]
     require_program(command[0], name.partition(".")[0])
     front, *ports = (free_port() for _ in range(4))
@@ -72,7 +76,7 @@ def wait_for_proxy(url: str) -> None:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         try:
-            if httpx.get(f"{url}/readyz").status_code == 200:
+            if httpx.get(f"{url}/readyz", verify=NO_TLS).status_code == 200:
                 return
         except httpx.TransportError:
             pass
@@ -93,6 +97,7 @@ def test_a_rolling_restart_loses_nothing(cluster: Cluster) -> None:
         with httpx.Client(base_url=cluster.url, timeout=60) as client:
             while not over.is_set():
                 statuses.append(client.post("/v1/reformulate", json=QUERY).status_code)
+                time.sleep(PAUSE_SECONDS)
         return statuses
 
     with ThreadPoolExecutor(CLIENTS) as pool:

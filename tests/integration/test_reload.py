@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from support.overloading import busy, standing_still, wait_for
-from support.serving import Server, start, stop
+from support.serving import NO_TLS, Server, start, stop
 from support.several import Table, build_models, rename, write_models_file
 
 Json = dict[str, Any]
@@ -128,7 +128,7 @@ def test_a_changed_file_takes_over(files: dict[str, Path], tmp_path: Path) -> No
         assert fingerprint(server, "second") != before
         wait_for(lambda: len(server.workers()) == 1)
         assert server.workers() != worker
-        metrics = httpx.get(f"{server.url}/metrics").text
+        metrics = httpx.get(f"{server.url}/metrics", verify=NO_TLS).text
         assert 't5serve_model_info{description="model.gguf' in metrics
         assert 't5serve_ready{model="second"} 1.0' in metrics
         assert 't5serve_ready{model="first"}' not in metrics
@@ -151,9 +151,10 @@ def test_a_bad_file_leaves_the_old_one_serving(files: dict[str, Path], tmp_path:
         assert "does not exist" in reload(server).json()["error"]["message"]
         assert ask(server)["model"] == "first"
         assert server.workers() == worker
-        assert httpx.get(f"{server.url}/readyz").status_code == 200
+        assert httpx.get(f"{server.url}/readyz", verify=NO_TLS).status_code == 200
         assert (
-            't5serve_reloads_total{outcome="failed"} 2.0' in httpx.get(f"{server.url}/metrics").text
+            't5serve_reloads_total{outcome="failed"} 2.0'
+            in httpx.get(f"{server.url}/metrics", verify=NO_TLS).text
         )
 
 

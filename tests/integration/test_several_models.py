@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from support.overloading import wait_for
-from support.serving import Server, start, stop
+from support.serving import NO_TLS, Server, start, stop
 from support.several import Table, build_models, write_models_file
 
 Json = dict[str, Any]
@@ -48,7 +48,7 @@ def serving(folder: Path, *tables: Table, **settings: str) -> Iterator[Server]:
 
 
 def state(server: Server, name: str) -> str:
-    states: Json = httpx.get(f"{server.url}/readyz").json()["models"]
+    states: Json = httpx.get(f"{server.url}/readyz", verify=NO_TLS).json()["models"]
     return str(states[name]["state"])
 
 
@@ -241,7 +241,7 @@ def test_defaults_that_do_not_fit(files: dict[str, Path], tmp_path: Path) -> Non
         {"name": "b", "model": files["lists"]},
     ]
     with serving(tmp_path, *tables) as server:
-        models = httpx.get(f"{server.url}/readyz").json()["models"]
+        models = httpx.get(f"{server.url}/readyz", verify=NO_TLS).json()["models"]
     assert models["b"]["state"] == "ready"
     assert models["a"]["reason"] == "defaults.task is 'other'; the model's tasks are: search"
 
@@ -323,7 +323,7 @@ def test_models_that_exceed_the_budget(files: dict[str, Path], tmp_path: Path) -
         {"name": "b", "model": files["lists"], "load": "first_use"},
     ]
     with serving(tmp_path, *tables, models_bytes=str(2 * size - 1)) as server:
-        models = httpx.get(f"{server.url}/readyz").json()["models"]
+        models = httpx.get(f"{server.url}/readyz", verify=NO_TLS).json()["models"]
     assert models["b"]["state"] == "failed"
     assert "T5SERVE_MODELS_BYTES" in models["b"]["reason"]
     file = tmp_path / "models.toml"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import httpx
 
-from support.serving import Server
+from support.serving import NO_TLS, Server
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -27,7 +27,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 def metric(server: Server, sample: str, headers: Mapping[str, str] | None = None) -> int:
     """A metric's value, summed over models, or that of a sample with labels; 0: there is none."""
-    text = httpx.get(f"{server.url}/metrics", headers=headers).text
+    text = httpx.get(f"{server.url}/metrics", headers=headers, verify=NO_TLS).text
     labels = "" if "{" in sample else r"(?:\{[^}]*\})?"
     found = re.findall(rf"^{re.escape(sample)}{labels} (\S+)", text, re.MULTILINE)
     return int(sum(map(float, found)))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -144,7 +145,8 @@ def test_logits_are_llama_cpp_s(
     directory = tmp_path_factory.mktemp("shape")
     tiny.build_config(config, directory, seed=data.draw(st.integers(0, 99)))
     file = directory / "x.gguf"
-    Converter(directory, Provenance("x"), ["what is a kangaroo"]).convert(
+    queries, calibration = ["what is a kangaroo"], QUERIES[:8]
+    Converter(directory, Provenance("x"), queries, calibration).convert(
         file, file_type, progress=False
     )
     deep = str(config["num_decoder_layers"]) > str(config["num_layers"])
@@ -259,11 +261,21 @@ def test_reorder_continues_from_the_parents(embedded: Model, backend: GraphBacke
         assert relative_error(expected, logits[index]) < 0.05
 
 
-@pytest.fixture(scope="module", params=["F32", "F16", "Q8_0", "Q4_0"])
-def reranker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Model:
-    """A model whose heads and width our own kernels take."""
-    file = convert_reranker(tmp_path_factory.mktemp("reranker"), request.param)
-    return open_file(file, "graph")
+@pytest.fixture(scope="module")
+def rerankers(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Model]:
+    """Returns models whose heads and width our own kernels take, by file type."""
+
+    @cache
+    def load(file_type: str) -> Model:
+        file = convert_reranker(tmp_path_factory.mktemp("reranker"), file_type)
+        return open_file(file, "graph")
+
+    return load
+
+
+@pytest.fixture(params=["F32", "F16", "Q8_0", "Q4_0"])
+def reranker(request: pytest.FixtureRequest, rerankers: Callable[[str], Model]) -> Model:
+    return rerankers(request.param)
 
 
 @pytest.mark.parametrize(

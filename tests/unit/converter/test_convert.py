@@ -37,31 +37,40 @@ def test_every_flavour_is_written_and_verified(
     assert written.size == written.path.stat().st_size
 
 
+@pytest.fixture(scope="module")
+def calibrated(conversions: dict[str, Conversion]) -> Converter:
+    """A converter that measures the 200 calibration queries once for all types."""
+    return Converter(conversions["gated_untied"].directory, PROVENANCE, QUERIES)
+
+
 # Rows of 64 values are too narrow for the K types: of Q5_K_M and Q4_K_M come Q5_1 and Q5_0.
 @pytest.mark.slow
 @pytest.mark.parametrize("file_type", ["F16", "BF16", "Q5_K_M", "Q4_K_M", "Q4_0"])
 def test_other_types_are_written_and_verified(
-    conversions: dict[str, Conversion], tmp_path: Path, file_type: str
+    calibrated: Converter, tmp_path: Path, file_type: str
 ) -> None:
     """Verification accepts the rows that a quantiser writes, and their logits."""
-    converter = Converter(conversions["gated_untied"].directory, PROVENANCE, QUERIES)
-    written = converter.convert(tmp_path / "out.gguf", file_type, progress=False)
+    written = calibrated.convert(tmp_path / "out.gguf", file_type, progress=False)
     assert written.comparison.rms <= select_logit_bound(written.tensors, gated=True)
+
+
+@pytest.fixture(scope="module")
+def rounding(conversions: dict[str, Conversion]) -> Converter:
+    """A converter without calibration."""
+    return Converter(conversions["gated_untied"].directory, PROVENANCE, QUERIES, [])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("file_type", ["Q5_K_M", "Q4_K_M", "Q4_0"])
 def test_calibration_lowers_the_error_of_other_queries(
-    conversions: dict[str, Conversion], tmp_path: Path, file_type: str
+    rounding: Converter, calibrated: Converter, tmp_path: Path, file_type: str
 ) -> None:
     """The engine loads the calibrated file as well."""
-    directory = conversions["gated_untied"].directory
-    rms = []
-    for calibration in ([], tiny.QUERIES.read_text(encoding="utf-8").splitlines()[:50]):
-        converter = Converter(directory, PROVENANCE, QUERIES, calibration)
-        out = tmp_path / f"{len(calibration)}.gguf"
-        rms.append(converter.convert(out, file_type, progress=False).comparison.rms)
-    assert rms[1] < rms[0]
+    rounded, adapted = (
+        converter.convert(tmp_path / name, file_type, progress=False).comparison.rms
+        for name, converter in (("rounded.gguf", rounding), ("adapted.gguf", calibrated))
+    )
+    assert adapted < rounded
 
 
 def test_calibration_is_done_once_with_each_task_in_turn(
@@ -87,7 +96,8 @@ def test_calibration_is_done_once_with_each_task_in_turn(
 @pytest.mark.slow
 def test_a_coarser_embedding_is_verified_by_its_own_bound(tmp_path: Path, tied: Conversion) -> None:
     """Regression: the file's type once gave the bound, so that this file failed."""
-    converter = Converter(tied.directory, PROVENANCE, QUERIES)
+    calibration = tiny.QUERIES.read_text(encoding="utf-8").splitlines()[:8]
+    converter = Converter(tied.directory, PROVENANCE, QUERIES, calibration)
     out = tmp_path / "out.gguf"
     written = converter.convert(out, "Q8_0", types={Role.EMBEDDING: Type.Q4_0}, progress=False)
     assert LOGIT_BOUNDS[Type.Q8_0] < written.comparison.rms <= LOGIT_BOUNDS[Type.Q4_0]
