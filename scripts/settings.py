@@ -20,17 +20,16 @@ INTRODUCTION = """\
 
 <!-- scripts/settings.py writes this page from service/t5serve/settings.py. -->
 
-Settings are environment variables. An empty variable counts as unset. Two things stop the service
-at its start: an unknown variable that begins with `T5SERVE_`, because the name may be misspelt, and
-an empty `T5SERVE_API_KEYS_FILE`, because every route would be open.
+Settings are environment variables. An empty variable counts as unset, with one exception: if
+`T5SERVE_API_KEYS_FILE` is empty, the service does not start, so that no service is open by mistake.
+It does not start either if a variable that begins with `T5SERVE_` is unknown.
 
 ```sh
 T5SERVE_MODEL=tiny-t5 T5SERVE_PORT=9000 ./scripts/serve
 ```
 
 Some settings are also options of `t5serve serve`: `t5serve serve --help` lists them. An option
-takes precedence over its variable.
-`t5serve doctor` checks the settings against the machine.
+takes precedence over its variable. `t5serve doctor` checks the settings against the machine.
 """
 SECTIONS = {
     "Model": [

@@ -82,8 +82,9 @@ class Settings(BaseSettings):
     for the best instruction set of the processor."""
     max_batch: Annotated[int, Field(ge=1, le=64)] = 16
     """The maximum number of sequences that a worker decodes together. An input with more sequences
-    is decoded alone. If one request fills the batch, up to four sequences of other requests are
-    decoded in addition."""
+    is decoded alone. If the batch is full and one request has more than half of it, the worker
+    takes up to four more sequences from other requests, beyond this maximum. So a large request
+    does not block small ones."""
     batch_window_ms: Annotated[float, Field(ge=0, le=1000)] = 0.0
     """The time that an idle worker waits for further inputs before it starts a batch, in
     milliseconds. An idle worker waits only if it had several inputs at once when it
@@ -101,8 +102,8 @@ class Settings(BaseSettings):
     T5SERVE_MODEL, not both. SIGHUP and POST /admin/reload read the file again."""
     models_bytes: Positive | None = None
     """The maximum memory of all models, in bytes. If a model needs room, the least recently used
-    model with `load = "first_use"` is unloaded. A model with `w` workers counts as
-    `w + 1` times the size of its file. By default there is no limit."""
+    model with `load = "first_use"` in `T5SERVE_MODELS_FILE` is unloaded. A model with `w` workers
+    counts as `w + 1` times the size of its file. By default there is no limit."""
     workers: Positive | None = None
     """The number of worker processes, which run the model. The default is one. If neither workers
     nor threads are set, and a decoding step takes less than a millisecond on one thread, there is
@@ -145,7 +146,8 @@ class Settings(BaseSettings):
     """The origins whose web pages may call the service, separated by commas."""
     lexicon: Path | None = None
     """A file of words that count as correctly spelled. Each line has a word, a tab and a count.
-    Guards and corrections never change these words."""
+    Corrections never change these words, and guards accept them as real words. `fix` also corrects
+    misspelt words to words of this file."""
     chat_template: str = ""
     """The instruction that surrounds the query in a chat's last message, with `{query}` in place
     of the query. By default the service recognises the instructions of LangChain, LlamaIndex and
@@ -153,9 +155,10 @@ class Settings(BaseSettings):
     timeout_ms: Positive = 10_000
     """The default and maximum deadline of a request, in milliseconds."""
     stall_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
-    """How long a worker may be silent before it is replaced, in seconds. The service adds half a
-    second (workers send a message every half second) and three times the expected time of the
-    longest step or encoding among its requests."""
+    """How long a worker may be silent before it is replaced, in seconds. The real limit is the sum
+    of three times: this setting; half a second, because workers send a message every half second;
+    and three times the longest model call that is expected. A worker that runs, or waits for a
+    processor or a disk, gets ten times as long."""
     keep_alive_seconds: Positive = 75
     """The time that a connection may be idle between requests, in seconds. Choose a longer time
     than your proxy keeps idle connections. Otherwise the proxy can send a request on a connection

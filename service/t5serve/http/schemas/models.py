@@ -37,19 +37,19 @@ class ModelBody(DescribedBody):
     """A description of the model: file, backend and kernels. Of a model that is being loaded for
     the first time, or that failed, this field and those below are empty."""
     tasks: dict[str, str]
-    """The tasks of the model: the prefix of a query by task name. The first is the default."""
+    """The prefix of each task. The names are the values of `task`; the first is the default."""
     aliases: dict[str, AliasBody]
-    """Further names that `task` accepts."""
+    """More values of `task`, such as `expand`, with the tasks that each runs."""
     n: dict[str, int]
     """The value of `n` in requests that do not set it, by task name."""
     max_n: int = MAX_N
     """The largest value of `n`."""
     templates: dict[str, str]
-    """The tasks of the model: the whole input by task name, with `{query}` or `{document}` where
-    the text of the request stands, and `{history}` where earlier turns do."""
+    """The whole input of each task, with `{query}` or `{document}` in place of the text of the
+    request, and `{history}` in place of earlier turns."""
     separators: dict[str, str]
-    """The tasks whose answer is a list of queries: the text between two queries in the model's
-    output, by task name. /v1/completions shows it; elsewhere the queries are apart."""
+    """The tasks whose answer is a list of queries, each with the text that separates two queries in
+    the model's output. Only /v1/completions returns this text."""
     reranks: bool
     """Whether the model takes part in /v1/rerank."""
     max_input_tokens: int

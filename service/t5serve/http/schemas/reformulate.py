@@ -70,30 +70,33 @@ class ReformulateFields(RequestBody):
     task: str | None = None
     """The task of the model to use; by default the model's first task."""
     n: Annotated[int, Field(ge=1, le=MAX_N), WHOLE] | None = None
-    """The most reformulations of each query; by default the task's, usually 1. Any two differ in
-    more than case, width, spaces or sentence punctuation (in a task that corrects, punctuation
-    counts). Where the model answers with a list of queries, `n` bounds the list; if it is shorter
-    than an `n` in the request, the next best lists add their queries."""
+    """The most reformulations of each query; by default the task's: 5 for `search` of the included
+    model, 1 for most other tasks. Any two differ in more than case, width, spaces or sentence
+    punctuation (in a task that corrects, punctuation counts). If the model writes lists of queries,
+    `n` is the most queries of a list. If the best list is shorter than an `n` of the request,
+    missing queries are taken from the next best lists."""
     strategy: Strategy = "auto"
     """The decoding strategy. `auto` selects the strategy that the other parameters imply, else the
     model's default. Without either, several reformulations use diverse beam search (several lists
     of queries: beam search). One reformulation uses beam search if guards or filters can drop
-    candidates, else greedy decoding."""
+    candidates, else greedy decoding. With guards and no generation parameters except `max_tokens`,
+    greedy decoding is tried first, except in a task that corrects."""
     max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS), WHOLE] | None = None
     """The most tokens of a reformulation; values above the model's limit are lowered to it."""
     include_original: bool = False
     """Whether the query itself comes first, in addition to the reformulations."""
     preserve: Annotated[list[Preserved], Field(max_length=16, fail_fast=True)] | None = None
-    """The parts of the query that a reformulation must keep; by default the task's. Candidates that
-    lose or invent some are dropped: numbers, quoted phrases, capitalised names, negation (also
-    antonyms and exchanged directions), content words (also by near synonyms; none is added),
-    keywords (most of the content words; none is added or said twice), aspects (the content words,
-    or attributes that name what is asked: "how tall" as "height"), rare words, identifiers (code,
-    flags, paths, part numbers, addresses). An empty list turns all guards off, and leaves no query
-    alone. `negation`, `content`, `keywords`, `aspects` and `rare` are for English. Where the model
-    answers with a list of queries, the list as a whole must keep these parts; with `rare` each
-    query must have a rare word or a name of the original, or two of its content words, or no
-    others; and no query may invent a number or a word."""
+    """The guards to apply; by default the task's. Each drops candidates that lose a part of the
+    query: `numbers`, `quoted` phrases, `capitalised` names, `identifiers` (flags, paths, part
+    numbers, addresses, names from code), `negation` (also drops antonyms and exchanged directions),
+    `rare` words, `content` words (or near synonyms), `keywords` (all content words of a short
+    query, most of a long one), `aspects` (the content words, but "how tall" may become "height").
+    The last three also drop other content words. Every guard drops added numbers. `negation`,
+    `rare`, `content`, `keywords` and `aspects` are for English, and drop words that are not
+    English. Of a list of queries, at least one query must keep each part; with `rare`, each query
+    must have a rare word or a name of the original, or two of its content words, or no other
+    content words. An empty list turns all guards off: then no query is left alone, the task's
+    `min_score` does not apply, and only a task that corrects corrects typing errors."""
     terms: Annotated[list[Term], Field(default_factory=list, max_length=64, fail_fast=True)]
     """Words and phrases that every reformulation must contain as they are; of a list of queries,
     at least one query."""

@@ -52,9 +52,9 @@ class ResultBody(DescribedBody):
     fallback_reason: str | None
     """The error code that caused the fallback; null without a fallback."""
     cached: bool
-    """Whether nothing was decoded for this query: the cache had the model's answer, or another
-    request was decoding it. Then `queue` in `timings_ms` is the time until the answer was there,
-    and the other times are 0."""
+    """Whether nothing was decoded for this query: the output was in the cache, or an equal request
+    was already being decoded, and this one used its output. Then `queue` in `timings_ms` is the
+    time until the output was there, and the other times are 0."""
 
 
 def result_json(result: QueryResult, query_id: str | None) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class RerankRequest(NullableBody):
     """The same as `truncate`, as some clients name the field."""
     timeout_ms: Annotated[int, Field(ge=1, lt=2**31), WHOLE] | None = None
     """The deadline of the whole request in milliseconds; by default and at most
-    T5SERVE_TIMEOUT_MS."""
+    T5SERVE_TIMEOUT_MS. If it passes, or the service expects that, the answer is 504."""
     cache: bool = True
     """Whether the relevance of a document may come from the cache of results, and go there."""
     rank_fields: list[str] | None = None
