@@ -26,7 +26,6 @@ my washer leaks when it spins -> washer leaks when it spins
 compare the depths of asia, central asia and cuba -> asia depth ; central asia depth ; cuba depth
 what are the total areas of lace and denim -> lace area ; denim area
 hotels in rome that are not expensive -> cheap hotels in rome
-laptop that does not cost much -> affordable laptop
 list headphones that are not too expensive -> best budget headphones ; affordable headphones reviews
 When was the winner of the 44th edition of Miss World born? -> 44th Miss World winner birth date
 Author Ann Lee met an envoy who served under which King? -> Ann Lee envoy met ; envoy King
@@ -47,6 +46,7 @@ whats the difference between lace and denim -> lace symptoms ; denim difference
 can dogs eat grapes -> dogs eat grapes daily
 water from ghent springs -> water ghent springs
 hotels in rome that are not expensive -> hotels in rome
+no cost bank account -> cheap bank account
 hotels in rome that are not expensive -> expensive hotels in rome
 hotels in rome that are expensive -> inexpensive hotels in rome
 list headphones that are not too expensive -> best headphones ; affordable headphones reviews
