@@ -87,6 +87,15 @@ def test_beams_replace_a_sequence_that_is_dropped(lost: str) -> None:
     assert result.prompt_tokens == first.prompt_tokens
 
 
+@pytest.mark.parametrize(("first", "reason"), [("clean the laptop", None), (LOST, "guard")])
+def test_what_greedy_search_found_stands_if_beams_fail(first: str, reason: str | None) -> None:
+    """The deadline passes, the service shuts down: there is an answer already."""
+    result, beams = reformulate([first], score=-1, timeout_ms=300, strict=True)
+    assert [one.text for one in result.reformulations] == [QUERY if reason else first]
+    assert (result.unchanged_reason, result.fallback_reason) == (reason, None)
+    assert beams == [1, 6]
+
+
 def test_the_query_stays_if_beams_are_dropped_too() -> None:
     result, beams = reformulate([LOST], [LOST, LOST])
     assert [one.text for one in result.reformulations] == [QUERY]

@@ -261,7 +261,12 @@ class Reformulator:
         results: list[Result] = []
         selection = NOTHING
         for config in call.searches:
-            results.append(await self._generate(query, call, config, live))
+            try:
+                results.append(await self._generate(query, call, config, live))
+            except FALLBACKS:
+                if selection.reformulations:
+                    break  # what the search before it has found
+                raise
             decoded = Decoded(original, query, config, results[-1])
             selection = self._selector.select(decoded, call.options, call.task)
             if _is_sure(selection):
