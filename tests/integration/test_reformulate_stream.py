@@ -30,6 +30,7 @@ from support.serving import Server, start, stop
 BEAMS: dict[str, Any] = {"strategy": "beam", "n": 3}
 GROUPS: dict[str, Any] = {"strategy": "diverse_beam", "n": 3}
 SAMPLES: dict[str, Any] = {"strategy": "sample", "n": 2, "temperature": 2.0, "seed": 1}
+TRIES = 5
 ENDLESS: dict[str, Any] = {  # almost no random token is </s>
     "strategy": "sample",
     "temperature": 100,
@@ -170,13 +171,16 @@ def test_a_worker_killed_mid_stream_strictly(victim: Server) -> None:
 def test_a_deadline_mid_stream(victim: Server, strict: bool) -> None:  # noqa: FBT001
     """A stream ends at its deadline, whatever the worker does."""
     body = {**ENDLESS, "timeout_ms": 2000, "strict": strict}
-    events = broken(victim, signal.SIGSTOP, query=QUERIES[0], **body)
+    for _ in range(TRIES):  # the worker may be done before it is stopped
+        events = broken(victim, signal.SIGSTOP, query=QUERIES[0], **body)
+        reasons = [result["fallback_reason"] for result in select_events(events, "result")]
+        if reasons != [None]:
+            break
     name, data = events[-1]
     if strict:
         assert (name, data["error"]["code"]) == ("error", "deadline_exceeded")
     else:
-        (result,) = select_events(events, "result")
-        assert result["fallback_reason"] == "deadline_exceeded"
+        assert reasons == ["deadline_exceeded"]
         assert name == "done"
     assert concatenate_tokens(events)
     assert_still_working(victim)
