@@ -103,7 +103,7 @@ class Reworder:
 
     Args:
         frames: the forms of questions.
-        synonyms: words and phrases that may be exchanged.
+        synonyms: words and phrases, each with those that can replace it.
         verbs: in their base form, for titles such as "Managing developers"; empty: none.
     """
 

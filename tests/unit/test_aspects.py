@@ -47,6 +47,9 @@ can dogs eat grapes -> dogs eat grapes daily
 water from ghent springs -> water ghent springs
 hotels in rome that are not expensive -> hotels in rome
 no cost bank account -> cheap bank account
+hotels not near old town -> hotels near new town
+hotels not old town -> new town hotels
+laptop without old windows -> laptop new windows
 hotels in rome that are not expensive -> expensive hotels in rome
 hotels in rome that are expensive -> inexpensive hotels in rome
 list headphones that are not too expensive -> best headphones ; affordable headphones reviews

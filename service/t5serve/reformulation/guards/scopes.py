@@ -20,13 +20,19 @@ def find_negations(text: AnalysedText) -> Iterator[frozenset[str]]:
     Negations are "no", "without", "can't", "other than" and the like, "non-" as a word, and "free"
     after a word: "sugar-free", "free of sugar".
     """
+    for _, stems in find_scopes(text):
+        yield stems
+
+
+def find_scopes(text: AnalysedText) -> Iterator[tuple[int, frozenset[str]]]:
+    """Yields the same, each with the place of the first word that is negated."""
     words, stems = text.words, text.stems
     for index, word in enumerate(words):
         after = _scope_start(words, index)
         if after is not None:
-            yield frozenset(stems[after : after + SCOPE])
+            yield after, frozenset(stems[after : after + SCOPE])
         elif word == "free" and _is_hyphenated(text, index):
-            yield frozenset(stems[index - 1 : index])
+            yield index - 1, frozenset(stems[index - 1 : index])
 
 
 def _scope_start(words: Sequence[str], index: int) -> int | None:
