@@ -12,7 +12,7 @@ from load.reformulations import STRATEGIES, check, faults, table
 from support import tiny
 from t5serve.reformulation.candidates import Reformulation, original_candidate
 from t5serve.reformulation.options import Options
-from t5serve.reformulation.reformulator import QueryResult
+from t5serve.reformulation.results import QueryResult
 
 QUERIES = tiny.QUERIES.read_text().splitlines()
 QUERY = 'is "the end" by 3 Doors 1,500 words'

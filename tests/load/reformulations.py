@@ -29,7 +29,8 @@ from t5gguf import recipe
 from t5serve.errors import RequestError
 from t5serve.reformulation.options import Options
 from t5serve.reformulation.profile import Profile
-from t5serve.reformulation.reformulator import QueryResult, Reformulator
+from t5serve.reformulation.reformulator import Reformulator
+from t5serve.reformulation.results import QueryResult
 
 TOGETHER = 32
 SHOWN = 20

@@ -8,7 +8,8 @@ from support.fakes import MODEL, FakePool, answer, settle
 from t5engine.pool.engine import Engine
 from t5serve.reformulation.options import Options
 from t5serve.reformulation.profile import Profile
-from t5serve.reformulation.reformulator import QueryResult, Reformulator
+from t5serve.reformulation.reformulator import Reformulator
+from t5serve.reformulation.results import QueryResult
 
 PROFILE = Profile.of(MODEL, None)
 

@@ -29,7 +29,8 @@ from t5serve.models.cached_engine import CachedEngine, Lookup
 from t5serve.reformulation.lexicon import Lexicon
 from t5serve.reformulation.options import Options
 from t5serve.reformulation.profile import Profile
-from t5serve.reformulation.reformulator import Finished, QueryResult, Reformulator, TextDelta
+from t5serve.reformulation.reformulator import Reformulator
+from t5serve.reformulation.results import Finished, QueryResult, TextDelta
 from t5serve.settings import Settings
 
 GREEDY = GenerationConfig(max_tokens=8)

@@ -19,7 +19,7 @@ from t5serve.reformulation.candidates import Reformulation
 from t5serve.reformulation.instructions import Instruction
 from t5serve.reformulation.options import Options
 from t5serve.reformulation.profile import Profile
-from t5serve.reformulation.reformulator import QueryResult
+from t5serve.reformulation.results import QueryResult
 
 USER = {"role": "user", "content": "a"}
 SCHEMA = "response_format.json_schema"

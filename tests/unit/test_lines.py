@@ -11,7 +11,7 @@ from t5serve.commands import lines
 from t5serve.commands.lines import Query
 from t5serve.errors import InvalidRequest
 from t5serve.reformulation.candidates import Reformulation, original_candidate
-from t5serve.reformulation.reformulator import QueryResult
+from t5serve.reformulation.results import QueryResult
 
 RESULT = QueryResult(
     "ein Weg",

@@ -14,7 +14,8 @@ from t5gguf.recipe import Generation
 from t5gguf.tasks import Task
 from t5serve.reformulation.options import Options
 from t5serve.reformulation.profile import Profile
-from t5serve.reformulation.reformulator import Event, Finished, Reformulator, TextDelta
+from t5serve.reformulation.reformulator import Reformulator
+from t5serve.reformulation.results import Event, Finished, TextDelta
 
 TASK = Task(separator=" ; ", n=3)
 QUERY = "who is taller, ann or bob"

@@ -18,13 +18,8 @@ from t5serve.errors import (
     ServerFault,
 )
 from t5serve.reformulation.options import Options
-from t5serve.reformulation.reformulator import (
-    Event,
-    Finished,
-    QueryResult,
-    Reformulator,
-    TextDelta,
-)
+from t5serve.reformulation.reformulator import Reformulator
+from t5serve.reformulation.results import Event, Finished, QueryResult, TextDelta
 
 
 class Listener:

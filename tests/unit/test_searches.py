@@ -15,7 +15,8 @@ from t5gguf.recipe import Generation
 from t5gguf.tasks import Task
 from t5serve.reformulation.options import Options, Strategy
 from t5serve.reformulation.profile import Profile
-from t5serve.reformulation.reformulator import SURE_SCORE, QueryResult, Reformulator
+from t5serve.reformulation.reformulator import SURE_SCORE, Reformulator
+from t5serve.reformulation.results import QueryResult
 
 GUARDED = Task(preserve=["content"], num_beams=6)
 QUERY, LOST, KEPT = "clean a laptop", "clean a phone", "cleaning a laptop"

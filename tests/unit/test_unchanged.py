@@ -17,7 +17,8 @@ from t5serve.reformulation.english import English
 from t5serve.reformulation.lexicon import EMPTY, Lexicon
 from t5serve.reformulation.options import Options
 from t5serve.reformulation.profile import Profile
-from t5serve.reformulation.reformulator import QueryResult, Reformulator
+from t5serve.reformulation.reformulator import Reformulator
+from t5serve.reformulation.results import QueryResult
 from t5serve.reformulation.screening import reason_to_leave
 
 CAREFUL = Task(

@@ -29,7 +29,7 @@ from t5serve.models.models_file import find_declaration, read_declarations
 from t5serve.models.placement import Placement
 from t5serve.models.served_model import ServedModel
 from t5serve.reformulation.options import Options
-from t5serve.reformulation.reformulator import QueryResult
+from t5serve.reformulation.results import QueryResult
 from t5serve.settings import Settings
 
 BUDGET_MS = 100.0  # the target for one reformulation

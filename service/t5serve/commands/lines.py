@@ -13,7 +13,7 @@ import msgspec
 
 from t5serve.errors import InvalidRequest
 from t5serve.http.schemas.reformulations import result_json
-from t5serve.reformulation.reformulator import QueryResult
+from t5serve.reformulation.results import QueryResult
 
 LineFormat = Literal["text", "tsv", "jsonl"]
 JSON_FORMS = '"a query" or {"id": .., "text": "a query"}'

@@ -21,7 +21,7 @@ from t5serve.models.models_file import find_declaration
 from t5serve.models.served_model import ServedModel
 from t5serve.reformulation.candidates import original_candidate
 from t5serve.reformulation.options import Options, decoding_of
-from t5serve.reformulation.reformulator import QueryResult
+from t5serve.reformulation.results import QueryResult
 from t5serve.settings import Settings
 
 FILE_TIMEOUT_MS = 600_000  # nobody waits for one line of a file; many are in flight at once

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from t5engine.decoding.parameters import GenerationConfig
 from t5engine.errors import JobError
-from t5engine.messages import Timings
 from t5engine.pool.result import Result
 from t5gguf.tasks import EncoderInput, Task
 from t5serve.concurrency import gather, iterate_events
@@ -24,7 +23,6 @@ from t5serve.errors import (
     request_error,
 )
 from t5serve.reformulation.candidates import (
-    Reformulation,
     Selection,
     UnchangedReason,
     original_candidate,
@@ -37,58 +35,22 @@ from t5serve.reformulation.lexicon import EMPTY, Lexicon
 from t5serve.reformulation.live_text import LivePieces, LiveText, start_live_text
 from t5serve.reformulation.options import Options, searches_of
 from t5serve.reformulation.profile import Profile
+from t5serve.reformulation.results import (
+    NO_TIME,
+    Emit,
+    Event,
+    Finished,
+    QueryResult,
+    TextDelta,
+)
 from t5serve.reformulation.screening import reason_to_leave
 from t5serve.reformulation.selector import Decoded, Selector
 
 # After these errors the original query is the result. Other errors are faults of the request.
 FALLBACKS = (DeadlineExceeded, InputQuarantined, NotReady, QueueFull, ServerFault)
-NO_TIME = Timings(0.0, 0.0, 0.0)
 NOTHING = Selection([])
 # Of a greedy sequence, per token. Of 500 answers above, beams changed one; of 127 below, 24.
 SURE_SCORE = -0.1
-
-
-@dataclass(frozen=True)
-class QueryResult:
-    """The result of one query.
-
-    Attributes:
-        fallback_reason: the error code, if the original query replaces the reformulations.
-        queue_ms: the time that the query waited for a worker.
-        completion_tokens: the decoded tokens, dropped candidates included.
-        cached: whether nothing was decoded for this query: the model's answer was known.
-    """
-
-    original: str
-    reformulations: list[Reformulation]
-    fallback_reason: str | None = None
-    unchanged_reason: UnchangedReason | None = None
-    queue_ms: float = 0.0
-    timings: Timings = NO_TIME
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cached: bool = False
-
-
-@dataclass(frozen=True)
-class TextDelta:
-    """The next part of a reformulation's text, before the result is complete."""
-
-    query_index: int
-    rank: int
-    text: str
-
-
-@dataclass(frozen=True)
-class Finished:
-    """The final result of one query."""
-
-    query_index: int
-    result: QueryResult
-
-
-Event = TextDelta | Finished
-Emit = Callable[[Event], None]
 
 
 @dataclass(frozen=True)

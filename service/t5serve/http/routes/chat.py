@@ -36,7 +36,8 @@ from t5serve.reformulation.content_words import is_keywords
 from t5serve.reformulation.instructions import Instruction, read_instruction
 from t5serve.reformulation.options import Options, Strategy
 from t5serve.reformulation.profile import Profile
-from t5serve.reformulation.reformulator import QueryResult, Reformulator
+from t5serve.reformulation.reformulator import Reformulator
+from t5serve.reformulation.results import QueryResult
 from t5serve.settings import Settings
 
 DEFAULT_QUERIES = 3  # reformulations of a choice, if neither the request nor a list's task says

@@ -23,7 +23,7 @@ from t5serve.http.schemas.reformulations import ReformulateSummary, TimingsBody,
 from t5serve.metrics import Metrics
 from t5serve.models.registry import ModelRegistry
 from t5serve.reformulation.candidates import original_candidate
-from t5serve.reformulation.reformulator import Event, Finished, QueryResult
+from t5serve.reformulation.results import Event, Finished, QueryResult
 from t5serve.settings import Settings
 
 Json = dict[str, Any]

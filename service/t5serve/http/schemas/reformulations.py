@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from t5serve.http.schemas.body import DescribedBody, UsageBody
 from t5serve.reformulation.candidates import UnchangedReason
-from t5serve.reformulation.reformulator import QueryResult
+from t5serve.reformulation.results import QueryResult
 
 
 class ReformulationBody(DescribedBody):
