@@ -10,6 +10,7 @@ from t5serve.reformulation.guards.analysed_text import AnalysedText
 from t5serve.reformulation.guards.persons import meddles
 from t5serve.reformulation.guards.questions import asks_less, asks_more
 from t5serve.reformulation.guards.relations import changes_relation, loses_relation
+from t5serve.reformulation.guards.wordings import plainly
 from t5serve.reformulation.lexicon import Lexicon
 
 VERSUS = frozenset({"versus", "vs"})
@@ -24,13 +25,13 @@ class Content:
     """
 
     def __init__(self, query: AnalysedText, said: AnalysedText, lexicon: Lexicon) -> None:
-        self._query = query
-        self._said = said
+        self._query = plainly(query)
+        self._said = plainly(said)
         self._lexicon = lexicon
 
     def rejects(self, candidate: AnalysedText) -> bool:
         """Whether a candidate lost a content word, or has one more."""
-        query = self._query
+        query, candidate = self._query, plainly(candidate)
         if asks_less(candidate, query) or adds_words(candidate, self._said, self._lexicon):
             return True
         return not all(has_word(candidate, query, i, self._lexicon) for i in query.content)
