@@ -25,6 +25,7 @@ from t5train import (
     lexicon,
     pairs,
     reworder,
+    screening,
     searches,
     vocabulary,
 )
@@ -109,7 +110,9 @@ def compose(options: argparse.Namespace) -> None:
         *composer.disfluent(options.data),
     ]
     endless = composer.filled(sets, pools, options.count, rng)
-    words = frames.Reworder(frames.read_frames(), frames.read_synonyms(), wordnet.verbs())
+    words = frames.Reworder(
+        frames.read_frames(), frames.read_synonyms(), wordnet.verbs(), wordnet.nouns()
+    )
     composed, reworded = Rows(), Rows()
     composer.compose(composed, finite, endless, misspellings, rng)
     for row, held in (
@@ -118,7 +121,8 @@ def compose(options: argparse.Namespace) -> None:
         *reworder.reframed(options.data, sets, pools, words, options.count // 8, rng),
         *reworder.asked(options.data, sets, pools, options.count // 8, rng),
     ):
-        reworded.add(row, held=held)
+        if row.task != reworder.PARAPHRASE or screening.keeps_meaning(row):
+            reworded.add(row, held=held)
     measuring = [*composed.held, *reworded.held]
     labelled = composer.read_labelled(LABELLED)
     files = {

@@ -37,18 +37,27 @@ SLOTS = {
     "y": rf"{WORD}(?: {WORD}){{0,15}}",
     # One thing: a few words, no verb, no plural.
     "s": rf"(?!\w+(?:ing|ed)\b)(?:{ARTICLE} )?(?:{NAME} ){{0,2}}(?!\w+ing\b){NAME}{SINGULAR}",
+    "m": rf"(?!the\b|\w+(?:ing|ed)\b)(?:{ARTICLE} )?(?:{NAME} ){{0,2}}{NAME}{SINGULAR}",
+    "c": r"[^\s?!.;,]+(?: [^\s?!.;,]+){0,8}",
     "p": rf"(?:{NAME} ){{0,2}}(?:people|children|{NAME}(?<=[^siu']s))",
     "d": rf"{ARTICLE} (?:(?!{CLAUSE}\b){WORD} ){{0,6}}(?!(?:{CLAUSE}|{PREPOSITION})\b){WORD}",
     "z": _words_but(r"from|to|at"),
-    "q": _words_but(r"you|your|yours|yourself|i|my"),
+    "q": _words_but(r"you|your|yours|yourself|i|me|my"),
+    # Keywords: no question.
+    "k": rf"(?!{CLOSED}\b)(?:{WORD} ){{0,5}}{WORD}",
+    "a": r"(?:(?:more|less) \w+|\w{2,}er|better|worse)",
+    "e": r"(?:(?:most|least) \w+|\w{2,}est|best|worst)",
+    "n": r"\w+(?<!f)(?: \w+)?",
+    "v": r"(?:is|was|has|had|costs?|weighs?|lived|began|started|came|won|made|earned|scored|sold"
+    r"|uses|can|died|ran)\b[^,:;]*",
 }
 QUESTION = re.compile(
     r"(?:in|on|at|for|to|by)? ?(?:what|which|whom?|whose|when|where|why|how)\b|what's\b"
-    r"|(?:is|are|was|were|do|does|did|can|could|will|would|should|may|must|am)\b",
+    r"|(?:is|are|was|were|do|does|did|can|could|will|would|should|may|must|am)\b"
+    r"|(?:among|between|of|on average,)\b.* (?:which|who|what)\b",
     re.IGNORECASE,
 )
-SPECIFIC = 2  # frames of a question, those with the most words of their own
-EXCHANGED = 0.5  # of the reworded questions, those whose words are exchanged too
+EXCHANGED = 0.7  # of the reworded questions, those whose words are exchanged too
 LONGEST_GERUND = 8  # words of a title
 
 
@@ -105,6 +114,7 @@ class Reworder:
         frames: the forms of questions.
         synonyms: words and phrases, each with those that can replace it.
         verbs: in their base form, for titles such as "Managing developers"; empty: none.
+        nouns: which no title begins with: "hunting dog" is not about how to hunt.
     """
 
     def __init__(
@@ -112,10 +122,12 @@ class Reworder:
         frames: Sequence[Frame],
         synonyms: Mapping[str, Sequence[str]],
         verbs: frozenset[str] = frozenset(),
+        nouns: frozenset[str] = frozenset(),
     ) -> None:
         self._frames = frames
         self._synonyms = synonyms
         self._verbs = verbs
+        self._nouns = nouns
         longest_first = sorted(synonyms, key=len, reverse=True)
         self._terms = re.compile(rf"(?<![\w-])(?:{'|'.join(longest_first)})(?![\w-])")
 
@@ -132,7 +144,10 @@ class Reworder:
         return reworded + mark if reworded.lower() != text.lower() else None
 
     def _reframe(self, text: str, rng: random.Random) -> str | None:
-        """Returns the text in another form of one of its most specific frames."""
+        """Returns the text in another form of its most specific frame.
+
+        The others say less of the question: "tell me what the main use is", not "primary use".
+        """
         found = [
             (form.own, frame, match)
             for frame in self._frames
@@ -140,19 +155,20 @@ class Reworder:
             if (match := form.pattern.fullmatch(text))
         ]
         found.sort(key=lambda item: -item[0])
-        options = [
-            reworded
-            for _, frame, match in found[:SPECIFIC]
-            for form in frame.written
-            if (reworded := _fill(form, match, text)).lower() != text.lower()
-        ]
-        return rng.choice(options) if options else None
+        for _, frame, match in found:
+            reworded = [_fill(form, match, text) for form in frame.written]
+            options = [option for option in reworded if option.lower() != text.lower()]
+            if options:
+                return rng.choice(options)
+        return None
 
     def _untitle(self, text: str) -> str | None:
         """Returns how a task is asked for whose title begins with a gerund."""
         first, _, rest = text.partition(" ")
         words = rest.split()
         if not first.lower().endswith("ing") or not 0 < len(words) < LONGEST_GERUND:
+            return None
+        if first.lower() in self._nouns:
             return None
         stem = first.lower().removesuffix("ing")
         undoubled = stem[:-1] if stem[-2:-1] == stem[-1:] else stem
@@ -167,8 +183,16 @@ class Reworder:
         if not matches:
             return text
         match = rng.choice(matches)
-        other = rng.choice(self._synonyms[match.group()])
-        return text[: match.start()] + other + text[match.end() :]
+        before = text[: match.start()]
+        others = self._synonyms[match.group()]
+        if re.search(r"\ban? $", before, re.IGNORECASE):  # an important: not "an significant"
+            others = [word for word in others if _has_vowel(word) == _has_vowel(match.group())]
+        return before + rng.choice(others) + text[match.end() :] if others else text
+
+
+def _has_vowel(word: str) -> bool:
+    """Whether a word begins with a vowel's letter."""
+    return word[0] in "aeiou"
 
 
 def _read_lines(path: Path) -> Iterator[list[str]]:

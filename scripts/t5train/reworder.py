@@ -23,6 +23,7 @@ TYPED = 0.4
 COUNTING = re.compile(r"\b(?:how many|number of|any)\b")
 REWORDED = "attributes"  # the templates whose alternatives all mean the same
 FRAMES = "frames"
+KEPT = "kept"  # what no frame says in other words
 FORMS = 3  # of a question, those that are tried
 CHAINS = "chains"  # their searches are parts of the question
 CLEAN_SETS = frozenset({"wellformedness", "canard", "trec-cast"})
@@ -67,17 +68,23 @@ def reframed(
     count: int,
     rng: random.Random,
 ) -> Iterator[tuple[Row, bool]]:
-    """People's questions and requests of templates, each in other forms and words."""
+    """People's questions, their keywords and requests of templates, each in other forms and words.
+
+    What no frame knows stays as it is: better no other wording than a wrong one.
+    """
     requests = [(question, group) for _, group, question in questions(data)]
+    requests += [(keywords, group) for text, group in requests if (keywords := concise(text))]
     for origin in (origin for origin in sets if origin != CHAINS):
         for _ in range(round(count / len(sets))):
             key, template = rng.choice(sets[origin])
             requests.append((grammar.fill(template, pools, rng).source, key))
-    for question, group in requests:
-        if is_suitable(question):
-            reworded = {reworder.reword(question, rng) for _ in range(FORMS)}
+    for request, group in requests:
+        if is_suitable(request):
+            reworded = {reworder.reword(request, rng) for _ in range(FORMS)} - {None}
             for text in sorted(filter(None, reworded)):
-                yield _paraphrase(question, text, FRAMES, rng), is_held(group)
+                yield _paraphrase(request, text, FRAMES, rng), is_held(group)
+            if not reworded:
+                yield _paraphrase(request, request, KEPT, rng), is_held(group)
 
 
 def asked(

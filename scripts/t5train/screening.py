@@ -13,6 +13,7 @@ from itertools import pairwise
 
 from t5gguf.tasks import Preserved
 from t5serve.reformulation.guards.lists import ListGuards
+from t5train.searches import Row
 from t5train.shards import Written
 from t5train.words import STOP, content, normal, words
 
@@ -57,6 +58,11 @@ def find_fault(row: Written, held_out: Container[str] = frozenset()) -> str | No
     if fault:
         return fault
     return ListGuards(row.source, PRESERVE[row.task]).violation(row.targets)
+
+
+def keeps_meaning(row: Row) -> bool:
+    """Whether the guards of the service would let a composed row's answer through."""
+    return ListGuards(row.source, PRESERVE[row.task]).violation(row.targets) is None
 
 
 def _find_search_fault(source: str, targets: Sequence[str]) -> str | None:

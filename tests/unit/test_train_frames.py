@@ -55,6 +55,33 @@ def test_unknown_forms_stay(question: str) -> None:
     assert not rewordings(question)
 
 
+def test_a_noun_begins_no_title() -> None:
+    """Running shoes are a thing, not a way to run."""
+    reworder = Reworder(FRAMES, SYNONYMS, frozenset({"run"}), frozenset({"running"}))
+    assert reworder.reword("running shoes in winter", random.Random(0)) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "reworded"),
+    [
+        ("Which is deeper, Lake Tana or Lake Mead?", "Is Lake Tana or Lake Mead deeper?"),
+        ("which of tin and iron is denser", "among tin and iron, which is denser"),
+        ("How do the areas of Peru and Chad compare?", "Compare the areas of Peru and Chad."),
+        ("scurvy symptoms", "symptoms of scurvy"),
+        ("paella recipe", "recipe for paella"),
+        ("list of moons", "moons list"),
+    ],
+)
+def test_comparisons_and_keywords_are_reworded(text: str, reworded: str) -> None:
+    """Keywords stay keywords."""
+    assert reworded in rewordings(text)
+
+
+def test_an_article_fits_the_word_after_it() -> None:
+    """An important question is not "an significant" one."""
+    assert not any("an significant" in text for text in rewordings("Is this an important town?"))
+
+
 def test_you_is_kept() -> None:
     """A question for what somebody does is not turned to what one can do."""
     assert rewordings("Where do you see yourself in ten years?") == {
