@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import cache
 from importlib import resources
+from typing import NamedTuple
 
 import msgspec
 
@@ -18,11 +20,29 @@ class _Table(msgspec.Struct, frozen=True):
     rules: list[tuple[str, str]]
 
 
+class _Rule(NamedTuple):
+    """What is read as something else.
+
+    Attributes:
+        pattern: matches whole words.
+        finds: returns a match of the pattern; at the beginning of a line alone where it can.
+        said: what takes its place.
+    """
+
+    pattern: re.Pattern[str]
+    finds: Callable[[str], re.Match[str] | None]
+    said: str
+
+
 @cache
-def _rules() -> list[tuple[re.Pattern[str], str]]:
+def _rules() -> list[_Rule]:
     path = resources.files("t5serve.reformulation") / "wordings.toml"
-    table = msgspec.toml.decode(path.read_bytes(), type=_Table)
-    return [(re.compile(rf"(?:{pattern})(?!\S)"), said) for pattern, said in table.rules]
+    rules = []
+    for text, said in msgspec.toml.decode(path.read_bytes(), type=_Table).rules:
+        pattern = re.compile(rf"(?:{text})(?!\S)")
+        is_anchored = text.startswith("^")
+        rules.append(_Rule(pattern, pattern.match if is_anchored else pattern.search, said))
+    return rules
 
 
 def plainly(text: AnalysedText) -> AnalysedText:
@@ -36,6 +56,7 @@ def plainly(text: AnalysedText) -> AnalysedText:
 
 
 def _reword(line: str) -> str:
-    for pattern, said in _rules():
-        line = " ".join(pattern.sub(said, line).split())
+    for rule in _rules():
+        if rule.finds(line):
+            line = " ".join(rule.pattern.sub(rule.said, line).split())
     return line
