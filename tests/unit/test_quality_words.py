@@ -89,6 +89,8 @@ def test_the_rarest_word_and_the_content(judge: Judge) -> None:
     assert judge.rarest("buy a cheap ukulele", "buy a cheap guitar") is False
     assert judge.rarest("the 12th guitar", "guitar") is True
     assert judge.rarest("how do I", "x") is None
+    assert judge.rarest("buy a cheap gitar", "buy a cheap guitar") is None
+    assert judge.rarest("buy a cheap gitar", "buy cheap") is False
     assert judge.content("buy a cheap guitar", "cheap guitars") == pytest.approx(2 / 3)
     assert judge.content("how can I", "x") is None
 
@@ -112,6 +114,14 @@ def test_invention(judge: Judge, answer: str, *, expected: bool) -> None:
 def answers(texts: Sequence[str]) -> list[Answer]:
     """Answers of a text each, all on purpose."""
     return [Answer([text]) for text in texts]
+
+
+def test_several_searches_are_one_answer(judge: Judge) -> None:
+    """Together they keep what one of them keeps."""
+    row = keeping.judge_answers(
+        ["2 guitars or 10 phones"], [Answer(["2 guitars", "10 phones"])], judge
+    )
+    assert row["numbers"] == 1
 
 
 def test_shares_are_of_the_changed_answers(judge: Judge) -> None:

@@ -105,10 +105,11 @@ def _plan_retrieval(plan: Plan) -> Iterator[Batch]:
 def _plan_keeping(plan: Plan) -> Iterator[Batch]:
     for source, queries in plan.queries.items():
         for name, task in plan.tasks.items():
-            guarded = _options(plan, name, n=1)
+            most = task.n if task.separator else 1  # all searches of one decode, or one text
+            guarded = _options(plan, name, n=most)
             yield Batch(("keeping", source, name, "guards"), _ask(queries, guarded))
             some = queries[::STEP]
-            unguarded = _options(plan, name, n=1, preserve=frozenset())
+            unguarded = _options(plan, name, n=most, preserve=frozenset())
             yield Batch(("keeping", source, name, "no guards"), _ask(some, unguarded))
             terms = [
                 Request(query, _options(plan, name, n=1, terms=(term,)))

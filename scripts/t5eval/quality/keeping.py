@@ -20,6 +20,7 @@ NEGATION = re.compile(
     r"|(?:do|does|did|is|are|was|were|has|have|had|ca|could|wo|would|should|must|need|ai)n['\u2019]?t"
     r"|unable|impossible|except)\b|\w-free\b"
 )
+MAX_EDITS = 2  # of a corrected word; -1 are more
 MIN_LETTERS = 3  # of an invented word; shorter ones are abbreviations more often than not
 Row = dict[str, Any]
 
@@ -38,10 +39,13 @@ class Judge:
     stop_words: Collection[str] = field(default_factory=load_stop_words)
 
     def __post_init__(self) -> None:
-        """Makes the stemmer."""
+        """Makes the stemmer, and what counts edits."""
         import Stemmer  # noqa: PLC0415 - of the extra
+        from symspellpy import editdistance  # noqa: PLC0415 - likewise
 
+        edits = editdistance.EditDistance(editdistance.DistanceAlgorithm.DAMERAU_OSA)
         object.__setattr__(self, "_stemmer", Stemmer.Stemmer("english"))
+        object.__setattr__(self, "_edits", edits)
 
     def content(self, query: str, answer: str) -> float | None:
         """Returns the share of the query's content words whose stems the answer has."""
@@ -50,12 +54,26 @@ class Judge:
         return len(kept) / len(content) if content else None
 
     def rarest(self, query: str, answer: str) -> bool | None:
-        """Whether the answer has the stem of the query's rarest content word without a digit."""
+        """Whether the answer has the stem of the query's rarest content word without a digit.
+
+        None if there is no such word, or if it is a typo that the answer corrects.
+        """
         words = [word for word in plain_words(query) if not any(map(str.isdigit, word))]
         word = find_rarest(" ".join(words), self.dictionary, self.stop_words)
         if word is None:
             return None
-        return self._stems([word])[0] in self._stems(plain_words(answer))
+        answered = plain_words(answer)
+        is_kept = self._stems([word])[0] in self._stems(answered)
+        return None if not is_kept and self._corrects(word, answered) else is_kept
+
+    def _corrects(self, word: str, answered: Sequence[str]) -> bool:
+        """Whether a word is in no dictionary, and one like it in the answer is."""
+        if word in self.dictionary:
+            return False
+        compare = self._edits.compare  # type: ignore[attr-defined]
+        return any(
+            other in self.dictionary and compare(word, other, MAX_EDITS) >= 0 for other in answered
+        )
 
     def numbers(self, query: str, answer: str) -> bool | None:
         """Whether the answer has all numbers that the query has in digits."""
@@ -98,17 +116,19 @@ def _find_numbers(text: str) -> Counter[str]:
 def judge_answers(queries: Sequence[str], answers: Sequence[Answer], judge: Judge) -> Row:
     """Returns the share of changed queries and, of the changed ones, what their answers keep.
 
+    Several searches for one query are one answer: together they keep what one of them keeps.
     A query counts as changed if an answer differs by more than case and spaces.
     """
+    whole = [" ; ".join(answer.texts) for answer in answers]
     changed = [
-        (query, answer.texts[0])
-        for query, answer in zip(queries, answers, strict=True)
-        if fold(query) != fold(answer.texts[0])
+        (query, text)
+        for query, text in zip(queries, whole, strict=True)
+        if fold(query) != fold(text)
     ]
     reasons = Counter(
         _reason(answer)
-        for query, answer in zip(queries, answers, strict=True)
-        if fold(query) == fold(answer.texts[0])
+        for query, answer, text in zip(queries, answers, whole, strict=True)
+        if fold(query) == fold(text)
     )
     row: Row = {
         "queries": len(queries),
