@@ -113,15 +113,16 @@ def compose(options: argparse.Namespace) -> None:
     words = frames.Reworder(
         frames.read_frames(), frames.read_synonyms(), wordnet.verbs(), wordnet.nouns()
     )
+    asker = frames.Reworder(frames.read_frames(frames.WORDINGS / "questions.tsv"), {})
     composed, reworded = Rows(), Rows()
     composer.compose(composed, finite, endless, misspellings, rng)
     for row, held in (
         *reworder.wordings(options.data, rng),
         *reworder.reworded(sets, pools, options.count // 8, rng),
         *reworder.reframed(options.data, sets, pools, words, options.count // 8, rng),
-        *reworder.asked(options.data, sets, pools, options.count // 8, rng),
+        *reworder.asked(options.data, sets, pools, asker, options.count // 8, rng),
     ):
-        if row.task != reworder.PARAPHRASE or screening.keeps_meaning(row):
+        if screening.keeps_meaning(row):
             reworded.add(row, held=held)
     measuring = [*composed.held, *reworded.held]
     labelled = composer.read_labelled(LABELLED)

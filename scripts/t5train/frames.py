@@ -179,7 +179,7 @@ class Reworder:
 
     def _exchange(self, text: str, rng: random.Random) -> str:
         """Returns the text with one word or phrase exchanged, in small letters."""
-        matches = list(self._terms.finditer(text))
+        matches = list(self._terms.finditer(text)) if self._synonyms else []
         if not matches:
             return text
         match = rng.choice(matches)

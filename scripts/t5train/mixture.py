@@ -34,7 +34,7 @@ ROW_SHARES = (
     ",search/wellformedness=4,search/nq-open=1.5,search/disfl-qa=2,search/canard=1"
     ",search/trec-cast=0.3,search/keywords=6,paraphrase/frames=14,paraphrase/attributes=2"
     ",paraphrase/alexdong=0,paraphrase/teacher=0.5,paraphrase/kept=3"
-    ",question/attributes=2,question/requests=1,question/wellformedness=1.5"
+    ",question/frames=3,question/attributes=1,question/requests=0.5,question/wellformedness=1.5"
     ",question/canard=0.5,question/trec-cast=0.1,question/comparisons=0.05,question/teacher=3"
     ",mend=10,spell=4,keep=7,form=1.5"
 )

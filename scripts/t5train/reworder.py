@@ -91,13 +91,19 @@ def asked(
     data: Path,
     sets: Mapping[str, Sequence[tuple[str, Template]]],
     pools: Mapping[str, Sequence[str]],
+    asker: Reworder,
     count: int,
     rng: random.Random,
 ) -> Iterator[tuple[Row, bool]]:
-    """Keywords with the question that they are short for."""
+    """Keywords with the question that they are short for.
+
+    That is the question from which they were taken, or what `asker` knows of their form.
+    """
     for origin, group, question in questions(data):
         search = concise(question)
         is_clean = question[:1].isupper() and question.rstrip().endswith("?")
+        if search and (text := asker.reword(search, rng)):
+            yield _question(search, text, FRAMES, rng), is_held(group)
         if origin in CLEAN_SETS and is_clean and search and normal(search) != normal(question):
             yield _question(search, question, origin, rng), is_held(group)
     for origin in (origin for origin in sets if origin != CHAINS):
@@ -105,6 +111,9 @@ def asked(
         for _ in range(round(count / len(sets))):
             key, template = rng.choice(templates)
             request = grammar.fill(template, pools, rng)
+            for target in request.targets:
+                if text := asker.reword(target, rng):
+                    yield _question(target, text, FRAMES, rng), is_held(key)
             if len(request.targets) == 1 and request.source.endswith("?"):
                 yield _question(request.targets[0], request.source, origin, rng), is_held(key)
 
@@ -122,5 +131,6 @@ def _paraphrase(source: str, target: str, origin: str, rng: random.Random) -> Ro
 
 def _question(search: str, question: str, origin: str, rng: random.Random) -> Row:
     keywords = search.lower() if rng.random() < TYPED else search
-    target = question if keywords == search else f"{lowercase(question)}?"
+    question = question[:1].upper() + question[1:].rstrip("?") + "?"
+    target = question if keywords == search else f"{lowercase(question).rstrip('?')}?"
     return Row(QUESTION, keywords, (target,), origin)

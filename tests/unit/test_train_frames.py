@@ -82,6 +82,23 @@ def test_an_article_fits_the_word_after_it() -> None:
     assert not any("an significant" in text for text in rewordings("Is this an important town?"))
 
 
+@pytest.mark.parametrize(
+    ("keywords", "question"),
+    [
+        ("ben nevis height", "how tall is ben nevis"),
+        ("kafka vs rabbitmq", "what is the difference between kafka and rabbitmq"),
+        ("scurvy symptoms", "what are the symptoms of scurvy"),
+        ("parse json in bash", "how do i parse json in bash"),
+        ("best laptops for students", "what are the best laptops for students"),
+    ],
+)
+def test_keywords_become_questions(keywords: str, question: str) -> None:
+    """By the forms of questions that people shorten."""
+    asker = Reworder(frames.read_frames(frames.WORDINGS / "questions.tsv"), {})
+    asked = {asker.reword(keywords, random.Random(seed)) for seed in range(TRIES)}
+    assert question in asked
+
+
 def test_you_is_kept() -> None:
     """A question for what somebody does is not turned to what one can do."""
     assert rewordings("Where do you see yourself in ten years?") == {

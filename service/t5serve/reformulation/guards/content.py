@@ -45,13 +45,13 @@ class Keywords:
     """
 
     def __init__(self, query: AnalysedText, said: AnalysedText, lexicon: Lexicon) -> None:
-        self._query = query
-        self._said = said
+        self._query = plainly(query)
+        self._said = plainly(said)
         self._lexicon = lexicon
 
     def rejects(self, candidate: AnalysedText) -> bool:
         """Whether a candidate lost too many content words, or has one more."""
-        query = self._query
+        query, candidate = self._query, plainly(candidate)
         if loses_relation(candidate, query) or adds_words(candidate, self._said, self._lexicon):
             return True
         places = [index for index in query.content if not query.words[index].isdigit()]
