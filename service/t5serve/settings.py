@@ -93,7 +93,8 @@ class Settings(BaseSettings):
     """The maximum number of draft tokens (prompt lookup). A sequence that is decoded alone copies
     them from its input and checks them in one step. 0 turns drafts off."""
     ggml_backends: Path | None = None
-    """The directory of ggml's CPU backends, for a build with several backends. The default is the
+    """The directory of ggml's CPU libraries, for a build with one such library per generation of
+    processors. These libraries are not the backends of `T5SERVE_BACKEND`. The default is the
     directory of libllama."""
     logit_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """The factor by which logits are multiplied. By default the model file decides it."""
@@ -105,10 +106,10 @@ class Settings(BaseSettings):
     model with `load = "first_use"` in `T5SERVE_MODELS_FILE` is unloaded. A model with `w` workers
     counts as `w + 1` times the size of its file. By default there is no limit."""
     workers: Positive | None = None
-    """The number of worker processes, which run the model. The default is one. If neither workers
-    nor threads are set, and a decoding step takes less than a millisecond on one thread, there is
-    one worker per core (at most eight), each with one thread. With `T5SERVE_MODELS_BYTES`, the
-    default is always one."""
+    """The number of worker processes, which run the model. The default is one, except for small
+    models: if `T5SERVE_THREADS` is unset too, and a decoding step takes less than a millisecond on
+    one thread, the default is one worker per core (at most eight), each with one thread. With
+    `T5SERVE_MODELS_BYTES`, the default is always one."""
     threads: Positive | None = None
     """The maximum number of threads per worker. If a worker measures that one thread is faster, it
     uses one. The default is the number of physical cores that the service may use, divided by the
@@ -155,10 +156,11 @@ class Settings(BaseSettings):
     timeout_ms: Positive = 10_000
     """The default and maximum deadline of a request, in milliseconds."""
     stall_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
-    """How long a worker may be silent before it is replaced, in seconds. The real limit is the sum
-    of three times: this setting; half a second, because workers send a message every half second;
-    and three times the longest model call that is expected. A worker that runs, or waits for a
-    processor or a disk, gets ten times as long."""
+    """How long a worker may be silent before it is replaced, in seconds. The real limit is longer.
+    The service adds half a second, because workers send a message every half second, and three
+    times the expected time of the longest model call. While a thread of the worker runs, or waits
+    for a processor or a disk, the limit is ten times as long: such a worker is probably only
+    slow."""
     keep_alive_seconds: Positive = 75
     """The time that a connection may be idle between requests, in seconds. Choose a longer time
     than your proxy keeps idle connections. Otherwise the proxy can send a request on a connection
