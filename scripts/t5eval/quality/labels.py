@@ -112,7 +112,7 @@ def agreement(pairs: Iterable[Pair]) -> tuple[float, float]:
 
 def format_reading(reading: Mapping[str, Any]) -> str:
     """Returns the table of all tasks, and the answers that were harmful."""
-    head = ["task", "queries", "changed", "with a good answer", "answers", GOOD, POOR, HARMFUL]
+    head = ["task", "queries", "changed", "with a good answer", "labelled answers"]
     rows = []
     for row in reading["tasks"]:
         read = max(1, row["answers"])
@@ -122,7 +122,7 @@ def format_reading(reading: Mapping[str, Any]) -> str:
     harmful = [pair for row in reading["tasks"] for pair in row["harmful"]]
     return "\n\n".join(
         [
-            format_table([*head, "unread"], rows, 1),
+            format_table([*head, GOOD, POOR, HARMFUL, "unlabelled"], rows, 1),
             _describe_readers(reading),
             f"Answers that at least one reader called harmful: {len(harmful)}.",
             *(["\n".join(f"- {pair}" for pair in harmful)] if harmful else []),
@@ -132,7 +132,7 @@ def format_reading(reading: Mapping[str, Any]) -> str:
 
 def format_scores(reading: Mapping[str, Any]) -> str:
     """Returns the table of what scores tell, and of all labelled answers."""
-    head = ["task", "answers", "AUC", "good ones dropped", "harmful ones dropped"]
+    head = ["task", "with a score", "AUC", "good ones dropped", "harmful ones dropped"]
     head += ["all labelled", "harmful of all labelled"]
     rows = []
     for row in reading["scores"]:

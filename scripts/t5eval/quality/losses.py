@@ -100,8 +100,9 @@ def format_losses(losses: Sequence[Loss], *, model: str, page: str, command: str
             f"For these queries, guards refused every candidate of `{model}`, so the service "
             "returned the query itself. The queries are from the "
             f"[labelled set]({page}#answers-labelled-by-a-rubric). Each line has the candidate "
-            "with the highest score, and the first guard that refused it. The guards are the "
-            "values of [`preserve`](api.md#reformulate). "
+            "with the highest score, and the first guard that refused it. A guard is a check that "
+            "refuses an answer, for example because the answer lost a rare word. The column "
+            "*refused by* names the guard as in the request's field [`preserve`](api.md#guards). "
             f"The command that wrote [{page}]({page}) also wrote this list:"
             f"\n\n```sh\n{command}\n```"
         ),

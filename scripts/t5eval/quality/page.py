@@ -243,8 +243,8 @@ def _format_keeping(task: Row) -> str:
         (
             "Queries left unchanged with the recipe's guards, as shares of all queries, by "
             f"[reason](api.md#results): {reasons}. In {task['terms']} more requests, the field "
-            "`terms` named one word of the query that every answer must contain; "
-            f"{share(task['terms kept'])} of the answers contain it."
+            f"`terms` asked for one word of the query; {share(task['terms kept'])} of the answers "
+            "contain it."
         ),
     ]
     if task["clean"]:

@@ -37,7 +37,8 @@ class ModelBody(DescribedBody):
     """A description of the model: file, backend and kernels. Of a model that is being loaded for
     the first time, or that failed, this field and those below are empty."""
     tasks: dict[str, str]
-    """The prefix of each task. The names are the values of `task`; the first is the default."""
+    """The prefix of each task, by the name of the task. A request sends such a name in `task`; the
+    first task is the default."""
     aliases: dict[str, AliasBody]
     """More values of `task`, such as `expand`, with the tasks that each runs."""
     n: dict[str, int]

@@ -71,10 +71,11 @@ class ReformulateFields(RequestBody):
     """The task of the model to use; by default the model's first task."""
     n: Annotated[int, Field(ge=1, le=MAX_N), WHOLE] | None = None
     """The most reformulations of each query; by default the task's: 5 for `search` of the included
-    model, 1 for most other tasks. Any two differ in more than case, width, spaces or sentence
-    punctuation (in a task that corrects, punctuation counts). If the model writes lists of queries,
-    `n` is the most queries of a list. If the best list is shorter than an `n` of the request,
-    missing queries are taken from the next best lists."""
+    model, 1 for most other tasks. Texts that differ only in case, width, spaces or sentence
+    punctuation are treated as the same text. Tasks that correct errors, such as `fix`, treat texts
+    with different punctuation as different. If the model writes lists of queries, `n` is the most
+    queries of a list. If the best list is shorter than an `n` of the request, missing queries are
+    taken from the next best lists."""
     strategy: Strategy = "auto"
     """The decoding strategy. `auto` selects the strategy that the other parameters imply, else the
     model's default. Without either, several reformulations use diverse beam search (several lists
@@ -91,12 +92,13 @@ class ReformulateFields(RequestBody):
     numbers, addresses, names from code), `negation` (also drops antonyms and exchanged directions),
     `rare` words, `content` words (or near synonyms), `keywords` (all content words of a short
     query, most of a long one), `aspects` (the content words, but "how tall" may become "height").
-    The last three also drop other content words. Every guard drops added numbers. `negation`,
-    `rare`, `content`, `keywords` and `aspects` are for English, and drop words that are not
-    English. Of a list of queries, at least one query must keep each part; with `rare`, each query
-    must have a rare word or a name of the original, or two of its content words, or no other
-    content words. An empty list turns all guards off: then no query is left alone, the task's
-    `min_score` does not apply, and only a task that corrects corrects typing errors."""
+    `content`, `keywords` and `aspects` also drop other content words. Every guard drops added
+    numbers. `negation`, `rare`, `content`, `keywords` and `aspects` are for English, and drop words
+    that are not English. Of a list of queries, at least one query must keep each part; with `rare`,
+    each query must have a rare word or a name of the original, or two of its content words, or no
+    other content words. An empty list turns all guards off. Then the service also rewrites queries
+    that the task would leave unchanged, such as code or names. The task's `min_score` does not
+    apply, and only a task such as `fix` corrects typing errors."""
     terms: Annotated[list[Term], Field(default_factory=list, max_length=64, fail_fast=True)]
     """Words and phrases that every reformulation must contain as they are; of a list of queries,
     at least one query."""
