@@ -206,6 +206,7 @@ def _prepare(options: argparse.Namespace) -> tuple[Trainer, Vocabulary, list[str
         save_minutes=options.save_minutes,
         start=str(options.start.resolve()) if options.start else "",
         threads=options.threads,
+        seed=options.seed,
         pause_file=options.pause_file,
         session_minutes=options.session_minutes,
         schedule=Schedule(

@@ -31,6 +31,7 @@ AVERAGE_EVERY = 4  # steps
 ADAPT_EVERY = 32  # steps
 LOGGED_STEPS = 100  # whose mean loss is logged
 HISTORY = "history.jsonl"
+STEPS = 1 << 32  # more than any training has
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Plan:
     validate_minutes: float = 6.0
     patience: int = 8  # validations without improvement before the end; 0: no early stopping
     start: str = ""  # the checkpoint to fine-tune; empty: a new model
+    seed: int = 0  # another one gives another order of rows after each start
     threads: int = 0  # 0: as many as other load leaves free
     pause_file: Path | None = None
     session_minutes: float = math.inf  # the training stops after these and can go on later
@@ -245,7 +247,7 @@ class Trainer:
         self.schedule.step, self.schedule.seconds = state["step"], state["seconds"]
         self._best_loss, self._num_worse = state["best"], state["worse"]
         self._best_weights = state["best weights"]
-        self._rng.seed(self.schedule.step)
+        self._rng.seed(self.schedule.step + self.plan.seed * STEPS)
         log.info("resumed at step %d, %.1f min", self.schedule.step, self.schedule.seconds / 60)
 
 

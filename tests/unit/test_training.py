@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import random
+import shutil
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -131,6 +132,40 @@ def test_a_training_goes_on_where_it_ended(files: Path) -> None:
     for name, saved in state["moments"].items():
         assert torch.equal(moments[name]["mean"], saved["mean"]), name
         assert moments[name]["step"] == saved["step"] == 2
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_copies_of_a_training_are_averaged(files: Path) -> None:
+    """Their weights, moments and checkpoint are the means; each has read rows in its own order."""
+    run = train(files, "run", "--steps", "2")
+    copy = Path(shutil.copytree(run, files / "copy"))
+    states = []
+    for directory, seed in ((run, "0"), (copy, "1")):
+        train(files, directory.name, "--steps", "9", "--seed", seed)
+        states.append(training_state.load(directory))
+    before, other = (state["model"]["shared.weight"] for state in states if state is not None)
+    assert not torch.equal(before, other)
+    assert script("average").main([str(run), str(copy)]) == 0
+    averaged = training_state.load(run)
+    assert averaged is not None
+    assert averaged["step"] == 9
+    assert torch.allclose(averaged["model"]["shared.weight"], (before + other) / 2)
+    exported = t5_model.load(run / "checkpoint").shared.weight
+    assert torch.allclose(exported, averaged["average"]["weights"]["shared.weight"])
+
+
+def test_what_is_no_copy_is_not_averaged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is written; the command says what differs."""
+    for name, size in (("run", 2), ("copy", 3)):
+        (tmp_path / name).mkdir()
+        training_state.save(tmp_path / name, {"model": {"w": torch.zeros(size)}, "step": 1})
+    saved = (tmp_path / "run" / training_state.FILE).read_bytes()
+    assert script("average").main([str(tmp_path / "run"), str(tmp_path / "copy")]) == 2
+    assert "their tensors differ" in capsys.readouterr().err
+    assert script("average").main([str(tmp_path / "run"), str(tmp_path / "none")]) == 2
+    assert (tmp_path / "run" / training_state.FILE).read_bytes() == saved
 
 
 @pytest.mark.filterwarnings("ignore")
