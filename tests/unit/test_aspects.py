@@ -35,6 +35,7 @@ which is better for beginners, python or javascript -> python pricing ; javascri
 how tall is the eiffel tower -> eiffel tower weight
 how tall is the eiffel tower -> eiffel tower
 why do cats purr -> cats purr
+what happens if rent is not paid -> rent not paid causes
 when did the author of dune die -> dune author birthplace
 treatment of migraine in children -> migraine treatment
 what to eat before a marathon -> what to eat marathon
