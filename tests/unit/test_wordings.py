@@ -49,6 +49,8 @@ SAME = [
     ("what's the difference between ale and beer", "what distinguishes ale from beer"),
     ("Is the V8 battery the same as the V10 one?", "Is the V8 battery identical to the V10 one?"),
     ("how do i get rid of ants", "how can i remove ants"),
+    ("how long is a whale shark", "what is the length of a whale shark"),
+    ("Is this an important town?", "Is this a significant town?"),
 ]
 OTHER = [
     ("What is the best API for flights?", "Can you tell me what the best for flights is?"),
@@ -65,6 +67,9 @@ OTHER = [
     ("how many states are in india", "how old are states in india"),
     ("definately vs certainly", "definition of definately vs certainly"),
     ("when will the film be released", "when was the film released"),
+    ("how long is a whale shark", "how long does a whale shark"),
+    ("Is this an important town?", "Is this an significant town?"),
+    ("between tin and iron, which is denser", "which of tin and iron, which is denser"),
 ]
 
 

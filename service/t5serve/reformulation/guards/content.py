@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from t5serve.reformulation.content_words import AUXILIARIES
 from t5serve.reformulation.guards.analysed_text import AnalysedText
+from t5serve.reformulation.guards.grammar import breaks_grammar
 from t5serve.reformulation.guards.persons import meddles
 from t5serve.reformulation.guards.questions import asks_less, asks_more
 from t5serve.reformulation.guards.relations import changes_relation, loses_relation
@@ -88,7 +89,7 @@ def adds_words(candidate: AnalysedText, query: AnalysedText, lexicon: Lexicon) -
     """Whether a candidate says more: asks more, repeats, or has one more content word."""
     if asks_more(candidate, query) or repeats(candidate, query) or meddles(candidate, query):
         return True
-    if changes_relation(candidate, query):
+    if changes_relation(candidate, query) or breaks_grammar(candidate, query):
         return True
     return not all(
         has_word(query, candidate, index, lexicon, candidate_first=False)
