@@ -29,7 +29,8 @@ T5SERVE_MODEL=tiny-t5 T5SERVE_PORT=9000 ./scripts/serve
 ```
 
 Some settings are also options of `t5serve serve`: `t5serve serve --help` lists them. An option
-takes precedence over its variable. `t5serve doctor` checks the settings against the machine.
+takes precedence over its variable. `t5serve doctor` checks the settings against the machine. The
+[glossary](architecture.md#glossary) explains words such as *recipe*, *worker* and *guard*.
 """
 SECTIONS = {
     "Model": [

@@ -72,17 +72,19 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """The port to listen on; 0 chooses a free port."""
     model: Annotated[str, Field(min_length=1)] = "tiny-t5"
-    """The path of a GGUF file, or the name of a recipe."""
+    """The path of a GGUF file, or the name of a recipe (a file that describes a known model)."""
     backend: Literal["auto", "graph", "llama"] = "auto"
     """The inference backend: `graph` (t5serve's own) or `llama` (llama.cpp's). `auto` uses `graph`,
     or `llama` for a file that `graph` refuses."""
     kernels: KernelsName = "auto"
-    """The code for matrix products. `ggml` uses ggml's. `avx512`, `avxvnni`, `avx2` and `neon` use
-    t5serve's own for that instruction set, which the processor must have. `auto` uses t5serve's own
-    for the best instruction set of the processor."""
+    """The code for matrix products (the kernels). `ggml` uses the code of ggml, llama.cpp's library.
+    `avx512`, `avxvnni`, `avx2` and `neon` use t5serve's own code for that instruction set, which
+    the processor must have. `auto` uses t5serve's own code for the best instruction set of the
+    processor."""
     max_batch: Annotated[int, Field(ge=1, le=64)] = 16
-    """The maximum number of sequences that a worker decodes together. An input with more sequences
-    is decoded alone. If the batch is full and one request has more than half of it, the worker
+    """The maximum number of sequences that a worker decodes together (the batch). Each beam or
+    sample of an input is a sequence. An input with more sequences than this maximum is decoded
+    without other inputs. If the batch is full and one request has more than half of it, the worker
     takes up to four more sequences from other requests, beyond this maximum. So a large request
     does not block small ones."""
     batch_window_ms: Annotated[float, Field(ge=0, le=1000)] = 0.0
@@ -91,13 +93,14 @@ class Settings(BaseSettings):
     was last busy."""
     prompt_lookup_num_tokens: Annotated[int, Field(ge=0, le=15)] = 3
     """The maximum number of draft tokens (prompt lookup). A sequence that is decoded alone copies
-    them from its input and checks them in one step. 0 turns drafts off."""
+    draft tokens from its input, and one step checks them all. 0 turns drafts off."""
     ggml_backends: Path | None = None
-    """The directory of ggml's CPU libraries, for a build with one such library per generation of
-    processors. These libraries are not the backends of `T5SERVE_BACKEND`. The default is the
-    directory of libllama."""
+    """Only for a build of llama.cpp that has a CPU library for each generation of processors: the
+    directory of these libraries. The default is the directory of llama.cpp's main library
+    (libllama). The libraries have nothing to do with `T5SERVE_BACKEND`."""
     logit_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """The factor by which logits are multiplied. By default the model file decides it."""
+    """The factor by which logits (the scores of the next token) are multiplied. By default the
+    model file decides it."""
     models_file: Path | None = None
     """A TOML file with several models, one `[[models]]` table per model. Set either this or
     T5SERVE_MODEL, not both. SIGHUP and POST /admin/reload read the file again."""
@@ -119,7 +122,8 @@ class Settings(BaseSettings):
     them. By default, workers are pinned only if they use all cores that the service may use."""
     max_queue: Positive = 64
     """The maximum number of inputs (one per query or prompt) that wait for a worker. Beyond this
-    limit `/v1/reformulate` returns the original query; other routes and strict requests get 429."""
+    limit `/v1/reformulate` returns the original query; other routes, and requests with
+    `strict`, get 429."""
     max_input_tokens: Annotated[int, Field(ge=1, le=4096)] = 512
     """The maximum number of tokens of an input, prefix included. A longer input is refused, unless
     the task allows the service to shorten it (`truncate`)."""
@@ -130,8 +134,8 @@ class Settings(BaseSettings):
     max_queries: Positive = 32
     """The maximum number of queries or prompts in a request."""
     max_request_tokens: Positive = 81_920
-    """The maximum number of tokens that a request may decode: inputs x sequences per input x
-    `max_tokens`."""
+    """The maximum number of tokens that a request may decode: inputs x sequences (beams or samples)
+    per input x `max_tokens`."""
     api_keys_file: Path | None = None
     """A file of API keys, one per line. Without this file every route is open."""
     admin_keys_file: Path | None = None
@@ -147,8 +151,8 @@ class Settings(BaseSettings):
     """The origins whose web pages may call the service, separated by commas."""
     lexicon: Path | None = None
     """A file of words that count as correctly spelled. Each line has a word, a tab and a count.
-    Corrections never change these words, and guards accept them as real words. `fix` also corrects
-    misspelt words to words of this file."""
+    Corrections never change these words, and guards accept them as real words. The task `fix`,
+    which corrects typing errors, also corrects misspelt words to words of this file."""
     chat_template: str = ""
     """The instruction that surrounds the query in a chat's last message, with `{query}` in place
     of the query. By default the service recognises the instructions of LangChain, LlamaIndex and
@@ -157,17 +161,17 @@ class Settings(BaseSettings):
     """The default and maximum deadline of a request, in milliseconds."""
     stall_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     """How long a worker may be silent before it is replaced, in seconds. The real limit is longer.
-    The service adds half a second, because workers send a message every half second, and three
-    times the expected time of the longest model call. While a thread of the worker runs, or waits
-    for a processor or a disk, the limit is ten times as long: such a worker is probably only
-    slow."""
+    The service adds half a second, because workers send a message every half second. The service
+    also adds three times the expected time of the longest model call. While a thread of the worker
+    runs, or waits for a processor or a disk, the limit is ten times as long: such a worker is
+    probably only slow."""
     keep_alive_seconds: Positive = 75
     """The time that a connection may be idle between requests, in seconds. Choose a longer time
     than your proxy keeps idle connections. Otherwise the proxy can send a request on a connection
     that the service is closing, and lose the request."""
     head_seconds: Positive = 10
-    """The time within which the head of a request must arrive, in seconds. It starts when
-    the connection opens; for later requests on the connection, it starts with their first byte."""
+    """The time within which the head of a request must arrive, in seconds. The time starts when
+    the connection opens; for later requests on the connection, with their first byte."""
     max_connections: Positive = 1000
     """The maximum number of open connections. A low limit on file descriptors lowers this number,
     because workers need descriptors too."""
