@@ -77,10 +77,10 @@ class Settings(BaseSettings):
     """The inference backend: `graph` (t5serve's own) or `llama` (llama.cpp's). `auto` uses `graph`,
     or `llama` for a file that `graph` refuses."""
     kernels: KernelsName = "auto"
-    """The code for matrix products (the kernels). `ggml` uses the code of ggml, llama.cpp's library.
-    `avx512`, `avxvnni`, `avx2` and `neon` use t5serve's own code for that instruction set, which
-    the processor must have. `auto` uses t5serve's own code for the best instruction set of the
-    processor."""
+    """The code for matrix products (the kernels). `ggml` uses the code of llama.cpp's library
+    ggml. `avx512`, `avxvnni`, `avx2` and `neon` use t5serve's own code for that instruction set,
+    which the processor must have. `auto` uses t5serve's own code for the best instruction set of
+    the processor."""
     max_batch: Annotated[int, Field(ge=1, le=64)] = 16
     """The maximum number of sequences that a worker decodes together (the batch). Each beam or
     sample of an input is a sequence. An input with more sequences than this maximum is decoded
