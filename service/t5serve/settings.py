@@ -150,9 +150,10 @@ class Settings(BaseSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """The origins whose web pages may call the service, separated by commas."""
     lexicon: Path | None = None
-    """A file of words that count as correctly spelled. Each line has a word, a tab and a count.
-    Corrections never change these words, and guards accept them as real words. The task `fix`,
-    which corrects typing errors, also corrects misspelt words to words of this file."""
+    """A file of words that count as correctly spelled. Each line has a word, a tab and how often
+    the word occurs in your texts. Corrections never change these words, and guards accept them as
+    real words. The task `fix`, which corrects typing errors, also corrects misspelt words to words
+    of this file."""
     chat_template: str = ""
     """The instruction that surrounds the query in a chat's last message, with `{query}` in place
     of the query. By default the service recognises the instructions of LangChain, LlamaIndex and
