@@ -70,7 +70,11 @@ class Rare:
         self._lexicon = lexicon
         self._query = query
         words, english = query.words, query.english
-        places = [index for index in query.content if not words[index].isdigit()]
+        places = [
+            index
+            for index in query.content
+            if not words[index].isdigit() and words[index] not in VERSUS
+        ]
         rare = [index for index in places if not english.is_common(words[index])]
         self._takes_synonyms = not rare
         if places and not rare:
