@@ -72,7 +72,9 @@ def ask_all(ask: Ask, tasks: Mapping[str, Task], seed: int = 0) -> list[Reading]
         seed: draws the requests that are paraphrased, and the order.
     """
     requests = read_requests()
-    asked = {SEARCH: requests, PARAPHRASE: draw(requests, PARAPHRASED, seed)}
+    seen = draw(requests, len(requests) - PARAPHRASED, seed)  # paraphrased while rules were written
+    paraphrased = [pair for pair in requests if pair not in seen]
+    asked = {SEARCH: requests, PARAPHRASE: paraphrased}
     todo = [
         (Reading(task, guards, source, request, ""), _options(tasks[task], task, guards))
         for task, pairs in asked.items()
