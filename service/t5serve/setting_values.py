@@ -6,11 +6,16 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from pydantic import DirectoryPath
 from pydantic.fields import FieldInfo
 
 from t5serve.errors import excerpt
 
-ARTICLES = {"integer": "an ", "text": "", **dict.fromkeys(("number", "list", "path", "rate"), "a ")}
+ARTICLES = {
+    "integer": "an ",
+    "text": "",
+    **dict.fromkeys(("directory", "number", "list", "path", "rate"), "a "),
+}
 
 
 def describe_values(field: FieldInfo, mark: str = "") -> str:
@@ -61,6 +66,8 @@ def _list_metadata(annotation: Any) -> list[Any]:  # noqa: ANN401 - any type
 
 
 def _describe_type(annotation: Any, mark: str) -> str:  # noqa: ANN401 - any type
+    if annotation is DirectoryPath:
+        return "directory"
     if get_origin(annotation) is Annotated:
         return _describe_type(get_args(annotation)[0], mark)
     if get_origin(annotation) in (Union, UnionType):

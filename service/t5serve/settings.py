@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from limits import RateLimitItem, parse
-from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    DirectoryPath,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -94,7 +101,7 @@ class Settings(BaseSettings):
     prompt_lookup_num_tokens: Annotated[int, Field(ge=0, le=15)] = 3
     """The maximum number of draft tokens (prompt lookup). A sequence that is decoded alone copies
     draft tokens from its input, and one step checks them all. 0 turns drafts off."""
-    ggml_backends: Path | None = None
+    ggml_backends: DirectoryPath | None = None
     """Only for a build of llama.cpp that has a CPU library for each generation of processors: the
     directory of these libraries. The default is the directory of llama.cpp's main library
     (libllama). The libraries have nothing to do with `T5SERVE_BACKEND`."""

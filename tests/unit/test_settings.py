@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from t5serve.errors import StartupError
-from t5serve.settings import Settings
+from t5serve.settings import Settings, describe_faults
 
 
 def test_defaults_serve_the_embedded_model() -> None:
@@ -25,6 +25,15 @@ def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("T5SERVE_THREADS", "3")
     settings = Settings()
     assert (settings.port, settings.threads) == (9000, 3)
+
+
+def test_a_directory_that_is_not_there_is_a_fault(tmp_path: Path) -> None:
+    """Ggml would look for backends in vain."""
+    with pytest.raises(ValidationError) as caught:
+        Settings(ggml_backends=tmp_path / "none")
+    message = describe_faults(caught.value)
+    assert message.startswith("T5SERVE_GGML_BACKENDS: ")
+    assert message.endswith("is not valid; expected a directory")
 
 
 def test_fixed() -> None:
