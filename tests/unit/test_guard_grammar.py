@@ -26,7 +26,15 @@ def breaks(query: str, candidate: str) -> bool:
             "an fbi agent",
             "a one-way street",
         ),
-        *("a european river", "an mri scan", "an x-ray", "an honest answer", "a b2b company"),
+        *(
+            "a european river",
+            "an mri scan",
+            "an x-ray",
+            "an honest answer",
+            "a b2b company",
+            "an html file",
+        ),
+        *("a vitamin a overdose", "an herb garden"),
     ],
 )
 def test_articles_that_fit_are_no_fault(phrase: str) -> None:

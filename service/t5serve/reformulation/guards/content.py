@@ -9,7 +9,7 @@ from t5serve.reformulation.content_words import AUXILIARIES
 from t5serve.reformulation.guards.analysed_text import AnalysedText
 from t5serve.reformulation.guards.grammar import breaks_grammar
 from t5serve.reformulation.guards.persons import meddles
-from t5serve.reformulation.guards.questions import asks_less, asks_more
+from t5serve.reformulation.guards.questions import asks_less, asks_more, changes_time
 from t5serve.reformulation.guards.relations import changes_relation, loses_relation
 from t5serve.reformulation.guards.wordings import plainly
 from t5serve.reformulation.lexicon import Lexicon
@@ -26,12 +26,15 @@ class Content:
     """
 
     def __init__(self, query: AnalysedText, said: AnalysedText, lexicon: Lexicon) -> None:
+        self._asked = query
         self._query = plainly(query)
         self._said = plainly(said)
         self._lexicon = lexicon
 
     def rejects(self, candidate: AnalysedText) -> bool:
         """Whether a candidate lost a content word, or has one more."""
+        if changes_time(candidate, self._asked) or breaks_grammar(candidate, self._asked):
+            return True
         query, candidate = self._query, plainly(candidate)
         if asks_less(candidate, query) or adds_words(candidate, self._said, self._lexicon):
             return True
@@ -46,12 +49,15 @@ class Keywords:
     """
 
     def __init__(self, query: AnalysedText, said: AnalysedText, lexicon: Lexicon) -> None:
+        self._asked = query
         self._query = plainly(query)
         self._said = plainly(said)
         self._lexicon = lexicon
 
     def rejects(self, candidate: AnalysedText) -> bool:
         """Whether a candidate lost too many content words, or has one more."""
+        if changes_time(candidate, self._asked) or breaks_grammar(candidate, self._asked):
+            return True
         query, candidate = self._query, plainly(candidate)
         if loses_relation(candidate, query) or adds_words(candidate, self._said, self._lexicon):
             return True
@@ -93,7 +99,7 @@ def adds_words(candidate: AnalysedText, query: AnalysedText, lexicon: Lexicon) -
     """Whether a candidate says more: asks more, repeats, or has one more content word."""
     if asks_more(candidate, query) or repeats(candidate, query) or meddles(candidate, query):
         return True
-    if changes_relation(candidate, query) or breaks_grammar(candidate, query):
+    if changes_relation(candidate, query):
         return True
     return not all(
         has_word(query, candidate, index, lexicon, candidate_first=False)

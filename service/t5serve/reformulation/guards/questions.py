@@ -74,3 +74,12 @@ def changes_modality(candidate: AnalysedText, query: AnalysedText) -> bool:
         not modals.isdisjoint(query.words[:1]) and modals.isdisjoint(candidate.words)
         for modals in MODALS
     )
+
+
+def changes_time(candidate: AnalysedText, query: AnalysedText) -> bool:
+    """Whether a candidate asks what is or will be instead of what was, or the other way round."""
+    lost, words = {*query.words} - {*candidate.words}, {*candidate.words}
+    return any(
+        not (before.isdisjoint(lost) or after.isdisjoint(words)) and before.isdisjoint(words)
+        for before, after in ((PAST, PRESENT), (PAST, FUTURE), (PRESENT, PAST), (FUTURE, PAST))
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterator
 from itertools import pairwise
@@ -30,7 +29,6 @@ RELATIONS = frozenset(
 ASKED = frozenset({"when", "where", "who", "whom", "whose"})
 DEGREES = frozenset({"deep", "far", "fast", "long", "many", "much", "often", "old", "tall"})
 MOST_NAME_WORDS = 4  # of a place between "from" and "to"
-YEAR = re.compile(r"(?:19|20)\d\d")
 
 Pair = tuple[str, str]
 """The stems of two neighbouring content words."""
@@ -77,9 +75,7 @@ def _find_gaps(text: AnalysedText) -> Iterator[tuple[Pair, list[str]]]:
 
 def _is_same_relation(pair: Pair, gap: list[str], other: list[str], *, asks: bool) -> bool:
     if not gap:  # a phrase; a question may have an article after its verb
-        if not other or (other == ["in"] and YEAR.fullmatch(pair[1])):
-            return True
-        return asks and not pair[0].isdigit() and ARTICLES.issuperset(other)
+        return not other or (asks and not pair[0].isdigit() and ARTICLES.issuperset(other))
     if not DEMONSTRATIVES.isdisjoint({*gap} - {*other}):
         return False
     before, after = (PREPOSITIONS.intersection(words) for words in (gap, other))
