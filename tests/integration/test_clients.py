@@ -18,7 +18,7 @@ from support.serving import start, stop
 
 pytestmark = pytest.mark.filterwarnings("default")  # the clients' own are not ours
 
-QUERY = "what is the population of iceland, greenland and norway"  # three searches
+QUERY = "what are the populations of iceland, greenland and norway"  # three searches
 PROMPTS = [f"how do i cook {i} eggs for {i} people" for i in range(20)]
 GREEDY: dict[str, Any] = {"model": "tiny-t5", "temperature": 0, "max_tokens": 64}
 USER = {"role": "user", "content": QUERY}
@@ -79,7 +79,7 @@ def test_chat(client: OpenAI) -> None:
     assert QUERY not in lines
     assert all(line and line == line.strip() for line in lines)
     assert answer.usage is not None
-    assert answer.usage.completion_tokens > 10
+    assert answer.usage.completion_tokens >= 10
 
 
 def test_chat_choices_share_the_reformulations(client: OpenAI) -> None:
