@@ -68,6 +68,7 @@ def test_the_included_model_gives_searches(tab: Tab) -> None:
         running.wait_until_ready()
         tab.page.goto(running.url)
         expect(tab.page.locator("#state")).to_contain_text("Ready")
+        expect(tab.side().locator("input[name$='-task']").first).to_be_attached()
         tab.ask("which is longer, the rhine or the danube")
         assert tab.outcome().startswith("2 queries in ")
         assert tab.texts() == ["rhine length", "danube length"]

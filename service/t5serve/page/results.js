@@ -10,7 +10,7 @@ export class Results {
 	#query = "";
 	#items = new Map();
 	#result = null;
-	#isList = false;
+	#isList = () => false;
 	#isGuarded = true;
 	#scores = new Set();
 	#state = element("p.outcome", { role: "status" });
@@ -35,7 +35,8 @@ export class Results {
 		this.#state.textContent = "Nothing asked yet.";
 	}
 
-	/** `isList`: whether one answer can be several queries; `isGuarded`: whether guards judge it. */
+	/** `isList()`: whether one answer can be several queries, as soon as the model is known;
+	 * `isGuarded`: whether guards judge it. */
 	begin(query, { isList, isGuarded }) {
 		this.#query = query;
 		this.#isList = isList;
@@ -107,7 +108,7 @@ export class Results {
 
 	/** The queries of a list share its score, and none has all words of the query that was typed. */
 	#details(reformulation, changes) {
-		if (!this.#isList) return makeDetails(reformulation, changes);
+		if (!this.#isList()) return makeDetails(reformulation, changes);
 		const { score } = reformulation;
 		const isFirst = !this.#scores.has(score);
 		if (score !== null) this.#scores.add(score);
@@ -132,7 +133,7 @@ export class Results {
 
 	#count() {
 		const count = this.#result.reformulations.filter(({ source }) => source !== "original").length;
-		if (!this.#isList) return countOf(count, "reformulation", "reformulations");
+		if (!this.#isList()) return countOf(count, "reformulation", "reformulations");
 		const queries = countOf(count, "query", "queries");
 		return this.#scores.size > 1 ? `${queries} of ${this.#scores.size} answers` : queries;
 	}

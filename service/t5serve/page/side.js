@@ -59,7 +59,7 @@ export class Side {
 
 	async #askOnce(signal) {
 		this.results.begin(this.#query, {
-			isList: this.settings.task in this.settings.model.separators,
+			isList: () => this.settings.task in this.settings.model.separators,
 			isGuarded: this.#body.preserve?.length !== 0,
 		});
 		let fallback_reason = null;
