@@ -1,8 +1,8 @@
 """Averages copies of one training: `python scripts/average.py RUN COPY...`.
 
 Copies of RUN go on by themselves, each on a core or a machine of its own and with another `--seed`.
-Then RUN's weights, moments and checkpoint become the means of all; a copy is copied anew. This is
-local SGD (Stich 2019, https://arxiv.org/abs/1805.09767).
+Then RUN's weights, moments and checkpoint become the means of all. To go on, copy RUN again. This
+is local SGD (Stich 2019, https://arxiv.org/abs/1805.09767).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def average(states: list[Any]) -> Any:  # noqa: ANN401 - any tree
-    """Returns the mean of trees: of their tensors of floats; all else is the first tree's.
+    """Returns a tree: the mean of each tensor of floats, and the first tree's other values.
 
     Raises:
         ValueError: the trees have different tensors.

@@ -41,7 +41,7 @@ class Judge:
     def __post_init__(self) -> None:
         """Makes the stemmer, and what counts edits."""
         import Stemmer  # noqa: PLC0415 - of the extra
-        from symspellpy import editdistance  # noqa: PLC0415 - likewise
+        from symspellpy import editdistance  # noqa: PLC0415 - of the extra
 
         edits = editdistance.EditDistance(editdistance.DistanceAlgorithm.DAMERAU_OSA)
         object.__setattr__(self, "_stemmer", Stemmer.Stemmer("english"))

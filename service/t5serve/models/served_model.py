@@ -26,6 +26,7 @@ from t5serve.models.fingerprint import Fingerprint
 from t5serve.models.placement import Placement
 from t5serve.models.users import Users
 from t5serve.reformulation.english import English
+from t5serve.reformulation.guards.wordings import load_rules
 from t5serve.reformulation.lexicon import EMPTY, Lexicon
 from t5serve.reformulation.profile import Profile
 from t5serve.reformulation.reformulator import Reformulator
@@ -256,7 +257,8 @@ def _list_judged_tokens(recipe: Recipe) -> list[str]:
 
 
 def load_words(lexicon: Lexicon) -> None:
-    """Reads the word list, and makes the speller of a lexicon; this can take seconds."""
+    """Reads words and wordings, and makes the speller of a lexicon; this can take seconds."""
     English.load()
+    load_rules()
     if lexicon:
         Speller.of(lexicon)

@@ -18,22 +18,36 @@ VERSUS = frozenset({"versus", "vs"})
 MIN_KEYWORDS = 0.87  # of a query's content words: all of up to seven
 
 
-class Content:
+class PlainWording:
+    """A guard that compares the query and a candidate in their plainest wording.
+
+    Args:
+        query: the query.
+        said: the query and the earlier turns; what they say is not added.
+        lexicon: words that are spelled rightly, whatever they look like.
+    """
+
+    def __init__(self, query: AnalysedText, said: AnalysedText, lexicon: Lexicon) -> None:
+        self._asked = query
+        self._query = plainly(query)
+        self._said = self._query if said is query else plainly(said)
+        self._lexicon = lexicon
+
+    def _is_faulty(self, candidate: AnalysedText) -> bool:
+        """Whether a candidate, as it is written, changes the time or breaks the grammar."""
+        return changes_time(candidate, self._asked) or breaks_grammar(candidate, self._asked)
+
+
+class Content(PlainWording):
     """Keeps the content words of the query, each by its stem or a near synonym, and adds none.
 
     Also keeps what the query asks for: "who" does not become "when", nor a statement "why". What
     was said in a conversation before the query is not added.
     """
 
-    def __init__(self, query: AnalysedText, said: AnalysedText, lexicon: Lexicon) -> None:
-        self._asked = query
-        self._query = plainly(query)
-        self._said = plainly(said)
-        self._lexicon = lexicon
-
     def rejects(self, candidate: AnalysedText) -> bool:
         """Whether a candidate lost a content word, or has one more."""
-        if changes_time(candidate, self._asked) or breaks_grammar(candidate, self._asked):
+        if self._is_faulty(candidate):
             return True
         query, candidate = self._query, plainly(candidate)
         if asks_less(candidate, query) or adds_words(candidate, self._said, self._lexicon):
@@ -41,22 +55,16 @@ class Content:
         return not all(has_word(candidate, query, i, self._lexicon) for i in query.content)
 
 
-class Keywords:
+class Keywords(PlainWording):
     """Keeps most of the content words of the query, and adds none.
 
     The answer may be a list of keywords, without the question; it asks nothing else. What was said
     in a conversation before the query is not added.
     """
 
-    def __init__(self, query: AnalysedText, said: AnalysedText, lexicon: Lexicon) -> None:
-        self._asked = query
-        self._query = plainly(query)
-        self._said = plainly(said)
-        self._lexicon = lexicon
-
     def rejects(self, candidate: AnalysedText) -> bool:
         """Whether a candidate lost too many content words, or has one more."""
-        if changes_time(candidate, self._asked) or breaks_grammar(candidate, self._asked):
+        if self._is_faulty(candidate):
             return True
         query, candidate = self._query, plainly(candidate)
         if loses_relation(candidate, query) or adds_words(candidate, self._said, self._lexicon):

@@ -35,7 +35,8 @@ class _Rule(NamedTuple):
 
 
 @cache
-def _rules() -> list[_Rule]:
+def load_rules() -> list[_Rule]:
+    """Reads the rules that come with the package, once."""
     path = resources.files("t5serve.reformulation") / "wordings.toml"
     rules = []
     for text, said in msgspec.toml.decode(path.read_bytes(), type=_Table).rules:
@@ -56,7 +57,7 @@ def plainly(text: AnalysedText) -> AnalysedText:
 
 
 def _reword(line: str) -> str:
-    for rule in _rules():
+    for rule in load_rules():
         if rule.finds(line):
             line = " ".join(rule.pattern.sub(rule.said, line).split())
     return line
