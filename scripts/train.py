@@ -32,6 +32,7 @@ with EXTRA:
         noise,
         pairs,
         plot,
+        restore,
         searches,
         t5_model,
         threads,
@@ -85,7 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--sampled", type=float, default=0.0, help="share of pairs whose source is cut at random"
     )
     model = parser.add_argument_group("model")
-    model.add_argument("--start", type=Path, help="a T5 checkpoint to fine-tune")
+    model.add_argument("--start", type=Path, help="a T5 checkpoint or GGUF file to fine-tune")
     model.add_argument("--vocabulary", type=int, default=8000, help="pieces of a new vocabulary")
     model.add_argument("--bytes", action="store_true", help="unknown characters as bytes")
     model.add_argument("--d-model", type=int, default=256)
@@ -165,6 +166,8 @@ def _prepare(options: argparse.Namespace) -> tuple[Trainer, Vocabulary, list[str
     if math.isinf(options.minutes) and math.isinf(options.steps):
         raise ValueError("the training has no end: give --minutes or --steps")
     options.out.mkdir(parents=True, exist_ok=True)
+    if options.start and options.start.suffix == restore.SUFFIX:
+        options.start = restore.restore(options.start, options.out / "start")
     threads.adapt(options.threads)
     torch.manual_seed(options.seed)
     vocabulary.seed(options.seed)

@@ -29,8 +29,9 @@ SHARES = {
     "alexdong-templates": 0.2,
     "comparisons": 0.22,
     "attributes": 0.18,
-    "requests": 0.22,
+    "requests": 0.2,
     "chains": 0.05,
+    "negations": 0.02,
     "wordnet": 0.04,
     "keywords": 0.09,
 }

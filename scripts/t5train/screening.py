@@ -21,7 +21,10 @@ ORIGIN = "teacher/"  # before the origin of a request
 SEARCH, PARAPHRASE, QUESTION = "search", "paraphrase", "question"
 MIN_LOGPROB = -0.32  # per token; below it more than half of the answers are wrong
 PRESERVE: dict[str, tuple[Preserved, ...]] = {
-    SEARCH: ("numbers", "quoted", "capitalised", "negation", "rare", "identifiers"),
+    SEARCH: (
+        *("numbers", "quoted", "capitalised", "negation"),
+        *("aspects", "rare", "identifiers"),
+    ),
     PARAPHRASE: (
         *("numbers", "quoted", "capitalised", "negation"),
         *("content", "rare", "identifiers"),

@@ -29,6 +29,22 @@ hotels in rome that are not expensive -> cheap hotels in rome
 list headphones that are not too expensive -> best budget headphones ; affordable headphones reviews
 When was the winner of the 44th edition of Miss World born? -> 44th Miss World winner birth date
 Author Ann Lee met an envoy who served under which King? -> Ann Lee envoy met ; envoy King
+my parcel from hermes hasn't arrived -> parcel from hermes hasn't arrived
+My washer doesn't drain anymore, what can I do? -> washer doesn't drain ; washer troubleshooting
+I can't log in to my bank account -> bank account cannot log in ; bank account login problem
+where can i find the travel policy for contractors -> travel policy for contractors
+where can I buy cheap lenses online -> buy cheap lenses online
+could you recommend a good bakery in leeds -> bakery in leeds ; best bakery in leeds
+show me all laptops with 32 gb ram -> laptops with 32 gb ram
+Who exactly was Ada Lovelace? -> Ada Lovelace
+i want to learn the guitar, where should i start -> learn guitar
+notary in praia that is open on sundays -> notary in praia open on sundays
+find restaurants that have no parking -> restaurants with no parking
+what do i do when excel does not save -> excel does not save
+what should i look for when buying a used car -> used car buying guide ; how to choose used car
+laptops that do not cost too much -> cheap laptops ; affordable laptops
+is it safe to eat raw eggs -> raw eggs safety
+how many calories are in a banana -> banana calories
 """
 WRONG = """
 which is better for beginners, python or javascript -> python pricing ; javascript pricing
@@ -57,6 +73,14 @@ list headphones that are not too expensive -> best headphones ; affordable headp
 my chemical romance songs -> chemical romance songs
 my washer leaks when it spins -> when does washer leaks when it spins
 cheap hotels in paris with pool -> hotels paris ; cheap hotels paris ; hotels paris with pool
+my washer leaks -> when does washer leak
+where can i buy lenses -> lenses
+recommend a good bakery in leeds -> bakery
+good will hunting cast -> hunting cast
+laptops that are not from acer -> laptops from acer
+notary in praia that is not open on sundays -> notary in praia open on sundays
+i can no longer open files, any ideas -> open files ideas
+help me find nemo -> find
 """
 
 

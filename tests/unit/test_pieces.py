@@ -177,6 +177,16 @@ def test_guards_take_the_next_list() -> None:
     assert select_texts(texts[1:], min_score=-2.5) == ["ann height", "bob height"]
 
 
+def test_of_a_refused_list_those_stay_that_each_pass_alone() -> None:
+    """A query that keeps everything does not need the others of its list."""
+    texts = ["ann or bob, taller ; bob ; taller ann or bob", "ann taller ; bob taller"]
+    refused = {"terms": ("ann", "bob", "carl")}
+    assert select_texts(texts, **refused) == [QUERY]
+    alone = ["who is taller ann or bob", "taller: ann or bob"]
+    listed = f"{alone[0]} today ; ann height ; {alone[1]}"
+    assert select_texts([listed], preserve=("aspects",)) == [alone[1]]
+
+
 def test_a_difference_is_required_of_each_query() -> None:
     """`min_difference` drops queries of a list that are near to another or to the original."""
     texts = ["ann or bob who is taller ; ann height ; ann height cm ; bob age"]

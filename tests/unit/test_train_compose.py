@@ -114,7 +114,7 @@ def test_every_template_of_the_project_can_be_filled() -> None:
     files = [*composer.TEMPLATES.glob("*.tsv")]
     templates = [one for path in files for one in grammar.read(path)]
     templates += [one for path in composer.TEMPLATES.glob("*.txt") for one in _sources(path)]
-    assert len(files) == 4
+    assert {path.stem for path in files} < composer.SHARES.keys()
     for template in templates:
         for seed in range(8):
             request = grammar.fill(template, pools, random.Random(seed))

@@ -14,10 +14,11 @@ from gguf import GGUFReader
 
 from support import tiny
 from t5gguf import __main__ as converter
-from t5train import pairs, searches, vocabulary
+from t5train import asking, pairs, searches, vocabulary
 from t5train.mixture import Example
 from t5train.pairs import Pair
 from t5train.searches import Row
+from t5train.shards import Request
 from t5train.vocabulary import Vocabulary
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
@@ -108,10 +109,15 @@ def test_a_short_training_learns_resumes_and_converts(
     assert tuned_model.num_parameters() == model.num_parameters()
     assert (tuned / "checkpoint" / vocabulary.FILE).read_bytes() == words.path.read_bytes()
 
-    best = files / "best.tsv"
-    options = ("--pairs", files / "train.tsv", "--out", best, "--task", "fix", "--beams", "2")
+    served = train(files, "served", "--steps", "1", "--start", str(target))
+    assert t5_model.load(served / "checkpoint").num_parameters() == model.num_parameters()
+
+    requests = [Request("fix", pair.source, "set") for pair in TRAIN]
+    asking.write(files / "requests.jsonl", requests)
+    own = files / "own.jsonl"
+    options = ("--requests", files / "requests.jsonl", "--out", own, "--beams", "2")
     assert script("reward").main([str(part) for part in (checkpoint, *options)]) == 0
-    assert set(pairs.read(best)) <= set(TRAIN)
+    assert {row.source for row in searches.read(own)} <= {pair.source for pair in TRAIN}
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -105,13 +105,21 @@ def select_pieces(
 def _allowed(
     query: str, lists: Sequence[Pieces], options: Options, lexicon: Lexicon
 ) -> Iterator[Pieces]:
-    """Yields the sequences that score enough and pass the guards."""
+    """Yields the sequences that score enough and pass the guards.
+
+    Of several queries that don't pass together, those are left that each pass alone: one that has
+    all that was asked for does not need the others.
+    """
     guards = ListGuards(query, options.preserve, options.terms, lexicon, options.history)
     for pieces in lists:
         if options.min_score is not None and pieces[0].score < options.min_score:
             continue
         if guards.violation([piece.text for piece in pieces]) is None:
             yield pieces
+        elif len(pieces) > 1:
+            alone = [piece for piece in pieces if guards.violation([piece.text]) is None]
+            if alone:
+                yield alone
 
 
 def _is_echo(query: str, pieces: Pieces) -> bool:

@@ -14,6 +14,7 @@ from t5serve.reformulation.guards.persons import meddles
 from t5serve.reformulation.guards.phrases import ROLES
 from t5serve.reformulation.guards.relations import changes_relation
 from t5serve.reformulation.guards.scopes import find_negations
+from t5serve.reformulation.guards.wordings import without_framing
 from t5serve.reformulation.lexicon import Lexicon
 
 MIN_COMMON_PREFIX = 4  # of "safe" and "safety"
@@ -26,6 +27,7 @@ ASKED = frozenset({"when", "where", "who", "whom", "whose", "why"})
 MAY_BE_COMPARED = frozenset({"after", "against", "before", "who"})
 SAME_RELATIONS = {"below": ("under",), "under": ("below",), "above": ("over",), "over": ("above",)}
 CHOOSING = frozenset({"what", "which"})
+MALFUNCTIONS = frozenset({"error", "fix", "issue", "problem", "repair", "troubleshooting"})
 COPULAS = frozenset({"are", "is", "s", "was", "were"})
 DEGREES = frozenset(
     {"big", "deep", "far", "fast", "heavy", "high", "large", "long", "many", "much", "often"}
@@ -48,10 +50,11 @@ class Aspects:
     """
 
     def __init__(self, query: AnalysedText, said: AnalysedText, lexicon: Lexicon) -> None:
-        self._query = query
+        self._asked = query
+        self._query = without_framing(query)
         self._said = said
         self._lexicon = lexicon
-        self._opposites = Opposites(query)
+        self._opposites = Opposites(self._query)
 
     def rejects(self, candidate: AnalysedText) -> bool:
         """Whether a search lost or added something."""
@@ -76,7 +79,7 @@ class Aspects:
         return all(lost) and not _are_about_different_words(lost)
 
     def _adds(self, piece: AnalysedText) -> bool:
-        if repeats(piece, self._query) or meddles(piece, self._query):
+        if repeats(piece, self._asked) or meddles(piece, self._asked):
             return True
         if changes_relation(piece, self._said):
             return True
@@ -94,8 +97,13 @@ class Aspects:
         return any(derives(word, other) for other in self._query.words)
 
     def _keeps_negations(self, piece: AnalysedText) -> bool:
-        """Whether one of several searches has a negation if the query has one."""
-        return not any(self._opposites.left([piece])) or any(find_negations(piece))
+        """Whether one of several searches has a negation if the query has one.
+
+        If something doesn't work, "problem" says so too.
+        """
+        if any(find_negations(piece)) or not any(self._opposites.left([piece])):
+            return True
+        return not MALFUNCTIONS.isdisjoint(piece.words)
 
     @cached_property
     def _class_words(self) -> frozenset[int]:
@@ -157,7 +165,9 @@ class Aspects:
                 yield later
             if word in KEPT_RELATIONS and kept.isdisjoint(SAME_RELATIONS.get(word, ())):
                 yield word
-            if word in ASKED and not (word not in {"why", "when"} and later in COPULAS):
+            says_when = word == "when" and later.endswith("ing")  # "when buying a car"
+            names_it = word not in {"why", "when"} and later in COPULAS
+            if word in ASKED and not says_when and not names_it:
                 yield word
 
 

@@ -11,7 +11,7 @@ from t5serve.reformulation.guards.grammar import breaks_grammar
 from t5serve.reformulation.guards.persons import meddles
 from t5serve.reformulation.guards.questions import asks_less, asks_more, changes_time
 from t5serve.reformulation.guards.relations import changes_relation, loses_relation
-from t5serve.reformulation.guards.wordings import plainly
+from t5serve.reformulation.guards.wordings import plainly, without_framing
 from t5serve.reformulation.lexicon import Lexicon
 
 VERSUS = frozenset({"versus", "vs"})
@@ -82,7 +82,7 @@ class Rare:
 
     def __init__(self, query: AnalysedText, lexicon: Lexicon) -> None:
         self._lexicon = lexicon
-        self._query = query
+        self._query = query = without_framing(query)
         words, english = query.words, query.english
         places = [
             index

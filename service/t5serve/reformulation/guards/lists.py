@@ -20,6 +20,7 @@ from t5serve.reformulation.guards.phrases import Phrases, find_capitalised_names
 from t5serve.reformulation.guards.questions import asks_less
 from t5serve.reformulation.guards.relations import RELATIONS
 from t5serve.reformulation.guards.scopes import find_negations, overlaps
+from t5serve.reformulation.guards.wordings import without_framing
 from t5serve.reformulation.lexicon import EMPTY, Lexicon
 
 Pieces = Sequence[AnalysedText]
@@ -74,6 +75,11 @@ class ListGuards:
         self._tests = {name: test for name, test in tests.items() if name in preserve}
 
     @cached_property
+    def _asked(self) -> AnalysedText:
+        """The query without words that only ask."""
+        return without_framing(self._query)
+
+    @cached_property
     def _alone(self) -> Guards:
         """The guards of a list of one query."""
         return self._make_guards()
@@ -95,14 +101,20 @@ class ListGuards:
     def _join(self, pieces: Pieces) -> AnalysedText:
         return AnalysedText("\n".join(piece.text for piece in pieces), self._english)
 
-    def _lost(self, pieces: Pieces, places: Sequence[int], *, synonyms: bool = True) -> list[int]:
-        """Returns the places of the query's words that no query of the list has."""
+    def _lost(
+        self,
+        query: AnalysedText,
+        pieces: Pieces,
+        places: Sequence[int],
+        *,
+        synonyms: bool = True,
+    ) -> list[int]:
+        """Returns the places of a query's words that no query of the list has."""
         return [
             index
             for index in places
             if not any(
-                has_word(piece, self._query, index, self._lexicon, synonyms=synonyms)
-                for piece in pieces
+                has_word(piece, query, index, self._lexicon, synonyms=synonyms) for piece in pieces
             )
         ]
 
@@ -120,10 +132,10 @@ class ListGuards:
 
     def _strays(self, pieces: Pieces) -> bool:
         """Whether a rare word was lost, or a query of the list is about something else."""
-        query, english = self._query, self._query.english
+        query, english = self._asked, self._english
         places = [index for index in query.content if not query.words[index].isdigit()]
         rare = [index for index in places if not english.is_common(query.words[index])]
-        if self._lost(pieces, rare, synonyms=False):
+        if self._lost(query, pieces, rare, synonyms=False):
             return True
         names = find_capitalised_names(query.text)
         anchors = rare if rare or names else places
@@ -134,7 +146,7 @@ class ListGuards:
 
         Of "lioness or norwich terrier" only one is rare, but a list has a query about each.
         """
-        if len(self._lost([piece], anchors, synonyms=False)) < len(anchors):
+        if len(self._lost(self._asked, [piece], anchors, synonyms=False)) < len(anchors):
             return True
         if any(not lacks_phrase([piece], [name]) for name in names):
             return True
@@ -148,7 +160,9 @@ class ListGuards:
         """Whether a content word or the question was lost, or a content word added."""
         if all(asks_less(piece, self._query) for piece in pieces):
             return True
-        return bool(self._lost(pieces, self._query.content)) or self._adds_words(pieces)
+        return bool(self._lost(self._query, pieces, self._query.content)) or self._adds_words(
+            pieces
+        )
 
     def _changes_keywords(self, pieces: Pieces) -> bool:
         """Whether too many content words were lost, or one added."""
@@ -157,7 +171,7 @@ class ListGuards:
         if not RELATIONS.isdisjoint({*query.words} - words):
             return True
         places = [index for index in query.content if not query.words[index].isdigit()]
-        kept = len(places) - len(self._lost(pieces, places))
+        kept = len(places) - len(self._lost(query, pieces, places))
         return kept < MIN_KEYWORDS * len(places) or self._adds_words(pieces)
 
     def _adds_words(self, pieces: Pieces) -> bool:

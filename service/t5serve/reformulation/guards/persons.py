@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from t5serve.reformulation.content_words import AUXILIARIES, MEDDLING_WORDS
+from t5serve.reformulation.content_words import AUXILIARIES, CONTRACTED, MEDDLING_WORDS
 from t5serve.reformulation.guards.analysed_text import AnalysedText
 
 PRONOUNS = frozenset({"i", "it", "we", "you"})  # with which a statement begins
@@ -17,8 +17,9 @@ NAMES = frozenset({"go", "it", "may", "us", "will"}) | frozenset("cdmrst")  # ma
 
 def shortens_sentence(candidate: AnalysedText, query: AnalysedText) -> bool:
     """Whether a query says something of a thing, and a candidate says it without "my"."""
-    says = not (AUXILIARIES | CLAUSES | PRONOUNS).isdisjoint(query.words[1:])
-    return says and candidate.words[:1] == query.words[1:2]
+    says = not (AUXILIARIES | CLAUSES | CONTRACTED | PRONOUNS).isdisjoint(query.words[1:])
+    begins = candidate.content[:1] == [0] and candidate.words[0] in query.words
+    return says and begins and {*query.words[1:2]} <= {*candidate.words}
 
 
 def meddles(candidate: AnalysedText, query: AnalysedText) -> bool:

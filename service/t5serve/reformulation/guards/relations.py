@@ -22,6 +22,9 @@ ALIKE = (
 UNDROPPABLE = frozenset({"by", "from", "with"})
 DEMONSTRATIVES = frozenset({"that", "these", "this", "those"})
 ARTICLES = frozenset({"a", "an", "the"})
+RELATIVES = frozenset({"that", "which", "who"})  # with which a clause begins
+CLAUSE_WORDS = RELATIVES | {"are", "is", "was", "were"}
+HAVING = frozenset({"has", "have", "having"})
 RELATIONS = frozenset(
     {"above", "after", "before", "below", "between", "inside", "outside", "over", "since", "than"}
     | {"under", "until", "versus", "vs"}
@@ -74,6 +77,9 @@ def _find_gaps(text: AnalysedText) -> Iterator[tuple[Pair, list[str]]]:
 
 
 def _is_same_relation(pair: Pair, gap: list[str], other: list[str], *, asks: bool) -> bool:
+    """Whether the words between a pair in a candidate (`other`) say what those in the query say."""
+    if other == _shorten_clause(gap):
+        return True
     if not gap:  # a phrase; a question may have an article after its verb
         return not other or (asks and not pair[0].isdigit() and ARTICLES.issuperset(other))
     if not DEMONSTRATIVES.isdisjoint({*gap} - {*other}):
@@ -87,3 +93,10 @@ def _is_same_relation(pair: Pair, gap: list[str], other: list[str], *, asks: boo
         for second in after
         for group in ALIKE
     )
+
+
+def _shorten_clause(gap: list[str]) -> list[str]:
+    """Returns what a search writes for a clause: "not from" for "that are not from"."""
+    if RELATIVES.isdisjoint(gap[:1]):
+        return gap
+    return ["with" if word in HAVING else word for word in gap if word not in CLAUSE_WORDS]

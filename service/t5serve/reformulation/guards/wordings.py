@@ -15,9 +15,10 @@ from t5serve.reformulation.text import plain_words
 
 
 class _Table(msgspec.Struct, frozen=True):
-    """The file wordings.toml: patterns, each with what it is read as."""
+    """The file wordings.toml: patterns with what each is read as, and patterns of framing."""
 
     rules: list[tuple[str, str]]
+    framing: list[str]
 
 
 class _Rule(NamedTuple):
@@ -37,13 +38,23 @@ class _Rule(NamedTuple):
 @cache
 def load_rules() -> list[_Rule]:
     """Reads the rules that come with the package, once."""
+    return [_compile(pattern, said) for pattern, said in _load_table().rules]
+
+
+@cache
+def _load_framing() -> list[_Rule]:
+    return [_compile(pattern, "") for pattern in _load_table().framing]
+
+
+@cache
+def _load_table() -> _Table:
     path = resources.files("t5serve.reformulation") / "wordings.toml"
-    rules = []
-    for text, said in msgspec.toml.decode(path.read_bytes(), type=_Table).rules:
-        pattern = re.compile(rf"(?:{text})(?!\S)")
-        is_anchored = text.startswith("^")
-        rules.append(_Rule(pattern, pattern.match if is_anchored else pattern.search, said))
-    return rules
+    return msgspec.toml.decode(path.read_bytes(), type=_Table)
+
+
+def _compile(text: str, said: str) -> _Rule:
+    pattern = re.compile(rf"(?:{text})(?!\S)")
+    return _Rule(pattern, pattern.match if text.startswith("^") else pattern.search, said)
 
 
 def plainly(text: AnalysedText) -> AnalysedText:
@@ -51,13 +62,22 @@ def plainly(text: AnalysedText) -> AnalysedText:
 
     Each line is a text of its own: a turn of a conversation.
     """
+    return _rewrite(text, load_rules())
+
+
+def without_framing(text: AnalysedText) -> AnalysedText:
+    """Returns what a request asks for, without "please find me" and "what can i do"."""
+    return _rewrite(text, _load_framing())
+
+
+def _rewrite(text: AnalysedText, rules: list[_Rule]) -> AnalysedText:
     lines = [" ".join(plain_words(line)) for line in text.text.splitlines()]
-    plain = "\n".join(map(_reword, lines))
-    return text if plain == "\n".join(lines) else AnalysedText(plain, text.english)
+    plain = "\n".join(_apply(rules, line) for line in lines)
+    return text if plain == "\n".join(lines) or not plain else AnalysedText(plain, text.english)
 
 
-def _reword(line: str) -> str:
-    for rule in load_rules():
+def _apply(rules: list[_Rule], line: str) -> str:
+    for rule in rules:
         if rule.finds(line):
             line = " ".join(rule.pattern.sub(rule.said, line).split())
     return line
