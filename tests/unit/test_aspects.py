@@ -81,6 +81,7 @@ laptops that are not from acer -> laptops from acer
 notary in praia that is not open on sundays -> notary in praia open on sundays
 i can no longer open files, any ideas -> open files ideas
 help me find nemo -> find
+how can i make my wifi faster -> wifi faster recipe
 """
 
 

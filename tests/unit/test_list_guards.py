@@ -20,6 +20,9 @@ TEXTS = st.lists(
 ).map(" ".join)
 
 
+CHILE = "what is the capital of chile and how many people live there"
+
+
 @pytest.mark.parametrize(
     ("kind", "query", "pieces", "is_kept"),
     [
@@ -60,6 +63,8 @@ TEXTS = st.lists(
         ),
         ("rare", TESLA, "nikola tesla milutin milankovic lifespan; who", False),
         ("rare", "iphone 15 or galaxy 24 price", "iphone 15 price; galaxy 24 price", True),
+        ("rare", CHILE, "chile capital; chile population", True),
+        ("rare", CHILE, "chile capital; how many people live there", False),
         ("rare", "cheap phones or tablets", "cheap phones; good tablets", True),
         ("rare", "cheap phones or tablets", "cheap phones; tablets; good cars", False),
         ("content", "cheap phones and tablets", "cheap phones; cheap tablets", True),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from functools import cached_property, partial
+from itertools import pairwise
 
 from t5gguf.tasks import Preserved
 from t5serve.reformulation.english import English
@@ -24,6 +25,8 @@ from t5serve.reformulation.guards.wordings import without_framing
 from t5serve.reformulation.lexicon import EMPTY, Lexicon
 
 Pieces = Sequence[AnalysedText]
+ASKING = frozenset({"how", "what", "when", "where", "which", "who", "why"})
+POINTING = frozenset({"he", "her", "his", "it", "its", "she", "their", "them", "there", "they"})
 MIN_SHARED = 2  # content words of the query that make a text be about it
 
 
@@ -137,7 +140,10 @@ class ListGuards:
         rare = [index for index in places if not english.is_common(query.words[index])]
         if self._lost(query, pieces, rare, synonyms=False):
             return True
-        names = find_capitalised_names(query.text)
+        named = find_antecedents(query)
+        if named and not all(len(self._lost(query, [one], named)) < len(named) for one in pieces):
+            return True
+        names = find_capitalised_names(self._query.text)
         anchors = rare if rare or names else places
         return bool(places) and not all(self._is_about(one, anchors, names) for one in pieces)
 
@@ -181,3 +187,15 @@ class ListGuards:
 def lacks_phrase(pieces: Pieces, phrases: Sequence[str]) -> bool:
     """Whether a phrase stands in none of the queries of a list."""
     return any(all(map(Phrases([phrase]).rejects, pieces)) for phrase in phrases)
+
+
+def find_antecedents(query: AnalysedText) -> list[int]:
+    """Returns the places of the content words that a later question points back to.
+
+    Of "what is the capital of chile and how many people live there" these are "capital" and
+    "chile": a search for "how many people live" would be about nothing. Empty for other queries.
+    """
+    for index, (word, later) in enumerate(pairwise(query.words)):
+        if word == "and" and later in ASKING and not POINTING.isdisjoint(query.words[index + 2 :]):
+            return [place for place in query.content if place < index]
+    return []
