@@ -177,14 +177,15 @@ def test_guards_take_the_next_list() -> None:
     assert select_texts(texts[1:], min_score=-2.5) == ["ann height", "bob height"]
 
 
-def test_of_a_refused_list_those_stay_that_each_pass_alone() -> None:
-    """A query that keeps everything does not need the others of its list."""
-    texts = ["ann or bob, taller ; bob ; taller ann or bob", "ann taller ; bob taller"]
-    refused = {"terms": ("ann", "bob", "carl")}
-    assert select_texts(texts, **refused) == [QUERY]
-    alone = ["who is taller ann or bob", "taller: ann or bob"]
-    listed = f"{alone[0]} today ; ann height ; {alone[1]}"
-    assert select_texts([listed], preserve=("aspects",)) == [alone[1]]
+def test_if_no_list_passes_queries_may_pass_alone() -> None:
+    """A query that keeps everything does not need the others, if it is the first of its list."""
+    alone = "taller: ann or bob"
+    weaker = "ann height ; bob height"
+    options = {"preserve": ("aspects",), "strategy": "beam"}
+    assert select_texts([f"{alone} ; ann today ; bob tallest"], **options) == [alone]
+    assert select_texts([f"ann today ; {alone}"], **options) == [QUERY]
+    assert select_texts([f"{alone} ; ann today", weaker], **options) == weaker.split(" ; ")
+    assert select_texts([f"{alone} ; ann today", QUERY], **options) == [alone]
 
 
 def test_a_difference_is_required_of_each_query() -> None:

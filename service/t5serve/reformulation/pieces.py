@@ -107,19 +107,33 @@ def _allowed(
 ) -> Iterator[Pieces]:
     """Yields the sequences that score enough and pass the guards.
 
-    Of several queries that don't pass together, those are left that each pass alone: one that has
-    all that was asked for does not need the others.
+    Before the query itself, and if no sequence passes, come the first queries that pass alone: one
+    that has all that was asked for does not need the others of its list.
     """
     guards = ListGuards(query, options.preserve, options.terms, lexicon, options.history)
+    refused: list[Pieces] = []
+    has_passed = False
     for pieces in lists:
         if options.min_score is not None and pieces[0].score < options.min_score:
             continue
-        if guards.violation([piece.text for piece in pieces]) is None:
-            yield pieces
-        elif len(pieces) > 1:
-            alone = [piece for piece in pieces if guards.violation([piece.text]) is None]
-            if alone:
-                yield alone
+        if guards.violation([piece.text for piece in pieces]) is not None:
+            refused.append(pieces)
+            continue
+        if _is_echo(query, pieces) and not has_passed:
+            yield from _find_alone(refused, guards)
+        has_passed = True
+        yield pieces
+    # After a lone greedy sequence, beams may have a whole list.
+    if not has_passed and not (len(lists) == 1 and options.tries_greedy):
+        yield from _find_alone(refused, guards)
+
+
+def _find_alone(lists: Sequence[Pieces], guards: ListGuards) -> Iterator[Pieces]:
+    """Yields the queries that pass alone, of each list whose first query does."""
+    for pieces in lists:
+        alone = [piece for piece in pieces if guards.violation([piece.text]) is None]
+        if alone[:1] == pieces[:1]:
+            yield alone
 
 
 def _is_echo(query: str, pieces: Pieces) -> bool:
