@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from t5gguf import __main__ as t5gguf
-from t5serve import __main__ as t5serve
 from t5serve import __version__
+from t5serve import program as t5serve
 from t5serve.settings import Settings
 
 ROOT = Path(__file__).parents[2]
