@@ -40,9 +40,7 @@ Who exactly was Ada Lovelace? -> Ada Lovelace
 i want to learn the guitar, where should i start -> learn guitar
 notary in praia that is open on sundays -> notary in praia open on sundays
 find restaurants that have no parking -> restaurants with no parking
-what do i do when excel does not save -> excel does not save
 what should i look for when buying a used car -> used car buying guide ; how to choose used car
-laptops that do not cost too much -> cheap laptops ; affordable laptops
 is it safe to eat raw eggs -> raw eggs safety
 how many calories are in a banana -> banana calories
 """
@@ -82,6 +80,26 @@ notary in praia that is not open on sundays -> notary in praia open on sundays
 i can no longer open files, any ideas -> open files ideas
 help me find nemo -> find
 how can i make my wifi faster -> wifi faster recipe
+can i take sertraline with ibuprofen -> sertraline ; ibuprofen
+fix hernia without surgery -> fix hernia without surgery ; fix hernia surgery
+my insurance doesn't cover dental -> insurance doesn't cover dental ; insurance cover dental fix
+stopped taking sertraline -> taking sertraline problem
+all season tyres -> season tyres
+all except one file deleted -> except one file deleted
+what is good cholesterol in adults -> cholesterol in adults
+how to say thank you -> how to say
+is skype supported anymore -> skype supported
+hey google not working -> google not working
+when spring starts -> spring starts
+how to use a sewing machine -> sewing machine safety
+how to get a us visa -> us visa stain
+is bangkok safe -> bangkok contraindications
+recover deleted photos from iphone -> recover deleted camera from iphone
+in what country is timbuktu -> timbuktu birthplace
+why did the titanic sink -> titanic sink achievements
+countries that were communist -> countries communist
+companies that have fired staff -> companies with fired staff
+my landlord is suing me -> suing landlord
 """
 
 

@@ -28,6 +28,8 @@ MAY_BE_COMPARED = frozenset({"after", "against", "before", "who"})
 SAME_RELATIONS = {"below": ("under",), "under": ("below",), "above": ("over",), "over": ("above",)}
 CHOOSING = frozenset({"what", "which"})
 MALFUNCTIONS = frozenset({"error", "fix", "issue", "problem", "repair", "troubleshooting"})
+DENIALS = frozenset({"cannot", "t"})  # "doesn't" is two words
+OCCASIONS = frozenset({"buying", "choosing", "hiring", "renting", "selling", "visiting"})
 COPULAS = frozenset({"are", "is", "s", "was", "were"})
 DEGREES = frozenset(
     {"big", "deep", "far", "fast", "heavy", "high", "large", "long", "many", "much", "often"}
@@ -92,18 +94,21 @@ class Aspects:
 
     def _is_licensed(self, word: str) -> bool:
         """Whether a search may have a word: the query asks for what it names."""
-        if word in ATTRIBUTES.widening or not self._cue_words.isdisjoint(_cues(word)):
+        if word in ATTRIBUTES.widening:
             return True
-        return any(derives(word, other) for other in self._query.words)
+        return any(self._asks(other, word) or derives(word, other) for other in self._query.words)
 
     def _keeps_negations(self, piece: AnalysedText) -> bool:
         """Whether one of several searches has a negation if the query has one.
 
-        If something doesn't work, "problem" says so too.
+        For "my heater doesn't start", "heater troubleshooting" needs none.
         """
-        if any(find_negations(piece)) or not any(self._opposites.left([piece])):
+        left = self._opposites.left([piece])
+        if any(find_negations(piece)) or not any(left):
             return True
-        return not MALFUNCTIONS.isdisjoint(piece.words)
+        names_fault = not MALFUNCTIONS.isdisjoint({*piece.words} - self._query_words)
+        is_denied = not DENIALS.isdisjoint(self._query_words)
+        return names_fault and is_denied and all(scope.isdisjoint(piece.stems) for scope in left)
 
     @cached_property
     def _class_words(self) -> frozenset[int]:
@@ -118,8 +123,12 @@ class Aspects:
             )
         )
 
+    def _asks(self, word: str, name: str) -> bool:
+        """Whether a word of the query asks for an attribute of this name."""
+        return ATTRIBUTES.asks(word, name, self._query_words)
+
     @cached_property
-    def _cue_words(self) -> frozenset[str]:
+    def _query_words(self) -> frozenset[str]:
         return frozenset(self._query.words)
 
     def _find_lost(self, piece: AnalysedText, *, is_list: bool) -> frozenset[int]:
@@ -141,7 +150,7 @@ class Aspects:
             return True
         if is_list and (word in ATTRIBUTES.comparing or index in self._class_words):
             return True
-        return any(word in _cues(name) or derives(name, word) for name in named)
+        return any(self._asks(word, name) or derives(name, word) for name in named)
 
     def _asks_who_ruled(self, index: int) -> bool:
         """Whether a word is the first of "under which president"."""
@@ -152,7 +161,7 @@ class Aspects:
         """Whether no attribute is named for "who", "when", "why", "how far"."""
         return any(
             not (is_list and asked in MAY_BE_COMPARED)
-            and not any(asked in _cues(name) for name in named)
+            and not any(self._asks(asked, name) for name in named)
             for asked in self._unanswered(named)
         )
 
@@ -165,7 +174,7 @@ class Aspects:
                 yield later
             if word in KEPT_RELATIONS and kept.isdisjoint(SAME_RELATIONS.get(word, ())):
                 yield word
-            says_when = word == "when" and later.endswith("ing")  # "when buying a car"
+            says_when = word == "when" and later in OCCASIONS  # "when buying a car"
             names_it = word not in {"why", "when"} and later in COPULAS
             if word in ASKED and not says_when and not names_it:
                 yield word
@@ -190,7 +199,3 @@ def derives(name: str, word: str) -> bool:
     shared = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
     rest = max(len(name), len(word)) - shared
     return shared >= MIN_COMMON_PREFIX and rest <= MAX_SUFFIX and shared >= rest
-
-
-def _cues(name: str) -> frozenset[str]:
-    return ATTRIBUTES.cues.get(name, frozenset())

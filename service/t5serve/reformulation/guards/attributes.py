@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass
 from importlib import resources
 
@@ -24,30 +26,43 @@ class Attributes:
     """The words that a search may have or leave out.
 
     Attributes:
-        cues: the words of requests that ask for an attribute, by the attribute's name.
+        cues: the words of requests that ask for an attribute, by the attribute's name; each with
+            the words that the request must have besides.
         widening: words that any search may have.
         dropped: words that any search may leave out.
         comparing: words that several searches for compared things may leave out.
         opposites: words that say what a negation of a word says.
     """
 
-    cues: dict[str, frozenset[str]]
+    cues: dict[str, dict[str, list[frozenset[str]]]]
     widening: frozenset[str]
     dropped: frozenset[str]
     comparing: frozenset[str]
     opposites: dict[str, frozenset[str]]
+
+    def asks(self, word: str, name: str, request: Collection[str]) -> bool:
+        """Whether a word of a request asks for an attribute.
+
+        Args:
+            word: the word.
+            name: the attribute's name.
+            request: all words of the request.
+        """
+        return any(others <= {*request} for others in self.cues.get(name, {}).get(word, ()))
 
     @classmethod
     def load(cls) -> Attributes:
         """Reads the table."""
         path = resources.files("t5serve.reformulation") / "attributes.toml"
         table = msgspec.toml.decode(path.read_bytes(), type=_Table)
-        cues: defaultdict[str, set[str]] = defaultdict(set)
+        cues: defaultdict[str, defaultdict[str, list[frozenset[str]]]]
+        cues = defaultdict(lambda: defaultdict(list))
         for names, words in table.attributes.items():
-            for name in names.split():
-                cues[name] |= {*words.split()}
+            for name, cue in itertools.product(names.split(), words.split()):
+                word, *others = cue.split("+")
+                cues[name][word].append(frozenset(others))
         return cls(
-            {name: frozenset(words) for name, words in cues.items()},
+            {name: dict(words) for name, words in cues.items()},
             frozenset(table.widening.split()),
             frozenset(table.dropped.split()),
             frozenset(table.comparing.split()),

@@ -18,8 +18,7 @@ NAMES = frozenset({"go", "it", "may", "us", "will"}) | frozenset("cdmrst")  # ma
 def shortens_sentence(candidate: AnalysedText, query: AnalysedText) -> bool:
     """Whether a query says something of a thing, and a candidate says it without "my"."""
     says = not (AUXILIARIES | CLAUSES | CONTRACTED | PRONOUNS).isdisjoint(query.words[1:])
-    begins = candidate.content[:1] == [0] and candidate.words[0] in query.words
-    return says and begins and {*query.words[1:2]} <= {*candidate.words}
+    return says and candidate.words[:1] == query.words[1:2]
 
 
 def meddles(candidate: AnalysedText, query: AnalysedText) -> bool:

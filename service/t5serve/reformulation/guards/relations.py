@@ -23,8 +23,8 @@ UNDROPPABLE = frozenset({"by", "from", "with"})
 DEMONSTRATIVES = frozenset({"that", "these", "this", "those"})
 ARTICLES = frozenset({"a", "an", "the"})
 RELATIVES = frozenset({"that", "which", "who"})  # with which a clause begins
-CLAUSE_WORDS = RELATIVES | {"are", "is", "was", "were"}
-HAVING = frozenset({"has", "have", "having"})
+CLAUSE_WORDS = RELATIVES | {"are", "is"}
+HAVING = frozenset({"has", "have"})
 RELATIONS = frozenset(
     {"above", "after", "before", "below", "between", "inside", "outside", "over", "since", "than"}
     | {"under", "until", "versus", "vs"}
@@ -99,4 +99,6 @@ def _shorten_clause(gap: list[str]) -> list[str]:
     """Returns what a search writes for a clause: "not from" for "that are not from"."""
     if RELATIVES.isdisjoint(gap[:1]):
         return gap
-    return ["with" if word in HAVING else word for word in gap if word not in CLAUSE_WORDS]
+    if gap[1:2] and gap[1] in HAVING and {*gap[2:]} & (ARTICLES | {"no"}):
+        return ["with", *gap[2:]]  # "towns that have no", not "towns that have banned"
+    return [word for word in gap if word not in CLAUSE_WORDS]

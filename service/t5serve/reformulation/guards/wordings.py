@@ -43,7 +43,8 @@ def load_rules() -> list[_Rule]:
 
 @cache
 def _load_framing() -> list[_Rule]:
-    return [_compile(pattern, "") for pattern in _load_table().framing]
+    kept = {True: r"\1", False: ""}
+    return [_compile(text, kept[re.compile(text).groups > 0]) for text in _load_table().framing]
 
 
 @cache
