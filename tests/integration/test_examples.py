@@ -30,6 +30,7 @@ NEED_AN_EXTRA = {
     "compose.py",
     "distil.py",
     "evaluate.py",
+    "mix.py",
     "prepare.py",
     "progress.py",
     "quality.py",

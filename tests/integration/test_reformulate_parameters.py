@@ -162,14 +162,14 @@ def test_preserve(server: Server) -> None:
         "strategy": "sample",
         "temperature": 2,
         "top_k": 0,
-        "seed": 0,
+        "seed": 1,
         "n": 8,
     }
     (plain,) = answers(server, preserve=[], **request)
     (kept,) = answers(server, preserve=["numbers", "quoted", "capitalised"], **request)
-    assert any({"12", "1987"} - {*text.split()} for text in plain)
+    assert any({"12", "1987"} - {*re.findall(r"\w+", text)} for text in plain)
     assert kept
-    assert all({"12", "1987"} <= {*text.split()} for text in kept)
+    assert all({"12", "1987"} <= {*re.findall(r"\w+", text)} for text in kept)
 
 
 def test_min_difference(server: Server) -> None:

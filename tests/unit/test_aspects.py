@@ -43,6 +43,7 @@ find restaurants that have no parking -> restaurants with no parking
 what should i look for when buying a used car -> used car buying guide ; how to choose used car
 is it safe to eat raw eggs -> raw eggs safety
 how many calories are in a banana -> banana calories
+whats the best way to remove a wine stain -> best way to remove wine stain
 """
 WRONG = """
 which is better for beginners, python or javascript -> python pricing ; javascript pricing

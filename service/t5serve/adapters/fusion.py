@@ -9,7 +9,7 @@ from typing import TypeVar
 Document = TypeVar("Document")
 
 RANK_CONSTANT = 60
-WEIGHT = 0.1
+WEIGHT = 0.3
 """Of a reformulation, where the query has 1: it lost on none of the collections of
 docs/quality.md."""
 
