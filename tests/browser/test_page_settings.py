@@ -198,8 +198,7 @@ def run(command: list[str]) -> str:
     return ran.stdout
 
 
-@pytest.mark.parametrize("query", [QUERY, QUOTED], ids=["plain", "quoted"])
-@pytest.mark.parametrize("key", ["", "a key"], ids=["open", "key"])
+@pytest.mark.parametrize(("query", "key"), [(QUERY, ""), (QUOTED, "a key")], ids=["open", "key"])
 def test_code_runs_and_asks_the_same(
     server: Server, context: BrowserContext, tab: Tab, query: str, key: str
 ) -> None:
