@@ -44,6 +44,7 @@ what should i look for when buying a used car -> used car buying guide ; how to 
 is it safe to eat raw eggs -> raw eggs safety
 how many calories are in a banana -> banana calories
 whats the best way to remove a wine stain -> best way to remove wine stain
+whats the best way too remove a wine stain -> how to remove a wine stain
 """
 WRONG = """
 which is better for beginners, python or javascript -> python pricing ; javascript pricing
@@ -101,6 +102,7 @@ why did the titanic sink -> titanic sink achievements
 countries that were communist -> countries communist
 companies that have fired staff -> companies with fired staff
 my landlord is suing me -> suing landlord
+coffee way too hot -> coffee
 """
 
 

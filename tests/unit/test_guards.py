@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from t5gguf.tasks import Preserved
@@ -390,6 +390,7 @@ def test_a_text_keeps_everything_of_itself(preserved: Preserved, text: str) -> N
     assert preserves(text, text, preserved)
 
 
+@example(text="aA\u0591")  # a mark that composes with no letter
 @given(text=QUERIES | st.text(max_size=30))
 def test_the_query_itself_passes_all_guards(text: str) -> None:
     """An echo is never rejected."""

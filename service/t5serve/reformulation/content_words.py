@@ -60,10 +60,15 @@ def is_keywords(query: str) -> bool:
 
 
 def asks_for_way(words: Sequence[str], index: int) -> bool:
-    """Whether a word asks how: "way to cook", "method of cooking", but not "milky way"."""
+    """Whether a word asks how: "way to cook", "method of cooking", but not "milky way".
+
+    "Best way too cook" is a typing error, "way too hot" is none.
+    """
     if words[index] not in WAYS:
         return False
     after = [*words[index + 1 : index + 3], "", ""]
+    if after[0] == "too":
+        return not QUALITIES.isdisjoint(words[index - 1 : index])
     return after[0] in AFTER_WAYS or (after[0] in {"of", "for"} and after[1].endswith("ing"))
 
 

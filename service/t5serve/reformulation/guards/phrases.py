@@ -69,8 +69,8 @@ def find_capitalised_names(text: str) -> list[str]:
         return []
     names: list[str] = []
     next_is_name = False
-    for match in reversed(list(WORD.finditer(text))):
-        word = re.sub("['\u2019]s$", "", match.group())
+    for match in reversed(list(WORD.finditer(_mask_marks(text)))):
+        word = re.sub("['\u2019]s$", "", text[match.start() : match.end()])
         is_name = any(map(str.isupper, word)) and re.split("['\u2019]", word)[0] != "I"
         if is_name and _begins_sentence(text[: match.start()]):
             has_inner_capital = any(map(str.isupper, word[1:]))
@@ -79,6 +79,13 @@ def find_capitalised_names(text: str) -> list[str]:
             names.append(word)
         next_is_name = is_name
     return names[::-1]
+
+
+def _mask_marks(text: str) -> str:
+    """Returns a text of the same length with a letter for each combining mark: it ends no word."""
+    if text.isascii():
+        return text
+    return "".join("x" if unicodedata.category(c)[0] == "M" else c for c in text)
 
 
 def _begins_sentence(preceding: str) -> bool:
