@@ -34,7 +34,6 @@ from t5train.wordnet import WordNet
 
 log = logging.getLogger("compose")
 
-LABELLED = Path(__file__).parent / "t5eval" / "search" / "requests.tsv"
 COUNT = 400_000
 COMMON_WORDS = 20_000
 KNOWN_WORDS = 60_000
@@ -125,7 +124,7 @@ def compose(options: argparse.Namespace) -> None:
         if screening.keeps_meaning(row):
             reworded.add(row, held=held)
     measuring = [*composed.held, *reworded.held]
-    labelled = composer.read_labelled(LABELLED)
+    labelled = composer.read_labelled()
     files = {
         "composed": composer.without_held(composed.train, measuring, labelled),
         "reworded": composer.without_held(reworded.train, measuring, labelled),

@@ -38,7 +38,6 @@ with EXTRA:
 
 log = logging.getLogger("distil")
 
-LABELLED = Path(__file__).parent / "t5eval" / "search" / "requests.tsv"
 # By task and origin: what is rare in the files is as important as what is endless.
 SHARES = (
     "alexdong=6,alexdong-templates=7,comparisons=14,attributes=14,requests=26,chains=5,wordnet=3,"
@@ -135,7 +134,7 @@ def run_vectors(options: argparse.Namespace) -> None:
 def run_screen(options: argparse.Namespace) -> None:
     """Writes the rows without a fault, and logs how many have which."""
     held_out = {normal(row.source) for path in options.heldout for row in searches.read(path)}
-    held_out |= composer.read_labelled(LABELLED)
+    held_out |= composer.read_labelled()
     kept: dict[searches.Row, None] = {}
     faults: Counter[str] = Counter()
     for written in (row for path in options.rows for row in shards.read(path)):

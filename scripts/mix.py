@@ -15,7 +15,7 @@ from extras import Extra
 
 EXTRA = Extra("train")
 with EXTRA:
-    from safetensors.torch import save_file
+    from safetensors.numpy import save_file
 
     from t5train import mixing
 

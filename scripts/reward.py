@@ -26,7 +26,6 @@ from t5train.words import normal
 
 log = logging.getLogger("reward")
 
-LABELLED = Path(__file__).parent / "t5eval" / "search" / "requests.tsv"
 MAX_TOKENS = 64
 
 
@@ -35,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _build_parser().parse_args(arguments)
     try:
         held_out = {normal(row.source) for path in options.heldout for row in searches.read(path)}
-        held_out |= composer.read_labelled(LABELLED)
+        held_out |= composer.read_labelled()
         requests = _read_requests(options)
         rows = [
             row for task in requests for row in _answer(task, requests[task], held_out, options)

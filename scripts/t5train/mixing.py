@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-from safetensors.torch import load_file
+import numpy as np
+
+from t5gguf.checkpoint import Checkpoint
+from t5gguf.weights import F32
 
 WEIGHTS = "model.safetensors"
 
@@ -34,30 +36,30 @@ def parse_part(text: str) -> Part:
         raise ValueError(f"{text!r} is not CHECKPOINT=SHARE") from error
 
 
-def mix(parts: Sequence[Part]) -> dict[str, torch.Tensor]:
-    """Returns the weighted mean of the weights, F32, by name.
+def mix(parts: Sequence[Part]) -> dict[str, F32]:
+    """Returns the weighted mean of the weights by name.
 
     Raises:
-        ValueError: The shares don't add up to 1, or the checkpoints have other tensors.
+        ValueError: The shares don't add up to 1, or the checkpoints can't be read or have other
+            tensors.
     """
     if not math.isclose(sum(part.share for part in parts), 1.0, abs_tol=1e-6):
         raise ValueError("the shares do not add up to 1")
-    shapes: dict[str, torch.Size] | None = None
-    mean: dict[str, torch.Tensor] = {}
-    for directory, share in parts:
-        weights = load_file(directory / WEIGHTS)
-        own = {name: weight.shape for name, weight in weights.items()}
-        if shapes not in (None, own):
-            raise ValueError(f"{directory} has other tensors than {parts[0].directory}")
-        shapes = own
-        for name, weight in weights.items():
-            scaled = share * weight.float()
-            mean[name] = mean[name] + scaled if name in mean else scaled
+    checkpoints = [Checkpoint.open(part.directory) for part in parts]
+    shapes = [{t.name: t.shape for t in one.tensors.values()} for one in checkpoints]
+    for part, shape in zip(parts, shapes, strict=True):
+        if shape != shapes[0]:
+            raise ValueError(f"{part.directory} has other tensors than {parts[0].directory}")
+    mean: dict[str, F32] = {name: np.zeros(shape, np.float32) for name, shape in shapes[0].items()}
+    for part, checkpoint in zip(parts, checkpoints, strict=True):
+        for name in mean:
+            mean[name] += np.float32(part.share) * checkpoint.tensors[name].load()
     return mean
 
 
 def copy_other_files(source: Path, target: Path) -> None:
     """Copies a checkpoint's files, but not its weights."""
+    weight_files = Checkpoint.open(source).weight_files
     for path in source.iterdir():
-        if path.is_file() and path.name != WEIGHTS:
+        if path.is_file() and path not in weight_files:
             shutil.copyfile(path, target / path.name)

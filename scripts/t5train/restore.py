@@ -17,7 +17,6 @@ from sentencepiece import sentencepiece_model_pb2
 
 from t5engine.reader import GGUFFile
 from t5engine.tokenization.metadata import read_pipeline
-from t5gguf.checkpoint import HEAD
 from t5gguf.config import T5, Config
 from t5gguf.tensor_map import Role, map_tensors
 from t5gguf.vocab import TOKEN_TYPES
@@ -62,13 +61,12 @@ def restore(path: Path, directory: Path) -> Path:
     except KeyError as error:
         raise ValueError(f"{path} was not written by scripts/convert.py: no {error}") from error
     _check(path, metadata, tensors)
-    is_tied = "output.weight" not in tensors
     fields |= {
         "layer_norm_epsilon": float(f"{fields['layer_norm_epsilon']:.6g}"),  # F32 in the file
         "architectures": [T5],
         "model_type": "t5",
         "feed_forward_proj": "gated-gelu" if GATE in tensors else "relu",
-        "tie_word_embeddings": is_tied,
+        "tie_word_embeddings": "output.weight" not in tensors,
     }
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "config.json").write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
@@ -81,8 +79,6 @@ def restore(path: Path, directory: Path) -> Path:
         if entry.role in (Role.EMBEDDING, Role.HEAD):
             values = values[: config.vocab_size]
         weights[entry.source] = np.ascontiguousarray(values.reshape(entry.shape))
-    if not is_tied:
-        weights[HEAD] = weights.pop("output.weight", weights[HEAD])
     save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
     (directory / FILE).write_bytes(_build_vocabulary(metadata, config.vocab_size))
     return directory

@@ -1,35 +1,32 @@
-"""Weighted means of checkpoints; runs where the `train` extra is installed."""
+"""Weighted means of checkpoints."""
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs the train extra")
-safetensors = pytest.importorskip("safetensors.torch", reason="needs the train extra")
-
-from t5train import mixing  # noqa: E402
-from t5train.mixing import Part  # noqa: E402
-
-
-def checkpoint(directory: Path, value: float, *, size: int = 2) -> Path:
-    directory.mkdir()
-    weights = {"shared.weight": torch.full((size,), value, dtype=torch.float16)}
-    safetensors.save_file(weights, directory / mixing.WEIGHTS)
-    (directory / "config.json").write_text(f'"{value}"', encoding="utf-8")
-    return directory
+from support import tiny
+from t5gguf.checkpoint import Checkpoint
+from t5train import mixing
+from t5train.mixing import Part
 
 
 def test_weights_are_mixed_by_their_shares(tmp_path: Path) -> None:
-    one, two = checkpoint(tmp_path / "one", 1.0), checkpoint(tmp_path / "two", 3.0)
-    weights = mixing.mix([Part(one, 0.25), Part(two, 0.75)])
-    assert weights["shared.weight"].tolist() == [2.5, 2.5]
-    assert weights["shared.weight"].dtype == torch.float32
-    mixing.copy_other_files(two, one)
-    assert (one / "config.json").read_text(encoding="utf-8") == '"3.0"'
+    one, two = (tiny.build("tied_relu", tmp_path / str(seed), seed=seed) for seed in (1, 2))
+    mean = mixing.mix([Part(one, 0.25), Part(two, 0.75)])
+    first, second = (Checkpoint.open(directory).tensors for directory in (one, two))
+    assert mean.keys() == first.keys()
+    for name, weight in mean.items():
+        expected = 0.25 * first[name].load() + 0.75 * second[name].load()
+        np.testing.assert_allclose(weight, expected, rtol=1e-5, atol=1e-6)
+    mixing.copy_other_files(two, tmp_path)
+    assert (tmp_path / "spiece.model").read_bytes() == (two / "spiece.model").read_bytes()
+    assert not (tmp_path / mixing.WEIGHTS).exists()
 
 
 def test_checkpoints_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    one, two = checkpoint(tmp_path / "one", 1.0), checkpoint(tmp_path / "two", 3.0, size=3)
+    one = tiny.build("tied_relu", tmp_path / "one")
+    two = tiny.build("unequal", tmp_path / "two")
     with pytest.raises(ValueError, match="other tensors"):
         mixing.mix([Part(one, 0.5), Part(two, 0.5)])
     with pytest.raises(ValueError, match="add up to 1"):

@@ -14,7 +14,6 @@ from t5train.shards import Written
 from t5train.swap import Swapper
 from t5train.vocabulary import UNK, Vocabulary
 
-LABELLED = Path(__file__).parents[2] / "scripts" / "t5eval" / "search" / "requests.tsv"
 TEXT = [f"which river is longer, the {name} or the Nile?" for name in ("Rhine", "Seine", "Po")]
 
 
@@ -196,4 +195,4 @@ def test_labelled_requests_are_never_trained_on(tmp_path: Path) -> None:
     labelled = composer.read_labelled(path)
     rows = [Row("search", text, ("oslo size",), "own") for text in ("is oslo big", "how big")]
     assert composer.without_held(rows, [], labelled) == rows[1:]
-    assert len(composer.read_labelled(LABELLED)) == 200
+    assert len(composer.read_labelled()) == 200

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from importlib import resources
 
@@ -40,7 +40,7 @@ class Attributes:
     comparing: frozenset[str]
     opposites: dict[str, frozenset[str]]
 
-    def asks(self, word: str, name: str, request: Collection[str]) -> bool:
+    def asks(self, word: str, name: str, request: AbstractSet[str]) -> bool:
         """Whether a word of a request asks for an attribute.
 
         Args:
@@ -48,7 +48,7 @@ class Attributes:
             name: the attribute's name.
             request: all words of the request.
         """
-        return any(others <= {*request} for others in self.cues.get(name, {}).get(word, ()))
+        return any(others <= request for others in self.cues.get(name, {}).get(word, ()))
 
     @classmethod
     def load(cls) -> Attributes:

@@ -15,10 +15,10 @@ from t5serve.reformulation.text import plain_words
 
 
 class _Table(msgspec.Struct, frozen=True):
-    """The file wordings.toml: patterns with what each is read as, and patterns of framing."""
+    """The file wordings.toml: patterns, each with what takes its place."""
 
     rules: list[tuple[str, str]]
-    framing: list[str]
+    framing: list[tuple[str, str]]
 
 
 class _Rule(NamedTuple):
@@ -35,22 +35,22 @@ class _Rule(NamedTuple):
     said: str
 
 
+class _Rules(NamedTuple):
+    """What is read in another wording, and what is left out."""
+
+    wordings: list[_Rule]
+    framing: list[_Rule]
+
+
 @cache
-def load_rules() -> list[_Rule]:
+def load_rules() -> _Rules:
     """Reads the rules that come with the package, once."""
-    return [_compile(pattern, said) for pattern, said in _load_table().rules]
-
-
-@cache
-def _load_framing() -> list[_Rule]:
-    kept = {True: r"\1", False: ""}
-    return [_compile(text, kept[re.compile(text).groups > 0]) for text in _load_table().framing]
-
-
-@cache
-def _load_table() -> _Table:
     path = resources.files("t5serve.reformulation") / "wordings.toml"
-    return msgspec.toml.decode(path.read_bytes(), type=_Table)
+    table = msgspec.toml.decode(path.read_bytes(), type=_Table)
+    return _Rules(
+        [_compile(text, said) for text, said in table.rules],
+        [_compile(text, kept) for text, kept in table.framing],
+    )
 
 
 def _compile(text: str, said: str) -> _Rule:
@@ -63,12 +63,12 @@ def plainly(text: AnalysedText) -> AnalysedText:
 
     Each line is a text of its own: a turn of a conversation.
     """
-    return _rewrite(text, load_rules())
+    return _rewrite(text, load_rules().wordings)
 
 
 def without_framing(text: AnalysedText) -> AnalysedText:
     """Returns what a request asks for, without "please find me" and "what can i do"."""
-    return _rewrite(text, _load_framing())
+    return _rewrite(text, load_rules().framing)
 
 
 def _rewrite(text: AnalysedText, rules: list[_Rule]) -> AnalysedText:
