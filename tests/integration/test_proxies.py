@@ -52,11 +52,13 @@ def cluster(
     name, command = COMMANDS[request.param]
     require_program(command[0], name.partition(".")[0])
     front, *ports = (free_port() for _ in range(4))
+    addresses = {
+        f"127.0.0.1:800{number}": f"127.0.0.1:{port}" for number, port in enumerate((front, *ports))
+    }
     config = (PROXY / name).read_text(encoding="utf-8")
-    for number, port in enumerate((front, *ports)):
-        config = config.replace(f"127.0.0.1:800{number}", f"127.0.0.1:{port}")
+    assert set(re.findall(r"127\.0\.0\.1:\d+", config)) == set(addresses)
+    config = re.sub(r"127\.0\.0\.1:\d+", lambda address: addresses[address.group()], config)
     config = re.sub(r"pid \S+;", f"pid {tmp_path}/proxy.pid;", config)
-    assert "800" not in config.replace("8000;", "")
     file = tmp_path / name
     file.write_text(config)
     instances = [start(port=port, threads="1") for port in ports]
