@@ -65,6 +65,7 @@ def _build_plan(options: argparse.Namespace) -> Plan:
         queries=sources.read_queries(options.data, options.queries_per_source, options.seed),
         domains=labels.read_domains(),
         seed=options.seed,
+        meanings=sources.read_meanings(options.data),
     )
 
 

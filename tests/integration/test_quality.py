@@ -45,7 +45,7 @@ def data(tmp_path: Path) -> Path:
         "trec-cast/2019_evaluation_topics_annotated_resolved_v1.0.tsv": f"31_1\t{first}\n",
         "alexdong/full.jsonl": json.dumps({"query": second, "subqueries": ""}) + "\n",
         "mqr/dev.tsv": f"\ta\tb\tID\till\twell\tcat\n1\t2\t3\t4\t{first}\tx\ty\n",
-        "disfl-qa/dev.json": json.dumps({"1": {"original": "x", "disfluent": f"who no {first}"}}),
+        "disfl-qa/dev.json": json.dumps({"1": {"original": first, "disfluent": f"who no {first}"}}),
         f"retrieval/stackfaq/{stackfaq.FILE}": f"<qapairs>{THREADS}</qapairs>",
         "retrieval/vaswani/doc-text.trec": "<DOC><DOCNO>1</DOCNO>guitar waves</DOC>\n",
         "retrieval/vaswani/query-text.trec": "<num>1</num><title>GUITAR WAVES</title>\n",
@@ -73,6 +73,7 @@ def test_every_source_is_read(data: Path) -> None:
     assert queries["alexdong"] == [QUESTIONS[1]]
     assert queries["Disfl-QA"] == [f"who no {QUESTIONS[0]}"]
     assert queries["Cranfield"] == ["what wings"]
+    assert sources.read_meanings(data) == {f"who no {QUESTIONS[0]}": QUESTIONS[0]}
     (data / "mqr" / "dev.tsv").unlink()
     with pytest.raises(EvaluationError, match=r"mqr/dev\.tsv can't be read"):
         sources.read_queries(data, 100, seed=0)

@@ -15,12 +15,13 @@ pytest.importorskip("symspellpy")
 pytest.importorskip("Stemmer")
 
 DICTIONARY = {"buy": 900, "cheap": 300, "guitar": 20, "guitars": 10, "phone": 400, "play": 800}
+DICTIONARY |= {"without": 700}
 STOP_WORDS = frozenset({"a", "can", "do", "how", "i", "the", "not"})
 
 
 @pytest.fixture
 def judge() -> Judge:
-    """A judge with six words of English."""
+    """A judge with seven words of English."""
     return Judge(DICTIONARY, frozenset({"kontakt"}), STOP_WORDS)
 
 
@@ -76,10 +77,14 @@ def test_numbers(judge: Judge, query: str, answer: str, *, expected: bool | None
         ("sugar-free cake", "cake without sugar", True),
         ("dont know", "cannot know", True),
         ("cable tv", "knot, another note", None),
+        ("play withuot a pick", "play without a pick", None),
     ],
 )
 def test_negation(judge: Judge, query: str, answer: str, *, expected: bool | None) -> None:
-    """One in both, or a fault where it is lost or added; nothing to judge where none is."""
+    """One in both, or a fault where it is lost or added; nothing to judge where none is.
+
+    A misspelt negation that is corrected is not added.
+    """
     assert judge.negation(query, answer) is expected
 
 
@@ -119,9 +124,31 @@ def answers(texts: Sequence[str]) -> list[Answer]:
 def test_several_searches_are_one_answer(judge: Judge) -> None:
     """Together they keep what one of them keeps."""
     row = keeping.judge_answers(
-        ["2 guitars or 10 phones"], [Answer(["2 guitars", "10 phones"])], judge
+        ["2 guitars or 10 phones"],
+        [Answer(["2 guitars", "10 phones"])],
+        judge,
+        ["2 guitars or 10 phones"],
     )
     assert row["numbers"] == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "content", "numbers", "negation"),
+    [
+        ("play 10 guitars", 1, 1, None),
+        ("buy 2 phones", 0, 0, None),
+        ("buy 2 phones no play 10 guitars", 1, 1, None),
+        ("don't play 10 guitars", 1, 1, 0),
+    ],
+)
+def test_a_query_that_corrects_itself_keeps_what_it_means(
+    judge: Judge, answer: str, content: float, numbers: float, negation: float | None
+) -> None:
+    """What was taken back need not stay, and its "no" is no negation, kept or not."""
+    query, meaning = "buy 2 phones no wait play 10 guitars", "play 10 guitars"
+    row = keeping.judge_answers([query], answers([answer]), judge, [meaning])
+    assert (row["content"], row["numbers"]) == (content, numbers)
+    assert row["negation"] == negation
 
 
 def test_shares_are_of_the_changed_answers(judge: Judge) -> None:
@@ -132,7 +159,7 @@ def test_shares_are_of_the_changed_answers(judge: Judge) -> None:
         Answer(["buy"], unchanged_reason="guard"),
         Answer(["guitar"], fell_back=True),
     ]
-    row = keeping.judge_answers(queries, given, judge)
+    row = keeping.judge_answers(queries, given, judge, queries)
     assert row["changed"] == 2 / 5
     assert row["unchanged"] == {"already_good": 0.2, "guard": 0.2, "nothing usable": 0.2}
     assert (row["numbers"], row["numbers judged"]) == (0, 1)

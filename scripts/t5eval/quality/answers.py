@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
@@ -41,6 +41,7 @@ class Plan:
         tasks: The model's tasks by name, with the defaults of its recipe.
         collections: Test collections to search.
         queries: Queries by source.
+        meanings: What a query asks for, of queries that correct themselves.
         domains: Queries by kind of search, whose answers were read.
         seed: The seed of typos, terms and tests of significance.
     """
@@ -50,6 +51,7 @@ class Plan:
     queries: Mapping[str, Sequence[str]]
     domains: Mapping[str, Sequence[str]]
     seed: int = 0
+    meanings: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def domain_queries(self) -> list[str]:
@@ -105,7 +107,7 @@ def _plan_retrieval(plan: Plan) -> Iterator[Batch]:
 def _plan_keeping(plan: Plan) -> Iterator[Batch]:
     for source, queries in plan.queries.items():
         for name, task in plan.tasks.items():
-            most = task.n if task.separator else 1  # all searches of one decode, or one text
+            most = None if task.separator else 1  # all searches of one decode, or one text
             guarded = _options(plan, name, n=most)
             yield Batch(("keeping", source, name, "guards"), _ask(queries, guarded))
             some = queries[::STEP]

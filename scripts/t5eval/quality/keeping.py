@@ -80,11 +80,24 @@ class Judge:
         numbers = _find_numbers(query)
         return numbers <= _find_numbers(answer) if numbers else None
 
-    def negation(self, query: str, answer: str) -> bool | None:
-        """Whether the answer has a negation if the query has one, and none otherwise."""
-        expected = NEGATION.search(fold(query)) is not None
-        found = NEGATION.search(fold(answer)) is not None
-        return expected == found if expected or found else None
+    def negation(self, query: str, answer: str, said: str = "") -> bool | None:
+        """Whether the answer has a negation if the query has one, and none otherwise.
+
+        None if there is none to keep or to add: neither has one, the query has a typo of the
+        answer's, or the answer's is one that was `said` and then taken back.
+        """
+        found = set(NEGATION.findall(fold(answer)))
+        if NEGATION.search(fold(query)):
+            return bool(found)
+        added = found.difference(NEGATION.findall(fold(said)))
+        return None if all(self._is_typed(word, query) for word in added) else False
+
+    def _is_typed(self, word: str, query: str) -> bool:
+        """Whether the query has an unknown word that the answer corrects to this one."""
+        return any(
+            len(typed) >= MIN_LETTERS and self._corrects(typed, [word])
+            for typed in plain_words(query)
+        )
 
     def invents(self, query: str, answer: str) -> bool:
         """Whether the answer has a number or a word that is nowhere else."""
@@ -113,16 +126,25 @@ def _find_numbers(text: str) -> Counter[str]:
     return Counter(number.replace(",", "") for number in NUMBER.findall(fold(text)))
 
 
-def judge_answers(queries: Sequence[str], answers: Sequence[Answer], judge: Judge) -> Row:
+def judge_answers(
+    queries: Sequence[str], answers: Sequence[Answer], judge: Judge, meant: Sequence[str]
+) -> Row:
     """Returns the share of changed queries and, of the changed ones, what their answers keep.
 
     Several searches for one query are one answer: together they keep what one of them keeps.
     A query counts as changed if an answer differs by more than case and spaces.
+
+    Args:
+        queries: The queries as they were asked.
+        answers: One for each query.
+        judge: Compares what a query means with its answer.
+        meant: What each query asks for: the query, unless it corrects itself ("in Paris, no wait,
+            in Lyon").
     """
     whole = [" ; ".join(answer.texts) for answer in answers]
     changed = [
-        (query, text)
-        for query, text in zip(queries, whole, strict=True)
+        (query, meaning, text)
+        for query, meaning, text in zip(queries, meant, whole, strict=True)
         if fold(query) != fold(text)
     ]
     reasons = Counter(
@@ -134,17 +156,19 @@ def judge_answers(queries: Sequence[str], answers: Sequence[Answer], judge: Judg
         "queries": len(queries),
         "changed": len(changed) / len(queries),
         "unchanged": {reason: count / len(queries) for reason, count in reasons.most_common()},
-        "invented": mean(judge.invents(*pair) for pair in changed),
+        "invented": mean(judge.invents(query, text) for query, _, text in changed),
     }
-    for name in KEPT:
-        values = [value for pair in changed if (value := getattr(judge, name)(*pair)) is not None]
+    judgements: dict[str, list[float | None]] = {
+        "content": [judge.content(meaning, text) for _, meaning, text in changed],
+        "rarest": [judge.rarest(meaning, text) for _, meaning, text in changed],
+        "numbers": [judge.numbers(meaning, text) for _, meaning, text in changed],
+        "negation": [judge.negation(meaning, text, query) for query, meaning, text in changed],
+    }
+    for name, judged in judgements.items():
+        values = [value for value in judged if value is not None]
         row[name] = mean(values)
         row[f"{name} judged"] = len(values)
     return row
-
-
-KEPT = ("content", "rarest", "numbers", "negation")
-"""The judgements of which the share is reported, by their method's name."""
 
 
 def terms_kept(terms: Sequence[str], answers: Sequence[Answer]) -> float | None:

@@ -206,6 +206,11 @@ def _measure_keeping(plan: Plan, answers: Answers) -> list[Results]:
     return [_measure_task(plan, task, answers, judge) for task in plan.tasks]
 
 
+def _judge(plan: Plan, queries: Sequence[str], answers: Sequence[Answer], judge: Judge) -> Row:
+    meant = [plan.meanings.get(query, query) for query in queries]
+    return keeping.judge_answers(queries, answers, judge, meant)
+
+
 def _measure_task(plan: Plan, task: str, answers: Answers, judge: Judge) -> Results:
     sources: dict[str, Row] = {source: {} for source in plan.queries}
     totals: Row = {}
@@ -214,9 +219,9 @@ def _measure_task(plan: Plan, task: str, answers: Answers, judge: Judge) -> Resu
         asked = {source: queries[::step] for source, queries in plan.queries.items()}
         given = {source: answers["keeping", source, task, variant] for source in asked}
         for source, queries in asked.items():
-            sources[source][variant] = keeping.judge_answers(queries, given[source], judge)
+            sources[source][variant] = _judge(plan, queries, given[source], judge)
         all_given = [*chain(*given.values())]
-        totals[variant] = keeping.judge_answers([*chain(*asked.values())], all_given, judge)
+        totals[variant] = _judge(plan, [*chain(*asked.values())], all_given, judge)
     some = [queries[::STEP] for queries in plan.queries.values()]
     terms = [*chain.from_iterable(keeping.draw_terms(queries, plan.seed) for queries in some)]
     with_terms = [*chain(*(answers["keeping", source, task, "terms"] for source in sources))]

@@ -32,6 +32,20 @@ def read_queries(directory: Path, limit: int, seed: int) -> dict[str, list[str]]
     return queries
 
 
+def read_meanings(directory: Path) -> dict[str, str]:
+    """Returns what each query of Disfl-QA asks for after it has corrected itself.
+
+    Raises:
+        EvaluationError: The file is missing or malformed.
+    """
+    path = directory / SOURCES["Disfl-QA"][0]
+    try:
+        items = json.loads(path.read_text("utf-8")).values()
+        return {clean(item["disfluent"]): clean(item["original"]) for item in items}
+    except (OSError, ValueError, KeyError) as error:
+        raise EvaluationError(f"{path} can't be read: {error!r}") from error
+
+
 def _read_column(column: int) -> Callable[[Path], Iterable[str]]:
     def read(path: Path) -> Iterable[str]:
         with path.open(encoding="utf-8", newline="") as file:
