@@ -108,7 +108,11 @@ def compose(options: argparse.Namespace) -> None:
         *composer.shortened(options.data, misspellings),
         *composer.disfluent(options.data),
     ]
-    endless = composer.filled(sets, pools, options.count, rng)
+    endless = (
+        (row, held)
+        for row, held in composer.filled(sets, pools, options.count, rng)
+        if row.origin not in composer.SCREENED or screening.keeps_meaning(row)
+    )
     words = frames.Reworder(
         frames.read_frames(), frames.read_synonyms(), wordnet.verbs(), wordnet.nouns()
     )

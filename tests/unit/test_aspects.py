@@ -45,6 +45,27 @@ is it safe to eat raw eggs -> raw eggs safety
 how many calories are in a banana -> banana calories
 whats the best way to remove a wine stain -> best way to remove wine stain
 whats the best way too remove a wine stain -> how to remove a wine stain
+Why is the moon sometimes red? -> why moon is sometimes red
+which popes died before turning 50 -> popes who died before turning 50
+what is delft known for -> what delft is known for
+at what age can kids stay home alone -> age kids can stay home alone
+how far is lyon from paris -> lyon to paris distance
+how far is the sun -> sun distance
+how long does it take to climb mont blanc -> how long to climb mont blanc
+Where was The Third Man shot? -> The Third Man filming location
+who painted the night watch and when -> night watch painter ; night watch date
+Which is heavier, a baboon or a Canada lynx? -> baboon weight ; Canada lynx weight
+i need a washer that's under 50 cm deep, where can i get one -> washer under 50 cm deep
+laptop under 600 pounds that isn't a chromebook -> laptop under 600 pounds isn't chromebook
+honestly, why does it take 13 days to renew a passport -> why it takes 13 days to renew passport
+hi all, my vpn drops during video calls, please help -> vpn drops during video calls
+i keep getting emails from zalando -> getting emails from zalando
+my docker container exits with code 137, why? -> docker container exits with code 137
+my keyboard types the wrong letters -> keyboard types wrong letters
+my wrist hurts after heavy deadlifts -> wrist hurts after heavy deadlifts
+will it rain in oslo tomorrow -> rain in oslo tomorrow
+how come my drive shows 931 gb -> why drive shows 931 gb
+can someone walk me through resetting a router -> resetting router
 """
 WRONG = """
 which is better for beginners, python or javascript -> python pricing ; javascript pricing
@@ -103,6 +124,16 @@ countries that were communist -> countries communist
 companies that have fired staff -> companies with fired staff
 my landlord is suing me -> suing landlord
 coffee way too hot -> coffee
+who painted the night watch -> night watch actor
+who sang please help -> who sang
+japanese for thank you -> japanese
+message to boss saying thank you -> message to boss saying
+my generation the who -> generation the who
+my hero academia season 2 -> hero academia season 2
+will ferrell movies -> ferrell movies
+flights from lyon to paris -> flights from paris to lyon
+which is heavier, a baboon or a canada lynx -> baboon weight ; best weight
+urgent care near me -> care near me
 """
 
 

@@ -31,6 +31,7 @@ MALFUNCTIONS = frozenset({"error", "fix", "issue", "problem", "repair", "trouble
 DENIALS = frozenset({"cannot", "t"})  # "doesn't" is two words
 OCCASIONS = frozenset({"buying", "choosing", "hiring", "renting", "selling", "visiting"})
 COPULAS = frozenset({"are", "is", "s", "was", "were"})
+ANYBODY, NOBODY = frozenset({"who"}), frozenset[str]()
 DEGREES = frozenset(
     {"big", "deep", "far", "fast", "heavy", "high", "large", "long", "many", "much", "often"}
     | {"old", "tall", "wide"}
@@ -96,7 +97,15 @@ class Aspects:
         """Whether a search may have a word: the query asks for what it names."""
         if word in ATTRIBUTES.widening:
             return True
-        return any(self._asks(other, word) or derives(word, other) for other in self._query.words)
+        return any(
+            derives(word, other) or (other not in self._vague and self._asks(other, word))
+            for other in self._query.words
+        )
+
+    @cached_property
+    def _vague(self) -> frozenset[str]:
+        """Words that ask for any role, of which another one says which: "who painted"."""
+        return NOBODY if ATTRIBUTES.deeds.isdisjoint(self._query_words) else ANYBODY
 
     def _keeps_negations(self, piece: AnalysedText) -> bool:
         """Whether one of several searches has a negation if the query has one.

@@ -6,6 +6,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import resources
 
 import msgspec
@@ -49,6 +50,12 @@ class Attributes:
             request: all words of the request.
         """
         return any(others <= request for others in self.cues.get(name, {}).get(word, ()))
+
+    @cached_property
+    def deeds(self) -> frozenset[str]:
+        """The words of requests that say for what somebody is named: "painted", "wrote"."""
+        roles = (words for words in self.cues.values() if "who" in words)
+        return frozenset(itertools.chain.from_iterable(roles)) - {"who"}
 
     @classmethod
     def load(cls) -> Attributes:

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from t5serve.reformulation.content_words import AUXILIARIES
 from t5serve.reformulation.guards.analysed_text import AnalysedText
+from t5serve.reformulation.guards.attributes import ATTRIBUTES
 from t5serve.reformulation.guards.grammar import breaks_grammar
 from t5serve.reformulation.guards.persons import meddles
 from t5serve.reformulation.guards.questions import asks_less, asks_more, changes_time
@@ -99,8 +100,14 @@ class Rare:
         """Whether a candidate lost a rare word."""
         return not all(
             has_word(candidate, self._query, i, self._lexicon, synonyms=self._takes_synonyms)
+            or (self._takes_synonyms and self._names(i, candidate))
             for i in self._rare
         )
+
+    def _names(self, index: int, candidate: AnalysedText) -> bool:
+        """Whether a candidate names the attribute that a word asks for: "far" and "distance"."""
+        word, request = self._query.words[index], frozenset(self._query.words)
+        return any(ATTRIBUTES.asks(word, name, request) for name in candidate.words)
 
 
 def adds_words(candidate: AnalysedText, query: AnalysedText, lexicon: Lexicon) -> bool:

@@ -10,6 +10,7 @@ from t5gguf.tasks import Preserved
 from t5serve.reformulation.english import English
 from t5serve.reformulation.guards.analysed_text import AnalysedText, analyse_conversation
 from t5serve.reformulation.guards.aspects import Aspects
+from t5serve.reformulation.guards.attributes import ATTRIBUTES
 from t5serve.reformulation.guards.content import MIN_KEYWORDS, adds_words, has_word
 from t5serve.reformulation.guards.guards import ENGLISH_ONLY, Guards
 from t5serve.reformulation.guards.identifiers import Identifiers
@@ -35,8 +36,8 @@ class ListGuards:
 
     What the query has must stand in at least one query of the list, and none may invent anything.
     With `rare` each is about the query: it has a rare word or a name of the query (a content word,
-    if that has neither), or two of its content words, or no other ones. A list of one query is
-    judged like any text.
+    if that has neither), or two of its content words, or no others but attributes that the query
+    asks for. A list of one query is judged like any text.
 
     Args:
         query: the query, without a prefix.
@@ -156,11 +157,17 @@ class ListGuards:
             return True
         if any(not lacks_phrase([piece], [name]) for name in names):
             return True
+        request = frozenset(self._query.words)
+        own = [
+            index
+            for index in piece.content
+            if not any(ATTRIBUTES.asks(word, piece.words[index], request) for word in request)
+        ]
         shared = sum(
             has_word(self._said, piece, index, self._lexicon, candidate_first=False)
-            for index in piece.content
+            for index in own
         )
-        return shared >= min(MIN_SHARED, len(piece.content)) > 0
+        return shared >= min(MIN_SHARED, len(own)) > 0
 
     def _changes_content(self, pieces: Pieces) -> bool:
         """Whether a content word or the question was lost, or a content word added."""

@@ -11,13 +11,19 @@ OWNERS = frozenset({"my", "our", "your"})
 ASKERS = frozenset({"i", "me", "my", "our", "us", "we", "you"})  # "your opening hours" has none
 SPEAKERS = ASKERS | OWNERS
 CLAUSES = frozenset({"after", "because", "but", "if", "since", "when", "while"})
+
+# What a sentence has, and a name such as "my chemical romance" has not.
+SENTENCES = {"a", "an"} | AUXILIARIES | CLAUSES | CONTRACTED | PRONOUNS
+MANY_WORDS = 6  # "my keyboard types the wrong letters"; "my hero academia season 2" has fewer
 ANYBODY = frozenset({"anybody", "anyone", "people", "person", "somebody", "someone"})
 NAMES = frozenset({"go", "it", "may", "us", "will"}) | frozenset("cdmrst")  # may begin a query
+ASKING = frozenset({"may", "will"})  # a question, before one of the next
+SUBJECTS = PRONOUNS | OWNERS | {"he", "she", "the", "there", "they", "this"}
 
 
 def shortens_sentence(candidate: AnalysedText, query: AnalysedText) -> bool:
     """Whether a query says something of a thing, and a candidate says it without "my"."""
-    says = not (AUXILIARIES | CLAUSES | CONTRACTED | PRONOUNS).isdisjoint(query.words[1:])
+    says = len(query.words) >= MANY_WORDS or not SENTENCES.isdisjoint(query.words[1:])
     return says and candidate.words[:1] == query.words[1:2]
 
 
@@ -32,8 +38,9 @@ def meddles(candidate: AnalysedText, query: AnalysedText) -> bool:
     if not ANYBODY.isdisjoint(lost) and not SPEAKERS.isdisjoint(added):
         return True
     first = lost & {*query.words[:1]}
-    if not NAMES.isdisjoint(first):
-        return True  # "go channel", "us visa", "it support"
+    asks = not ASKING.isdisjoint(first) and not SUBJECTS.isdisjoint(query.words[1:2])
+    if not NAMES.isdisjoint(first) and not asks:
+        return True  # "go channel", "us visa", "it support", but not "will it rain"
     if not OWNERS.isdisjoint(first) and not shortens_sentence(candidate, query):
         return True  # "my chemical romance songs", "your name movie"
     return not PRONOUNS.isdisjoint(candidate.words[:1]) and PRONOUNS.isdisjoint(query.words[:1])

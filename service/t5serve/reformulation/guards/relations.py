@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from t5serve.reformulation.guards.analysed_text import AnalysedText
@@ -23,12 +23,17 @@ UNDROPPABLE = frozenset({"by", "from", "with"})
 DEMONSTRATIVES = frozenset({"that", "these", "this", "those"})
 ARTICLES = frozenset({"a", "an", "the"})
 RELATIVES = frozenset({"that", "which", "who"})  # with which a clause begins
-CLAUSE_WORDS = RELATIVES | {"are", "is"}
+CLAUSE_WORDS = RELATIVES | {"are", "is", "s"}
+MOVED = frozenset(
+    {"are", "can", "could", "is", "should", "was", "were", "will"}
+)  # "is the moon red", "moon is red"
+FROM_TO = frozenset({"from", "to"})  # alike where a distance is asked
 HAVING = frozenset({"has", "have"})
 RELATIONS = frozenset(
     {"above", "after", "before", "below", "between", "inside", "outside", "over", "since", "than"}
     | {"under", "until", "versus", "vs"}
 )
+CHOOSING = frozenset({"what", "which"})
 ASKED = frozenset({"when", "where", "who", "whom", "whose"})
 DEGREES = frozenset({"deep", "far", "fast", "long", "many", "much", "often", "old", "tall"})
 MOST_NAME_WORDS = 4  # of a place between "from" and "to"
@@ -56,10 +61,14 @@ def changes_relation(candidate: AnalysedText, query: AnalysedText) -> bool:
     gaps: defaultdict[Pair, list[list[str]]] = defaultdict(list)
     for pair, gap in _find_gaps(query):
         gaps[pair].append(gap)
-    asks = bool(query.question_words) or is_polar(query)
+    chooses = not CHOOSING.isdisjoint(query.words[:2])  # "at what age"
+    asks = bool(query.question_words) or is_polar(query) or chooses
+    # What a question may have between two words of a phrase when it becomes a search.
+    inserted = ARTICLES | RELATIVES | MOVED.intersection(query.words) if asks else frozenset()
+    alike = (*ALIKE, FROM_TO) if "far" in query.words else ALIKE
     return any(
         pair in gaps
-        and not any(_is_same_relation(pair, before, gap, asks=asks) for before in gaps[pair])
+        and not any(_is_same_relation(pair, before, gap, inserted, alike) for before in gaps[pair])
         for pair, gap in _find_gaps(candidate)
     )
 
@@ -76,12 +85,18 @@ def _find_gaps(text: AnalysedText) -> Iterator[tuple[Pair, list[str]]]:
         yield (text.stems[first], text.stems[second]), gap
 
 
-def _is_same_relation(pair: Pair, gap: list[str], other: list[str], *, asks: bool) -> bool:
+def _is_same_relation(
+    pair: Pair,
+    gap: list[str],
+    other: list[str],
+    inserted: frozenset[str],
+    alike: Sequence[frozenset[str]],
+) -> bool:
     """Whether the words between a pair in a candidate (`other`) say what those in the query say."""
     if other == _shorten_clause(gap):
         return True
-    if not gap:  # a phrase; a question may have an article after its verb
-        return not other or (asks and not pair[0].isdigit() and ARTICLES.issuperset(other))
+    if not gap:  # a phrase
+        return not other or (not pair[0].isdigit() and inserted.issuperset(other))
     if not DEMONSTRATIVES.isdisjoint({*gap} - {*other}):
         return False
     before, after = (PREPOSITIONS.intersection(words) for words in (gap, other))
@@ -91,7 +106,7 @@ def _is_same_relation(pair: Pair, gap: list[str], other: list[str], *, asks: boo
         first == second or {first, second} <= group
         for first in before
         for second in after
-        for group in ALIKE
+        for group in alike
     )
 
 
@@ -101,4 +116,4 @@ def _shorten_clause(gap: list[str]) -> list[str]:
         return gap
     if gap[1:2] and gap[1] in HAVING and {*gap[2:]} & (ARTICLES | {"no"}):
         return ["with", *gap[2:]]  # "towns that have no", not "towns that have banned"
-    return [word for word in gap if word not in CLAUSE_WORDS]
+    return [word for word in gap if word not in CLAUSE_WORDS | ARTICLES]
