@@ -1,8 +1,9 @@
 """Lets people judge answers: `adequacy.py ask MODEL LABELS.tsv`, `adequacy.py report LABELS.tsv`.
 
-`ask` writes the model's answers to 200 requests, with and without guards; two readers fill in the
-columns, as scripts/t5eval/search/rubric.md says. Labels of equal answers in the file stay. `report`
-prints the shares of adequate and harmful answers. Needs the extra `evaluate`.
+`ask` writes the model's answers to 200 requests or those of --requests, with and without guards.
+Two readers fill in the columns, as scripts/t5eval/search/rubric.md says. Labels of equal answers in
+the file stay. `report` prints the shares of adequate and harmful answers. Needs the extra
+`evaluate`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def main() -> int:
     options = _build_parser().parse_args()
     try:
         if options.command == "ask":
-            _ask(options.model, options.labels)
+            _ask(options.model, options.labels, options.requests)
         else:
             tqdm.write(reading.format_shares(reading.load(options.labels)))
     except (EvaluationError, StartupError, OSError) as error:
@@ -35,12 +36,17 @@ def main() -> int:
     return 0
 
 
-def _ask(model: str, path: Path) -> None:
+def _ask(model: str, path: Path, requests: Path) -> None:
     _, recipe = Settings(model=model).find_model()
     if recipe is None or not {reading.SEARCH, reading.PARAPHRASE} <= recipe.tasks.keys():
         raise EvaluationError(f"{model} is no recipe with the tasks search and paraphrase")
     earlier = reading.load(path) if path.exists() else []
-    readings = reading.ask_all(partial(service.answer_requests, model, prefixes={}), recipe.tasks)
+    readings = reading.ask_all(
+        partial(service.answer_requests, model, prefixes={}),
+        recipe.tasks,
+        reading.read_requests(requests),
+        paraphrases=reading.PARAPHRASED if requests == reading.REQUESTS else 0,
+    )
     reading.save(reading.take_labels(readings, earlier), path)
 
 
@@ -49,6 +55,12 @@ def _build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     ask = commands.add_parser("ask", help="write the answers of a model")
     ask.add_argument("model", help="the name of a recipe")
+    ask.add_argument(
+        "--requests",
+        type=Path,
+        default=reading.REQUESTS,
+        help="source and request a line; 100 of the default are paraphrased as well, of others none",
+    )
     report = commands.add_parser("report", help="count what the readers said")
     for command in (ask, report):
         command.add_argument("labels", type=Path, help="a file of answers with their labels")

@@ -24,7 +24,10 @@ from t5train.words import normal
 
 TASK = "search"
 TEMPLATES = Path(__file__).parent / "templates"
-LABELLED = Path(__file__).parents[1] / "t5eval" / "search" / "requests.tsv"
+LABELLED = [
+    Path(__file__).parents[1] / "t5eval" / "search" / name
+    for name in ("requests.tsv", "everyday.tsv")
+]
 # How many of the endless rows come from each source of templates.
 SHARES = {
     "alexdong-templates": 0.14,
@@ -72,9 +75,9 @@ class Rows:
             (self.held if held else self.train).append(row)
 
 
-def read_labelled(path: Path = LABELLED) -> set[str]:
+def read_labelled(paths: Iterable[Path] = LABELLED) -> set[str]:
     """Returns the requests that readers label, without case and punctuation."""
-    lines = path.read_text(encoding="utf-8").splitlines()[1:]
+    lines = [line for path in paths for line in path.read_text("utf-8").splitlines()[1:]]
     return {normal(line.partition("\t")[2]) for line in lines}
 
 

@@ -56,7 +56,7 @@ def test_requests_without_reading(brisk: Server, data: bytes) -> None:
     """A client that reads no answers is not read; its requests use no memory, others are served."""
     before = private_kb(brisk.process.pid)
     with contextlib.ExitStack() as stack:
-        for _ in range(8):
+        for _ in range(5):
             flood(stack.enter_context(RawConnection(brisk)).socket, data)
         assert httpx.get(f"{brisk.url}/healthz").status_code == 200
         assert private_kb(brisk.process.pid) - before < GROWTH_KB

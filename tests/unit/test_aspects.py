@@ -66,6 +66,11 @@ my wrist hurts after heavy deadlifts -> wrist hurts after heavy deadlifts
 will it rain in oslo tomorrow -> rain in oslo tomorrow
 how come my drive shows 931 gb -> why drive shows 931 gb
 can someone walk me through resetting a router -> resetting router
+how much does a nurse earn -> nurse salary
+how long is strep throat contagious -> strep throat contagious duration
+how old is cher and is she still touring -> cher age ; cher still touring
+what is the distance between mars and venus -> mars venus distance ; mars distance ; venus distance
+iphone 13 in any colour but pink -> iphone 13 in any colour but pink
 """
 WRONG = """
 which is better for beginners, python or javascript -> python pricing ; javascript pricing
@@ -134,6 +139,10 @@ will ferrell movies -> ferrell movies
 flights from lyon to paris -> flights from paris to lyon
 which is heavier, a baboon or a canada lynx -> baboon weight ; best weight
 urgent care near me -> care near me
+how much do you tip in oslo -> oslo tip salary
+how long is strep throat contagious -> strep throat contagious playtime
+is the office open between easter and may -> easter office opening hours ; may office opening hours
+iphone 13 in any colour but pink -> iphone 13 in colour but pink
 """
 
 

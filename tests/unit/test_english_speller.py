@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from t5serve.reformulation.english_speller import EnglishSpeller
+from t5serve.reformulation.english_speller import SURE, EnglishSpeller
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +51,25 @@ def test_a_misspelt_word_becomes_the_frequent_one(
 def test_other_words_stay(speller: EnglishSpeller, query: str) -> None:
     """Names, code, quotations and rare words are left as they are."""
     assert speller.correct(query) == query
+
+
+@pytest.mark.parametrize(
+    ("query", "corrected"),
+    [
+        (
+            "dell moniter",
+            "dell moniter",
+        ),  # as near to "monster" as to "monitor"  # codespell:ignore
+        ("the app is loging me out", "the app is loging me out"),  # codespell:ignore
+        ("bank holliday", "bank holiday"),  # codespell:ignore
+        ("calculater", "calculated"),  # rivals of one stem  # codespell:ignore
+    ],
+)
+def test_a_sure_correction_has_no_rival(
+    speller: EnglishSpeller, query: str, corrected: str
+) -> None:
+    """Another word that is nearly as plausible makes it unsure, but not another form of it."""
+    assert speller.correct(query, SURE) == corrected
 
 
 @given(st.text())

@@ -20,6 +20,8 @@ TEXTS = st.lists(
 ).map(" ".join)
 
 
+CHER = "how old is cher and is she still touring"
+LYNX = "which is heavier, a baboon or a canada lynx"
 CHILE = "what is the capital of chile and how many people live there"
 
 
@@ -65,6 +67,10 @@ CHILE = "what is the capital of chile and how many people live there"
         ("rare", "iphone 15 or galaxy 24 price", "iphone 15 price; galaxy 24 price", True),
         ("rare", CHILE, "chile capital; chile population", True),
         ("rare", CHILE, "chile capital; how many people live there", False),
+        ("rare", CHER, "cher age; cher touring", True),
+        ("rare", CHER, "cher age; she still touring", False),
+        ("rare", LYNX, "baboon weight; canada lynx weight", True),
+        ("rare", LYNX, "baboon canada lynx weight; weight", False),
         ("rare", "cheap phones or tablets", "cheap phones; good tablets", True),
         ("rare", "cheap phones or tablets", "cheap phones; tablets; good cars", False),
         ("content", "cheap phones and tablets", "cheap phones; cheap tablets", True),

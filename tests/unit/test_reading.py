@@ -32,7 +32,8 @@ def shout(requests: Sequence[Request]) -> list[Answer]:
 
 def test_all_requests_are_asked_with_and_without_guards() -> None:
     """And 100 of them are paraphrased as well; the order says nothing."""
-    readings = reading.ask_all(shout, TASKS)
+    requests = reading.read_requests()
+    readings = reading.ask_all(shout, TASKS, requests, paraphrases=reading.PARAPHRASED)
     counts = Counter((item.task, item.guards) for item in readings)
     assert counts == {
         ("search", "guards"): 200,
@@ -47,10 +48,25 @@ def test_all_requests_are_asked_with_and_without_guards() -> None:
     assert len({item.guards for item in readings[:20]}) == 2
 
 
-def test_requests_are_of_the_sources_that_the_rubric_names() -> None:
-    """The rubric's table counts them."""
+def test_other_requests_are_only_searched_for(tmp_path: Path) -> None:
+    """A line that has no tab is named with its file."""
+    file = tmp_path / "mine.tsv"
+    file.write_text("source\trequest\nown\thow tall is big ben\n", "utf-8")
+    readings = reading.ask_all(shout, TASKS, reading.read_requests(file))
+    assert {item.guards: item.answer for item in readings} == {
+        "guards": "how tall is big ben",
+        "no guards": "HOW TALL IS BIG BEN",
+    }
+    file.write_text("source\trequest\nhow tall is big ben\n", "utf-8")
+    with pytest.raises(EvaluationError, match=r"mine\.tsv: each line needs a source"):
+        reading.read_requests(file)
+
+
+@pytest.mark.parametrize("path", [reading.REQUESTS, reading.EVERYDAY])
+def test_requests_are_of_the_sources_that_the_rubric_names(path: Path) -> None:
+    """The rubric's tables count them."""
     rubric = (reading.DIRECTORY / "rubric.md").read_text("utf-8")
-    counts = Counter(source for source, _ in reading.read_requests())
+    counts = Counter(source for source, _ in reading.read_requests(path))
     assert len(counts) >= 6
     for source, count in counts.items():
         assert f"| {source} | {count} |" in rubric

@@ -192,7 +192,7 @@ def test_names_are_exchanged_for_names_in_other_scripts_too() -> None:
 def test_labelled_requests_are_never_trained_on(tmp_path: Path) -> None:
     path = tmp_path / "requests.tsv"
     path.write_text("source\trequest\nown\tIs Oslo big?\n", encoding="utf-8")
-    labelled = composer.read_labelled(path)
+    labelled = composer.read_labelled([path])
     rows = [Row("search", text, ("oslo size",), "own") for text in ("is oslo big", "how big")]
     assert composer.without_held(rows, [], labelled) == rows[1:]
-    assert len(composer.read_labelled()) == 200
+    assert len(composer.read_labelled()) == 200 + 240

@@ -21,6 +21,7 @@ from t5gguf.tasks import Task
 from t5serve.reformulation.options import Options
 
 DIRECTORY = Path(__file__).parent
+REQUESTS, EVERYDAY = DIRECTORY / "requests.tsv", DIRECTORY / "everyday.tsv"
 SEARCH, PARAPHRASE = "search", "paraphrase"
 PARAPHRASED = 100  # requests that are paraphrased as well
 SEPARATOR = " ; "
@@ -57,22 +58,37 @@ class Reading:
 COLUMNS = [field.name for field in fields(Reading)]
 
 
-def read_requests(directory: Path = DIRECTORY) -> list[tuple[str, str]]:
-    """Returns the source and the text of each request."""
-    lines = (directory / "requests.tsv").read_text("utf-8").splitlines()[1:]
-    return [(source, request) for source, request in (line.split("\t") for line in lines)]
+def read_requests(path: Path = REQUESTS) -> list[tuple[str, str]]:
+    """Returns the source and the text of each request.
+
+    Raises:
+        EvaluationError: a line has not two columns.
+    """
+    rows = [line.split("\t") for line in path.read_text("utf-8").splitlines()[1:]]
+    if any(len(row) != 2 for row in rows):  # noqa: PLR2004 - source and request
+        raise EvaluationError(f"{path}: each line needs a source and a request, with a tab between")
+    return [(source, request) for source, request in rows]
 
 
-def ask_all(ask: Ask, tasks: Mapping[str, Task], seed: int = 0) -> list[Reading]:
+def ask_all(
+    ask: Ask,
+    tasks: Mapping[str, Task],
+    requests: Sequence[tuple[str, str]],
+    *,
+    paraphrases: int = 0,
+    seed: int = 0,
+) -> list[Reading]:
     """Asks for every answer that is read, with and without guards, and shuffles them.
 
     Args:
         ask: answers requests, in order.
         tasks: the model's tasks by name, with `search` and `paraphrase`.
+        requests: the source and the text of each.
+        paraphrases: how many of them are paraphrased as well.
         seed: draws the requests that are paraphrased, and the order.
     """
-    requests = read_requests()
-    seen = draw(requests, len(requests) - PARAPHRASED, seed)  # paraphrased while rules were written
+    # Of the 200 requests, those that are drawn were paraphrased while rules were written.
+    seen = draw(requests, len(requests) - paraphrases, seed)
     paraphrased = [pair for pair in requests if pair not in seen]
     asked = {SEARCH: requests, PARAPHRASE: paraphrased}
     todo = [

@@ -28,5 +28,5 @@ class Corrector:
             return self._speller.correct(query)
         if "en" not in task.languages or task.takes_document:
             return query
-        threshold = LIKELY if task.corrects else SURE
-        return EnglishSpeller.load().correct(query, threshold, self._lexicon)
+        certainty = LIKELY if task.corrects else SURE
+        return EnglishSpeller.load().correct(query, certainty, self._lexicon)

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Container
 from functools import cache
+from typing import NamedTuple
 
 from t5serve.reformulation.edits import edit_once, score_error
 from t5serve.reformulation.english import English
@@ -14,9 +15,24 @@ MIN_LENGTH = 3  # letters of a word that is corrected
 WRONG_FIRST_LETTER = 3.0  # nats; the first letter is seldom wrong
 # Most short words are one letter away from a frequent word, by chance: names and abbreviations too.
 PER_LETTER, MOST_LETTERS = 1.5, 10  # nats
-# Nats; the shares of queries as people typed them that change, a few right ones among them.
-LIKELY = 17.0  # 2.2 % of 2,000 queries; 64 % of single typing errors are corrected
-SURE = 20.0  # 0.5 % of 3,000 queries, about half of them rightly; 45 % of single typing errors
+
+
+class Certainty(NamedTuple):
+    """How plausible a correction must be, in nats.
+
+    Attributes:
+        least: its log-likelihood, up to a constant.
+        margin: how much less plausible the next word is that is no other form of it. "moniter" is
+            as near to "monster" as to "monitor".
+    """
+
+    least: float
+    margin: float
+
+
+# With the shares of queries as people typed them that change, a few right ones among them.
+LIKELY = Certainty(17.0, 0.0)  # 2.2 % of 2,000 queries; 64 % of single typing errors are corrected
+SURE = Certainty(20.0, 1.0)  # under 0.5 % of 3,000 queries; 44 % of single typing errors
 # A word in small letters, alone: no part of a name, an address, a path, a quotation or code.
 PLAIN_WORD = re.compile(r"""(?<![\w.@/\\'"=-])[a-z]+(?![\w@/\\"=-]|[.']\w)""")
 
@@ -39,19 +55,19 @@ class EnglishSpeller:
         return cls(English.load())
 
     def correct(
-        self, query: str, threshold: float = LIKELY, known: Container[str] = frozenset()
+        self, query: str, certainty: Certainty = LIKELY, known: Container[str] = frozenset()
     ) -> str:
         """Returns a query with each misspelt word replaced by the most plausible word.
 
         Args:
             query: the query.
-            threshold: the least log-likelihood of a correction, LIKELY or SURE.
+            certainty: how plausible a correction must be, LIKELY or SURE.
             known: words that are right although the English list lacks them.
         """
 
         def correct_word(match: re.Match[str]) -> str:
             word = match.group()
-            return word if word in known else self._correct_word(word, threshold)
+            return word if word in known else self._correct_word(word, certainty)
 
         return PLAIN_WORD.sub(correct_word, query)
 
@@ -59,13 +75,18 @@ class EnglishSpeller:
         """Whether a word in small letters would be replaced."""
         return self._correct_word(word, LIKELY) != word
 
-    def _correct_word(self, word: str, threshold: float) -> str:
+    def _correct_word(self, word: str, certainty: Certainty) -> str:
         is_known = self._english.is_derived(word) or self._english.is_word(word.removesuffix("s"))
         if is_known or len(word) < MIN_LENGTH:
             return word
-        terms = sorted(filter(self._english.is_word, edit_once(word)))  # ties need an order
-        best = max(terms, key=lambda term: self._plausibility(word, term), default=word)
-        return best if self._plausibility(word, best) > threshold else word
+        terms = filter(self._english.is_word, edit_once(word))
+        scored = sorted((-self._plausibility(word, term), term) for term in terms)
+        if not scored or -scored[0][0] <= certainty.least:
+            return word
+        cost, best = scored[0]
+        stem = self._english.stem(best)
+        rivals = (rival for rival, term in scored if self._english.stem(term) != stem)
+        return word if next(rivals, math.inf) - cost < certainty.margin else best
 
     def _plausibility(self, word: str, term: str) -> float:
         """Returns the log-likelihood that a term was meant and no other word, up to a constant."""

@@ -27,6 +27,10 @@ ASKED = frozenset({"when", "where", "who", "whom", "whose", "why"})
 MAY_BE_COMPARED = frozenset({"after", "against", "before", "who"})
 SAME_RELATIONS = {"below": ("under",), "under": ("below",), "above": ("over",), "over": ("above",)}
 CHOOSING = frozenset({"what", "which"})
+COMPARED = frozenset(  # with "between": each of two things may have a search of its own
+    {"choose", "choosing", "compare", "comparison", "decide", "deciding", "difference"}
+    | {"differences", "different", "distance", "similarities", "similarity", "vs"}
+)
 MALFUNCTIONS = frozenset({"error", "fix", "issue", "problem", "repair", "troubleshooting"})
 DENIALS = frozenset({"cannot", "t"})  # "doesn't" is two words
 OCCASIONS = frozenset({"buying", "choosing", "hiring", "renting", "selling", "visiting"})
@@ -77,7 +81,7 @@ class Aspects:
             return True
         if not is_list:
             return False
-        if not all(map(self._keeps_negations, pieces)):
+        if not all(map(self._keeps_negations, pieces)) or self._divides(pieces):
             return True
         return all(lost) and not _are_about_different_words(lost)
 
@@ -118,6 +122,12 @@ class Aspects:
         names_fault = not MALFUNCTIONS.isdisjoint({*piece.words} - self._query_words)
         is_denied = not DENIALS.isdisjoint(self._query_words)
         return names_fault and is_denied and all(scope.isdisjoint(piece.stems) for scope in left)
+
+    def _divides(self, pieces: Sequence[AnalysedText]) -> bool:
+        """Whether the two ends of a range are in different searches: "between May and June"."""
+        compares = not COMPARED.isdisjoint(self._query_words)
+        kept = compares or any("between" in piece.words for piece in pieces)
+        return "between" in self._query_words and not kept
 
     @cached_property
     def _class_words(self) -> frozenset[int]:

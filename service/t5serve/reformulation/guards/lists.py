@@ -7,6 +7,7 @@ from functools import cached_property, partial
 from itertools import pairwise
 
 from t5gguf.tasks import Preserved
+from t5serve.reformulation.content_words import AUXILIARIES
 from t5serve.reformulation.english import English
 from t5serve.reformulation.guards.analysed_text import AnalysedText, analyse_conversation
 from t5serve.reformulation.guards.aspects import Aspects
@@ -203,6 +204,7 @@ def find_antecedents(query: AnalysedText) -> list[int]:
     "chile": a search for "how many people live" would be about nothing. Empty for other queries.
     """
     for index, (word, later) in enumerate(pairwise(query.words)):
-        if word == "and" and later in ASKING and not POINTING.isdisjoint(query.words[index + 2 :]):
+        asks = later in ASKING or later in AUXILIARIES
+        if word == "and" and asks and not POINTING.isdisjoint(query.words[index + 2 :]):
             return [place for place in query.content if place < index]
     return []

@@ -12,13 +12,16 @@ EXCLUSIONS = frozenset(  # of two words
 )
 OF_OR_FROM = (["of"], ["from"])  # after "free"
 SCOPE = 3  # words after a negation that it can be about
+ALL = frozenset({"all", "any", "anybody", "anyone", "anything", "anywhere", "every", "everybody"})
+ALL |= {"everyone", "everything", "everywhere"}
+MOST_BETWEEN = 2  # words between "any" and "but": "any colour but pink"
 
 
 def find_negations(text: AnalysedText) -> Iterator[frozenset[str]]:
     """Yields for each negation the stems that it can be about.
 
-    Negations are "no", "without", "can't", "other than" and the like, "non-" as a word, and "free"
-    after a word: "sugar-free", "free of sugar".
+    Negations are "no", "without", "can't", "other than" and the like, "any colour but pink", "non-"
+    as a word, and "free" after a word: "sugar-free", "free of sugar".
     """
     for _, stems in find_scopes(text):
         yield stems
@@ -42,6 +45,8 @@ def _scope_start(words: Sequence[str], index: int) -> int | None:
         return index + 1
     if (word, *next_word) in EXCLUSIONS:
         return index + 2
+    if word == "but" and not ALL.isdisjoint(words[max(0, index - 1 - MOST_BETWEEN) : index]):
+        return index + 1
     if (word in CONTRACTED and next_word == ["t"]) or (word == "free" and next_word in OF_OR_FROM):
         return index + 2
     return None
