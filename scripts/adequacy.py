@@ -59,7 +59,7 @@ def _build_parser() -> argparse.ArgumentParser:
         "--requests",
         type=Path,
         default=reading.REQUESTS,
-        help="source and request a line; 100 of the default are paraphrased as well, of others none",
+        help="a source and a request a line; only the default's are paraphrased, 100 of them",
     )
     report = commands.add_parser("report", help="count what the readers said")
     for command in (ask, report):

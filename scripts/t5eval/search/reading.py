@@ -65,7 +65,7 @@ def read_requests(path: Path = REQUESTS) -> list[tuple[str, str]]:
         EvaluationError: a line has not two columns.
     """
     rows = [line.split("\t") for line in path.read_text("utf-8").splitlines()[1:]]
-    if any(len(row) != 2 for row in rows):  # noqa: PLR2004 - source and request
+    if any(len(row) != 2 for row in rows):
         raise EvaluationError(f"{path}: each line needs a source and a request, with a tab between")
     return [(source, request) for source, request in rows]
 
