@@ -52,14 +52,16 @@ at what age can kids stay home alone -> age kids can stay home alone
 how far is lyon from paris -> lyon to paris distance
 how far is the sun -> sun distance
 how long does it take to climb mont blanc -> how long to climb mont blanc
-Where was The Third Man shot? -> The Third Man filming location
+where was the movie jaws shot -> jaws movie filming location
+which is quieter, a fan or a fridge -> fan noise ; fridge noise
 who painted the night watch and when -> night watch painter ; night watch date
 Which is heavier, a baboon or a Canada lynx? -> baboon weight ; Canada lynx weight
 i need a washer that's under 50 cm deep, where can i get one -> washer under 50 cm deep
 laptop under 600 pounds that isn't a chromebook -> laptop under 600 pounds isn't chromebook
 honestly, why does it take 13 days to renew a passport -> why it takes 13 days to renew passport
 hi all, my vpn drops during video calls, please help -> vpn drops during video calls
-i keep getting emails from zalando -> getting emails from zalando
+i need a good drill, where can i get one -> good drill
+stupid question but can ducks fly -> can ducks fly
 my docker container exits with code 137, why? -> docker container exits with code 137
 my keyboard types the wrong letters -> keyboard types wrong letters
 my wrist hurts after heavy deadlifts -> wrist hurts after heavy deadlifts
@@ -139,6 +141,23 @@ will ferrell movies -> ferrell movies
 flights from lyon to paris -> flights from paris to lyon
 which is heavier, a baboon or a canada lynx -> baboon weight ; best weight
 urgent care near me -> care near me
+who assassinated lincoln and why -> who assassinated lincoln
+what is kombucha and where can i buy it -> what is kombucha
+imei number where can i find it -> imei number
+wedding card thank you -> wedding card
+another way to say asap -> another way to say
+song it's driving me crazy -> song
+good morning my love in spanish -> my love in spanish
+walk me through your resume -> your resume
+baby fever at what temperature should i be worried -> baby fever temperature
+where was lincoln shot -> lincoln filming location
+who is the mona lisa -> mona lisa painter
+my hero academia season 2 release date -> hero academia season 2 release date
+may the 12 weather in london -> the 12 weather in london
+will i am songs -> am songs
+should felons vote -> felons who vote
+can dogs eat chocolate -> dogs can eat chocolate
+how far in advance should i book flights to rome -> book flights from rome how far advance
 how much do you tip in oslo -> oslo tip salary
 how long is strep throat contagious -> strep throat contagious playtime
 is the office open between easter and may -> easter office opening hours ; may office opening hours

@@ -21,6 +21,7 @@ TEXTS = st.lists(
 
 
 CHER = "how old is cher and is she still touring"
+PARTHENON = "how old is the parthenon temple and who built it"
 LYNX = "which is heavier, a baboon or a canada lynx"
 CHILE = "what is the capital of chile and how many people live there"
 
@@ -71,6 +72,8 @@ CHILE = "what is the capital of chile and how many people live there"
         ("rare", CHER, "cher age; she still touring", False),
         ("rare", LYNX, "baboon weight; canada lynx weight", True),
         ("rare", LYNX, "baboon canada lynx weight; weight", False),
+        ("rare", PARTHENON, "parthenon temple age; parthenon builder", True),
+        ("rare", PARTHENON, "temple age; parthenon builder", False),
         ("rare", "cheap phones or tablets", "cheap phones; good tablets", True),
         ("rare", "cheap phones or tablets", "cheap phones; tablets; good cars", False),
         ("content", "cheap phones and tablets", "cheap phones; cheap tablets", True),

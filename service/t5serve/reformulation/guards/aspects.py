@@ -27,9 +27,10 @@ ASKED = frozenset({"when", "where", "who", "whom", "whose", "why"})
 MAY_BE_COMPARED = frozenset({"after", "against", "before", "who"})
 SAME_RELATIONS = {"below": ("under",), "under": ("below",), "above": ("over",), "over": ("above",)}
 CHOOSING = frozenset({"what", "which"})
+ENDS = frozenset({"between", "from", "to"})  # of a range or a way
 COMPARED = frozenset(  # with "between": each of two things may have a search of its own
     {"choose", "choosing", "compare", "comparison", "decide", "deciding", "difference"}
-    | {"differences", "different", "distance", "similarities", "similarity", "vs"}
+    | {"differences", "different", "distance", "similarities", "similarity", "vs", "which", "who"}
 )
 MALFUNCTIONS = frozenset({"error", "fix", "issue", "problem", "repair", "troubleshooting"})
 DENIALS = frozenset({"cannot", "t"})  # "doesn't" is two words
@@ -124,10 +125,12 @@ class Aspects:
         return names_fault and is_denied and all(scope.isdisjoint(piece.stems) for scope in left)
 
     def _divides(self, pieces: Sequence[AnalysedText]) -> bool:
-        """Whether the two ends of a range are in different searches: "between May and June"."""
-        compares = not COMPARED.isdisjoint(self._query_words)
-        kept = compares or any("between" in piece.words for piece in pieces)
-        return "between" in self._query_words and not kept
+        """Whether two ends are in different searches: "between May and June", "far from Rome"."""
+        words = self._query_words
+        joined = any(not ENDS.isdisjoint(piece.words) for piece in pieces)
+        if "far" in words and not ENDS.isdisjoint(words):
+            return not joined
+        return "between" in words and COMPARED.isdisjoint(words) and not joined
 
     @cached_property
     def _class_words(self) -> frozenset[int]:

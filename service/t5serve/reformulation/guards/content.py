@@ -107,7 +107,8 @@ class Rare:
     def _names(self, index: int, candidate: AnalysedText) -> bool:
         """Whether a candidate names the attribute that a word asks for: "far" and "distance"."""
         word, request = self._query.words[index], frozenset(self._query.words)
-        return any(ATTRIBUTES.asks(word, name, request) for name in candidate.words)
+        asks = bool(self._query.question_words)
+        return asks and any(ATTRIBUTES.asks(word, name, request) for name in candidate.words)
 
 
 def adds_words(candidate: AnalysedText, query: AnalysedText, lexicon: Lexicon) -> bool:

@@ -164,11 +164,20 @@ class ListGuards:
             for index in piece.content
             if not any(ATTRIBUTES.asks(word, piece.words[index], request) for word in request)
         ]
+        if len(own) == 1 < len(piece.content) and self._is_part_of_name(piece.stems[own[0]], anchors):
+            return False
         shared = sum(
             has_word(self._said, piece, index, self._lexicon, candidate_first=False)
             for index in own
         )
         return shared >= min(MIN_SHARED, len(own)) > 0
+
+    def _is_part_of_name(self, stem: str, anchors: list[int]) -> bool:
+        """Whether a word stands beside a rare one in the query: "temple" of "parthenon temple"."""
+        stems = self._asked.stems
+        return any(
+            stem in (*stems[place - 1 : place], *stems[place + 1 : place + 2]) for place in anchors
+        )
 
     def _changes_content(self, pieces: Pieces) -> bool:
         """Whether a content word or the question was lost, or a content word added."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from t5serve.reformulation.content_words import AUXILIARIES, CONTRACTED, MEDDLING_WORDS
 from t5serve.reformulation.guards.analysed_text import AnalysedText
 
@@ -14,17 +16,32 @@ CLAUSES = frozenset({"after", "because", "but", "if", "since", "when", "while"})
 
 # What a sentence has, and a name such as "my chemical romance" has not.
 SENTENCES = {"a", "an"} | AUXILIARIES | CLAUSES | CONTRACTED | PRONOUNS
-MANY_WORDS = 6  # "my keyboard types the wrong letters"; "my hero academia season 2" has fewer
+MANY_WORDS = 6  # "my keyboard types the wrong letters"
+WORKS = frozenset(  # "my hero academia season 2 release date"
+    {"actor", "album", "book", "cast", "characters", "ending", "episode", "episodes", "explained"}
+    | {"film", "lyrics", "movie", "oscar", "podcast", "release", "season", "series", "song"}
+    | {"songs", "soundtrack", "subtitles", "summary", "trailer", "watch"}
+)
 ANYBODY = frozenset({"anybody", "anyone", "people", "person", "somebody", "someone"})
 NAMES = frozenset({"go", "it", "may", "us", "will"}) | frozenset("cdmrst")  # may begin a query
-ASKING = frozenset({"may", "will"})  # a question, before one of the next
-SUBJECTS = PRONOUNS | OWNERS | {"he", "she", "the", "there", "they", "this"}
+SUBJECTS = {  # after which of these words a question begins
+    "may": {"i", "my", "our", "we", "you"},
+    "will": {"a", "an", "he", "i", "it", "my", "our", "she", "this", "we", "you"},
+}
 
 
 def shortens_sentence(candidate: AnalysedText, query: AnalysedText) -> bool:
     """Whether a query says something of a thing, and a candidate says it without "my"."""
-    says = len(query.words) >= MANY_WORDS or not SENTENCES.isdisjoint(query.words[1:])
+    words = query.words
+    is_long = words[:1] == ["my"] and len(words) >= MANY_WORDS and WORKS.isdisjoint(words)
+    says = is_long or not SENTENCES.isdisjoint(words[1:])
     return says and candidate.words[:1] == query.words[1:2]
+
+
+def begins_question(words: Sequence[str]) -> bool:
+    """Whether "may" or "will" asks something: "will it rain", but not "will smith", "will.i.am"."""
+    subjects = SUBJECTS.get(words[0], set())
+    return not subjects.isdisjoint(words[1:2]) and words[1:3] != ["i", "am"]
 
 
 def meddles(candidate: AnalysedText, query: AnalysedText) -> bool:
@@ -38,8 +55,7 @@ def meddles(candidate: AnalysedText, query: AnalysedText) -> bool:
     if not ANYBODY.isdisjoint(lost) and not SPEAKERS.isdisjoint(added):
         return True
     first = lost & {*query.words[:1]}
-    asks = not ASKING.isdisjoint(first) and not SUBJECTS.isdisjoint(query.words[1:2])
-    if not NAMES.isdisjoint(first) and not asks:
+    if not NAMES.isdisjoint(first) and not begins_question(query.words):
         return True  # "go channel", "us visa", "it support", but not "will it rain"
     if not OWNERS.isdisjoint(first) and not shortens_sentence(candidate, query):
         return True  # "my chemical romance songs", "your name movie"

@@ -27,7 +27,8 @@ CLAUSE_WORDS = RELATIVES | {"are", "is", "s"}
 MOVED = frozenset(
     {"are", "can", "could", "is", "should", "was", "were", "will"}
 )  # "is the moon red", "moon is red"
-FROM_TO = frozenset({"from", "to"})  # alike where a distance is asked
+FROM_TO = frozenset({"from", "to"})  # alike where a distance is asked: "how far is"
+MEASURED = frozenset({"are", "away", "is", "was"})
 HAVING = frozenset({"has", "have"})
 RELATIONS = frozenset(
     {"above", "after", "before", "below", "between", "inside", "outside", "over", "since", "than"}
@@ -61,16 +62,28 @@ def changes_relation(candidate: AnalysedText, query: AnalysedText) -> bool:
     gaps: defaultdict[Pair, list[list[str]]] = defaultdict(list)
     for pair, gap in _find_gaps(query):
         gaps[pair].append(gap)
-    chooses = not CHOOSING.isdisjoint(query.words[:2])  # "at what age"
-    asks = bool(query.question_words) or is_polar(query) or chooses
-    # What a question may have between two words of a phrase when it becomes a search.
-    inserted = ARTICLES | RELATIVES | MOVED.intersection(query.words) if asks else frozenset()
-    alike = (*ALIKE, FROM_TO) if "far" in query.words else ALIKE
+    inserted = list(_find_insertable(query))
+    asks_distance = any(
+        word == "far" and later in MEASURED for word, later in pairwise(query.words)
+    )
+    alike = (*ALIKE, FROM_TO) if asks_distance else ALIKE
     return any(
         pair in gaps
         and not any(_is_same_relation(pair, before, gap, inserted, alike) for before in gaps[pair])
         for pair, gap in _find_gaps(candidate)
     )
+
+
+def _find_insertable(query: AnalysedText) -> Iterator[frozenset[str]]:
+    """Yields what may come between two words of a phrase when a question becomes a search."""
+    words = query.words
+    if query.question_words or is_polar(query):
+        yield ARTICLES
+    chooses = not CHOOSING.isdisjoint(words[:2])  # "at what age"
+    if chooses or (query.question_words and not is_polar(query)):
+        yield ARTICLES | MOVED.intersection(words)
+    if chooses and MOVED.isdisjoint(words[1:2]):  # "which dogs dig", but not "what is a hot dog"
+        yield ARTICLES | RELATIVES
 
 
 def _find_gaps(text: AnalysedText) -> Iterator[tuple[Pair, list[str]]]:
@@ -89,14 +102,16 @@ def _is_same_relation(
     pair: Pair,
     gap: list[str],
     other: list[str],
-    inserted: frozenset[str],
+    inserted: Sequence[frozenset[str]],
     alike: Sequence[frozenset[str]],
 ) -> bool:
     """Whether the words between a pair in a candidate (`other`) say what those in the query say."""
     if other == _shorten_clause(gap):
         return True
     if not gap:  # a phrase
-        return not other or (not pair[0].isdigit() and inserted.issuperset(other))
+        return not other or (
+            not pair[0].isdigit() and any(words.issuperset(other) for words in inserted)
+        )
     if not DEMONSTRATIVES.isdisjoint({*gap} - {*other}):
         return False
     before, after = (PREPOSITIONS.intersection(words) for words in (gap, other))

@@ -12,9 +12,15 @@ EXCLUSIONS = frozenset(  # of two words
 )
 OF_OR_FROM = (["of"], ["from"])  # after "free"
 SCOPE = 3  # words after a negation that it can be about
-ALL = frozenset({"all", "any", "anybody", "anyone", "anything", "anywhere", "every", "everybody"})
-ALL |= {"everyone", "everything", "everywhere"}
-MOST_BETWEEN = 2  # words between "any" and "but": "any colour but pink"
+ALL = frozenset({"all", "any", "every"})  # with one of the next: "any colour but pink"
+KINDS = frozenset(
+    {"airline", "brand", "color", "colour", "country", "day", "flavor", "flavour", "kind"}
+    | {"language", "model", "one", "place", "size", "type"}
+)
+ALL_OF_A_KIND = frozenset(
+    {"anybody", "anyone", "anything", "anywhere", "everybody", "everyone", "everything"}
+)
+CLAUSES = frozenset({"he", "i", "it", "my", "nothing", "she", "still", "they", "we"})  # after "but"
 
 
 def find_negations(text: AnalysedText) -> Iterator[frozenset[str]]:
@@ -45,11 +51,17 @@ def _scope_start(words: Sequence[str], index: int) -> int | None:
         return index + 1
     if (word, *next_word) in EXCLUSIONS:
         return index + 2
-    if word == "but" and not ALL.isdisjoint(words[max(0, index - 1 - MOST_BETWEEN) : index]):
+    if word == "but" and CLAUSES.isdisjoint(next_word) and _says_all(words[:index]):
         return index + 1
     if (word in CONTRACTED and next_word == ["t"]) or (word == "free" and next_word in OF_OR_FROM):
         return index + 2
     return None
+
+
+def _says_all(words: Sequence[str]) -> bool:
+    """Whether words end in "anything" or "any colour"."""
+    is_kind = not KINDS.isdisjoint(words[-1:]) and not ALL.isdisjoint(words[-2:-1])
+    return is_kind or not ALL_OF_A_KIND.isdisjoint(words[-1:])
 
 
 def overlaps(scope: frozenset[str], other: frozenset[str]) -> bool:
