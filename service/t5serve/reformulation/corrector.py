@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from t5gguf.tasks import Task
 from t5serve.reformulation.english_speller import LIKELY, SURE, EnglishSpeller
+from t5serve.reformulation.informal import spell_out
 from t5serve.reformulation.lexicon import Lexicon
 from t5serve.reformulation.speller import Speller
 
@@ -12,7 +13,8 @@ class Corrector:
     """Corrects queries as much as their task needs.
 
     A task that corrects has words corrected that the lexicon lacks; without a lexicon, words that
-    the English language lacks. Other tasks for English queries have sure errors corrected.
+    the English language lacks. Other tasks for English queries have sure errors corrected, and what
+    is typed in a hurry spelled out.
 
     Args:
         lexicon: words that are spelled rightly, whatever they look like.
@@ -28,5 +30,7 @@ class Corrector:
             return self._speller.correct(query)
         if "en" not in task.languages or task.takes_document:
             return query
-        certainty = LIKELY if task.corrects else SURE
-        return EnglishSpeller.load().correct(query, certainty, self._lexicon)
+        speller = EnglishSpeller.load()
+        if task.corrects:
+            return speller.correct(query, LIKELY, self._lexicon)
+        return speller.correct(spell_out(query, self._lexicon), SURE, self._lexicon)

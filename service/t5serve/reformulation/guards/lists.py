@@ -164,7 +164,9 @@ class ListGuards:
             for index in piece.content
             if not any(ATTRIBUTES.asks(word, piece.words[index], request) for word in request)
         ]
-        if len(own) == 1 < len(piece.content) and self._is_part_of_name(piece.stems[own[0]], anchors):
+        if len(own) == 1 < len(piece.content) and self._is_part_of_name(
+            piece.stems[own[0]], anchors
+        ):
             return False
         shared = sum(
             has_word(self._said, piece, index, self._lexicon, candidate_first=False)
