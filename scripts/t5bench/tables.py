@@ -137,7 +137,7 @@ def _format_allowances(shape: Results) -> str:
         ]
         for row in shape["contestants"]
     ]
-    head = ["", "instruction sets", "threads", "fastest peer settings", "settings"]
+    head = ["", "instruction sets", "threads", "peer's fastest settings", "settings"]
     return format_table(head, rows, 5)
 
 
