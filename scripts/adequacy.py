@@ -30,7 +30,7 @@ def main() -> int:
             _ask(options.model, options.labels, options.requests)
         else:
             tqdm.write(reading.format_shares(reading.load(options.labels)))
-    except (EvaluationError, StartupError, OSError) as error:
+    except (EvaluationError, StartupError, OSError, UnicodeError) as error:
         tqdm.write(f"adequacy: {error}", file=sys.stderr)
         return 1
     return 0
@@ -40,12 +40,15 @@ def _ask(model: str, path: Path, requests: Path) -> None:
     _, recipe = Settings(model=model).find_model()
     if recipe is None or not {reading.SEARCH, reading.PARAPHRASE} <= recipe.tasks.keys():
         raise EvaluationError(f"{model} is no recipe with the tasks search and paraphrase")
+    asked = reading.read_requests(requests)
     earlier = reading.load(path) if path.exists() else []
+    if not {one.request for one in earlier} <= {request for _, request in asked}:
+        raise EvaluationError(f"{path} has labels of other requests: name another file")
     readings = reading.ask_all(
         partial(service.answer_requests, model, prefixes={}),
         recipe.tasks,
-        reading.read_requests(requests),
-        paraphrases=reading.PARAPHRASED if requests == reading.REQUESTS else 0,
+        asked,
+        paraphrases=reading.PARAPHRASED if requests.resolve() == reading.REQUESTS else 0,
     )
     reading.save(reading.take_labels(readings, earlier), path)
 

@@ -28,7 +28,7 @@ LABELLED = [
     Path(__file__).parents[1] / "t5eval" / "search" / name
     for name in ("requests.tsv", "everyday.tsv")
 ]
-# How many of the endless rows come from each source of templates.
+# How often a row comes from each source of templates, relative to the others.
 SHARES = {
     "alexdong-templates": 0.13,
     "comparisons": 0.13,
@@ -53,7 +53,7 @@ SHARES = {
     "workplace": 0.04,
 }
 # The sources whose rows must pass the guards, with the names that they were filled with: what the
-# guards refuse is never served, so the model need not learn it.
+# guards refuse is not served, so the model need not learn it.
 SCREENED = frozenset(
     {"chains", "computing", "documents", "everyday", "forums", "knowledge", "limits", "living"}
     | {"messy", "negations", "several", "shopping", "statements", "workplace"}
@@ -125,7 +125,7 @@ def filled(
         if missing:
             raise GrammarError(f"the templates of {origin} need names of {sorted(missing)}")
         buckets = _by_targets(templates)
-        for _ in range(round(count * SHARES[origin])):
+        for _ in range(round(count * SHARES[origin] / sum(SHARES.values()))):
             key, template = rng.choice(rng.choice(buckets))
             request = grammar.fill(template, pools, rng)
             # Keywords are their own search.

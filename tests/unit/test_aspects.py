@@ -61,6 +61,20 @@ laptop under 600 pounds that isn't a chromebook -> laptop under 600 pounds isn't
 honestly, why does it take 13 days to renew a passport -> why it takes 13 days to renew passport
 hi all, my vpn drops during video calls, please help -> vpn drops during video calls
 i need a good drill, where can i get one -> good drill
+refund for a late parcel asap -> refund for late parcel
+my toddler wakes at 4 and it's driving me crazy -> toddler wakes at 4
+blood pressure 150 over 90, should i be worried -> blood pressure 150 over 90
+quiet cafes in porto, any tips -> quiet cafes in porto
+i'm trying to find a quiet cafe in porto -> quiet cafe in porto
+look up the bus times to leeds -> bus times to leeds
+check if lidl takes back used items -> lidl takes back used items
+curious about cold fusion experiments -> cold fusion experiments
+i'm interested in cold fusion experiments -> cold fusion experiments
+i'd like to understand how bonuses are taxed -> how bonuses are taxed
+how on earth do magnets work -> how magnets work
+has anyone managed to fold a fitted sheet -> fold fitted sheet
+the tap drips at night, any idea why -> tap drips at night
+cheap led strips, where can i order them -> cheap led strips
 stupid question but can ducks fly -> can ducks fly
 my docker container exits with code 137, why? -> docker container exits with code 137
 my keyboard types the wrong letters -> keyboard types wrong letters
@@ -142,6 +156,11 @@ flights from lyon to paris -> flights from paris to lyon
 which is heavier, a baboon or a canada lynx -> baboon weight ; best weight
 urgent care near me -> care near me
 who assassinated lincoln and why -> who assassinated lincoln
+who invented asap -> inventor
+good morning the band -> the band
+my little pony pinkie pie plush toy -> little pony pinkie pie plush toy
+what's a hot dog -> hot that dog
+flights between oslo and rome -> oslo flights ; rome flights
 what is kombucha and where can i buy it -> what is kombucha
 imei number where can i find it -> imei number
 wedding card thank you -> wedding card

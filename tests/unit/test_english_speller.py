@@ -56,13 +56,10 @@ def test_other_words_stay(speller: EnglishSpeller, query: str) -> None:
 @pytest.mark.parametrize(
     ("query", "corrected"),
     [
-        (
-            "dell moniter",
-            "dell moniter",
-        ),  # as near to "monster" as to "monitor"  # codespell:ignore
+        ("dell moniter", "dell moniter"),  # "monster" is as near as "monitor"
         ("the app is loging me out", "the app is loging me out"),  # codespell:ignore
         ("bank holliday", "bank holiday"),  # codespell:ignore
-        ("calculater", "calculated"),  # rivals of one stem  # codespell:ignore
+        ("conection lost", "connection lost"),  # codespell:ignore
     ],
 )
 def test_a_sure_correction_has_no_rival(

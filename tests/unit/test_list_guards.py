@@ -20,6 +20,7 @@ TEXTS = st.lists(
 ).map(" ".join)
 
 
+OSLO = "oslo rome flight time; oslo rome flight price"
 CHER = "how old is cher and is she still touring"
 PARTHENON = "how old is the parthenon temple and who built it"
 LYNX = "which is heavier, a baboon or a canada lynx"
@@ -68,6 +69,11 @@ CHILE = "what is the capital of chile and how many people live there"
         ("rare", "iphone 15 or galaxy 24 price", "iphone 15 price; galaxy 24 price", True),
         ("rare", CHILE, "chile capital; chile population", True),
         ("rare", CHILE, "chile capital; how many people live there", False),
+        ("aspects", "flight time between oslo and rome and price", OSLO, True),
+        ("aspects", "how far is mars and how long is the trip", "mars distance; trip length", True),
+        ("aspects", "who is cher and what is her best song", "cher biography; best song", True),
+        ("negation", "i tried everything but the tap still drips", "tap still drips", True),
+        ("negation", "a phone in any colour but pink", "phone in colour but pink", False),
         ("rare", CHER, "cher age; cher touring", True),
         ("rare", CHER, "cher age; she still touring", False),
         ("rare", LYNX, "baboon weight; canada lynx weight", True),

@@ -78,6 +78,7 @@ def test_numbers(judge: Judge, query: str, answer: str, *, expected: bool | None
         ("dont know", "cannot know", True),
         ("cable tv", "knot, another note", None),
         ("play withuot a pick", "play without a pick", None),
+        ("can gpt play", "gpt does not play", False),
     ],
 )
 def test_negation(judge: Judge, query: str, answer: str, *, expected: bool | None) -> None:

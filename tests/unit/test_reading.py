@@ -49,7 +49,7 @@ def test_all_requests_are_asked_with_and_without_guards() -> None:
 
 
 def test_other_requests_are_only_searched_for(tmp_path: Path) -> None:
-    """A line that has no tab is named with its file."""
+    """They are not paraphrased."""
     file = tmp_path / "mine.tsv"
     file.write_text("source\trequest\nown\thow tall is big ben\n", "utf-8")
     readings = reading.ask_all(shout, TASKS, reading.read_requests(file))
@@ -57,8 +57,13 @@ def test_other_requests_are_only_searched_for(tmp_path: Path) -> None:
         "guards": "how tall is big ben",
         "no guards": "HOW TALL IS BIG BEN",
     }
+
+
+def test_a_line_without_a_source_is_named(tmp_path: Path) -> None:
+    """With its file and number."""
+    file = tmp_path / "mine.tsv"
     file.write_text("source\trequest\nhow tall is big ben\n", "utf-8")
-    with pytest.raises(EvaluationError, match=r"mine\.tsv: each line needs a source"):
+    with pytest.raises(EvaluationError, match=r"mine\.tsv:2: expected a source"):
         reading.read_requests(file)
 
 

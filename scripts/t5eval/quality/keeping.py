@@ -22,6 +22,7 @@ NEGATION = re.compile(
 )
 MAX_EDITS = 2  # of a corrected word; -1 are more
 MIN_LETTERS = 3  # of an invented word; shorter ones are abbreviations more often than not
+MIN_NEGATION = 5  # letters; "gpt" is two edits away from "not"
 Row = dict[str, Any]
 
 
@@ -83,8 +84,13 @@ class Judge:
     def negation(self, query: str, answer: str, said: str = "") -> bool | None:
         """Whether the answer has a negation if the query has one, and none otherwise.
 
-        None if there is none to keep or to add: neither has one, the query has a typo of the
-        answer's, or the answer's is one that was `said` and then taken back.
+        None if there is nothing to judge: neither has one, the query has a typo of the one that the
+        answer has, or it was taken back.
+
+        Args:
+            query: what is asked.
+            answer: what the model wrote.
+            said: all of the query's words, also those that were taken back.
         """
         found = set(NEGATION.findall(fold(answer)))
         if NEGATION.search(fold(query)):
@@ -94,9 +100,8 @@ class Judge:
 
     def _is_typed(self, word: str, query: str) -> bool:
         """Whether the query has an unknown word that the answer corrects to this one."""
-        return any(
-            len(typed) >= MIN_LETTERS and self._corrects(typed, [word])
-            for typed in plain_words(query)
+        return len(word) >= MIN_NEGATION and any(
+            self._corrects(typed, [word]) for typed in plain_words(query)
         )
 
     def invents(self, query: str, answer: str) -> bool:

@@ -23,7 +23,7 @@ from t5serve.reformulation.options import Options
 DIRECTORY = Path(__file__).parent
 REQUESTS, EVERYDAY = DIRECTORY / "requests.tsv", DIRECTORY / "everyday.tsv"
 SEARCH, PARAPHRASE = "search", "paraphrase"
-PARAPHRASED = 100  # requests that are paraphrased as well
+PARAPHRASED = 100  # requests that are paraphrased as well; rules were made with the other half
 SEPARATOR = " ; "
 GUARDED, UNGUARDED = "guards", "no guards"
 ADEQUATE, POOR, HARMFUL = LABELS = ("adequate", "poor", "harmful")
@@ -65,8 +65,9 @@ def read_requests(path: Path = REQUESTS) -> list[tuple[str, str]]:
         EvaluationError: a line has not two columns.
     """
     rows = [line.split("\t") for line in path.read_text("utf-8").splitlines()[1:]]
-    if any(len(row) != 2 for row in rows):
-        raise EvaluationError(f"{path}: each line needs a source and a request, with a tab between")
+    for number, row in enumerate(rows, 2):
+        if len(row) != 2:
+            raise EvaluationError(f"{path}:{number}: expected a source, a tab and a request")
     return [(source, request) for source, request in rows]
 
 
@@ -87,9 +88,8 @@ def ask_all(
         paraphrases: how many of them are paraphrased as well.
         seed: draws the requests that are paraphrased, and the order.
     """
-    # Of the 200 requests, those that are drawn were paraphrased while rules were written.
-    seen = draw(requests, len(requests) - paraphrases, seed)
-    paraphrased = [pair for pair in requests if pair not in seen]
+    others = draw(requests, len(requests) - paraphrases, seed)
+    paraphrased = [pair for pair in requests if pair not in others]
     asked = {SEARCH: requests, PARAPHRASE: paraphrased}
     todo = [
         (Reading(task, guards, source, request, ""), _options(tasks[task], task, guards))

@@ -30,6 +30,7 @@ from t5serve.reformulation.guards.wordings import load_rules
 from t5serve.reformulation.lexicon import EMPTY, Lexicon
 from t5serve.reformulation.profile import Profile
 from t5serve.reformulation.reformulator import Reformulator
+from t5serve.reformulation.shorthand import load_shorthand
 from t5serve.reformulation.speller import Speller
 from t5serve.reranking.reranker import Reranker
 from t5serve.settings import Settings
@@ -260,5 +261,6 @@ def load_words(lexicon: Lexicon) -> None:
     """Reads words and wordings, and makes the speller of a lexicon; this can take seconds."""
     English.load()
     load_rules()
+    load_shorthand()
     if lexicon:
         Speller.of(lexicon)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from t5gguf.tasks import Task
 from t5serve.reformulation.english_speller import LIKELY, SURE, EnglishSpeller
-from t5serve.reformulation.informal import spell_out
 from t5serve.reformulation.lexicon import Lexicon
+from t5serve.reformulation.shorthand import spell_out
 from t5serve.reformulation.speller import Speller
 
 

@@ -22,8 +22,8 @@ class Certainty(NamedTuple):
 
     Attributes:
         least: its log-likelihood, up to a constant.
-        margin: how much less plausible the next word is that is no other form of it. "moniter" is
-            as near to "monster" as to "monitor".
+        margin: how much less plausible all words of other stems must be. "moniter" is as near to
+            "monster" as to "monitor".
     """
 
     least: float

@@ -27,7 +27,7 @@ ASKED = frozenset({"when", "where", "who", "whom", "whose", "why"})
 MAY_BE_COMPARED = frozenset({"after", "against", "before", "who"})
 SAME_RELATIONS = {"below": ("under",), "under": ("below",), "above": ("over",), "over": ("above",)}
 CHOOSING = frozenset({"what", "which"})
-ENDS = frozenset({"between", "from", "to"})  # of a range or a way
+ENDS = frozenset({"between", "from", "to"})  # words before the ends of a way
 COMPARED = frozenset(  # with "between": each of two things may have a search of its own
     {"choose", "choosing", "compare", "comparison", "decide", "deciding", "difference"}
     | {"differences", "different", "distance", "similarities", "similarity", "vs", "which", "who"}
@@ -36,7 +36,6 @@ MALFUNCTIONS = frozenset({"error", "fix", "issue", "problem", "repair", "trouble
 DENIALS = frozenset({"cannot", "t"})  # "doesn't" is two words
 OCCASIONS = frozenset({"buying", "choosing", "hiring", "renting", "selling", "visiting"})
 COPULAS = frozenset({"are", "is", "s", "was", "were"})
-ANYBODY, NOBODY = frozenset({"who"}), frozenset[str]()
 DEGREES = frozenset(
     {"big", "deep", "far", "fast", "heavy", "high", "large", "long", "many", "much", "often"}
     | {"old", "tall", "wide"}
@@ -103,14 +102,17 @@ class Aspects:
         if word in ATTRIBUTES.widening:
             return True
         return any(
-            derives(word, other) or (other not in self._vague and self._asks(other, word))
+            derives(word, other) or (other not in self._ambiguous and self._asks(other, word))
             for other in self._query.words
         )
 
     @cached_property
-    def _vague(self) -> frozenset[str]:
-        """Words that ask for any role, of which another one says which: "who painted"."""
-        return NOBODY if ATTRIBUTES.deeds.isdisjoint(self._query_words) else ANYBODY
+    def _ambiguous(self) -> frozenset[str]:
+        """The word "who" if the next one says which role it asks for: "who painted"."""
+        pairs = itertools.pairwise(self._query.words)
+        return frozenset(
+            word for word, later in pairs if word == "who" and later in ATTRIBUTES.deeds
+        )
 
     def _keeps_negations(self, piece: AnalysedText) -> bool:
         """Whether one of several searches has a negation if the query has one.
@@ -127,10 +129,20 @@ class Aspects:
     def _divides(self, pieces: Sequence[AnalysedText]) -> bool:
         """Whether two ends are in different searches: "between May and June", "far from Rome"."""
         words = self._query_words
-        joined = any(not ENDS.isdisjoint(piece.words) for piece in pieces)
-        if "far" in words and not ENDS.isdisjoint(words):
-            return not joined
-        return "between" in words and COMPARED.isdisjoint(words) and not joined
+        if {"far", "from"} <= words:
+            return all(ENDS.isdisjoint(piece.words) for piece in pieces)
+        if "between" not in words or not COMPARED.isdisjoint(words):
+            return False
+        ends = self._find_ends()
+        return not any("between" in piece.words or ends <= {*piece.stems} for piece in pieces)
+
+    def _find_ends(self) -> set[str]:
+        """Returns the stems of the words after "between" and after the next "and"."""
+        words, stems = self._query.words, self._query.stems
+        start = words.index("between")
+        marks = [start, *(index for index in range(start, len(words)) if words[index] == "and")]
+        ends = (index + 1 + (words[index + 1 : index + 2] == ["the"]) for index in marks[:2])
+        return {stem for end in ends for stem in stems[end : end + 1]}
 
     @cached_property
     def _class_words(self) -> frozenset[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
+from collections.abc import Collection
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
@@ -51,9 +52,14 @@ class Attributes:
         """
         return any(others <= request for others in self.cues.get(name, {}).get(word, ()))
 
+    def is_asked(self, name: str, request: Collection[str]) -> bool:
+        """Whether a word of a request asks for an attribute."""
+        words = frozenset(request)
+        return any(self.asks(word, name, words) for word in words)
+
     @cached_property
     def deeds(self) -> frozenset[str]:
-        """The words of requests that say for what somebody is named: "painted", "wrote"."""
+        """What may follow "who" and says for what somebody is named: "painted", "wrote"."""
         roles = (words for words in self.cues.values() if "who" in words)
         return frozenset(itertools.chain.from_iterable(roles)) - {"who"}
 

@@ -100,12 +100,12 @@ class Rare:
         """Whether a candidate lost a rare word."""
         return not all(
             has_word(candidate, self._query, i, self._lexicon, synonyms=self._takes_synonyms)
-            or (self._takes_synonyms and self._names(i, candidate))
+            or (self._takes_synonyms and self._is_named(i, candidate))
             for i in self._rare
         )
 
-    def _names(self, index: int, candidate: AnalysedText) -> bool:
-        """Whether a candidate names the attribute that a word asks for: "far" and "distance"."""
+    def _is_named(self, index: int, candidate: AnalysedText) -> bool:
+        """Whether a candidate names the attribute that a word asks for: "distance" for "far"."""
         word, request = self._query.words[index], frozenset(self._query.words)
         asks = bool(self._query.question_words)
         return asks and any(ATTRIBUTES.asks(word, name, request) for name in candidate.words)

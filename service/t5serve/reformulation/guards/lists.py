@@ -158,15 +158,13 @@ class ListGuards:
             return True
         if any(not lacks_phrase([piece], [name]) for name in names):
             return True
-        request = frozenset(self._query.words)
         own = [
             index
             for index in piece.content
-            if not any(ATTRIBUTES.asks(word, piece.words[index], request) for word in request)
+            if not ATTRIBUTES.is_asked(piece.words[index], self._query.words)
         ]
-        if len(own) == 1 < len(piece.content) and self._is_part_of_name(
-            piece.stems[own[0]], anchors
-        ):
+        has_attribute = len(own) < len(piece.content)
+        if len(own) == 1 and has_attribute and self._is_part_of_name(piece.stems[own[0]], anchors):
             return False
         shared = sum(
             has_word(self._said, piece, index, self._lexicon, candidate_first=False)

@@ -15,8 +15,9 @@ SPEAKERS = ASKERS | OWNERS
 CLAUSES = frozenset({"after", "because", "but", "if", "since", "when", "while"})
 
 # What a sentence has, and a name such as "my chemical romance" has not.
-SENTENCES = {"a", "an"} | AUXILIARIES | CLAUSES | CONTRACTED | PRONOUNS
-MANY_WORDS = 6  # "my keyboard types the wrong letters"
+SENTENCES = AUXILIARIES | CLAUSES | CONTRACTED | PRONOUNS | {"a", "an"}
+LONG_SENTENCES = SENTENCES | {"during", "from", "the", "with", "without"}
+MANY_WORDS = 6  # "my keyboard types the wrong letters", but not "my generation the who"
 WORKS = frozenset(  # "my hero academia season 2 release date"
     {"actor", "album", "book", "cast", "characters", "ending", "episode", "episodes", "explained"}
     | {"film", "lyrics", "movie", "oscar", "podcast", "release", "season", "series", "song"}
@@ -24,23 +25,23 @@ WORKS = frozenset(  # "my hero academia season 2 release date"
 )
 ANYBODY = frozenset({"anybody", "anyone", "people", "person", "somebody", "someone"})
 NAMES = frozenset({"go", "it", "may", "us", "will"}) | frozenset("cdmrst")  # may begin a query
-SUBJECTS = {  # after which of these words a question begins
-    "may": {"i", "my", "our", "we", "you"},
-    "will": {"a", "an", "he", "i", "it", "my", "our", "she", "this", "we", "you"},
+SUBJECTS: dict[str, frozenset[str]] = {  # after which of these words a question begins
+    "may": frozenset({"i", "my", "our", "we", "you"}),
+    "will": frozenset({"a", "an", "he", "i", "it", "my", "our", "she", "this", "we", "you"}),
 }
 
 
 def shortens_sentence(candidate: AnalysedText, query: AnalysedText) -> bool:
     """Whether a query says something of a thing, and a candidate says it without "my"."""
     words = query.words
-    is_long = words[:1] == ["my"] and len(words) >= MANY_WORDS and WORKS.isdisjoint(words)
-    says = is_long or not SENTENCES.isdisjoint(words[1:])
+    is_long = len(words) >= MANY_WORDS and WORKS.isdisjoint(words)
+    says = not (LONG_SENTENCES if is_long else SENTENCES).isdisjoint(words[1:])
     return says and candidate.words[:1] == query.words[1:2]
 
 
 def begins_question(words: Sequence[str]) -> bool:
     """Whether "may" or "will" asks something: "will it rain", but not "will smith", "will.i.am"."""
-    subjects = SUBJECTS.get(words[0], set())
+    subjects = SUBJECTS.get(words[0], frozenset())
     return not subjects.isdisjoint(words[1:2]) and words[1:3] != ["i", "am"]
 
 

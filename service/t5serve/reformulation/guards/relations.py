@@ -22,11 +22,11 @@ ALIKE = (
 UNDROPPABLE = frozenset({"by", "from", "with"})
 DEMONSTRATIVES = frozenset({"that", "these", "this", "those"})
 ARTICLES = frozenset({"a", "an", "the"})
+COPULAS = frozenset({"are", "is", "s", "was", "were"})
 RELATIVES = frozenset({"that", "which", "who"})  # with which a clause begins
-CLAUSE_WORDS = RELATIVES | {"are", "is", "s"}
-MOVED = frozenset(
-    {"are", "can", "could", "is", "should", "was", "were", "will"}
-)  # "is the moon red", "moon is red"
+CLAUSE_WORDS = RELATIVES | ARTICLES | {"are", "is", "s"}
+# Of "why is the moon red" a search may make "why moon is red".
+MOVED = frozenset({"are", "can", "could", "is", "should", "was", "were", "will"})
 FROM_TO = frozenset({"from", "to"})  # alike where a distance is asked: "how far is"
 MEASURED = frozenset({"are", "away", "is", "was"})
 HAVING = frozenset({"has", "have"})
@@ -77,12 +77,13 @@ def changes_relation(candidate: AnalysedText, query: AnalysedText) -> bool:
 def _find_insertable(query: AnalysedText) -> Iterator[frozenset[str]]:
     """Yields what may come between two words of a phrase when a question becomes a search."""
     words = query.words
-    if query.question_words or is_polar(query):
-        yield ARTICLES
     chooses = not CHOOSING.isdisjoint(words[:2])  # "at what age"
     if chooses or (query.question_words and not is_polar(query)):
         yield ARTICLES | MOVED.intersection(words)
-    if chooses and MOVED.isdisjoint(words[1:2]):  # "which dogs dig", but not "what is a hot dog"
+    elif is_polar(query):
+        yield ARTICLES
+    asks_what_is = not COPULAS.isdisjoint(words[1:2])  # "what's a hot dog"
+    if chooses and not asks_what_is:  # "which dogs dig"
         yield ARTICLES | RELATIVES
 
 
@@ -131,4 +132,4 @@ def _shorten_clause(gap: list[str]) -> list[str]:
         return gap
     if gap[1:2] and gap[1] in HAVING and {*gap[2:]} & (ARTICLES | {"no"}):
         return ["with", *gap[2:]]  # "towns that have no", not "towns that have banned"
-    return [word for word in gap if word not in CLAUSE_WORDS | ARTICLES]
+    return [word for word in gap if word not in CLAUSE_WORDS]

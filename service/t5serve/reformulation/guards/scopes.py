@@ -20,7 +20,7 @@ KINDS = frozenset(
 ALL_OF_A_KIND = frozenset(
     {"anybody", "anyone", "anything", "anywhere", "everybody", "everyone", "everything"}
 )
-CLAUSES = frozenset({"he", "i", "it", "my", "nothing", "she", "still", "they", "we"})  # after "but"
+MOST_EXCEPTED = 3  # words after "but": "any colour but pink", not "tried all of it but it leaks"
 
 
 def find_negations(text: AnalysedText) -> Iterator[frozenset[str]]:
@@ -51,7 +51,7 @@ def _scope_start(words: Sequence[str], index: int) -> int | None:
         return index + 1
     if (word, *next_word) in EXCLUSIONS:
         return index + 2
-    if word == "but" and CLAUSES.isdisjoint(next_word) and _says_all(words[:index]):
+    if word == "but" and len(words) - index - 1 <= MOST_EXCEPTED and _says_all(words[:index]):
         return index + 1
     if (word in CONTRACTED and next_word == ["t"]) or (word == "free" and next_word in OF_OR_FROM):
         return index + 2

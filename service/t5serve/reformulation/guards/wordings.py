@@ -15,10 +15,11 @@ from t5serve.reformulation.text import plain_words
 
 
 class _Table(msgspec.Struct, frozen=True):
-    """The file wordings.toml: patterns, each with what takes its place."""
+    """The file wordings.toml: patterns, each with what takes its place, and parts of patterns."""
 
     rules: list[tuple[str, str]]
     framing: list[tuple[str, str]]
+    parts: dict[str, str]
 
 
 class _Rule(NamedTuple):
@@ -49,8 +50,15 @@ def load_rules() -> _Rules:
     table = msgspec.toml.decode(path.read_bytes(), type=_Table)
     return _Rules(
         [_compile(text, said) for text, said in table.rules],
-        [_compile(text, kept) for text, kept in table.framing],
+        [_compile(_insert(table.parts, text), kept) for text, kept in table.framing],
     )
+
+
+def _insert(parts: dict[str, str], text: str) -> str:
+    """Puts parts into a pattern, which has their names in braces."""
+    for name, part in parts.items():
+        text = text.replace(f"{{{name}}}", part)
+    return text
 
 
 def _compile(text: str, said: str) -> _Rule:
