@@ -72,6 +72,10 @@ curious about cold fusion experiments -> cold fusion experiments
 i'm interested in cold fusion experiments -> cold fusion experiments
 i'd like to understand how bonuses are taxed -> how bonuses are taxed
 how on earth do magnets work -> how magnets work
+what size screw do i need to hang a mirror -> size screw to hang mirror
+Our PostgreSQL 15 database has got slow -> PostgreSQL 15 database got slow
+Hello, Avis charged me twice -> Avis charged twice
+The router is stuck on 4.12. What could it be? -> router stuck on 4.12
 has anyone managed to fold a fitted sheet -> fold fitted sheet
 the tap drips at night, any idea why -> tap drips at night
 cheap led strips, where can i order them -> cheap led strips
@@ -155,6 +159,7 @@ will ferrell movies -> ferrell movies
 flights from lyon to paris -> flights from paris to lyon
 which is heavier, a baboon or a canada lynx -> baboon weight ; best weight
 urgent care near me -> care near me
+do i need a visa for oman -> for oman
 who assassinated lincoln and why -> who assassinated lincoln
 who invented asap -> inventor
 good morning the band -> the band

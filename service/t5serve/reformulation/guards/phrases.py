@@ -26,12 +26,16 @@ ROLES = frozenset(  # before a name: "author David Chanoff"
     | {"scientist", "singer", "writer"}
 )
 # Words that begin a sentence and are no names, whatever word follows.
-SENTENCE_OPENER = re.compile(
-    rf"{'|'.join(sorted(ROLES))}|about|after|against|am|among|and|an?|are|as|at|before|between|by|can|compared?|comparing|could"
-    r"|did|does|do|during|except|for|from|had|has|have|how|if|in|is|it|like|may|my|of|on|or|shall"
-    r"|should|since|than|that|the|there|this|to|unless|until|was|were|what|when|where|which|while"
-    r"|who|whom|whose|why|will|within|without|with|would",
-    re.IGNORECASE,
+SENTENCE_OPENERS = ROLES | frozenset(
+    """
+    a about after against also although am among an and any are as at because before
+    between but by can compare compared comparing could dear describe did do does during
+    each every except explain find for from getting give got had has have hello hey hi his
+    hiya how if in is it like list looking may my need of on or our please recommend shall
+    should show since so some suggest tell than that the their there these they this those
+    though to unless until was we were what when where which while who whom whose why will
+    with within without would your
+    """.split()  # noqa: SIM905
 )
 
 
@@ -74,7 +78,7 @@ def find_capitalised_names(text: str) -> list[str]:
         is_name = any(map(str.isupper, word)) and re.split("['\u2019]", word)[0] != "I"
         if is_name and _begins_sentence(text[: match.start()]):
             has_inner_capital = any(map(str.isupper, word[1:]))
-            is_name = has_inner_capital or (next_is_name and not SENTENCE_OPENER.fullmatch(word))
+            is_name = has_inner_capital or (next_is_name and word.lower() not in SENTENCE_OPENERS)
         if is_name:
             names.append(word)
         next_is_name = is_name
@@ -98,5 +102,6 @@ def _begins_sentence(preceding: str) -> bool:
     words = preceding[:-1].split()[-1:]  # "St." and "U.S." end no sentence
     if not words:
         return True
+    is_number = words[0][0].isdigit()  # "4.12."
     is_abbreviation = TITLE.fullmatch(words[0]) or "." in words[0] or len(words[0]) == 1
-    return not is_abbreviation
+    return is_number or not is_abbreviation
