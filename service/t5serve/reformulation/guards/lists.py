@@ -28,7 +28,9 @@ from t5serve.reformulation.lexicon import EMPTY, Lexicon
 
 Pieces = Sequence[AnalysedText]
 ASKING = frozenset({"how", "what", "when", "where", "which", "who", "why"})
-POINTING = frozenset({"he", "her", "his", "it", "its", "she", "their", "them", "there", "they"})
+POINTING = frozenset(
+    {"he", "her", "his", "it", "its", "mine", "she", "their", "them", "there", "they"}
+)
 MIN_SHARED = 2  # content words of the query that make a text be about it
 
 
