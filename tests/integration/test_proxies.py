@@ -21,6 +21,7 @@ from support.serving import NO_TLS, Server, free_port, start, stop
 PROXY = Path(__file__).parents[2] / "docker" / "proxy"
 CLIENTS = int(os.environ.get("PROXY_CLIENTS", "8"))
 ROUNDS = int(os.environ.get("PROXY_ROUNDS", "1"))
+LEFT_OUT_SECONDS = 1.1  # after a failure; nginx's fail_timeout is 1 s
 PAUSE_SECONDS = 0.2  # of a client, between requests: else a restart gets little of the cores
 QUERY = {"query": "how do i learn python", "strict": True}
 COMMANDS = {
@@ -38,10 +39,11 @@ class Cluster:
     ports: list[int]
 
     def restart(self, index: int) -> None:
-        """Restarts an instance, and waits until it is ready."""
+        """Restarts an instance, and waits until it is ready and the proxy uses it again."""
         stop(self.instances[index])
         self.instances[index] = start(port=self.ports[index], threads="1")
         self.instances[index].wait_until_ready()
+        time.sleep(LEFT_OUT_SECONDS)
 
 
 @pytest.fixture(scope="module", params=COMMANDS)

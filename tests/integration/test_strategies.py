@@ -159,7 +159,7 @@ def test_both_backends_find_the_same(embedded: Path, llama: Model) -> None:
         ours, theirs = (run_one(model, request(case)) for model in (graph, llama))
         assert ours.sequences == theirs.sequences
         assert [output.score for output in ours.outputs] == pytest.approx(
-            [output.score for output in theirs.outputs], rel=0.01, abs=0.01
+            [output.score for output in theirs.outputs], rel=0.02, abs=0.01
         )
 
 
