@@ -152,8 +152,8 @@ class Settings(BaseSettings):
     subdomains, `*` allows any name. By default any name is allowed; a service on loopback without
     keys allows only loopback names."""
     rate_limit: Annotated[RateLimitItem | None, BeforeValidator(parse_rate)] = None
-    """The maximum rate of requests per key, or per client address if the service has no keys, such
-    as `60/minute`. By default there is no limit."""
+    """The maximum rate of requests, such as `60/minute`, per key or per client address if the
+    service has no keys. By default there is no limit."""
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """The origins whose web pages may call the service, separated by commas."""
     lexicon: Path | None = None

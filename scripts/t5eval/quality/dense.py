@@ -132,8 +132,8 @@ def summarise(collections: Sequence[Row]) -> list[str]:
         )
     else:
         what = (
-            f"Vector search: the harmless combination that gains most is {advice.combination}, "
-            f"`{advice.task}`: {describe(advice)}"
+            f"Vector search: the best harmless combination is *{advice.combination}, "
+            f"`{advice.task}`*: {describe(advice)}"
         )
     unguarded = judge(collections, FUSED, f"{task}, no guards")
     return [what, f"With {FUSED}, `{task}` without guards: {describe(unguarded)}"]
