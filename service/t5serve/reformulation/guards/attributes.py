@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Collection
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
@@ -52,10 +51,9 @@ class Attributes:
         """
         return any(others <= request for others in self.cues.get(name, {}).get(word, ()))
 
-    def is_asked(self, name: str, request: Collection[str]) -> bool:
-        """Whether a word of a request asks for an attribute."""
-        words = frozenset(request)
-        return any(self.asks(word, name, words) for word in words)
+    def is_asked(self, name: str, request: AbstractSet[str]) -> bool:
+        """Whether any word of a request asks for an attribute."""
+        return any(self.asks(word, name, request) for word in request)
 
     @cached_property
     def deeds(self) -> frozenset[str]:

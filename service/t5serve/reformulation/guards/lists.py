@@ -160,10 +160,9 @@ class ListGuards:
             return True
         if any(not lacks_phrase([piece], [name]) for name in names):
             return True
+        request = frozenset(self._query.words)
         own = [
-            index
-            for index in piece.content
-            if not ATTRIBUTES.is_asked(piece.words[index], self._query.words)
+            index for index in piece.content if not ATTRIBUTES.is_asked(piece.words[index], request)
         ]
         has_attribute = len(own) < len(piece.content)
         if len(own) == 1 and has_attribute and self._is_part_of_name(piece.stems[own[0]], anchors):
