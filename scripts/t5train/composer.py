@@ -37,6 +37,9 @@ SHARES = {
     "everyday": 0.03,
     "chains": 0.06,
     "negations": 0.02,
+    "negative": 0.04,
+    "numbers": 0.05,
+    "science": 0.05,
     "wordnet": 0.03,
     "keywords": 0.06,
     "computing": 0.04,
@@ -56,7 +59,17 @@ SHARES = {
 # guards refuse is not served, so the model need not learn it.
 SCREENED = frozenset(
     {"chains", "computing", "documents", "everyday", "forums", "knowledge", "limits", "living"}
-    | {"messy", "negations", "several", "shopping", "statements", "workplace"}
+    | {
+        "messy",
+        "negations",
+        "negative",
+        "numbers",
+        "science",
+        "several",
+        "shopping",
+        "statements",
+        "workplace",
+    }
 )
 KEYWORDS, ASKS = TEMPLATES / "keywords.txt", TEMPLATES / "asks.txt"
 AS_KEYWORDS = 0.3  # of the searches, those that are a row of their own: keywords stay as they are

@@ -12,10 +12,10 @@ import json
 import pickle
 import random
 import re
-import string
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from t5train import strings
 from t5train.grammar import ARTICLE
 from t5train.wordnet import WordNet
 
@@ -70,6 +70,18 @@ CLASSES = {
     "cheese": ("cheese", 1),
     "vehicle": ("wheeled vehicle", 1),
 }
+# Classes whose names are technical terms, rare words among them.
+TERM = (
+    ("physical property", 1),
+    ("physical phenomenon", 1),
+    ("natural process", 1),
+    ("chemical compound", 1),
+    ("body part", 1),
+    ("disease", 1),
+    ("organic process", 1),
+    ("mathematical statement", 1),
+    ("equipment", 1),
+)
 # Class names that are general, slang or name something else first.
 GENERAL = frozenset(
     """
@@ -95,12 +107,12 @@ def pools(wordnet: WordNet, lists: Iterable[Path], rng: random.Random) -> dict[s
     Args:
         wordnet: its classes and instances.
         lists: folders of `category.txt` files, beside the project's own.
-        rng: for numbers, years, prices and part codes.
+        rng: for what is invented: numbers, part codes, formulas.
     """
     merged: dict[str, dict[str, None]] = {}
     for category, names in (*_of_wordnet(wordnet), *_of_lists([LISTS, *lists])):
         merged.setdefault(category, {}).update(dict.fromkeys(names))
-    merged |= {category: dict.fromkeys(names) for category, names in _numbers(rng)}
+    merged |= {category: dict.fromkeys(names) for category, names in strings.pools(rng)}
     return {category: list(names) for category, names in merged.items()}
 
 
@@ -126,6 +138,8 @@ def _of_wordnet(wordnet: WordNet) -> Iterator[tuple[str, list[str]]]:
     for category, (noun, sense) in CLASSES.items():
         names = [name for name in wordnet.subclasses(noun, sense) if PLAIN.fullmatch(name)]
         yield category, [name for name in names if is_common(name) and not _is_general(name)]
+    for noun, sense in TERM:
+        yield "term", [name for name in wordnet.subclasses(noun, sense) if PLAIN.fullmatch(name)]
 
 
 def _is_general(name: str) -> bool:
@@ -136,38 +150,6 @@ def _of_lists(folders: Iterable[Path]) -> Iterator[tuple[str, list[str]]]:
     for path in sorted(path for folder in folders for path in folder.glob("*.txt")):
         lines = path.read_text(encoding="utf-8").splitlines()
         yield path.stem, [line.strip() for line in lines if line.strip()]
-
-
-def _numbers(rng: random.Random) -> Iterator[tuple[str, list[str]]]:
-    def some(make: Callable[[], str]) -> list[str]:
-        return [make() for _ in range(2000)]
-
-    yield "small", [str(number) for number in range(2, 31)]
-    yield "number", some(lambda: str(rng.choice((rng.randrange(2, 100), rng.randrange(10, 5000)))))
-    yield "year", [str(year) for year in range(1900, 2027)]
-    yield "recent", [str(year) for year in range(2005, 2027)]
-    yield "price", [str(price) for price in (5, 10, 15, 20, 25, 30, 40, 50, 75, *_hundreds())]
-    yield "ordinal", [f"{number}{_ending(number)}" for number in range(1, 121)]
-    yield "code", some(lambda: part_code(rng))
-    yield "version", some(lambda: f"{rng.randrange(1, 30)}.{rng.randrange(20)}")
-
-
-def _hundreds() -> range:
-    return range(100, 2001, 50)
-
-
-def _ending(number: int) -> str:
-    if number % 100 in {11, 12, 13}:
-        return "th"
-    return {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
-
-
-def part_code(rng: random.Random) -> str:
-    """A part or model number such as DA29-00020B or WF45K."""
-    letters = "".join(rng.choices(string.ascii_uppercase, k=rng.randrange(1, 4)))
-    digits = "".join(rng.choices(string.digits, k=rng.randrange(2, 6)))
-    tail = rng.choice(("", "", rng.choice(string.ascii_uppercase), f"-{rng.randrange(1, 1000)}"))
-    return letters + rng.choice(("", "", "-")) + digits + tail
 
 
 def write_lists(

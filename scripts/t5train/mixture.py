@@ -33,6 +33,7 @@ ROW_SHARES = (
     ",search/computing=6,search/documents=7,search/forums=6,search/knowledge=6,search/limits=6"
     ",search/living=6,search/messy=7,search/several=10,search/shopping=6,search/spoken=7"
     ",search/statements=8,search/workplace=6,search/chains=12,search/everyday=3,search/negations=3"
+    ",search/negative=7,search/numbers=8,search/science=8"
     ",search/alexdong=3,search/alexdong-templates=3,search/wordnet=0.7,search/wellformedness=4"
     ",search/nq-open=1.5,search/disfl-qa=1.5,search/canard=1,search/trec-cast=0.3"
     ",search/keywords=10,search/confirmed=8,search/corrected=5"
@@ -42,8 +43,9 @@ ROW_SHARES = (
     ",question/canard=0.5,question/trec-cast=0.1,question/comparisons=0.05,question/teacher=3"
     ",question/computing=0,question/documents=0.3,question/everyday=0,question/forums=0"
     ",question/knowledge=0.5,question/limits=0,question/living=0,question/messy=0"
-    ",question/negations=0,question/several=0,question/shopping=0,question/spoken=0"
-    ",question/statements=0,question/workplace=0"
+    ",question/negations=0,question/negative=0,question/numbers=0,question/science=0"
+    ",question/several=0,question/shopping=0,question/spoken=0,question/statements=0"
+    ",question/workplace=0"
     ",mend=10,spell=4,keep=7,form=1.5"
 )
 TRIES = 1000  # draws of an example that is short enough

@@ -39,6 +39,9 @@ def test_a_misspelt_word_becomes_the_frequent_one(
         "what is nfcu",  # short words are abbreviations
         "huitzilopochtli",  # nothing is near
         "metalloids and intranational flights",  # made of known words
+        "poct meaning",  # a rare word is asked for, here and below
+        "what is actc",
+        "define the gyne",
         "Teh HTE",  # capitals: a name, an abbreviation  # codespell:ignore
         # Code and addresses:
         "swappiness=10 adress.py user@adress.com /etc/adress my-adress",  # codespell:ignore

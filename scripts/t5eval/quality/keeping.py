@@ -16,10 +16,11 @@ from t5serve.reformulation.text import fold, plain_words
 
 NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 NEGATION = re.compile(
-    r"\b(?:no|not|non|never|none|nor|neither|nobody|nothing|without|cannot"
+    r"\b(?:no(?!\.? ?\d)|not|non|never|none|nor|neither|nobody|nothing|without|cannot"
     r"|(?:do|does|did|is|are|was|were|has|have|had|ca|could|wo|would|should|must|need|ai)n['\u2019]?t"
     r"|unable|impossible|except)\b|\w-free\b"
 )
+POWER = re.compile(r"\b(?:[kcmd]?m|ft|in|mi)[23]\b")  # of a unit, as fold writes km²
 MAX_EDITS = 2  # of a corrected word; -1 are more
 MIN_LETTERS = 3  # of an invented word; shorter ones are abbreviations more often than not
 MIN_NEGATION = 5  # letters; "gpt" is two edits away from "not"
@@ -127,8 +128,9 @@ class Judge:
 
 
 def _find_numbers(text: str) -> Counter[str]:
-    """Counts the numbers in digits; 10,000 is 10000, and a superscript is a digit."""
-    return Counter(number.replace(",", "") for number in NUMBER.findall(fold(text)))
+    """Counts the numbers in digits; 10,000 is 10000, and km² has no number."""
+    text = POWER.sub("", fold(text))
+    return Counter(number.replace(",", "") for number in NUMBER.findall(text))
 
 
 def judge_answers(

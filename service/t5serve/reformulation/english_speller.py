@@ -35,6 +35,13 @@ LIKELY = Certainty(17.0, 0.0)  # 2.2 % of 2,000 queries; 64 % of single typing e
 SURE = Certainty(20.0, 1.0)  # under 0.5 % of 3,000 queries; 44 % of single typing errors
 # A word in small letters, alone: no part of a name, an address, a path, a quotation or code.
 PLAIN_WORD = re.compile(r"""(?<![\w.@/\\'"=-])[a-z]+(?![\w@/\\"=-]|[.']\w)""")
+# Words whose meaning is asked: "poct meaning", "what is actc". People ask what rare words mean, so a
+# rare word is seldom an error here.
+ASKED_WORD = re.compile(
+    r"\b(?:define|definition of|meaning of)(?: an?| the)? ([a-z]+)"
+    r"|([a-z]+)(?: [a-z]+)? (?:meaning|definition|means?|stands? for|acronym|abbreviation)\b"
+    r"|^(?:what|who) (?:is|are|was|were|does)(?: an?| the)? ([a-z]+)\??$"
+)
 
 
 class EnglishSpeller:
@@ -61,13 +68,18 @@ class EnglishSpeller:
 
         Args:
             query: the query.
-            certainty: how plausible a correction must be, LIKELY or SURE.
+            certainty: how plausible a correction must be, LIKELY or SURE. For words whose meaning
+                is asked, it must be SURE.
             known: words that are right although the English list lacks them.
         """
 
+        asked = {word for groups in ASKED_WORD.findall(query) for word in groups}
+
         def correct_word(match: re.Match[str]) -> str:
             word = match.group()
-            return word if word in known else self._correct_word(word, certainty)
+            if word in known:
+                return word
+            return self._correct_word(word, SURE if word in asked else certainty)
 
         return PLAIN_WORD.sub(correct_word, query)
 
