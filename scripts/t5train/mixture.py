@@ -33,7 +33,7 @@ ROW_SHARES = (
     ",search/computing=6,search/documents=7,search/forums=6,search/knowledge=6,search/limits=6"
     ",search/living=6,search/messy=7,search/several=10,search/shopping=6,search/spoken=7"
     ",search/statements=8,search/workplace=6,search/chains=12,search/everyday=3,search/negations=3"
-    ",search/negative=7,search/numbers=8,search/science=8"
+    ",search/negative=9,search/numbers=11,search/science=11"
     ",search/alexdong=3,search/alexdong-templates=3,search/wordnet=0.7,search/wellformedness=4"
     ",search/nq-open=1.5,search/disfl-qa=1.5,search/canard=1,search/trec-cast=0.3"
     ",search/keywords=10,search/confirmed=8,search/corrected=5"
