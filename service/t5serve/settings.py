@@ -102,9 +102,9 @@ class Settings(BaseSettings):
     """The maximum number of draft tokens (prompt lookup). A sequence that is decoded alone copies
     draft tokens from its input, and one step checks them all. 0 turns drafts off."""
     ggml_backends: DirectoryPath | None = None
-    """Only for a build of llama.cpp that has a CPU library for each generation of processors: the
-    directory of these libraries. The default is the directory of llama.cpp's main library
-    (libllama). The libraries have nothing to do with `T5SERVE_BACKEND`."""
+    """The directory of llama.cpp's CPU libraries. It is needed only if your build of llama.cpp has
+    several such libraries, one for each generation of processors. The default is the directory of
+    llama.cpp's main library (libllama). The libraries have nothing to do with `T5SERVE_BACKEND`."""
     logit_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """The factor by which logits (the scores of the next token) are multiplied. By default the
     model file decides it."""
@@ -116,10 +116,10 @@ class Settings(BaseSettings):
     model with `load = "first_use"` in `T5SERVE_MODELS_FILE` is unloaded. A model with `w` workers
     counts as `w + 1` times the size of its file. By default there is no limit."""
     workers: Positive | None = None
-    """The number of worker processes, which run the model. The default is one, except for small
-    models: if `T5SERVE_THREADS` is unset too, and a decoding step takes less than a millisecond on
-    one thread, the default is one worker per core (at most eight), each with one thread. With
-    `T5SERVE_MODELS_BYTES`, the default is always one."""
+    """The number of worker processes, which run the model. The default is one. Small models have
+    another default: one worker per core, at most eight, each with one thread. A model is small if a
+    decoding step takes less than a millisecond on one thread. If `T5SERVE_THREADS` or
+    `T5SERVE_MODELS_BYTES` is set, the default is one for small models too."""
     threads: Positive | None = None
     """The maximum number of threads per worker. If a worker measures that one thread is faster, it
     uses one. The default is the number of physical cores that the service may use, divided by the
@@ -170,16 +170,17 @@ class Settings(BaseSettings):
     stall_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     """How long a worker may be silent before it is replaced, in seconds. The real limit is longer.
     The service adds half a second, because workers send a message every half second. The service
-    also adds three times the expected time of the longest model call. While a thread of the worker
-    runs, or waits for a processor or a disk, the limit is ten times as long: such a worker is
-    probably only slow."""
+    also adds three times the expected time of the longest model call. A silent worker can be busy:
+    one of its threads computes, or waits for a processor or a disk. Then it is probably only slow,
+    and the limit is ten times as long."""
     keep_alive_seconds: Positive = 75
     """The time that a connection may be idle between requests, in seconds. Choose a longer time
     than your proxy keeps idle connections. Otherwise the proxy can send a request on a connection
     that the service is closing, and lose the request."""
     head_seconds: Positive = 10
-    """The time within which the head of a request must arrive, in seconds. The time starts when
-    the connection opens; for later requests on the connection, with their first byte."""
+    """The time within which the head of a request must arrive, in seconds. For the first request
+    on a connection, the time starts when the connection opens. For each later request, it starts
+    with the first byte of the request."""
     max_connections: Positive = 1000
     """The maximum number of open connections. A low limit on file descriptors lowers this number,
     because workers need descriptors too."""

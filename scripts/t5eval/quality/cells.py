@@ -14,7 +14,7 @@ Row = Mapping[str, Any]
 
 def signed(value: float) -> str:
     """Returns points with their sign."""
-    return f"{100 * value:+.2f}"
+    return f"{100 * value:+.2f}".replace("-0.00", "+0.00")
 
 
 def share(value: float | None) -> str:

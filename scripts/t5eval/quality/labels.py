@@ -164,6 +164,6 @@ def _describe_readers(reading: Mapping[str, Any]) -> str:
     equal, kappa = f"{100 * reading['agreement']:.1f} %", f"{reading['kappa']:.2f}"
     return (
         f"{reading['labelled']} answers were labelled twice; the readers agreed on {equal} "
-        f"(kappa {kappa}; 0 is the agreement of chance, 1 is full agreement). This counts labels "
-        "of earlier models' answers too, also for tasks that are not listed here."
+        f"(kappa {kappa}; 0 is the agreement of chance, 1 is full agreement). These are "
+        "all labels that exist, also those of answers by earlier models."
     )

@@ -95,14 +95,14 @@ def explain_loss(task: str, query: str, outputs: Sequence[Output], options: Opti
 def format_losses(losses: Sequence[Loss], *, model: str, page: str, command: str) -> str:
     """Returns the document that lists all of them, by task."""
     parts = [
-        "# Queries that guards left alone",
+        "# Queries whose answers guards refused",
         (
             f"For these queries, guards refused every candidate of `{model}`, so the service "
             "returned the query itself. The queries are from the "
             f"[labelled set]({page}#answers-labelled-by-a-rubric). Each line has the candidate "
             "with the highest score, and the first guard that refused it. A guard is a check that "
             "refuses an answer, for example because the answer lost a rare word. The column "
-            "*refused by* names the guard as in the request's field [`preserve`](api.md#guards). "
+            "*refused by* names the guard; [api.md](api.md#guards) says what each guard refuses. "
             f"The command that wrote [{page}]({page}) also wrote this list:"
             f"\n\n```sh\n{command}\n```"
         ),

@@ -136,7 +136,7 @@ def _measure_typos(plan: Plan, collection: Collection, index: Index, answers: An
         for name, speller in spellers.items()
     }
     own = OwnSpeller.of(Lexicon(counts))
-    corrected["the service's speller, no model"] = (
+    corrected["the service's speller with the collection's words, no model"] = (
         [*map(own.correct, clean)],
         [*map(own.correct, typed)],
     )

@@ -13,6 +13,7 @@ from t5eval.quality.combination import ALONE, BASELINES, COMBINATIONS, FEEDBACK,
 from t5eval.quality.comparison import METRICS
 from t5eval.quality.labels import format_reading, format_scores
 from t5eval.quality.measurement import Results
+from t5eval.quality.sources import CLEAN
 from t5eval.quality.verdict import Verdict, find_row, judge, rank_harmless
 from t5eval.report import SIGNIFICANT, format_table
 
@@ -78,7 +79,7 @@ def _summarise(results: Results, tasks: Sequence[str], harmless: Sequence[Verdic
         advice = f"**{best.combination}**, with three reformulations by `{best.task}`"
         index = "an index with a long stop list, compared with the original query in that index"
         long = f"The same in {index}: {describe(other)}"
-        lines = [f"Recommended: {advice}. {describe(best)} {long}"]
+        lines = [f"Recommended: {advice} ([what this means](#searches)). {describe(best)} {long}"]
     for name, task, words in (
         (LONG_LIST, None, "The original query in an index with a long stop list, no model"),
         (FEEDBACK, None, "RM3, no model"),
@@ -128,7 +129,7 @@ def _advise(
                 ),
                 key=lambda item: -len(item.losses),
             )
-            advice = "none: no combination is harmless"
+            advice = "none: each combination loses too much on some collection"
             if verdict.losses:
                 lost = verdict.losses[0][0]
                 advice = f"none: even {verdict.combination} loses on {lost}"
@@ -142,9 +143,23 @@ def _advise(
         advice = f"{by_vectors.combination}, `{by_vectors.task}`"
         figures = [signed(by_vectors.difference[metric]) for metric in METRICS]
     rows.append(["searches vectors", advice, *figures])
-    rows.append(["takes only one plain string", "the original query", "+0.00", "+0.00"])
+    lost, collection = _find_loss(collections, tasks[0])
+    plain = "the original query"
+    if lost < 0:
+        plain += f" (one reformulation instead changes {METRICS[0]} on {collection} by "
+        plain += f"{signed(lost)} points)"
+    rows.append(["takes only one plain string", plain, "+0.00", "+0.00"])
     head = ["if the engine", "use", *(f"{metric}, mean difference" for metric in METRICS)]
     return format_table(head, rows, 2)
+
+
+def _find_loss(collections: Sequence[Row], task: str) -> tuple[float, str]:
+    """Returns the worst change by a reformulation instead of the query, and its collection."""
+    metric = METRICS[0]
+    return min(
+        (find_row(item, ALONE, task)[metric] - find_row(item, ORIGINAL, None)[metric], item["name"])
+        for item in collections
+    )
 
 
 def _format_collection(collection: Row, tasks: Sequence[str]) -> str:
@@ -236,24 +251,24 @@ def _format_keeping(task: Row) -> str:
         for variant, row in variants.items()
     ]
     unchanged = task["all"]["guards"]["unchanged"]
-    reasons = "; ".join(f"{name} {share(part)}" for name, part in unchanged.items())
+    reasons = "; ".join(f"`{name}` {share(part)}" for name, part in unchanged.items())
     parts = [
         f"### `{task['task']}`",
         format_table(head, rows, 2),
         (
-            "Queries left unchanged with the recipe's guards, as shares of all queries, by "
-            f"[reason](api.md#results): {reasons}. In {task['terms']} more requests, the field "
+            "With the recipe's guards, some queries were left unchanged. As shares of all queries, "
+            f"by [reason](api.md#results): {reasons}. In {task['terms']} more requests, the field "
             f"`terms` asked for one word of the query; {share(task['terms kept'])} of the answers "
-            "contain it."
+            "contain it as the query has it."
         ),
     ]
     if task["clean"]:
         guarded, several = task["clean"]["guards"], task["clean"]["several"]
         parts.append(
-            f"Of {guarded['queries']} queries from three clean sources, "
-            f"{share(guarded['unchanged'])} came back unchanged with n = 1. With n = 4, the first "
-            f"answer was unchanged for {share(several['unchanged'])}. A few of these queries have "
-            "a typo; its correction counts as a change here."
+            f"Three sources have few typos: {', '.join(CLEAN)}. Of their {guarded['queries']} "
+            f"queries, {share(guarded['unchanged'])} came back unchanged with n = 1. With n = 4, "
+            f"the first answer was unchanged for {share(several['unchanged'])}. A few of these "
+            "queries have a typo; its correction counts as a change here."
         )
     return "\n\n".join(parts)
 

@@ -35,8 +35,8 @@ LIKELY = Certainty(17.0, 0.0)  # 2.2 % of 2,000 queries; 64 % of single typing e
 SURE = Certainty(20.0, 1.0)  # under 0.5 % of 3,000 queries; 44 % of single typing errors
 # A word in small letters, alone: no part of a name, an address, a path, a quotation or code.
 PLAIN_WORD = re.compile(r"""(?<![\w.@/\\'"=-])[a-z]+(?![\w@/\\"=-]|[.']\w)""")
-# Words whose meaning is asked: "poct meaning", "what is actc". People ask what rare words mean, so a
-# rare word is seldom an error here.
+# Words whose meaning is asked: "poct meaning", "what is actc". People ask what rare words mean, so
+# a rare word is seldom an error here.
 ASKED_WORD = re.compile(
     r"\b(?:define|definition of|meaning of)(?: an?| the)? ([a-z]+)"
     r"|([a-z]+)(?: [a-z]+)? (?:meaning|definition|means?|stands? for|acronym|abbreviation)\b"
@@ -72,7 +72,6 @@ class EnglishSpeller:
                 is asked, it must be SURE.
             known: words that are right although the English list lacks them.
         """
-
         asked = {word for groups in ASKED_WORD.findall(query) for word in groups}
 
         def correct_word(match: re.Match[str]) -> str:
