@@ -17,6 +17,7 @@ from support.decoding import SamplingCase, sampling_cases
 from t5engine.decoding.logprobs import F32
 from t5engine.decoding.parameters import GenerationConfig
 from t5engine.decoding.sampler import Sampler, compute_distribution
+from t5engine.decoding.strategy import start_search
 
 Probabilities = npt.NDArray[np.float64]
 
@@ -25,6 +26,7 @@ WEIGHTS = (10, 40, 1, 25, 0, 15, 6, 3)
 with np.errstate(divide="ignore"):  # a suppressed token
     SCORES: F32 = np.log(np.array(WEIGHTS, np.float32))
 DRAWS = 20_000
+EOS = 1
 UNLIKELY = 3.1  # standard deviations: one test in a thousand with other seeds
 
 # By each option, the weights that are left: worked out by hand.
@@ -175,10 +177,16 @@ def test_seed_and_index_make_the_draws(seed: int) -> None:
     assert len({tuple(path) for path in paths}) == len(paths)
 
 
-@given(score_vectors, st.integers(0, 99))
-def test_temperature_0_takes_the_best(scores: F32, seed: int) -> None:
-    """The first of equals."""
-    assert Sampler(config(temperature=0.0), seed, 0).draw(scores) == scores.argmax()
+@given(score_vectors, st.integers(0, 99), st.integers(0, 7), st.integers(1, 3))
+def test_temperature_0_takes_the_best(scores: F32, seed: int, suppressed: int, count: int) -> None:
+    """The first of equals that may be generated, in each of the sequences; else `</s>`."""
+    options = config(temperature=0.0, seed=seed, num_return_sequences=count)
+    search = start_search(options, start=0, eos=EOS, suppressed=np.array([suppressed]))
+    branches = search.advance([scores])
+    allowed = np.where(np.arange(scores.size) == suppressed, -np.inf, scores)
+    best = int(allowed.argmax()) if np.isfinite(allowed).any() else EOS
+    assert [one.tokens for one in search.settled] == [[best] if best != EOS else []] * count
+    assert [branch.token for branch in branches] == ([best] * count if best != EOS else [])
 
 
 @pytest.mark.parametrize("options", EXTREMES)

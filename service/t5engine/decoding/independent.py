@@ -18,7 +18,8 @@ class Independent:
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
         count = rules.config.num_return_sequences
-        sampled_count = count if rules.config.do_sample else 0
+        is_random = rules.config.do_sample and rules.config.temperature > 0
+        sampled_count = count if is_random else 0
         seed = rules.config.seed or 0
         if sampled_count and rules.config.seed is None:
             seed = secrets.randbits(63)
@@ -59,7 +60,12 @@ class Independent:
         return branches
 
     def _next_token(self, index: int, logits: F32, tokens: Sequence[int]) -> int:
-        scores = self._rules.processors(logits, tokens)
+        processors = self._rules.processors
+        if not self._samplers and processors.only_suppress:
+            most_likely = int(logits.argmax())
+            if most_likely not in processors.suppressed_ids:
+                return most_likely  # without a copy of the logits
+        scores = processors(logits, tokens)
         most_likely = int(scores.argmax())
         if scores[most_likely] == -np.inf:
             return self._rules.eos  # the processors exclude every token

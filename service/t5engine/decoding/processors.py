@@ -27,6 +27,7 @@ class Processors:
 
     Attributes:
         suppressed: the same.
+        suppressed_ids: the same, as a set.
         only_suppress: whether all other scores stay as they are.
     """
 
@@ -36,6 +37,7 @@ class Processors:
         self._config = config
         self._start = start
         self.suppressed = np.ascontiguousarray(suppressed, np.int64)
+        self.suppressed_ids = frozenset(self.suppressed.tolist())
         self._biased = np.array(list(config.logit_bias), np.intp)
         self._bias = np.array(list(config.logit_bias.values()), np.float32)
         self.only_suppress = (

@@ -18,7 +18,7 @@ class Sampler:
     The same seed and index give the same draws, whatever is decoded at the same time.
 
     Args:
-        config: temperature, top_k, top_p, min_p, typical_p.
+        config: temperature, which is above 0, top_k, top_p, min_p, typical_p.
         seed: seed of the generation.
         index: index of the sequence in its generation.
     """
@@ -34,8 +34,6 @@ class Sampler:
         Args:
             scores: processed logits, at least one of them finite, (n_vocab,).
         """
-        if self._config.temperature == 0:
-            return int(scores.argmax())
         ids, weights = compute_distribution(scores, self._config)
         # In the order of ids, not of weights: near-equal weights that swap would change the draw.
         cumulative = np.cumsum(weights)
