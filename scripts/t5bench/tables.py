@@ -77,7 +77,10 @@ def _format_shape(shape: Results) -> str:
         _format_allowances(shape),
     ]
     if shape["tournaments"]:
-        title = "All settings that were tried, with their medians in milliseconds:"
+        title = (
+            "Before the run, short trials compared the settings of each peer. These are the "
+            "medians of the trials in milliseconds, which differ a little from those of the run:"
+        )
         parts += [title, _format_trials(shape)]
     return "\n\n".join(parts)
 

@@ -99,8 +99,9 @@ class Settings(BaseSettings):
     milliseconds. An idle worker waits only if it had several inputs at once when it
     was last busy."""
     prompt_lookup_num_tokens: Annotated[int, Field(ge=0, le=15)] = 3
-    """The maximum number of draft tokens (prompt lookup). A sequence that is decoded alone copies
-    draft tokens from its input, and one step checks them all. 0 turns drafts off."""
+    """The maximum number of draft tokens. A draft token is a guess of the next output token, copied
+    from the input. One step checks all guesses, so right guesses save steps. Only a sequence that
+    is decoded alone has guesses. 0 turns them off. The method is called prompt lookup."""
     ggml_backends: DirectoryPath | None = None
     """The directory of llama.cpp's CPU libraries. It is needed only if your build of llama.cpp has
     several such libraries, one for each generation of processors. The default is the directory of
@@ -144,9 +145,11 @@ class Settings(BaseSettings):
     """The maximum number of tokens that a request may decode: inputs x sequences (beams or samples)
     per input x `max_tokens`."""
     api_keys_file: Path | None = None
-    """A file of API keys, one per line. Without this file every route is open."""
+    """A file of API keys, one per line. Without this file every route is open, except
+    /admin/reload."""
     admin_keys_file: Path | None = None
-    """A file of keys for /admin/reload, one per line. Without this file the route is closed."""
+    """A file of keys for /admin/reload, one per line. Without this file /admin/reload is
+    closed."""
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     """The names that the Host header may have, without ports, separated by commas. `.name` allows
     subdomains, `*` allows any name. By default any name is allowed; a service on loopback without
@@ -162,9 +165,9 @@ class Settings(BaseSettings):
     real words. The task `fix`, which corrects typing errors, also corrects misspelt words to words
     of this file."""
     chat_template: str = ""
-    """The instruction that surrounds the query in a chat's last message, with `{query}` in place
-    of the query. By default the service recognises the instructions of LangChain, LlamaIndex and
-    Haystack."""
+    """Some clients put an instruction around the query in the last message of a chat. This setting
+    is such an instruction, with `{query}` at the place of the query, so that the service finds the
+    query. By default it recognises the instructions of LangChain, LlamaIndex and Haystack."""
     timeout_ms: Positive = 10_000
     """The default and maximum deadline of a request, in milliseconds."""
     stall_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
