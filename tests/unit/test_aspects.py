@@ -82,6 +82,8 @@ cheap led strips, where can i order them -> cheap led strips
 stupid question but can ducks fly -> can ducks fly
 my docker container exits with code 137, why? -> docker container exits with code 137
 my keyboard types the wrong letters -> keyboard types wrong letters
+my router keeps rebooting -> router keeps rebooting
+my printer prints blank pages -> printer prints blank pages
 my wrist hurts after heavy deadlifts -> wrist hurts after heavy deadlifts
 will it rain in oslo tomorrow -> rain in oslo tomorrow
 how come my drive shows 931 gb -> why drive shows 931 gb
@@ -117,6 +119,8 @@ hotels in rome that are not expensive -> expensive hotels in rome
 hotels in rome that are expensive -> inexpensive hotels in rome
 list headphones that are not too expensive -> best headphones ; affordable headphones reviews
 my chemical romance songs -> chemical romance songs
+my dog skip -> dog skip
+my dog skip full movie -> dog skip full movie
 my washer leaks when it spins -> when does washer leaks when it spins
 cheap hotels in paris with pool -> hotels paris ; cheap hotels paris ; hotels paris with pool
 my washer leaks -> when does washer leak

@@ -23,6 +23,7 @@ NEGATIONS = _SETS["negation"]
 CONTRACTED = _SETS["contracted"]
 AUXILIARIES = _SETS["auxiliary"]
 MEDDLING_WORDS = _SETS["meddling"]
+POSSESSIONS = _SETS["possession"]
 FOREIGN_WORDS = _SETS["foreign"]
 QUESTION_WORDS = {  # "what" and "which" ask for anything
     "how": "how",

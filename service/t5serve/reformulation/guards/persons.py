@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from t5serve.reformulation.content_words import AUXILIARIES, CONTRACTED, MEDDLING_WORDS
+from t5serve.reformulation.content_words import (
+    AUXILIARIES,
+    CONTRACTED,
+    MEDDLING_WORDS,
+    POSSESSIONS,
+)
 from t5serve.reformulation.guards.analysed_text import AnalysedText
 
 PRONOUNS = frozenset({"i", "it", "we", "you"})  # with which a statement begins
@@ -17,6 +22,7 @@ CLAUSES = frozenset({"after", "because", "but", "if", "since", "when", "while"})
 # What a sentence has, and a name such as "my chemical romance" has not.
 SENTENCES = AUXILIARIES | CLAUSES | CONTRACTED | PRONOUNS | {"a", "an"}
 LONG_SENTENCES = SENTENCES | {"during", "from", "the", "with", "without"}
+FEW_WORDS = 4  # "my dog ate chocolate", but not "my dog skip"
 MANY_WORDS = 6  # "my keyboard types the wrong letters", but not "my generation the who"
 WORKS = frozenset(  # "my hero academia season 2 release date"
     {"actor", "album", "book", "cast", "characters", "ending", "episode", "episodes", "explained"}
@@ -34,8 +40,11 @@ SUBJECTS: dict[str, frozenset[str]] = {  # after which of these words a question
 def shortens_sentence(candidate: AnalysedText, query: AnalysedText) -> bool:
     """Whether a query says something of a thing, and a candidate says it without "my"."""
     words = query.words
-    is_long = len(words) >= MANY_WORDS and WORKS.isdisjoint(words)
+    is_title = not WORKS.isdisjoint(words)
+    is_long = len(words) >= MANY_WORDS and not is_title
     says = not (LONG_SENTENCES if is_long else SENTENCES).isdisjoint(words[1:])
+    if words[1:2] and words[1] in POSSESSIONS:
+        says |= len(words) >= FEW_WORDS and not is_title
     return says and candidate.words[:1] == query.words[1:2]
 
 
