@@ -83,6 +83,7 @@ def test_punctuation_makes_no_other_text() -> None:
     assert select_texts("what is x", texts, Options(n=4)) == expected
     echo = select_candidates("what is x", outputs("What is x?", "other"), Options())
     assert echo.unchanged_reason == "already_good"
+    assert [one.text for one in echo.reformulations] == ["what is x"]  # as it was typed
 
 
 def test_punctuation_may_be_the_correction() -> None:
@@ -102,7 +103,7 @@ def test_signs_make_another_text() -> None:
     ("texts", "n", "expected"),
     [
         (["a query", "other"], 1, ["a query"]),
-        (["A  Query", "other"], 1, ["A Query"]),
+        (["A  Query", "other"], 1, ["a query"]),
         (["other", "a query"], 1, ["other"]),
         (["", "a query", "other"], 1, ["other"]),
         (["", "a query"], 1, ["a query"]),

@@ -140,7 +140,7 @@ def test_the_first_list_counts_unless_more_are_wanted(
 @pytest.mark.parametrize(
     ("texts", "options", "expected", "reason"),
     [
-        ([QUERY.upper(), "ann"], {}, [QUERY.upper()], "already_good"),
+        ([QUERY.upper(), "ann"], {}, [QUERY], "already_good"),
         ([f"{QUERY} ; {QUERY}"], {}, [QUERY], "already_good"),
         ([f"{QUERY} ; ann", "bob"], {}, [QUERY, "ann"], None),
         ([QUERY, "ann"], {"n": 2, "wants_more": True}, ["ann"], None),
@@ -166,7 +166,9 @@ def test_the_query_itself(
 def test_punctuation_makes_no_other_query() -> None:
     """A query of a list counts once, and the query itself with other punctuation is an echo."""
     assert select_texts(["ann height ; Ann height? ; bob"]) == ["ann height", "bob"]
-    assert select([f"{QUERY}?"]).unchanged_reason == "already_good"
+    echo = select([f"{QUERY}?"])
+    assert echo.unchanged_reason == "already_good"
+    assert [one.text for one in echo.reformulations] == [QUERY]  # as it was typed
 
 
 def test_guards_take_the_next_list() -> None:

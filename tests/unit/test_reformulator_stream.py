@@ -286,7 +286,7 @@ def test_only_streamed_jobs_are_lost_with_a_worker() -> None:
         pool.newest.reply(answer(message))
         await listener.task
         assert listener.results[0].fallback_reason == "server_error"
-        assert [r.text for r in listener.results[1].reformulations] == ["UNTOLD"]
+        assert [r.text for r in listener.results[1].reformulations] == ["untold"]
 
     with_engine(test, capacity=2)
 

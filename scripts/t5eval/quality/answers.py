@@ -22,7 +22,7 @@ from t5serve.reformulation.options import Options
 
 SEVERAL = 3  # reformulations to combine with a query
 FIXES = 4  # corrections of a clean query
-STEP = 3  # of so many queries one is also asked without guards, and one with a term
+STEP = 3  # of so many queries one is also asked with a term
 
 SEVERAL_KEY, SINGLE_KEY, UNGUARDED_KEY = "several", "single", "several, no guards"
 ANY_SCORE_KEY, LOWEST = "any score", -1e9  # answers that the recipe's least score drops, too
@@ -110,9 +110,9 @@ def _plan_keeping(plan: Plan) -> Iterator[Batch]:
             most = None if task.separator else 1  # all searches of one decode, or one text
             guarded = _options(plan, name, n=most)
             yield Batch(("keeping", source, name, "guards"), _ask(queries, guarded))
-            some = queries[::STEP]
             unguarded = _options(plan, name, n=most, preserve=frozenset())
-            yield Batch(("keeping", source, name, "no guards"), _ask(some, unguarded))
+            yield Batch(("keeping", source, name, "no guards"), _ask(queries, unguarded))
+            some = queries[::STEP]
             terms = [
                 Request(query, _options(plan, name, n=1, terms=(term,)))
                 for query, term in zip(some, keeping.draw_terms(some, plan.seed), strict=True)

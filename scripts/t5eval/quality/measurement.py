@@ -215,13 +215,11 @@ def _measure_task(plan: Plan, task: str, answers: Answers, judge: Judge) -> Resu
     sources: dict[str, Row] = {source: {} for source in plan.queries}
     totals: Row = {}
     for variant in VARIANTS:
-        step = STEP if variant == VARIANTS[1] else 1
-        asked = {source: queries[::step] for source, queries in plan.queries.items()}
-        given = {source: answers["keeping", source, task, variant] for source in asked}
-        for source, queries in asked.items():
+        given = {source: answers["keeping", source, task, variant] for source in plan.queries}
+        for source, queries in plan.queries.items():
             sources[source][variant] = _judge(plan, queries, given[source], judge)
         all_given = [*chain(*given.values())]
-        totals[variant] = _judge(plan, [*chain(*asked.values())], all_given, judge)
+        totals[variant] = _judge(plan, [*chain(*plan.queries.values())], all_given, judge)
     some = [queries[::STEP] for queries in plan.queries.values()]
     terms = [*chain.from_iterable(keeping.draw_terms(queries, plan.seed) for queries in some)]
     with_terms = [*chain(*(answers["keeping", source, task, "terms"] for source in sources))]

@@ -112,6 +112,12 @@ def leave_unchanged(query: str, reason: UnchangedReason) -> Selection:
     return Selection([original_candidate(query)], reason)
 
 
+def return_echo(query: str, echo: Candidate, reason: UnchangedReason) -> Selection:
+    """Returns the query as it was typed, with the score of a candidate that equals it."""
+    (reformulation,) = rank_candidates([echo])
+    return Selection([replace(reformulation, text=query)], reason)
+
+
 def keep_corrected(
     original: str, corrected: str, selection: Selection, *, include_original: bool
 ) -> Selection:
@@ -157,14 +163,14 @@ def select_candidates(
     is_echo_best = echo is not None and echo.output is best
     may_echo = echo is not None and not (options.include_original or options.min_difference)
     if echo is not None and may_echo and is_echo_best and (options.n == 1 or options.corrects):
-        return Selection(rank_candidates([echo]), "already_good")
+        return return_echo(query, echo, "already_good")
     changed = [candidate for candidate in candidates if candidate.folded != folded_query]
     allowed: list[Candidate] = []
     passing = _collect(_allowed(query, changed, options, lexicon), allowed)
     # Lazily: guards take as long as the way to the worker and back, and the first may be enough.
     selected = list(islice(select_distinct(query, passing, options), options.n))
     if echo is not None and may_echo and not selected:
-        return Selection(rank_candidates([echo]), "guard" if changed else "already_good")
+        return return_echo(query, echo, "guard" if changed else "already_good")
     if not selected:
         if candidates and len(allowed) < len(changed):
             return leave_unchanged(query, "guard")

@@ -15,6 +15,7 @@ from t5serve.reformulation.candidates import (
     leave_unchanged,
     original_candidate,
     rank_candidates,
+    return_echo,
     select_distinct,
 )
 from t5serve.reformulation.guards.lists import ListGuards
@@ -89,7 +90,7 @@ def select_pieces(
     if may_echo and (prefers_echo or not changed):
         reason: UnchangedReason = "already_good" if allowed[0] is lists[0] else "guard"
         echo = next(pieces for pieces in allowed if _is_echo(query, pieces))
-        return Selection(rank_candidates(echo[:1]), reason)
+        return return_echo(query, echo[0], reason)
     queries = [piece for pieces in changed for piece in pieces]
     if options.include_original:
         queries = [piece for piece in queries if piece.folded != fold_sentence(query)]
