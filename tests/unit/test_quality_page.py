@@ -163,7 +163,8 @@ def test_the_page_says_what_the_figures_say(results: dict[str, Any]) -> None:
     sentence = f"- Vector search: the best harmless combination is *{MEAN}, `ask`*: +1.00"
     assert any(line.startswith(sentence) for line in lines)
     assert f"| searches vectors | {MEAN}, `ask` | +1.00 | +0.00 |" in lines
-    assert "9 answers were labelled twice; the readers agreed on 90.0 % (kappa 0.80; " in text
+    assert "9 answers have a label from each reader." in text
+    assert "the same label to 90.0 % of the answers (kappa 0.80; " in text
     assert "$" not in text
 
 

@@ -103,6 +103,8 @@ def format_losses(losses: Sequence[Loss], *, model: str, page: str, command: str
             "with the highest score, and the first guard that refused it. A guard is a check that "
             "refuses an answer, for example because the answer lost a rare word. The column "
             "*refused by* names the guard; [api.md](api.md#guards) says what each guard refuses. "
+            'For example, `negation` also refuses an opposite ("close" for "open"), and another '
+            'word after a negation ("no pink" for "no kink"). '
             f"The command that wrote [{page}]({page}) also wrote this list:"
             f"\n\n```sh\n{command}\n```"
         ),

@@ -143,11 +143,11 @@ def _advise(
         advice = f"{by_vectors.combination}, `{by_vectors.task}`"
         figures = [signed(by_vectors.difference[metric]) for metric in METRICS]
     rows.append(["searches vectors", advice, *figures])
-    lost, collection = _find_loss(collections, tasks[0])
+    change, collection = _find_loss(collections, tasks[0])
     plain = "the original query"
-    if lost < 0:
+    if change < 0:
         plain += f" (one reformulation instead changes {METRICS[0]} on {collection} by "
-        plain += f"{signed(lost)} points)"
+        plain += f"{signed(change)} points)"
     rows.append(["takes only one plain string", plain, "+0.00", "+0.00"])
     head = ["if the engine", "use", *(f"{metric}, mean difference" for metric in METRICS)]
     return format_table(head, rows, 2)
@@ -156,10 +156,11 @@ def _advise(
 def _find_loss(collections: Sequence[Row], task: str) -> tuple[float, str]:
     """Returns the worst change by a reformulation instead of the query, and its collection."""
     metric = METRICS[0]
-    return min(
-        (find_row(item, ALONE, task)[metric] - find_row(item, ORIGINAL, None)[metric], item["name"])
-        for item in collections
-    )
+    losses: list[tuple[float, str]] = []
+    for item in collections:
+        instead, original = find_row(item, ALONE, task), find_row(item, ORIGINAL, None)
+        losses.append((instead[metric] - original[metric], item["name"]))
+    return min(losses)
 
 
 def _format_collection(collection: Row, tasks: Sequence[str]) -> str:
