@@ -92,7 +92,7 @@ def quantity(rng: random.Random) -> str:
 
 
 def formula(rng: random.Random) -> str:
-    """A formula such as |x^3|, t2-t1 = RC*ln|9| or H2SO4."""
+    """A formula such as |x^3|, y = c^3-4b or H2SO4."""
     shape = rng.randrange(5)
     if shape == 0:
         chosen = rng.sample(ELEMENTS, rng.randrange(2, 4))
@@ -103,7 +103,7 @@ def formula(rng: random.Random) -> str:
         return f"|{_sum(rng)}|"
     if shape == 3:
         return f"{rng.choice(FUNCTIONS)}({_sum(rng)})"
-    return _sum(rng)
+    return _sum(rng, least=2)
 
 
 def _term(rng: random.Random) -> str:
@@ -120,9 +120,9 @@ def _term(rng: random.Random) -> str:
     )
 
 
-def _sum(rng: random.Random) -> str:
+def _sum(rng: random.Random, least: int = 1) -> str:
     sign = rng.choice((" + ", " - ", "+", "-", "*", "/"))
-    return sign.join(_term(rng) for _ in range(rng.choice((1, 2, 2, 3))))
+    return sign.join(_term(rng) for _ in range(max(least, rng.choice((1, 2, 2, 3)))))
 
 
 def snippet(rng: random.Random) -> str:

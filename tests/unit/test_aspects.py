@@ -84,6 +84,7 @@ my docker container exits with code 137, why? -> docker container exits with cod
 my keyboard types the wrong letters -> keyboard types wrong letters
 my router keeps rebooting -> router keeps rebooting
 my printer prints blank pages -> printer prints blank pages
+my watch stopped ticking -> watch stopped ticking
 my wrist hurts after heavy deadlifts -> wrist hurts after heavy deadlifts
 will it rain in oslo tomorrow -> rain in oslo tomorrow
 how come my drive shows 931 gb -> why drive shows 931 gb

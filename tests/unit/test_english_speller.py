@@ -41,7 +41,14 @@ def test_a_misspelt_word_becomes_the_frequent_one(
         "metalloids and intranational flights",  # made of known words
         "poct meaning",  # a rare word is asked for, here and below
         "what is actc",
-        "define the gyne",
+        "What's actc?",
+        "what does poct mean",
+        "what does poct stand for",
+        "what is the meaning of poct",
+        "what is poct meaning",
+        "urdu meaning of gyne",
+        "the definition of poct",
+        "Define the gyne",
         "Teh HTE",  # capitals: a name, an abbreviation  # codespell:ignore
         # Code and addresses:
         "swappiness=10 adress.py user@adress.com /etc/adress my-adress",  # codespell:ignore

@@ -61,6 +61,8 @@ def test_the_english_speller_does_not_know_names() -> None:
         ("top 10 of 1999", "best 10", False),
         ("1,000 things in m²", "1000 things", True),
         ("is x² 2 or 4", "x² 4", False),
+        ("macbook m2", "macbook m3", False),
+        ("70 m2 in km²", "70 area", True),
         ("top ten", "best", None),
     ],
 )
@@ -79,6 +81,7 @@ def test_numbers(judge: Judge, query: str, answer: str, *, expected: bool | None
         ("dont know", "cannot know", True),
         ("cable tv", "knot, another note", None),
         ("symphony no 40 or no. 41", "symphony", None),
+        ("no 5g signal", "5g signal", False),
         ("play withuot a pick", "play without a pick", None),
         ("can gpt play", "gpt does not play", False),
     ],

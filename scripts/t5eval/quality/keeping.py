@@ -16,11 +16,14 @@ from t5serve.reformulation.text import fold, plain_words
 
 NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 NEGATION = re.compile(
-    r"\b(?:no(?!\.? ?\d)|not|non|never|none|nor|neither|nobody|nothing|without|cannot"
+    r"\b(?:no(?!\.? ?\d+\b)|not|non|never|none|nor|neither|nobody|nothing|without|cannot"
     r"|(?:do|does|did|is|are|was|were|has|have|had|ca|could|wo|would|should|must|need|ai)n['\u2019]?t"
     r"|unable|impossible|except)\b|\w-free\b"
 )
-POWER = re.compile(r"\b(?:[kcmd]?m|ft|in|mi)[23]\b")  # of a unit, as fold writes km²
+# Powers of units, as fold writes km² and m²; "macbook m2" and "mm2" are no units.
+POWER = re.compile(
+    r"\b(?:[kcd]m|ft|in)[23]\b|(?:(?<=\d)|(?<=\d )|(?<=\bin )|(?<=\bper )|(?<=/))m[23]\b"
+)
 MAX_EDITS = 2  # of a corrected word; -1 are more
 MIN_LETTERS = 3  # of an invented word; shorter ones are abbreviations more often than not
 MIN_NEGATION = 5  # letters; "gpt" is two edits away from "not"

@@ -19,7 +19,7 @@ from t5serve.models.served_model import ServedModel
 from t5serve.reformulation.candidates import Candidate, is_usable
 from t5serve.reformulation.guards.guards import Guards
 from t5serve.reformulation.options import Options, decoding_of
-from t5serve.reformulation.text import fold
+from t5serve.reformulation.text import fold_sentence
 from t5serve.settings import Settings
 
 LEAST_SCORE = "least score"
@@ -83,7 +83,7 @@ def explain_loss(task: str, query: str, outputs: Sequence[Output], options: Opti
     changed = [
         candidate
         for candidate in candidates
-        if is_usable(candidate.text, query) and candidate.folded != fold(query)
+        if is_usable(candidate.text, query) and candidate.folded != fold_sentence(query)
     ]
     if not changed:
         return None
@@ -104,7 +104,8 @@ def format_losses(losses: Sequence[Loss], *, model: str, page: str, command: str
             "refuses an answer, for example because the answer lost a rare word. The column "
             "*refused by* names the guard; [api.md](api.md#guards) says what each guard refuses. "
             'For example, `negation` also refuses an opposite ("close" for "open"), and another '
-            'word after a negation ("no pink" for "no kink"). '
+            'word after a negation ("no pink" for "no kink"). Two names are not in api.md: '
+            "`invention` is an unknown word, and `least score` a score that is too low. "
             f"The command that wrote [{page}]({page}) also wrote this list:"
             f"\n\n```sh\n{command}\n```"
         ),

@@ -13,7 +13,7 @@ from t5engine.decoding.search import Branch, Hypothesis, Rules, find_finish_reas
 
 
 class Independent:
-    """Decodes one greedy sequence, or samples several."""
+    """Decodes one greedy sequence, or samples several; at temperature 0 these are equal."""
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
@@ -29,7 +29,7 @@ class Independent:
 
     @property
     def settled(self) -> list[Hypothesis]:
-        """All sequences, by the index of their sampler."""
+        """All sequences, by index."""
         return self._hypotheses
 
     def advance(self, logits: Sequence[F32]) -> list[Branch]:

@@ -219,8 +219,7 @@ class GenerationConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
         faults = [
             name
             for name, row in ROWS.items()
-            if (value := getattr(self, name)) not in (row.default, None)
-            and not row.parameter.admits(value)
+            if (value := getattr(self, name)) is not None and not row.parameter.admits(value)
         ]
         if not all(abs(bias) <= LARGEST_REAL for bias in self.logit_bias.values()):
             faults.append("logit_bias")

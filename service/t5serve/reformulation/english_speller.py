@@ -38,9 +38,11 @@ PLAIN_WORD = re.compile(r"""(?<![\w.@/\\'"=-])[a-z]+(?![\w@/\\"=-]|[.']\w)""")
 # Words whose meaning is asked: "poct meaning", "what is actc". People ask what rare words mean, so
 # a rare word is seldom an error here.
 ASKED_WORD = re.compile(
-    r"\b(?:define|definition of|meaning of)(?: an?| the)? ([a-z]+)"
-    r"|([a-z]+)(?: [a-z]+)? (?:meaning|definition|means?|stands? for|acronym|abbreviation)\b"
-    r"|^(?:what|who) (?:is|are|was|were|does)(?: an?| the)? ([a-z]+)\??$"
+    r"\b(?:define|(?:definition|meaning|acronym|abbreviation) (?:of|for))(?: an?| the)? ([a-z]+)"
+    r"|\b(?:([a-z]+) )?([a-z]+) (?:meaning|definition|means?|stands? for|acronym|abbreviation)\b"
+    r"(?! of\b| for\b)"
+    r"|^(?:what|who)(?: is| are| was| were|'s)(?: an?| the)? ([a-z]+)\??$",
+    re.IGNORECASE,
 )
 
 

@@ -17,6 +17,8 @@ Send = Callable[[int, str], None]
 class LiveText:
     """Sends the text of one reformulation, cleaned like the final text.
 
+    A text that equals the query is sent as the model wrote it; the result has it as it was typed.
+
     Attributes:
         sent: the number of reformulations that are sent as a whole.
     """

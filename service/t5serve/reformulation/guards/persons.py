@@ -40,7 +40,7 @@ SUBJECTS: dict[str, frozenset[str]] = {  # after which of these words a question
 def shortens_sentence(candidate: AnalysedText, query: AnalysedText) -> bool:
     """Whether a query says something of a thing, and a candidate says it without "my"."""
     words = query.words
-    is_title = not WORKS.isdisjoint(words)
+    is_title = not WORKS.isdisjoint(words[2:])
     is_long = len(words) >= MANY_WORDS and not is_title
     says = not (LONG_SENTENCES if is_long else SENTENCES).isdisjoint(words[1:])
     if words[1:2] and words[1] in POSSESSIONS:
