@@ -103,9 +103,9 @@ def format_losses(losses: Sequence[Loss], *, model: str, page: str, command: str
             "with the highest score, and the first guard that refused it. A guard is a check that "
             "refuses an answer, for example because the answer lost a rare word. The column "
             "*refused by* names the guard; [api.md](api.md#guards) says what each guard refuses. "
-            'For example, `negation` also refuses an opposite ("close" for "open"), and another '
+            'For example, `negation` also refuses an opposite ("close" for "open"), and a changed '
             'word after a negation ("no pink" for "no kink"). Two names are not in api.md: '
-            "`invention` is an unknown word, and `least score` a score that is too low. "
+            "`invention` refuses an unknown word, and `least score` a score that is too low. "
             f"The command that wrote [{page}]({page}) also wrote this list:"
             f"\n\n```sh\n{command}\n```"
         ),
