@@ -157,7 +157,7 @@ def test_prompts_and_the_order_of_choices(client: OpenAI) -> None:
         (SAMPLED, {"seed": 2}),
         (SAMPLED, {"best_of": 12}),
         (SAMPLED, {"n": 2}),
-        (SAMPLED, {"extra_body": {"top_k": 2}}),
+        ({**SAMPLED, "temperature": 2}, {"extra_body": {"top_k": 2}}),
     ],
 )
 def test_every_parameter_has_an_effect(

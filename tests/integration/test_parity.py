@@ -104,15 +104,15 @@ def test_files_by_llama_cpp_s_converter(name: str, flavour: str, backend: str) -
 def test_embedded_model_on_real_queries(embedded: Path) -> None:
     """The Q8_0 file answers as the F32 checkpoint does, but where two tokens are nearly as likely.
 
-    Over these 200 queries of our own 90 % are the same to the letter; the others part where
-    the two best tokens are within 0.1 of each other, in log-probability.
+    Over these 200 queries of our own, 88 % or more are the same to the letter. The others part
+    where the two best tokens are within 0.1 of each other, in log-probability.
     """
     cases = golden("embedded")["cases"]
     assert len(cases) == 200
     found = with_model(embedded, lambda engine: agreement(engine, cases))
     assert found.token_mismatches == []
     assert found.share >= 0.88, found.different
-    assert max(gap for *_, gap in found.different) < NEAR_TIE
+    assert all(gap < NEAR_TIE for *_, gap in found.different)
 
 
 @pytest.fixture(scope="module")
