@@ -113,9 +113,9 @@ def leave_unchanged(query: str, reason: UnchangedReason) -> Selection:
 
 
 def return_echo(query: str, echo: Candidate, reason: UnchangedReason) -> Selection:
-    """Returns the query as it was typed, with the score of a candidate that equals it."""
+    """Returns the query as it was typed (but for blanks), with the score of what equals it."""
     (reformulation,) = rank_candidates([echo])
-    return Selection([replace(reformulation, text=query)], reason)
+    return Selection([replace(reformulation, text=clean(query))], reason)
 
 
 def keep_corrected(
