@@ -103,7 +103,8 @@ def test_the_page_of_the_included_model(
     text = out.read_text()
     assert "### stackfaq: 2 documents, 2 queries" in text
     assert "### Dense: stackfaq, 2 documents, 2 queries" in text
-    assert (tmp_path / "quality-lost.md").read_text().startswith("# Queries whose answers guards refused")
+    lost = (tmp_path / "quality-lost.md").read_text()
+    assert lost.startswith("# Queries whose answers guards refused")
     assert (tmp_path / "images" / "quality.png").stat().st_size > 1000
     monkeypatch.setattr(quality, "ask_service", lambda _model: None)
     assert quality.main() == 0
