@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from t5train import strings
+from t5train import invented
 from t5train.grammar import ARTICLE
 from t5train.wordnet import WordNet
 
@@ -112,7 +112,7 @@ def pools(wordnet: WordNet, lists: Iterable[Path], rng: random.Random) -> dict[s
     merged: dict[str, dict[str, None]] = {}
     for category, names in (*_of_wordnet(wordnet), *_of_lists([LISTS, *lists])):
         merged.setdefault(category, {}).update(dict.fromkeys(names))
-    merged |= {category: dict.fromkeys(names) for category, names in strings.pools(rng)}
+    merged |= {category: dict.fromkeys(names) for category, names in invented.pools(rng)}
     return {category: list(names) for category, names in merged.items()}
 
 

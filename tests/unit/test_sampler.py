@@ -179,7 +179,7 @@ def test_seed_and_index_make_the_draws(seed: int) -> None:
 
 @given(score_vectors, st.integers(0, 99), st.integers(0, 7), st.integers(1, 3))
 def test_temperature_0_takes_the_best(scores: F32, seed: int, suppressed: int, count: int) -> None:
-    """The first of equals that may be generated, in each of the sequences; else `</s>`."""
+    """Each sequence takes the first of the best allowed tokens; without one, it ends."""
     options = config(temperature=0.0, seed=seed, num_return_sequences=count)
     search = start_search(options, start=0, eos=EOS, suppressed=np.array([suppressed]))
     branches = search.advance([scores])

@@ -13,10 +13,10 @@ from t5train import (
     entities,
     forms,
     grammar,
+    invented,
     reworder,
     searches,
     splitting,
-    strings,
 )
 from t5train.comparisons import Group
 from t5train.concise import concise
@@ -110,7 +110,7 @@ def test_every_template_of_the_project_can_be_filled() -> None:
     """A slot that no pool has stops a run; WordNet brings the pools that have no list."""
     known = {path.stem for path in entities.LISTS.glob("*.txt")} | {*entities.NAMED}
     known |= {*entities.CLASSES}
-    known |= {category for category, _ in strings.pools(rng())}
+    known |= {category for category, _ in invented.pools(rng())}
     pools = {category: [f"{category} {number}" for number in range(9)] for category in known}
     files = [*composer.TEMPLATES.glob("*.tsv")]
     templates = [one for path in files for one in grammar.read(path)]
@@ -273,19 +273,19 @@ def test_names_are_people_with_a_first_name_and_codes_look_like_codes() -> None:
         "Phineas Taylor Barnum"
     )
     assert entities.full_name(("Aristotle",)) is None
-    codes = [strings.part_code(random.Random(seed)) for seed in range(50)]
+    codes = [invented.part_code(random.Random(seed)) for seed in range(50)]
     assert all(any(c.isdigit() for c in code) and code[0].isupper() for code in codes)
 
 
 def test_invented_strings_are_of_every_kind() -> None:
     """Formulas are balanced, quantities begin with a number or a currency; most are their own."""
-    invented = dict(strings.pools(random.Random(0)))
-    assert {"formula", "snippet", "quantity", "figure", "code", "version"} < invented.keys()
-    for texts in (invented["formula"], invented["snippet"], invented["quantity"]):
-        assert len(set(texts)) > strings.SIZE / 2
+    pools = dict(invented.pools(random.Random(0)))
+    assert {"formula", "snippet", "quantity", "figure", "code", "version"} < pools.keys()
+    for texts in (pools["formula"], pools["snippet"], pools["quantity"]):
+        assert len(set(texts)) > invented.SIZE / 2
         assert all(text == text.strip() and "\t" not in text for text in texts)
-    assert all(text.count("(") == text.count(")") for text in invented["formula"])
-    assert all(text.lstrip("$€£")[0].isdigit() for text in invented["quantity"])
+    assert all(text.count("(") == text.count(")") for text in pools["formula"])
+    assert all(text.lstrip("$€£")[0].isdigit() for text in pools["quantity"])
 
 
 def test_lists_of_brands_are_of_the_regions_that_are_named(tmp_path: Path) -> None:

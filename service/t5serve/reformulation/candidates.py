@@ -113,7 +113,7 @@ def leave_unchanged(query: str, reason: UnchangedReason) -> Selection:
 
 
 def return_echo(query: str, echo: Candidate, reason: UnchangedReason) -> Selection:
-    """Returns the query as it was typed (but for blanks), with the score of what equals it."""
+    """Returns the query as it was typed, with blanks collapsed and the score of its echo."""
     (reformulation,) = rank_candidates([echo])
     return Selection([replace(reformulation, text=clean(query))], reason)
 
