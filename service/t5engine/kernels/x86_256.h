@@ -66,37 +66,43 @@ TARGET static const float *transform_input(const struct product *p, int64_t inpu
     return buffer;
 }
 
-/* Multiplies `rows` matrix rows of F16 by `count` input rows; rows x count is at most 6. */
-INLINE void multiply_rows(const uint8_t *weights, int rows, int64_t columns,
-                          const float *const *input, int count, struct output_tile tile) {
-    __m256 sum[6][2];
-    UNROLL for (int i = 0; i < rows * count; i++) sum[i][0] = sum[i][1] = _mm256_setzero_ps();
-    for (int64_t i = 0; i < columns; i += 2 * LANES) {
-        const char *next = (const char *)weights + 2 * rows * (columns + i); /* of the next rows */
-        UNROLL for (int line = 0; line < rows / 2; line++) {
-            _mm_prefetch(next + 64 * line, _MM_HINT_T1);
-        }
-        UNROLL for (int half = 0; half < 2; half++) {
-            const int64_t column = i + LANES * half;
-            __m256 w[4];
-            UNROLL for (int r = 0; r < rows; r++) {
-                const __m128i *f16 = (const __m128i *)(weights + 2 * (r * columns + column));
-                w[r] = _mm256_cvtph_ps(_mm_loadu_si128(f16));
-            }
-            UNROLL for (int n = 0; n < count; n++) {
-                const __m256 x = _mm256_loadu_ps(input[n] + column);
-                UNROLL for (int r = 0; r < rows; r++) {
-                    sum[rows * n + r][half] = _mm256_fmadd_ps(w[r], x, sum[rows * n + r][half]);
-                }
-            }
-        }
+enum { F16_TILE = 3 }; /* input rows: with four matrix rows 12 sums, of 16 registers */
+
+/* Adds the products of a vector of four matrix rows and of `count` input rows to their sums. */
+INLINE void add_f16_products(const uint8_t *weights, int64_t columns, const float *const *input,
+                             int count, int64_t column, __m256 sum[F16_TILE][4]) {
+    __m256 x[F16_TILE];
+    UNROLL for (int n = 0; n < count; n++) x[n] = _mm256_loadu_ps(input[n] + column);
+    UNROLL for (int r = 0; r < 4; r++) {
+        const uint8_t *f16 = weights + 2 * (r * columns + column);
+        const __m256 w = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)f16));
+        UNROLL for (int n = 0; n < count; n++) sum[n][r] = _mm256_fmadd_ps(w, x[n], sum[n][r]);
+    }
+}
+
+/* Multiplies four matrix rows of F16 by `count` input rows: 1, or as many as a tile has. */
+INLINE void multiply_four_rows(const uint8_t *weights, int64_t columns, const float *const *input,
+                               int count, struct output_tile tile) {
+    __m256 even[F16_TILE][4], odd[F16_TILE][4]; /* the halves of the registers of AVX-512 */
+    UNROLL for (int i = 0; i < 4 * count; i++) {
+        even[i / 4][i % 4] = odd[i / 4][i % 4] = _mm256_setzero_ps();
+    }
+    for (int64_t column = 0; column < columns; column += 2 * LANES) {
+        const char *next = (const char *)weights + 8 * (columns + column); /* four rows further */
+        _mm_prefetch(next, _MM_HINT_T1);
+        _mm_prefetch(next + 64, _MM_HINT_T1);
+        add_f16_products(weights, columns, input, count, column, even);
+        if (count == 1) add_f16_products(weights, columns, input, count, column + LANES, odd);
+    }
+    /* A whole tile has no registers left for the odd vectors' sums: they take a second pass. */
+    for (int64_t column = LANES; count > 1 && column < columns; column += 2 * LANES) {
+        add_f16_products(weights, columns, input, count, column, odd);
     }
     for (int n = 0; n < count; n++) {
-        for (int r = 0; r < rows; r++) {
+        for (int r = 0; r < 4; r++) {
             const int64_t offset = n * tile.stride + r;
             const float residual = tile.residual ? tile.residual[offset] : 0;
-            const __m256 *halves = sum[rows * n + r];
-            tile.output[offset] = reduce_add(halves[0], halves[1]) + residual;
+            tile.output[offset] = reduce_add(even[n][r], odd[n][r]) + residual;
         }
     }
 }
@@ -105,16 +111,12 @@ INLINE void multiply_rows(const uint8_t *weights, int rows, int64_t columns,
  * how many. */
 INLINE int multiply_f16_tile(const uint8_t *weights, int64_t columns, const float *const *input,
                              int64_t remaining, struct output_tile tile) {
-    if (remaining < 3) {
-        multiply_rows(weights, 4, columns, input, 1, tile);
-        return 1;
-    }
-    for (int r = 0; r < 4; r += 2) {
-        struct output_tile half = {tile.output + r, NULL, tile.stride};
-        if (tile.residual) half.residual = tile.residual + r;
-        multiply_rows(weights + 2 * r * columns, 2, columns, input, 3, half);
-    }
-    return 3;
+    const int is_full = remaining >= F16_TILE;
+    if (is_full)
+        multiply_four_rows(weights, columns, input, F16_TILE, tile);
+    else
+        multiply_four_rows(weights, columns, input, 1, tile);
+    return is_full ? F16_TILE : 1;
 }
 
 #endif
