@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 _encoder = msgspec.msgpack.Encoder()
+_PLAIN_TYPES = frozenset({bool, int, float, str, type(None)})
 
 
 def digest(identity: bytes, values: Sequence[object]) -> bytes:
@@ -31,7 +32,8 @@ def digest(identity: bytes, values: Sequence[object]) -> bytes:
 def _plain(value: Any) -> Any:  # noqa: ANN401 - of any type
     """Returns what the encoder writes in one way only."""
     if isinstance(value, msgspec.Struct):
-        return [_plain(field) for field in msgspec.structs.astuple(value)]
+        fields = msgspec.structs.astuple(value)
+        return [field if type(field) in _PLAIN_TYPES else _plain(field) for field in fields]
     if isinstance(value, Mapping):
         return sorted(value.items())
     return sorted(value) if isinstance(value, frozenset) else value
