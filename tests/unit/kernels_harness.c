@@ -131,7 +131,75 @@ static void check_attention(const struct kernels *kernels, int64_t d_kv, int64_t
     free(q), free(cache), free(bias), free(expected), free(actual);
 }
 
+enum { VOCABULARY = 70, STEP = 4, KEYS = 16, HEADS = 2 };
+
+/* Graphs for tests: the most likely token follows the last one, 5 further on. */
+static int follow(void *backend, void *graph) {
+    (void)backend;
+    struct greedy_step *step = graph;
+    float *logits = (float *)(uintptr_t)step->logits;
+    for (int64_t i = 0; i < step->tokens; i++) {
+        for (int64_t id = 0; id < VOCABULARY; id++) logits[i * VOCABULARY + id] = draw();
+        logits[i * VOCABULARY + (step->ids[i] + 5) % VOCABULARY] = 3;
+    }
+    return 0;
+}
+
+static void set_threads(void *backend, int threads) { *(int *)backend = threads; }
+
+/* Decodes until an id may not be generated, with drafts and without. */
+static void check_greedy(int drafts) {
+    int threads = 0;
+    float biases[STEP * HEADS * KEYS], table[KEYS * HEADS * KEYS] = {0}, logits[STEP * VOCABULARY];
+    float *targets[] = {biases};
+    const float *tables[] = {table};
+    int32_t ids[STEP];
+    int64_t slots[STEP];
+    struct greedy_step single = {.ids = ids,
+                                 .slots = slots,
+                                 .biases = targets,
+                                 .logits = logits,
+                                 .tokens = 1,
+                                 .self_keys = KEYS,
+                                 .vocab_rows = VOCABULARY,
+                                 .max_runs = 99,
+                                 .threads = 1};
+    struct greedy_step drafting = single;
+    single.graph = &single, drafting.graph = &drafting, drafting.tokens = STEP;
+    const int64_t source[] = {5, 10, 15, 20, 26, 1}, suppressed[] = {2, 45};
+    struct greedy g = {.compute = follow,
+                       .set_threads = set_threads,
+                       .backend = &threads,
+                       .single = &single,
+                       .drafting = drafts ? &drafting : NULL,
+                       .biases = tables,
+                       .source = source,
+                       .suppressed = suppressed,
+                       .tables = 1,
+                       .heads = HEADS,
+                       .row_slots = KEYS,
+                       .source_count = sizeof source / sizeof *source,
+                       .suppressed_count = 2,
+                       .capacity = KEYS,
+                       .n_vocab = VOCABULARY,
+                       .start = 0,
+                       .eos = 1,
+                       .seconds = 60,
+                       .descriptor = -1};
+    int64_t tokens[KEYS + STEP];
+    float chosen[KEYS + STEP];
+    double totals[KEYS + STEP];
+    const int64_t end = t5_run_greedily(&g, 0, KEYS, tokens, chosen, totals);
+    int is_right = end == 8 && threads == 1 && g.kept == (drafts ? 3 : 0);
+    for (int64_t i = 0; i < end; i++) is_right &= tokens[i] == 5 * (i + 1) && chosen[i] == 3;
+    if (!is_right) {
+        printf("greedy: %d tokens with %d drafts\n", (int)end, drafts);
+        exit(1);
+    }
+}
+
 int main(void) {
+    check_greedy(0), check_greedy(STEP - 1);
     const char *names[] = {"avx512", "avxvnni", "avx2", "neon"};
     const int64_t types[] = {1, 2, 8}, columns[] = {32, 96, 768, 3072};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from t5engine.decoding.arithmetic import Arithmetic, NumpyArithmetic
 from t5engine.decoding.logprobs import F32
+from t5engine.kernels.loader import load_library
 from t5engine.kernels.logits import NativeArithmetic, find_arithmetic
 
 # A few values make ties; -inf is what a token has that is never generated.
@@ -117,3 +118,17 @@ def test_wrong_values_are_refused_before_they_are_read() -> None:
     for rows, offsets, count in cases:
         with pytest.raises(ValueError, match="expected"):
             native.best(rows, offsets, count)
+
+
+@given(
+    size=SIZES,
+    seed=st.integers(0, 2**32 - 1),
+    at=st.integers(0, 10**6),
+    value=st.sampled_from([-90.0, 0.0, 50.0, np.nan, np.inf, -np.inf]),
+)
+def test_the_highest_of_finite_values(size: int, seed: int, at: int, value: float) -> None:
+    """The first of the highest, as numpy finds it; none if there is what is no number."""
+    row = np.random.default_rng(seed).integers(-50, 50, size).astype(np.float32)
+    row[at % size] = value
+    expected = int(row.argmax()) if np.isfinite(row).all() else -1
+    assert load_library().t5_find_highest(row.ctypes.data, size) == expected

@@ -57,6 +57,22 @@ def test_a_neighbour_comes_and_goes() -> None:
     assert after[4] > 0.99 * after.total()
 
 
+def test_a_trial_is_known() -> None:
+    """Whoever computes many graphs at once computes one while another number is tried."""
+    machine = Machine(2, lambda threads: (1.8 if threads == 1 else 1.0) / 1000)
+    tried = 0
+    for _ in range(5000):
+        threads = machine.chooser.choose(STEP)
+        assert machine.chooser.is_trying(STEP) == (threads == 1)
+        tried += threads == 1
+        machine.now += machine.duration(threads)
+        machine.chooser.record(STEP, machine.duration(threads))
+    assert 1 <= tried < 50
+    alone = ThreadChooser(1)
+    assert alone.choose(STEP) == 1
+    assert not alone.is_trying(STEP)
+
+
 def test_a_trial_that_is_slow_is_over_at_once() -> None:
     """What is much slower costs one step of a trial, and hardly ever."""
     machine = Machine(2, {2: 0.001, 1: 0.1}.__getitem__)

@@ -9,7 +9,14 @@ import numpy as np
 
 from t5engine.decoding.logprobs import F32
 from t5engine.decoding.sampler import Sampler
-from t5engine.decoding.search import Branch, Hypothesis, Rules, find_finish_reason, make_choice
+from t5engine.decoding.search import (
+    Branch,
+    Choice,
+    Hypothesis,
+    Rules,
+    find_finish_reason,
+    make_choice,
+)
 
 
 class Independent:
@@ -32,6 +39,30 @@ class Independent:
         """All sequences, by index."""
         return self._hypotheses
 
+    @property
+    def only_takes_most_likely(self) -> bool:
+        """Whether each token is the most likely one that is not suppressed, and nothing else."""
+        rules = self._rules
+        return (
+            not self._samplers
+            and rules.processors.only_suppress
+            and rules.should_stop is None
+            and not rules.config.top_logprobs
+        )
+
+    def accept(self, choices: Sequence[Choice]) -> list[Branch]:
+        """Takes the next tokens of a lone sequence, at least one, that `advance` would choose.
+
+        Returns:
+            The continuation after the last one.
+        """
+        (hypothesis,) = self._hypotheses
+        hypothesis.choices += choices
+        if self._goes_on(hypothesis):
+            return [Branch(0, choices[-1].token)]
+        self._running = []
+        return []
+
     def advance(self, logits: Sequence[F32]) -> list[Branch]:
         """Chooses the next token of each running sequence.
 
@@ -51,13 +82,17 @@ class Independent:
                     log_total=log_totals[parent],
                 )
             )
-            hypothesis.score = hypothesis.logprob / len(hypothesis.choices)
-            hypothesis.finish_reason = find_finish_reason(hypothesis, self._rules)
-            if hypothesis.finish_reason is None:
+            if self._goes_on(hypothesis):
                 branches.append(Branch(parent, token))
                 running.append(index)
         self._running = running
         return branches
+
+    def _goes_on(self, hypothesis: Hypothesis) -> bool:
+        """Scores a sequence that has become longer; returns whether it is not over."""
+        hypothesis.score = hypothesis.logprob / len(hypothesis.choices)
+        hypothesis.finish_reason = find_finish_reason(hypothesis, self._rules)
+        return hypothesis.finish_reason is None
 
     def _next_token(self, index: int, logits: F32, tokens: Sequence[int]) -> int:
         processors = self._rules.processors

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
+from collections.abc import Mapping, Sequence
+from ctypes import c_void_p
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from t5engine.graph import ggml
 from t5engine.graph.caches import Caches
@@ -12,6 +17,7 @@ from t5engine.graph.ggml import Cpu
 from t5engine.graph.graph import BYTES, StridedRows
 from t5engine.graph.t5_graph import AttentionShape, T5Graph
 from t5engine.graph.weights import Weights
+from t5engine.kernels.loader import GreedyStepStruct
 
 BatchKey = tuple[tuple[int, int, tuple[int, ...]], ...]
 """Per input of a batch: its index, its length in tokens, and the rows that decode over it."""
@@ -123,3 +129,61 @@ class DecoderGraph(T5Graph):
         for bias_array in self.bias:
             bias_array[:] = -np.inf
             bias_array[..., 0] = 0
+
+    def fill_mask(
+        self, rows_by_input: Mapping[int, Sequence[int]], lengths: Mapping[int, int], count: int
+    ) -> None:
+        """Sets which row attends to which input, unless the last batch was the same.
+
+        Args:
+            rows_by_input: the rows that attend to each input, by its index.
+            lengths: tokens of each input, by its index.
+            count: tokens per row.
+        """
+        batch_key: BatchKey = tuple(
+            (index, lengths[index], tuple(rows)) for index, rows in rows_by_input.items()
+        )
+        if self.batch_key == batch_key:
+            return
+        self.mask[:] = -np.inf
+        self.mask[:, :, 0] = 0  # also of unused inputs: softmax over no key at all is NaN
+        for index in rows_by_input:
+            self.mask[index, :, : lengths[index]] = 0
+        if self.grouping is not None:
+            _fill_grouping(*self.grouping, rows_by_input, count)
+        self.batch_key = batch_key
+
+    @cached_property
+    def greedy_step(self) -> GreedyStepStruct:
+        """What greedy.c needs of the graph of one row, but for the threads."""
+        self._bias_addresses = (c_void_p * len(self.bias))(
+            *(bias.ctypes.data for bias in self.bias)
+        )
+        _, tokens, vocab_rows = self.logits.shape
+        return GreedyStepStruct(
+            graph=self.address,
+            ids=self.ids.ctypes.data,
+            slots=self.slots.ctypes.data,
+            biases=ctypes.addressof(self._bias_addresses),
+            logits=self.logits.ctypes.data,
+            tokens=tokens,
+            self_keys=self.bias[0].shape[-1],
+            vocab_rows=vocab_rows,
+        )
+
+
+def _fill_grouping(
+    gather: npt.NDArray[np.int32],
+    scatter: npt.NDArray[np.int32],
+    rows_by_input: Mapping[int, Sequence[int]],
+    count: int,
+) -> None:
+    """Fills the indices that order the rows' tokens by input, and those that restore the order."""
+    gather[:] = 0
+    scatter[:] = 0
+    tokens = np.arange(count)
+    for index, rows in rows_by_input.items():
+        for position, row in enumerate(rows):
+            start = position * count
+            gather[index, start : start + count] = row * count + tokens
+            scatter[row] = index * gather.shape[1] + start + tokens

@@ -146,7 +146,13 @@ def open_libllama() -> ctypes.CDLL:
 
 
 class Cpu:
-    """The CPU device from ggml's registry, and a backend on that device."""
+    """The CPU device from ggml's registry, and a backend on that device.
+
+    Attributes:
+        compute_function: the address of ggml_backend_graph_compute.
+        set_threads_function: the address of the function that sets a backend's threads.
+        threads: chooses how many threads compute a graph.
+    """
 
     def __init__(self, threads: int) -> None:
         self.ggml = load()
@@ -155,15 +161,16 @@ class Cpu:
             raise GgmlError("ggml has no CPU device")
         self.backend = self.ggml.ggml_backend_dev_init(self.device, None)
         self.buffer_type = self.ggml.ggml_backend_dev_buffer_type(self.device)
-        self._set_threads = ctypes.CFUNCTYPE(None, c_void_p, c_int)(
-            self._find_function("ggml_backend_set_n_threads")
-        )
-        self._threads = ThreadChooser(threads)
+        compute = ctypes.cast(self.ggml.ggml_backend_graph_compute, c_void_p)
+        self.compute_function = int(compute.value or 0)
+        self.set_threads_function = self._find_function("ggml_backend_set_n_threads")
+        self._set_threads = ctypes.CFUNCTYPE(None, c_void_p, c_int)(self.set_threads_function)
+        self.threads = ThreadChooser(threads)
         self._set_threads(self.backend, threads)
 
     def limit_threads(self, threads: int) -> None:
         """Computes with at most so many threads from now on."""
-        self._threads = ThreadChooser(threads)
+        self.threads = ThreadChooser(threads)
 
     def compute(self, graph: int, shape_key: Hashable) -> None:
         """Computes a graph, and measures how many threads are best for its shape.
@@ -171,10 +178,10 @@ class Cpu:
         Raises:
             GgmlError: ggml reports a failure.
         """
-        self._set_threads(self.backend, self._threads.choose(shape_key))
+        self._set_threads(self.backend, self.threads.choose(shape_key))
         started = time.perf_counter()
         status = self.ggml.ggml_backend_graph_compute(self.backend, graph)
-        self._threads.record(shape_key, time.perf_counter() - started)
+        self.threads.record(shape_key, time.perf_counter() - started)
         if status != STATUS_SUCCESS:
             raise GgmlError(f"ggml_backend_graph_compute returned {status}")
 

@@ -41,16 +41,18 @@ class StridedRows(NamedTuple):
 class Graph:
     """A graph that is built and allocated once, and computed any number of times.
 
-    Graphs with the same `shape_key` take about the same time.
+    Attributes:
+        address: of ggml's graph.
+        shape_key: graphs with the same one take about the same time.
     """
 
     def __init__(self, cpu: Cpu, weights: Weights, layers: int, shape_key: Hashable) -> None:
         nodes = NODES_PER_LAYER * layers + 64
-        self._cpu, self._shape_key = cpu, shape_key
+        self._cpu, self.shape_key = cpu, shape_key
         self._g = cpu.ggml
         self._context = Context(2 * nodes, graph=nodes)
         self._ctx = self._context.address
-        self._graph = self._g.ggml_new_graph_custom(self._ctx, nodes, False)  # noqa: FBT003 - C
+        self.address = int(self._g.ggml_new_graph_custom(self._ctx, nodes, False))  # noqa: FBT003 - C
         self._allocator = self._g.ggml_gallocr_new(cpu.buffer_type)
         self._weights = weights
         self._shape = weights.shape
@@ -59,7 +61,7 @@ class Graph:
 
     def compute(self) -> None:
         """Runs the graph on the current values of its inputs."""
-        self._cpu.compute(self._graph, self._shape_key)
+        self._cpu.compute(self.address, self.shape_key)
 
     @property
     def nbytes(self) -> int:
@@ -72,7 +74,7 @@ class Graph:
         self._context.close()
 
     def _allocate(self) -> None:
-        if not self._g.ggml_gallocr_alloc_graph(self._allocator, self._graph):
+        if not self._g.ggml_gallocr_alloc_graph(self._allocator, self.address):
             raise GgmlError("no memory for a graph")
         for params, fields in self._custom_ops:
             for name, rows in fields.items():
@@ -87,7 +89,7 @@ class Graph:
         return int(tensor)
 
     def _expand(self, tensor: Tensor) -> None:
-        self._g.ggml_build_forward_expand(self._graph, tensor)
+        self._g.ggml_build_forward_expand(self.address, tensor)
 
     def _view_array(
         self, tensor: Tensor, dtype: type[Item], shape: tuple[int, ...]

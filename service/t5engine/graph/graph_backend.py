@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from t5engine.backend import (
     F32,
@@ -20,10 +19,11 @@ from t5engine.backend import (
     poison_if_not_finite,
 )
 from t5engine.graph.caches import Caches
-from t5engine.graph.decoder import BatchKey, DecoderGraph, StepShape
+from t5engine.graph.decoder import DecoderGraph, StepShape
 from t5engine.graph.encoder import EncoderGraph
 from t5engine.graph.ggml import Cpu
 from t5engine.graph.graph import Graph
+from t5engine.graph.padding import next_power_of_two, pad_cross_keys, pad_input_length
 from t5engine.graph.position_bias import decoder_bias, encoder_bias
 from t5engine.graph.weights import Weights
 from t5engine.kernels.loader import Kernels
@@ -46,6 +46,10 @@ class GraphBackend:
         threads: threads of every native call.
         rows: most sequences at once, and most inputs.
         kernels: our own kernels, for the weights that they support; None: ggml's.
+
+    Attributes:
+        cpu: what computes the graphs.
+        decoder_bias: (positions, heads, slots) per bias table.
     """
 
     name = "graph"
@@ -66,18 +70,18 @@ class GraphBackend:
         self.n_vocab = n_vocab
         self.max_input_tokens = max_input_tokens
         self.max_tokens = max_tokens
-        self._cpu = Cpu(threads)
-        self._weights = Weights(path, self._cpu, output_scale=logit_scale, kernels=kernels)
+        self.cpu = Cpu(threads)
+        self._weights = Weights(path, self.cpu, output_scale=logit_scale, kernels=kernels)
         own = kernels if self._weights.matrices else None
         self.kernels = f"own {own.name} kernels" if own else "ggml's kernels"
         shape = self._weights.shape
-        self._input_slots = _pad_input_length(max_input_tokens)
-        self._row_slots = _next_power_of_two(max_tokens)
+        self._input_slots = pad_input_length(max_input_tokens)
+        self._row_slots = next_power_of_two(max_tokens)
         self._caches = Caches(
-            self._cpu, shape, rows=rows, row_slots=self._row_slots, input_slots=self._input_slots
+            self.cpu, shape, rows=rows, row_slots=self._row_slots, input_slots=self._input_slots
         )
         self._encoder_bias = encoder_bias(self._weights, self._input_slots)
-        self._decoder_bias = decoder_bias(self._weights, self._row_slots)
+        self.decoder_bias = decoder_bias(self._weights, self._row_slots)
         self._encoders: OrderedDict[tuple[int, bool], EncoderGraph] = OrderedDict()
         self._decoders: OrderedDict[StepShape, DecoderGraph] = OrderedDict()
         self._positions: dict[int, int] = {}
@@ -96,13 +100,13 @@ class GraphBackend:
         check_ids(self, ids)
         self.release(row)
         index = self._find_free_input(row)
-        count, tokens = len(ids), _pad_input_length(len(ids))
+        count, tokens = len(ids), pad_input_length(len(ids))
         keeps_states = is_single_step and bool(self._weights.state_matrices)
         graph = self._get_or_build(
             self._encoders,
             (tokens, keeps_states),
             lambda: EncoderGraph(
-                self._cpu,
+                self.cpu,
                 self._weights,
                 self._caches,
                 tokens,
@@ -156,20 +160,41 @@ class GraphBackend:
         self._positions.pop(row, None)
         self._inputs.pop(row, None)
 
+    def lone_graphs(self, position: int, counts: Sequence[int]) -> list[DecoderGraph]:
+        """Returns graphs for steps of row 0 alone, one for each number of tokens per step.
+
+        Their masks are filled. Those that find no room or no memory are left out, with all that
+        follow.
+
+        Raises:
+            BackendError: the row is not open, or at another position.
+        """
+        if self._positions.get(0) != position:
+            raise BackendError(f"row 0 is not at position {position}")
+        graphs = []
+        for count in counts:
+            if self._inputs[0] != 0 or position + count > self.max_tokens:
+                break
+            step, rows_by_input = self._plan_step([0], count)
+            graph = self._get_decoder(step)
+            graph.fill_mask(rows_by_input, self._input_lengths, count)
+            graphs.append(graph)
+        kept = list(self._decoders.values())
+        return graphs if all(graph in kept for graph in graphs) else []
+
+    def set_position(self, row: int, position: int) -> None:
+        """Notes how many tokens of an open row were decoded by its graphs."""
+        self._positions[row] = position
+
     def limit_threads(self, threads: int) -> None:
         """Computes with at most so many threads from now on; fewer than before, or as many."""
-        self._cpu.limit_threads(threads)
+        self.cpu.limit_threads(threads)
 
     def _run_decoder(self, rows: Sequence[int], tokens: Sequence[Sequence[int]]) -> DecoderGraph:
         """Runs one step of the decoder, and advances the position of each row."""
         count = check_step(self, self._positions, rows, tokens)
         step, rows_by_input = self._plan_step(rows, count)
-        tables = len(self._decoder_bias)
-        graph = self._get_or_build(
-            self._decoders,
-            step,
-            lambda: DecoderGraph(self._cpu, self._weights, self._caches, step, tables),
-        )
+        graph = self._get_decoder(step)
         # The graph also computes the rows between those given. Their K and V go to the scratch
         # slot, and their logits are not read.
         graph.slots[:] = self._caches.scratch_slot
@@ -179,9 +204,9 @@ class GraphBackend:
             for index, token in enumerate(row_tokens):
                 graph.ids[row, index] = token
                 graph.slots[row, index] = first_slot + index
-                for table, bias in zip(self._decoder_bias, graph.bias, strict=True):
+                for table, bias in zip(self.decoder_bias, graph.bias, strict=True):
                     bias[row, :, index] = table[position + index, :, : step.self_keys]
-        self._fill_mask(graph, rows_by_input, count)
+        graph.fill_mask(rows_by_input, self._input_lengths, count)
         graph.compute()
         if not is_finite(graph.logits[: max(rows) + 1, :, : self.n_vocab]):
             for row in rows:
@@ -206,24 +231,6 @@ class GraphBackend:
         if clear_input:
             self._caches.state_array[self._inputs[row]] = 0
 
-    def _fill_mask(
-        self, graph: DecoderGraph, rows_by_input: dict[int, list[int]], count: int
-    ) -> None:
-        """Sets which row attends to which input, unless the graph's last batch was the same."""
-        batch_key: BatchKey = tuple(
-            (index, self._input_lengths[index], tuple(rows))
-            for index, rows in rows_by_input.items()
-        )
-        if graph.batch_key == batch_key:
-            return
-        graph.mask[:] = -np.inf
-        graph.mask[:, :, 0] = 0  # also of unused inputs: softmax over no key at all is NaN
-        for index in rows_by_input:
-            graph.mask[index, :, : self._input_lengths[index]] = 0
-        if graph.grouping is not None:
-            _fill_grouping(*graph.grouping, rows_by_input, count)
-        graph.batch_key = batch_key
-
     def _plan_step(self, rows: Sequence[int], count: int) -> tuple[StepShape, dict[int, list[int]]]:
         """Returns the shape of a step's graph, and the rows that attend to each input."""
         rows_by_input: dict[int, list[int]] = {}
@@ -239,8 +246,8 @@ class GraphBackend:
         step = StepShape(
             rows=computed,
             tokens=count,
-            self_keys=_next_power_of_two(max(self._positions[row] for row in rows) + count),
-            cross_keys=min(self._input_slots, _pad_cross_keys(longest)),
+            self_keys=next_power_of_two(max(self._positions[row] for row in rows) + count),
+            cross_keys=min(self._input_slots, pad_cross_keys(longest)),
             inputs=computed if is_direct else min(self.rows, padded_rows(max(rows_by_input) + 1)),
             group_size=0 if is_direct else padded_rows(most_rows),
             has_states=bool(with_states),
@@ -251,6 +258,14 @@ class GraphBackend:
         """Returns the row's own index if that is free, so that rows and inputs match."""
         free = set(range(self.rows)) - set(self._inputs.values())
         return row if row in free else min(free)
+
+    def _get_decoder(self, step: StepShape) -> DecoderGraph:
+        tables = len(self.decoder_bias)
+        return self._get_or_build(
+            self._decoders,
+            step,
+            lambda: DecoderGraph(self.cpu, self._weights, self._caches, step, tables),
+        )
 
     def _get_or_build(
         self, graphs: OrderedDict[KeyT, GraphT], key: KeyT, build: Callable[[], GraphT]
@@ -263,36 +278,3 @@ class GraphBackend:
         while len(graphs) > 1 and sum(graph.nbytes for graph in graphs.values()) > GRAPH_MEMORY:
             graphs.popitem(last=False)[1].close()
         return result
-
-
-def _fill_grouping(
-    gather: npt.NDArray[np.int32],
-    scatter: npt.NDArray[np.int32],
-    rows_by_input: dict[int, list[int]],
-    count: int,
-) -> None:
-    """Fills the indices that order the rows' tokens by input, and those that restore the order."""
-    gather[:] = 0
-    scatter[:] = 0
-    tokens = np.arange(count)
-    for index, rows in rows_by_input.items():
-        for position, row in enumerate(rows):
-            start = position * count
-            gather[index, start : start + count] = row * count + tokens
-            scatter[row] = index * gather.shape[1] + start + tokens
-
-
-def _pad_input_length(tokens: int) -> int:
-    """Rounds an encoder length up to 4 (what the matrix kernels take), later to 32 and 128."""
-    step = 4 if tokens <= 64 else 32 if tokens <= 256 else 128
-    return -(-tokens // step) * step
-
-
-def _pad_cross_keys(tokens: int) -> int:
-    """Rounds an input length up for the decoder: to 16 up to 64, then to powers of two."""
-    return -(-tokens // 16) * 16 if tokens <= 64 else _next_power_of_two(tokens)
-
-
-def _next_power_of_two(size: int) -> int:
-    """Returns the next power of two, at least 16."""
-    return max(16, 1 << (size - 1).bit_length())

@@ -67,6 +67,10 @@ class ThreadChooser:
             state.trial = []
         return state.threads if state.trial is None else self._other(state.threads)
 
+    def is_trying(self, shape: Hashable) -> bool:
+        """Whether the threads that were chosen last for a shape are being tried."""
+        return self._most > 1 and self._shapes[shape].trial is not None
+
     def record(self, shape: Hashable, seconds: float) -> None:
         """Records how long the graph took for which threads were chosen last."""
         if self._most == 1:

@@ -19,8 +19,9 @@ static const struct kernels *const CANDIDATES[] = {
     &scalar_kernels,
 };
 
-const size_t t5_struct_sizes[4] = {sizeof(struct format), sizeof(struct matrix),
-                                   sizeof(struct product), sizeof(struct attention)};
+const size_t t5_struct_sizes[6] = {sizeof(struct format),      sizeof(struct matrix),
+                                   sizeof(struct product),     sizeof(struct attention),
+                                   sizeof(struct greedy_step), sizeof(struct greedy)};
 
 /* Returns the kernels of this name, or the best for "auto"; NULL if the processor lacks them. */
 const struct kernels *t5_find_kernels(const char *name) {

@@ -138,15 +138,47 @@ static inline struct output_tile output_at(const struct product *p, int64_t inpu
     return (struct output_tile){p->output + offset, residual, stride};
 }
 
+/* A graph of ggml's that computes one decoder step of a lone sequence, over so many tokens. */
+struct greedy_step {
+    void *graph;
+    int32_t *ids;         /* inputs: (tokens) */
+    int64_t *slots;       /* where in the cache their keys and values go: (tokens) */
+    float *const *biases; /* inputs: (heads, tokens, self_keys), one for each table */
+    const float *logits;  /* output: (tokens, vocab_rows) */
+    int64_t tokens, self_keys, vocab_rows;
+    int64_t max_runs, runs; /* how often the graph may be computed, and how often it was */
+    double seconds;         /* that this took */
+    int32_t threads;        /* that compute it */
+};
+
+/* A sequence that is decoded greedily. */
+struct greedy {
+    int (*compute)(void *backend, void *graph); /* ggml_backend_graph_compute; 0: success */
+    void (*set_threads)(void *backend, int threads);
+    void *backend;
+    struct greedy_step *single, *drafting; /* of one token; of one and a draft, or NULL */
+    const float *const *biases;            /* tables: (positions, heads, row_slots) */
+    const int64_t *source, *suppressed;    /* the encoder's input; ids that are not generated */
+    int64_t tables, heads, row_slots, source_count, suppressed_count;
+    int64_t capacity; /* inputs that the decoder takes at most */
+    int64_t n_vocab, start, eos;
+    double seconds;        /* after which the run ends */
+    int64_t drafted, kept; /* tokens that were drafted, and that were chosen */
+    int32_t descriptor;    /* the run ends when there is something to read */
+};
+
 /* What the loader calls. */
-extern const size_t t5_struct_sizes[4]; /* format, matrix, product, attention */
+extern const size_t t5_struct_sizes[6]; /* in the order of this file */
 const struct kernels *t5_find_kernels(const char *name);
 const struct format *t5_find_format(int64_t type);
 void t5_pack(const struct format *format, int64_t rows, int64_t columns, const uint8_t *source,
              uint8_t *target);
 double t5_log_sum_exp(const float *values, int64_t count);
+int64_t t5_find_highest(const float *values, int64_t count);
 int64_t t5_rank(const float *const *rows, int64_t row_count, int64_t n_vocab, const float *offsets,
                 const int64_t *excluded_ids, int64_t excluded_count, int32_t are_logits,
                 int64_t max_results, int64_t *indices, float *scores, float *values);
+int64_t t5_run_greedily(struct greedy *g, int64_t decoded, int64_t limit, int64_t *tokens,
+                        float *logits, double *log_totals);
 
 #endif

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from copy import copy
-from ctypes import c_char_p, c_float, c_int, c_int32, c_int64, c_size_t, c_uint8, c_void_p
+from ctypes import c_char_p, c_double, c_float, c_int, c_int32, c_int64, c_size_t, c_uint8, c_void_p
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,31 @@ class KernelsStruct(ctypes.Structure):
         ("can_attend", ctypes.CFUNCTYPE(c_int, c_int64, c_int64)),
         ("multiply", c_void_p),
         ("attend", c_void_p),
+    )
+
+
+class GreedyStepStruct(ctypes.Structure):
+    """struct greedy_step of kernels.h."""
+
+    _fields_ = (
+        *((name, c_void_p) for name in ("graph", "ids", "slots", "biases", "logits")),
+        *((name, c_int64) for name in ("tokens", "self_keys", "vocab_rows", "max_runs", "runs")),
+        ("seconds", c_double),
+        ("threads", c_int32),
+    )
+
+
+class GreedyStruct(ctypes.Structure):
+    """struct greedy of kernels.h."""
+
+    _fields_ = (
+        *((name, c_void_p) for name in ("compute", "set_threads", "backend", "single", "drafting")),
+        *((name, c_void_p) for name in ("biases", "source", "suppressed")),
+        *((name, c_int64) for name in ("tables", "heads", "row_slots", "source_count")),
+        *((name, c_int64) for name in ("suppressed_count", "capacity", "n_vocab", "start", "eos")),
+        ("seconds", c_double),
+        *((name, c_int64) for name in ("drafted", "kept")),
+        ("descriptor", c_int32),
     )
 
 
@@ -204,7 +229,10 @@ def load_library() -> Any:  # noqa: ANN401 - functions as attributes
         library = ctypes.CDLL(str(LIBRARY))
     except OSError:
         return None
-    structs = (FormatStruct, MatrixStruct, ProductStruct, AttentionStruct)
+    structs = (
+        *(FormatStruct, MatrixStruct, ProductStruct, AttentionStruct),
+        *(GreedyStepStruct, GreedyStruct),
+    )
     sizes = [ctypes.sizeof(struct) for struct in structs]
     try:
         compiled_sizes = list((c_size_t * len(structs)).in_dll(library, "t5_struct_sizes"))
@@ -219,4 +247,8 @@ def load_library() -> Any:  # noqa: ANN401 - functions as attributes
     library.t5_find_format.restype = c_void_p
     library.t5_pack.argtypes = [c_void_p, c_int64, c_int64, c_void_p, c_void_p]
     library.t5_pack.restype = None
+    library.t5_find_highest.argtypes = [c_void_p, c_int64]
+    library.t5_find_highest.restype = c_int64
+    library.t5_run_greedily.argtypes = [c_void_p, c_int64, c_int64, c_void_p, c_void_p, c_void_p]
+    library.t5_run_greedily.restype = c_int64
     return library

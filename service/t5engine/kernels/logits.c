@@ -69,6 +69,27 @@ INLINE double log_sum_exp(const float *values, int64_t count) {
     return (double)offset + log(total);
 }
 
+/* Whether no value is infinite or NaN. */
+INLINE bool are_finite(const float *values, int64_t count) {
+    int32_t lanes[LANES] = {0};
+    int64_t i = 0;
+    for (; i + LANES <= count; i += LANES)
+        for (int lane = 0; lane < LANES; lane++)
+            lanes[lane] |= !(values[i + lane] - values[i + lane] == 0.0F);
+    for (; i < count; i++) lanes[0] |= !(values[i] - values[i] == 0.0F);
+    int32_t found = 0;
+    for (int lane = 0; lane < LANES; lane++) found |= lanes[lane];
+    return found == 0;
+}
+
+INLINE int64_t find_highest(const float *values, int64_t count) {
+    if (!are_finite(values, count)) return -1;
+    const float value = highest(values, count);
+    int64_t i = 0;
+    while (values[i] != value) i++;
+    return i;
+}
+
 /* Token ids that count as -inf, in ascending order. */
 struct excluded {
     const int64_t *ids;
@@ -153,6 +174,9 @@ INLINE void best(const float *const *rows, int64_t row_count, int64_t n_vocab, c
     target static double log_sum_exp_##name(const float *values, int64_t count) {                \
         return log_sum_exp(values, count);                                                       \
     }                                                                                            \
+    target static int64_t find_highest_##name(const float *values, int64_t count) {              \
+        return find_highest(values, count);                                                      \
+    }                                                                                            \
     target static void best_##name(const float *const *rows, int64_t row_count, int64_t n_vocab, \
                                    const float *offsets, struct excluded excluded,               \
                                    bool are_logits, struct ranking *ranking) {                   \
@@ -172,6 +196,16 @@ double t5_log_sum_exp(const float *values, int64_t count) {
     if (__builtin_cpu_supports("avx2")) return log_sum_exp_avx2(values, count);
 #endif
     return log_sum_exp_plain(values, count);
+}
+
+/* Returns the index of the highest of `count` values, at least one: the first if several are equal;
+ * -1 if a value is not finite. */
+int64_t t5_find_highest(const float *values, int64_t count) {
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512f")) return find_highest_avx512(values, count);
+    if (__builtin_cpu_supports("avx2")) return find_highest_avx2(values, count);
+#endif
+    return find_highest_plain(values, count);
 }
 
 /* Finds the `max_results` highest scores above -inf: their indices in all rows together, the

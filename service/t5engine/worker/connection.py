@@ -17,6 +17,10 @@ class Connection:
         self._poll = select.poll()  # select() ends at file descriptor 1023
         self._poll.register(sock, select.POLLIN)
 
+    def fileno(self) -> int:
+        """Returns the file descriptor."""
+        return self._socket.fileno()
+
     def has_message(self, timeout: float = 0.0) -> bool:
         """Whether a message can be read now, or within `timeout` seconds."""
         return bool(self._poll.poll(1000 * timeout))

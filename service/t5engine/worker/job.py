@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from t5engine.decoding.independent import Independent
 from t5engine.decoding.logprobs import F32
 from t5engine.decoding.parameters import GenerationConfig
-from t5engine.decoding.search import Branch, Hypothesis
+from t5engine.decoding.search import Branch, Choice, Hypothesis
 from t5engine.decoding.stops import Stops
 from t5engine.decoding.strategy import start_search
+from t5engine.graph.greedy import GreedyRun
 from t5engine.messages import Cut, Generate, Generated, Output, Progress, Timings, Token
 from t5engine.truncation import TruncationError, Truncator
 from t5engine.worker import prompt_lookup
@@ -102,6 +104,23 @@ class Generation:
         tokens = self._search.settled[0].tokens
         draft = prompt_lookup.draft(self._ids, tokens, count)
         return [*draft, *[self._model.vocabulary.eos] * (count - len(draft))] if draft else []
+
+    def run_greedily(self, drafts: int, descriptor: int) -> tuple[GreedyRun, list[Branch]] | None:
+        """Decodes several tokens of a lone sequence in row 0, if nothing has to be done between.
+
+        Returns:
+            What was decoded, and the sequence if it continues. None: a step as usual is needed.
+        """
+        greedy, search = self._model.greedy, self._search
+        if greedy is None or self.request.stream or self.rows != [0]:
+            return None
+        if not isinstance(search, Independent) or not search.only_takes_most_likely:
+            return None
+        tokens, limit = search.settled[0].tokens, self.request.config.max_tokens
+        run = greedy.run(self._ids, tokens, limit, drafts, descriptor)
+        if not run.choices:
+            return None
+        return run, search.accept([Choice(*choice) for choice in run.choices])
 
     def choose_tokens(self, logits: Sequence[F32]) -> list[Branch]:
         """Chooses the next tokens, given the logits of each running sequence, (n_vocab,).

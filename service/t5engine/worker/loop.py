@@ -30,7 +30,7 @@ from t5engine.worker.job import Generation, InputRefused, check_ids, check_input
 from t5engine.worker.judgement import Judgement, judge
 from t5engine.worker.meter import CostMeter
 from t5engine.worker.model import Model
-from t5engine.worker.step import decode_step
+from t5engine.worker.step import decode_step, run_greedily
 
 
 class Loop:
@@ -260,7 +260,12 @@ class Loop:
         decoded = lone.decoded if lone else 0
         started = time.perf_counter()
         judgements = list(self._judgements.values())
-        messages = decode_step(self._model, generations, self._drafts, others, judgements)
+        messages = None
+        if lone and not (others or judgements or self._pending):
+            descriptor = self._connection.fileno()
+            messages = run_greedily(self._model, lone, self._drafts, descriptor)
+        if messages is None:
+            messages = decode_step(self._model, generations, self._drafts, others, judgements)
         seconds = time.perf_counter() - started
         for message in messages:
             self._connection.send(message)

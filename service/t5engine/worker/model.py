@@ -18,6 +18,7 @@ from t5engine.config import KernelsName
 from t5engine.decoding.arithmetic import Arithmetic, NumpyArithmetic
 from t5engine.graph.ggml import GgmlError
 from t5engine.graph.graph_backend import GraphBackend
+from t5engine.graph.greedy import GreedyDecoder
 from t5engine.graph.variants import load_variant
 from t5engine.header import HeaderError, open_checked, printable
 from t5engine.kernels.loader import Kernels
@@ -41,13 +42,18 @@ class LoadError(Exception):
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded model: backend, vocabulary, metadata, and the arithmetic of its searches."""
+    """A loaded model: backend, vocabulary, metadata, and the arithmetic of its searches.
+
+    Attributes:
+        greedy: decodes a lone sequence several tokens at a time; None: step by step.
+    """
 
     backend: Backend
     vocabulary: Vocabulary
     start_token: int
     info: ModelInfo
     arithmetic: Arithmetic = field(default_factory=NumpyArithmetic)
+    greedy: GreedyDecoder | None = None
 
 
 def load_model(
@@ -228,7 +234,11 @@ class _LoadedFile:
             vocabulary = Vocabulary(self.native, self.n_vocab, self._header.metadata)
         except ValueError as error:
             raise LoadError(f"{self._path}: {error}") from error
-        return Model(backend, vocabulary, start, info, arithmetic)
+        greedy = None
+        if isinstance(backend, GraphBackend) and not isinstance(arithmetic, NumpyArithmetic):
+            eos, suppressed = vocabulary.eos, vocabulary.suppressed
+            greedy = GreedyDecoder(backend, start=start, eos=eos, suppressed=suppressed)
+        return Model(backend, vocabulary, start, info, arithmetic, greedy)
 
 
 def _read_metadata(native: Any) -> dict[str, str]:  # noqa: ANN401 - an opaque pointer

@@ -68,6 +68,37 @@ def decode_step(
     return messages
 
 
+def run_greedily(
+    model: Model, generation: Generation, drafts: int, descriptor: int
+) -> list[FromWorker] | None:
+    """Decodes several tokens of a generation that is alone, if nothing has to be done between.
+
+    Args:
+        model: the model of the generation.
+        generation: the generation.
+        drafts: tokens to draft, as in `decode_step`.
+        descriptor: a file descriptor; the tokens end when there is something to read.
+
+    Returns:
+        The messages for the service. None: `decode_step` is needed.
+    """
+    started = time.perf_counter()
+    try:
+        result = generation.run_greedily(drafts, descriptor)
+    except BackendError as error:
+        _continue_branches(model.backend, [generation], [], [])
+        return [Failed(generation.request.job, str(error))]
+    if result is None:
+        return None
+    run, branches = result
+    seconds = time.perf_counter() - started
+    generation.record_step(seconds, 1, drafted=run.drafted, kept=run.kept)
+    messages: list[FromWorker] = [] if branches else [generation.build_outcome()]
+    running = [(generation, branch) for branch in branches]
+    _continue_branches(model.backend, [generation], running, [])
+    return messages
+
+
 def _choose_tokens(
     generation: Generation,
     logits: Sequence[F32],
