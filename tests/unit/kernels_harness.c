@@ -137,10 +137,11 @@ enum { VOCABULARY = 70, STEP = 4, KEYS = 16, HEADS = 2 };
 static int follow(void *backend, void *graph) {
     (void)backend;
     struct greedy_step *step = graph;
-    float *logits = (float *)(uintptr_t)step->logits;
+    float *logits = step->logits;
     for (int64_t i = 0; i < step->tokens; i++) {
         for (int64_t id = 0; id < VOCABULARY; id++) logits[i * VOCABULARY + id] = draw();
         logits[i * VOCABULARY + (step->ids[i] + 5) % VOCABULARY] = 3;
+        logits[i * VOCABULARY + 3] = 4; /* but for its bias */
     }
     return 0;
 }
@@ -166,7 +167,8 @@ static void check_greedy(int drafts) {
                                  .threads = 1};
     struct greedy_step drafting = single;
     single.graph = &single, drafting.graph = &drafting, drafting.tokens = STEP;
-    const int64_t source[] = {5, 10, 15, 20, 26, 1}, suppressed[] = {2, 45};
+    const int64_t source[] = {5, 10, 15, 20, 26, 1}, suppressed[] = {2, 45}, biased = 3;
+    const float bias = -2;
     struct greedy g = {.compute = follow,
                        .set_threads = set_threads,
                        .backend = &threads,
@@ -175,6 +177,9 @@ static void check_greedy(int drafts) {
                        .biases = tables,
                        .source = source,
                        .suppressed = suppressed,
+                       .biased = &biased,
+                       .bias = &bias,
+                       .bias_count = 1,
                        .tables = 1,
                        .heads = HEADS,
                        .row_slots = KEYS,

@@ -15,6 +15,7 @@ from t5engine.decoding.parameters import GenerationConfig
 from t5engine.frames import pack
 from t5engine.graph.graph_backend import GraphBackend
 from t5engine.graph.greedy import GreedyDecoder
+from t5engine.kernels.loader import MAX_BIAS
 from t5engine.messages import FromWorker, Generate, Generated
 from t5engine.worker.job import Generation
 from t5engine.worker.loop import Loop
@@ -113,8 +114,10 @@ def decode_all(
         GenerationConfig(max_tokens=5),
         GenerationConfig(max_tokens=LIMIT),
         GenerationConfig(max_tokens=20, top_logprobs=0),
+        GenerationConfig(max_tokens=20, logit_bias={1: -100.0, 5: 12.5, 6: 12.5}),
+        GenerationConfig(max_tokens=20, logit_bias={1: 6.0, 3: -2.0}),
     ],
-    ids=["one token", "two tokens", "five tokens", "until the end", "details"],
+    ids=["one token", "two tokens", "five tokens", "the end", "details", "no end", "early end"],
 )
 def test_results_are_those_of_single_steps(
     model: Model, silent: int, config: GenerationConfig, drafts: int
@@ -133,7 +136,6 @@ def test_results_are_those_of_single_steps(
         {"num_beams": 2},
         {"repetition_penalty": 1.5},
         {"no_repeat_ngram_size": 2},
-        {"logit_bias": {5: 3.0}},
         {"presence_penalty": 0.5},
         {"top_logprobs": 2},
     ],
@@ -167,7 +169,7 @@ def test_a_message_ends_a_run(model: Model, backend: GraphBackend, decoder: Gree
     tokens: list[int] = []
     backend.encode(0, ids)
     for count in range(1, 4):
-        run = decoder.run(ids, tokens, LIMIT, 0, reader)
+        run = decoder.run(ids, tokens, LIMIT, bias={}, drafts=0, descriptor=reader)
         tokens += [token for token, _ in run.choices]
         assert len(tokens) == count
     os.close(reader)
@@ -180,7 +182,10 @@ def test_a_run_ends_before_a_token_that_may_not_be_generated(
     """The next most likely token is found as usual; the state is that before the step."""
     ids = model.vocabulary.encode(QUERIES[0])
     backend.encode(0, ids)
-    tokens = [token for token, _ in decoder.run(ids, [], LIMIT, 0, silent).choices]
+    tokens = [
+        token
+        for token, _ in decoder.run(ids, [], LIMIT, bias={}, drafts=0, descriptor=silent).choices
+    ]
     forbidden = tokens[2]
     position = tokens.index(forbidden)
     other = GreedyDecoder(
@@ -190,8 +195,13 @@ def test_a_run_ends_before_a_token_that_may_not_be_generated(
         suppressed=np.array([forbidden], np.intp),
     )
     backend.encode(0, ids)
-    assert [token for token, _ in other.run(ids, [], LIMIT, 0, silent).choices] == tokens[:position]
-    assert other.run(ids, tokens[:position], LIMIT, 0, silent).choices == []
+    assert [
+        token
+        for token, _ in other.run(ids, [], LIMIT, bias={}, drafts=0, descriptor=silent).choices
+    ] == tokens[:position]
+    assert (
+        other.run(ids, tokens[:position], LIMIT, bias={}, drafts=0, descriptor=silent).choices == []
+    )
     logits = backend.step([0], [tokens[position - 1] if position else model.start_token])
     assert int(logits[0].argmax()) == forbidden
 
@@ -216,15 +226,19 @@ def test_a_row_in_another_state_is_refused(
     """Nothing is computed at a position that the row does not have."""
     ids = model.vocabulary.encode(QUERIES[0])
     with pytest.raises(BackendError, match="position"):
-        decoder.run(ids, [], LIMIT, 0, silent)
+        decoder.run(ids, [], LIMIT, bias={}, drafts=0, descriptor=silent)
     backend.encode(0, ids)
     with pytest.raises(BackendError, match="position"):
-        decoder.run(ids, [5], LIMIT, 0, silent)
-    assert decoder.run(ids, [], LIMIT + 1, 0, silent).choices == []
+        decoder.run(ids, [5], LIMIT, bias={}, drafts=0, descriptor=silent)
+    assert decoder.run(ids, [], LIMIT + 1, bias={}, drafts=0, descriptor=silent).choices == []
+    many = dict.fromkeys(range(MAX_BIAS + 1), 1.0)
+    assert decoder.run(ids, [], LIMIT, bias=many, drafts=0, descriptor=silent).choices == []
+    with pytest.raises(BackendError, match="token id"):
+        decoder.run(ids, [], LIMIT, bias={backend.n_vocab: 1.0}, drafts=0, descriptor=silent)
     backend.release(0)
     backend.encode(1, ids)
     backend.reorder([0], [1])  # over the input of row 1
-    assert decoder.run(ids, [], LIMIT, 0, silent).choices == []
+    assert decoder.run(ids, [], LIMIT, bias={}, drafts=0, descriptor=silent).choices == []
 
 
 def test_without_compiled_kernels_there_is_none() -> None:

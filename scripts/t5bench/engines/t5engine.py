@@ -12,7 +12,9 @@ from t5engine.decoding.parameters import MAX_WIDTH, GenerationConfig
 from t5engine.worker.job import Generation
 from t5engine.worker.judgement import Judgement, judge
 from t5engine.worker.model import load_model
-from t5engine.worker.step import decode_step, warm_up
+from t5engine.worker.step import decode_step, run_greedily, warm_up
+
+NO_MESSAGES = -1  # a file descriptor
 
 
 class T5Engine:
@@ -38,7 +40,8 @@ class T5Engine:
         config = GenerationConfig(max_tokens=tokens, logit_bias=bias)
         generation = Generation(wire.Generate(0, config, ids=list(ids)), self._model, 0)
         while generation.rows:
-            decode_step(self._model, [generation])
+            if run_greedily(self._model, generation, drafts=0, descriptor=NO_MESSAGES) is None:
+                decode_step(self._model, [generation])
         outcome = generation.build_outcome()
         return Generated(outcome.best.tokens, outcome.timings.encode + outcome.timings.decode)
 

@@ -41,11 +41,11 @@ class Independent:
 
     @property
     def only_takes_most_likely(self) -> bool:
-        """Whether each token is the most likely one that is not suppressed, and nothing else."""
+        """Whether each token is the most likely one after bias, unless that is suppressed."""
         rules = self._rules
         return (
             not self._samplers
-            and rules.processors.only_suppress
+            and rules.processors.only_bias
             and rules.should_stop is None
             and not rules.config.top_logprobs
         )

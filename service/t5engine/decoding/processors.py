@@ -29,6 +29,7 @@ class Processors:
         suppressed: the same.
         suppressed_ids: the same, as a set.
         only_suppress: whether all other scores stay as they are.
+        only_bias: whether all other scores stay as they are, but for a bias.
     """
 
     def __init__(
@@ -40,11 +41,12 @@ class Processors:
         self.suppressed_ids = frozenset(self.suppressed.tolist())
         self._biased = np.array(list(config.logit_bias), np.intp)
         self._bias = np.array(list(config.logit_bias.values()), np.float32)
-        self.only_suppress = (
-            not (config.logit_bias or config.no_repeat_ngram_size)
+        self.only_bias = (
+            not config.no_repeat_ngram_size
             and config.repetition_penalty == 1
             and not (config.presence_penalty or config.frequency_penalty)
         )
+        self.only_suppress = self.only_bias and not config.logit_bias
 
     def __call__(
         self, scores: F32, tokens: Sequence[int], chosen_counts: Mapping[int, int] | None = None

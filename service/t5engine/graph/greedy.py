@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ctypes import c_double, c_float, c_int64, c_void_p
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from t5engine.backend import BackendError
+from t5engine.backend import BackendError, check_ids
 from t5engine.graph.decoder import DecoderGraph
 from t5engine.graph.graph_backend import GraphBackend
-from t5engine.kernels.loader import GreedyStepStruct, GreedyStruct, load_library
+from t5engine.kernels.loader import MAX_BIAS, GreedyStepStruct, GreedyStruct, load_library
 from t5engine.messages import PULSE_SECONDS
 
 NO_LIMIT = 1 << 30  # runs of a graph
@@ -69,7 +69,14 @@ class GreedyDecoder:
         )
 
     def run(
-        self, source: Sequence[int], tokens: Sequence[int], limit: int, drafts: int, descriptor: int
+        self,
+        source: Sequence[int],
+        tokens: Sequence[int],
+        limit: int,
+        *,
+        bias: Mapping[int, float],
+        drafts: int,
+        descriptor: int,
     ) -> GreedyRun:
         """Continues the sequence until it ends, or until something else has to be done.
 
@@ -80,6 +87,7 @@ class GreedyDecoder:
             source: the encoder's input.
             tokens: what was decoded so far.
             limit: most tokens of the sequence, at most `max_tokens` of the backend.
+            bias: what is added to logits before a token is chosen, by id.
             drafts: tokens to draft from the source.
             descriptor: a file descriptor.
 
@@ -87,8 +95,10 @@ class GreedyDecoder:
             BackendError: ggml reports a failure, or the state of the row is another.
         """
         decoded = len(tokens)
+        check_ids(self._backend, [*source, *tokens, *bias])
         graphs = self._backend.lone_graphs(decoded, [1, 1 + drafts] if drafts else [1])
-        if not graphs or not decoded < limit <= self._backend.max_tokens:
+        fits = decoded < limit <= self._backend.max_tokens and len(bias) <= MAX_BIAS
+        if not graphs or not fits:
             return GreedyRun([])
         steps = [self._describe(graph) for graph in graphs]
         size = limit + drafts
@@ -99,7 +109,9 @@ class GreedyDecoder:
         greedy.drafting = ctypes.addressof(steps[1]) if len(steps) > 1 else None
         source_ids = (c_int64 * len(source))(*source)
         greedy.source, greedy.source_count = ctypes.addressof(source_ids), len(source)
-        greedy.descriptor = descriptor
+        biased, biases = (c_int64 * len(bias))(*bias), (c_float * len(bias))(*bias.values())
+        greedy.biased, greedy.bias = ctypes.addressof(biased), ctypes.addressof(biases)
+        greedy.bias_count, greedy.descriptor = len(bias), descriptor
         end = load_library().t5_run_greedily(
             *(ctypes.addressof(greedy), decoded, limit, ids, logits, log_totals)
         )

@@ -77,12 +77,27 @@ static int compute(const struct greedy *g, struct greedy_step *step, int64_t pos
     return status;
 }
 
+/* Returns the most likely token after a bias, which is taken away again; -1 if a logit is not
+ * finite. */
+static int64_t find_most_likely(const struct greedy *g, float *logits) {
+    if (g->bias_count == 0) return t5_find_highest(logits, g->n_vocab);
+    if (t5_find_highest(logits, g->n_vocab) < 0) return -1;
+    float before[MAX_BIAS];
+    for (int64_t i = 0; i < g->bias_count; i++) {
+        before[i] = logits[g->biased[i]];
+        logits[g->biased[i]] += g->bias[i];
+    }
+    const int64_t token = t5_find_highest(logits, g->n_vocab);
+    for (int64_t i = 0; i < g->bias_count; i++) logits[g->biased[i]] = before[i];
+    return token;
+}
+
 /* Chooses the tokens that follow a computed step: one, and one for each drafted token that is equal
  * to the choice before. Returns how many; 0 if Python has to do the step. */
 static int64_t choose(const struct greedy *g, const struct greedy_step *step, int64_t room,
                       int64_t *tokens, float *logits, double *log_totals) {
     for (int64_t i = 0; i < step->tokens; i++) {
-        tokens[i] = t5_find_highest(step->logits + i * step->vocab_rows, g->n_vocab);
+        tokens[i] = find_most_likely(g, step->logits + i * step->vocab_rows);
         if (tokens[i] < 0) return 0; /* also if only a token that is not kept has no number */
     }
     for (int64_t i = 0; i < step->tokens; i++) {

@@ -144,12 +144,15 @@ struct greedy_step {
     int32_t *ids;         /* inputs: (tokens) */
     int64_t *slots;       /* where in the cache their keys and values go: (tokens) */
     float *const *biases; /* inputs: (heads, tokens, self_keys), one for each table */
-    const float *logits;  /* output: (tokens, vocab_rows) */
+    float *logits;        /* output: (tokens, vocab_rows) */
     int64_t tokens, self_keys, vocab_rows;
     int64_t max_runs, runs; /* how often the graph may be computed, and how often it was */
     double seconds;         /* that this took */
     int32_t threads;        /* that compute it */
 };
+
+/* The most logits that are changed before a token is chosen. */
+enum { MAX_BIAS = 1024 };
 
 /* A sequence that is decoded greedily. */
 struct greedy {
@@ -160,6 +163,9 @@ struct greedy {
     const float *const *biases;            /* tables: (positions, heads, row_slots) */
     const int64_t *source, *suppressed;    /* the encoder's input; ids that are not generated */
     int64_t tables, heads, row_slots, source_count, suppressed_count;
+    const int64_t *biased; /* ids whose logits are changed before a token is chosen */
+    const float *bias;     /* what is added to them */
+    int64_t bias_count;
     int64_t capacity; /* inputs that the decoder takes at most */
     int64_t n_vocab, start, eos;
     double seconds;        /* after which the run ends */

@@ -24,6 +24,7 @@ LIBRARY = Path(__file__).with_name("kernels.so")
 OPERATION = ctypes.CFUNCTYPE(None, c_void_p, c_int, c_int, c_void_p)  # ggml_custom_op_t
 F16, Q4_0, Q8_0 = 1, 2, 8  # enum ggml_type
 GROUP, BLOCK = 16, 32  # rows per group, columns per block, as in kernels.h
+MAX_BIAS = 1024  # logits that are changed before a token is chosen, as there
 
 
 class FormatStruct(ctypes.Structure):
@@ -97,7 +98,8 @@ class GreedyStruct(ctypes.Structure):
         *((name, c_void_p) for name in ("compute", "set_threads", "backend", "single", "drafting")),
         *((name, c_void_p) for name in ("biases", "source", "suppressed")),
         *((name, c_int64) for name in ("tables", "heads", "row_slots", "source_count")),
-        *((name, c_int64) for name in ("suppressed_count", "capacity", "n_vocab", "start", "eos")),
+        *(("suppressed_count", c_int64), ("biased", c_void_p), ("bias", c_void_p)),
+        *((name, c_int64) for name in ("bias_count", "capacity", "n_vocab", "start", "eos")),
         ("seconds", c_double),
         *((name, c_int64) for name in ("drafted", "kept")),
         ("descriptor", c_int32),

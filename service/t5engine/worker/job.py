@@ -116,8 +116,15 @@ class Generation:
             return None
         if not isinstance(search, Independent) or not search.only_takes_most_likely:
             return None
-        tokens, limit = search.settled[0].tokens, self.request.config.max_tokens
-        run = greedy.run(self._ids, tokens, limit, drafts, descriptor)
+        config = self.request.config
+        run = greedy.run(
+            self._ids,
+            search.settled[0].tokens,
+            config.max_tokens,
+            bias=config.logit_bias,
+            drafts=drafts,
+            descriptor=descriptor,
+        )
         if not run.choices:
             return None
         return run, search.accept([Choice(*choice) for choice in run.choices])
