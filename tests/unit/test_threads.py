@@ -57,6 +57,17 @@ def test_a_neighbour_comes_and_goes() -> None:
     assert after[4] > 0.99 * after.total()
 
 
+def test_few_requests_are_delayed_at_a_low_rate() -> None:
+    """With a graph a second, fewer than one in 30 is computed with the slower number."""
+    machine = Machine(2, lambda threads: (1.8 if threads == 1 else 1.0) / 1000)
+    threads: Counter[int] = Counter()
+    for _ in range(500):
+        machine.now += 1
+        threads += machine.work(0.0005)
+    assert threads.total() == 500
+    assert 5 <= threads[1] < 500 / 30
+
+
 def test_a_trial_is_known() -> None:
     """Whoever computes many graphs at once computes one while another number is tried."""
     machine = Machine(2, lambda threads: (1.8 if threads == 1 else 1.0) / 1000)

@@ -24,6 +24,7 @@ class _Shape:
         trial: durations with the other number of threads, while a trial runs; else None.
         pause: seconds between two trials.
         next_trial: time of the next trial.
+        rest: durations still to be recorded before it.
     """
 
     threads: int
@@ -32,6 +33,7 @@ class _Shape:
     trial: list[float] | None = None
     pause: float = SHORTEST_PAUSE
     next_trial: float = 0.0
+    rest: int = 0
 
 
 class ThreadChooser:
@@ -41,7 +43,8 @@ class ThreadChooser:
     are therefore slower than one where operations are short, as in a small model. They are many
     times slower where another process takes a core. So a few graphs are computed with the other
     number of threads from time to time (a trial). The pauses between trials grow while the other
-    number is slower. A trial starts at once when graphs have become slow.
+    number is slower, in seconds and in computations: at a low rate a trial would else delay every
+    few requests. A trial starts at once when graphs have become slow.
 
     Args:
         threads: the worker's threads.
@@ -63,7 +66,8 @@ class ThreadChooser:
             return 1
         state = self._shapes.setdefault(shape, _Shape(self._most))
         is_slow = state.seconds > SLOW * state.usual > 0
-        if state.trial is None and (is_slow or self._clock() >= state.next_trial > 0):
+        is_due = not state.rest and self._clock() >= state.next_trial > 0
+        if state.trial is None and (is_slow or is_due):
             state.trial = []
         return state.threads if state.trial is None else self._other(state.threads)
 
@@ -77,6 +81,7 @@ class ThreadChooser:
             return
         state = self._shapes[shape]
         if state.trial is None:
+            state.rest = max(0, state.rest - 1)
             state.seconds += (WEIGHT if state.seconds else 1.0) * (seconds - state.seconds)
             if not state.usual:  # the first one may have built a graph: there is no trial yet
                 self._end_trial(state, SHORTEST_PAUSE)
@@ -93,6 +98,7 @@ class ThreadChooser:
     def _end_trial(self, state: _Shape, pause: float) -> None:
         state.trial, state.pause, state.usual = None, pause, state.seconds
         state.next_trial = self._clock() + pause
+        state.rest = round(pause / SHORTEST_PAUSE)
 
     def _other(self, threads: int) -> int:
         return 1 if threads == self._most else self._most
