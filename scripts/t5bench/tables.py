@@ -140,7 +140,7 @@ def _format_allowances(shape: Results) -> str:
         ]
         for row in shape["contestants"]
     ]
-    head = ["", "instruction sets", "threads", "peer's fastest settings", "settings"]
+    head = ["", "instruction sets", "threads", "fastest settings, in words (peers)", "settings"]
     return format_table(head, rows, 5)
 
 

@@ -96,3 +96,28 @@ def test_one_thread_is_one_thread() -> None:
     """A worker of one thread has nothing to choose."""
     machine = Machine(1, lambda _: 0.001)
     assert machine.work(1).keys() == {1}
+
+
+@pytest.mark.parametrize("counts", [[1] * 7, [7], [3, 4]], ids=str)
+def test_several_computations_count_as_often(counts: list[int]) -> None:
+    """The rest before a trial is counted in computations, also if several are recorded at once."""
+    now = 0.0
+    chooser = ThreadChooser(2, lambda: now)
+    chooser.choose(STEP)
+    chooser.record(STEP, 0.001)
+    trials = 0
+    while trials < 3:  # each is slow, and doubles the rest: 8 computations follow
+        now += 100
+        chooser.choose(STEP)
+        trials += chooser.is_trying(STEP)
+        chooser.record(STEP, 0.002 if chooser.is_trying(STEP) else 0.001)
+    now += 100
+    for count in counts:
+        chooser.choose(STEP)
+        assert not chooser.is_trying(STEP)
+        chooser.record(STEP, 0.001, count)
+    chooser.choose(STEP)
+    assert not chooser.is_trying(STEP)
+    chooser.record(STEP, 0.001)
+    chooser.choose(STEP)
+    assert chooser.is_trying(STEP)

@@ -128,7 +128,7 @@ def summarise(collections: Sequence[Row]) -> list[str]:
         usual = judge(collections, FUSED, task)
         what = (
             "Vector search: use the original query alone, since no harmless combination gains a "
-            f"tenth of a point. For comparison, {FUSED}, `{task}`: {describe(usual)}"
+            f"tenth of a point. As an example, *{FUSED}* with `{task}`: {describe(usual)}"
         )
     else:
         what = (

@@ -163,8 +163,8 @@ def _share(value: float | None) -> str:
 def _describe_readers(reading: Mapping[str, Any]) -> str:
     equal, kappa = f"{100 * reading['agreement']:.1f} %", f"{reading['kappa']:.2f}"
     return (
-        f"{reading['labelled']} answers have a label from each reader. These are all labels that "
-        "exist, also those of answers by earlier models, and of a task that the model no longer "
-        f"has. The readers gave the same label to {equal} of the answers (kappa {kappa}; 0 is the "
-        "agreement of chance, 1 is full agreement)."
+        f"{reading['labelled']} answers have a label from each reader. This number covers every "
+        "label that was ever given, also labels of answers by earlier models, and of a task that "
+        f"the model no longer has. The readers gave the same label to {equal} of the answers "
+        f"(kappa {kappa}; 0 is the agreement of chance, 1 is full agreement)."
     )

@@ -79,7 +79,8 @@ def _summarise(results: Results, tasks: Sequence[str], harmless: Sequence[Verdic
         advice = f"**{best.combination}**, with three reformulations by `{best.task}`"
         index = "an index with a long stop list, compared with the original query in that index"
         long = f"The same in {index}: {describe(other)}"
-        lines = [f"Recommended: {advice} ([what this means](#searches)). {describe(best)} {long}"]
+        how = "[how they are combined with the query](#searches)"
+        lines = [f"Recommended: {advice} ({how}). {describe(best)} {long}"]
     for name, task, words in (
         (LONG_LIST, None, "The original query in an index with a long stop list, no model"),
         (FEEDBACK, None, "RM3, no model"),
@@ -129,7 +130,10 @@ def _advise(
                 ),
                 key=lambda item: -len(item.losses),
             )
-            advice = "none: each combination loses too much on some collection"
+            advice = (
+                "none: each combination loses significantly, or more than 0.1 points, on at least "
+                "one collection"
+            )
             if verdict.losses:
                 lost = verdict.losses[0][0]
                 advice = f"none: even {verdict.combination} loses on {lost}"
@@ -146,7 +150,8 @@ def _advise(
     change, collection = _find_loss(collections, tasks[0])
     plain = "the original query"
     if change < 0:
-        plain += f" (one reformulation instead changes {METRICS[0]} on {collection} by "
+        plain += f" (searching with one reformulation in its place changes {METRICS[0]} on "
+        plain += f"{collection} by "
         plain += f"{signed(change)} points)"
     rows.append(["takes only one plain string", plain, "+0.00", "+0.00"])
     head = ["if the engine", "use", *(f"{metric}, mean difference" for metric in METRICS)]

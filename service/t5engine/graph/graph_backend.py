@@ -163,17 +163,20 @@ class GraphBackend:
     def lone_graphs(self, position: int, counts: Sequence[int]) -> list[DecoderGraph]:
         """Returns graphs for steps of row 0 alone, one for each number of tokens per step.
 
-        Their masks are filled. Those that find no room or no memory are left out, with all that
-        follow.
+        Their masks are filled. A number for which the row has no room is left out, with those that
+        follow. None are returned if the row's input is not the first one, or if there is no memory
+        for all of them at once.
 
         Raises:
             BackendError: the row is not open, or at another position.
         """
         if self._positions.get(0) != position:
             raise BackendError(f"row 0 is not at position {position}")
+        if self._inputs[0] != 0:
+            return []
         graphs = []
         for count in counts:
-            if self._inputs[0] != 0 or position + count > self.max_tokens:
+            if position + count > self.max_tokens:
                 break
             step, rows_by_input = self._plan_step([0], count)
             graph = self._get_decoder(step)
@@ -182,9 +185,17 @@ class GraphBackend:
         kept = list(self._decoders.values())
         return graphs if all(graph in kept for graph in graphs) else []
 
-    def set_position(self, row: int, position: int) -> None:
-        """Notes how many tokens of an open row were decoded by its graphs."""
+    def set_position(self, row: int, position: int, *, clears: bool) -> None:
+        """Notes how many tokens of an open row its graphs have decoded.
+
+        Args:
+            row: the row.
+            position: the number.
+            clears: whether what was decoded after them may be NaN, and is cleared.
+        """
         self._positions[row] = position
+        if clears:
+            self._clear_nan(row, clear_input=False)
 
     def limit_threads(self, threads: int) -> None:
         """Computes with at most so many threads from now on; fewer than before, or as many."""

@@ -13,10 +13,10 @@ import numpy.typing as npt
 from t5engine.backend import BackendError, check_ids
 from t5engine.graph.decoder import DecoderGraph
 from t5engine.graph.graph_backend import GraphBackend
-from t5engine.kernels.loader import MAX_BIAS, GreedyStepStruct, GreedyStruct, load_library
-from t5engine.messages import PULSE_SECONDS
+from t5engine.kernels.loader import GreedyStepStruct, GreedyStruct, load_library
 
 NO_LIMIT = 1 << 30  # runs of a graph
+RUN_SECONDS = 0.1  # the worker also has to be fair, to send a pulse, and to try other threads
 
 
 class GreedyRun(NamedTuple):
@@ -48,6 +48,7 @@ class GreedyDecoder:
     ) -> None:
         self._backend = backend
         self._suppressed = np.ascontiguousarray(suppressed, np.int64)
+        check_ids(backend, [start, eos, *self._suppressed.tolist()])
         biases = backend.decoder_bias
         self._biases = (c_void_p * len(biases))(*(bias.ctypes.data for bias in biases))
         _, heads, row_slots = biases[0].shape
@@ -65,7 +66,7 @@ class GreedyDecoder:
             n_vocab=backend.n_vocab,
             start=start,
             eos=eos,
-            seconds=PULSE_SECONDS,
+            seconds=RUN_SECONDS,
         )
 
     def run(
@@ -80,8 +81,8 @@ class GreedyDecoder:
     ) -> GreedyRun:
         """Continues the sequence until it ends, or until something else has to be done.
 
-        The run ends at `</s>`, at the limit, when there is something to read, after a time, and
-        before a step that is unusual or needs another graph.
+        The run ends at `</s>`, at the limit, when there is something to read, after a time, before
+        a step that needs another graph, and before logits that are not finite.
 
         Args:
             source: the encoder's input.
@@ -95,11 +96,10 @@ class GreedyDecoder:
             BackendError: ggml reports a failure, or the state of the row is another.
         """
         decoded = len(tokens)
-        check_ids(self._backend, [*source, *tokens, *bias])
         graphs = self._backend.lone_graphs(decoded, [1, 1 + drafts] if drafts else [1])
-        fits = decoded < limit <= self._backend.max_tokens and len(bias) <= MAX_BIAS
-        if not graphs or not fits:
+        if not graphs or not decoded < limit <= self._backend.max_tokens:
             return GreedyRun([])
+        check_ids(self._backend, [*source, *tokens, *bias])
         steps = [self._describe(graph) for graph in graphs]
         size = limit + drafts
         ids = (c_int64 * size)(*tokens)
@@ -112,15 +112,18 @@ class GreedyDecoder:
         biased, biases = (c_int64 * len(bias))(*bias), (c_float * len(bias))(*bias.values())
         greedy.biased, greedy.bias = ctypes.addressof(biased), ctypes.addressof(biases)
         greedy.bias_count, greedy.descriptor = len(bias), descriptor
+        saved = (c_float * (self._suppressed.size + len(bias)))()
+        greedy.saved = ctypes.addressof(saved)
         end = load_library().t5_run_greedily(
             *(ctypes.addressof(greedy), decoded, limit, ids, logits, log_totals)
         )
         for graph, step in zip(graphs, steps, strict=True):
             if step.runs:
-                self._backend.cpu.threads.record(graph.shape_key, step.seconds / step.runs)
+                mean = step.seconds / step.runs
+                self._backend.cpu.threads.record(graph.shape_key, mean, step.runs)
         if end < 0:
             raise BackendError("ggml could not compute a decoder step")
-        self._backend.set_position(0, end)
+        self._backend.set_position(0, end, clears=not greedy.is_finite)
         choices = [(ids[i], logits[i] - log_totals[i]) for i in range(decoded, end)]
         return GreedyRun(choices, greedy.drafted, greedy.kept)
 

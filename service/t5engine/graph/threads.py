@@ -75,14 +75,21 @@ class ThreadChooser:
         """Whether the threads that were chosen last for a shape are being tried."""
         return self._most > 1 and self._shapes[shape].trial is not None
 
-    def record(self, shape: Hashable, seconds: float) -> None:
-        """Records how long the graph took for which threads were chosen last."""
+    def record(self, shape: Hashable, seconds: float, count: int = 1) -> None:
+        """Records how long the graph took for which threads were chosen last.
+
+        Args:
+            shape: the graph's shape.
+            seconds: the duration, or the mean of several.
+            count: number of computations; while threads are tried it is 1.
+        """
         if self._most == 1:
             return
         state = self._shapes[shape]
         if state.trial is None:
-            state.rest = max(0, state.rest - 1)
-            state.seconds += (WEIGHT if state.seconds else 1.0) * (seconds - state.seconds)
+            state.rest = max(0, state.rest - count)
+            weight = 1 - (1 - WEIGHT) ** count if state.seconds else 1.0
+            state.seconds += weight * (seconds - state.seconds)
             if not state.usual:  # the first one may have built a graph: there is no trial yet
                 self._end_trial(state, SHORTEST_PAUSE)
             return

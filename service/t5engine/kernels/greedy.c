@@ -3,12 +3,13 @@
  * Between two steps Python takes little time in a loop of its own, but much more after a step: the
  * weights that the step has read are in the processor's caches then, and Python is not.
  *
- * What is unusual is left to Python: a run ends before a step whose logits are not finite, or whose
- * most likely token may not be generated, and the step is done again.
+ * What is unusual is left to Python: a run ends before a step whose logits are not finite, and the
+ * step is done again.
  */
 #define _POSIX_C_SOURCE 200809L /* clock_gettime, poll */
 #include "kernels.h"
 
+#include <math.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <string.h>
@@ -77,38 +78,41 @@ static int compute(const struct greedy *g, struct greedy_step *step, int64_t pos
     return status;
 }
 
-/* Returns the most likely token after a bias, which is taken away again; -1 if a logit is not
- * finite. */
+/* Returns the most likely token after bias and suppression, which leave no trace in the logits. */
 static int64_t find_most_likely(const struct greedy *g, float *logits) {
-    if (g->bias_count == 0) return t5_find_highest(logits, g->n_vocab);
-    if (t5_find_highest(logits, g->n_vocab) < 0) return -1;
-    float before[MAX_BIAS];
+    int64_t token = t5_find_highest(logits, g->n_vocab);
+    if (!g->bias_count && !contains(g->suppressed, g->suppressed_count, token)) return token;
+    float *suppressed = g->saved, *biased = g->saved + g->suppressed_count;
     for (int64_t i = 0; i < g->bias_count; i++) {
-        before[i] = logits[g->biased[i]];
+        biased[i] = logits[g->biased[i]];
         logits[g->biased[i]] += g->bias[i];
     }
-    const int64_t token = t5_find_highest(logits, g->n_vocab);
-    for (int64_t i = 0; i < g->bias_count; i++) logits[g->biased[i]] = before[i];
+    for (int64_t i = 0; i < g->suppressed_count; i++) {
+        suppressed[i] = logits[g->suppressed[i]];
+        logits[g->suppressed[i]] = -INFINITY;
+    }
+    token = t5_find_highest(logits, g->n_vocab);
+    if (logits[token] == -INFINITY) token = g->eos; /* all are suppressed */
+    for (int64_t i = 0; i < g->suppressed_count; i++) logits[g->suppressed[i]] = suppressed[i];
+    for (int64_t i = 0; i < g->bias_count; i++) logits[g->biased[i]] = biased[i];
     return token;
 }
 
 /* Chooses the tokens that follow a computed step: one, and one for each drafted token that is equal
- * to the choice before. Returns how many; 0 if Python has to do the step. */
+ * to the choice before. Returns how many; 0 if a logit is not finite. */
 static int64_t choose(const struct greedy *g, const struct greedy_step *step, int64_t room,
                       int64_t *tokens, float *logits, double *log_totals) {
     for (int64_t i = 0; i < step->tokens; i++) {
-        tokens[i] = find_most_likely(g, step->logits + i * step->vocab_rows);
-        if (tokens[i] < 0) return 0; /* also if only a token that is not kept has no number */
+        if (!t5_are_finite(step->logits + i * step->vocab_rows, g->n_vocab)) return 0;
     }
-    for (int64_t i = 0; i < step->tokens; i++) {
-        if (contains(g->suppressed, g->suppressed_count, tokens[i])) return i;
-        const float *row = step->logits + i * step->vocab_rows;
+    for (int64_t i = 0;; i++) {
+        float *row = step->logits + i * step->vocab_rows;
+        tokens[i] = find_most_likely(g, row);
         logits[i] = row[tokens[i]];
         log_totals[i] = t5_log_sum_exp(row, g->n_vocab);
         const bool is_last = tokens[i] == g->eos || i + 1 == room || i + 1 == step->tokens;
         if (is_last || tokens[i] != step->ids[i + 1]) return i + 1;
     }
-    return 0;
 }
 
 /* Decodes until the sequence ends, has `limit` tokens, or needs Python.
@@ -120,6 +124,7 @@ static int64_t choose(const struct greedy *g, const struct greedy_step *step, in
 int64_t t5_run_greedily(struct greedy *g, int64_t decoded, int64_t limit, int64_t *tokens,
                         float *logits, double *log_totals) {
     const double ends = now() + g->seconds;
+    g->is_finite = 1;
     while (decoded < limit) {
         struct greedy_step *step = g->drafting;
         const bool has_room = step && decoded + step->tokens <= g->capacity && decoded + 1 < limit;
@@ -131,7 +136,8 @@ int64_t t5_run_greedily(struct greedy *g, int64_t decoded, int64_t limit, int64_
         if (compute(g, step, decoded) != 0) return -1;
         const int64_t chosen = choose(g, step, limit - decoded, tokens + decoded, logits + decoded,
                                       log_totals + decoded);
-        if (chosen == 0) break;
+        g->is_finite = chosen > 0;
+        if (!g->is_finite) break;
         g->drafted += step->tokens - 1;
         g->kept += chosen - 1;
         decoded += chosen;

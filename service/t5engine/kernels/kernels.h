@@ -151,9 +151,6 @@ struct greedy_step {
     int32_t threads;        /* that compute it */
 };
 
-/* The most logits that are changed before a token is chosen. */
-enum { MAX_BIAS = 1024 };
-
 /* A sequence that is decoded greedily. */
 struct greedy {
     int (*compute)(void *backend, void *graph); /* ggml_backend_graph_compute; 0: success */
@@ -166,11 +163,13 @@ struct greedy {
     const int64_t *biased; /* ids whose logits are changed before a token is chosen */
     const float *bias;     /* what is added to them */
     int64_t bias_count;
+    float *saved;     /* memory: suppressed_count and bias_count values */
     int64_t capacity; /* inputs that the decoder takes at most */
     int64_t n_vocab, start, eos;
     double seconds;        /* after which the run ends */
     int64_t drafted, kept; /* tokens that were drafted, and that were chosen */
     int32_t descriptor;    /* the run ends when there is something to read */
+    int32_t is_finite;     /* whether all logits were */
 };
 
 /* What the loader calls. */
@@ -180,6 +179,7 @@ const struct format *t5_find_format(int64_t type);
 void t5_pack(const struct format *format, int64_t rows, int64_t columns, const uint8_t *source,
              uint8_t *target);
 double t5_log_sum_exp(const float *values, int64_t count);
+int32_t t5_are_finite(const float *values, int64_t count);
 int64_t t5_find_highest(const float *values, int64_t count);
 int64_t t5_rank(const float *const *rows, int64_t row_count, int64_t n_vocab, const float *offsets,
                 const int64_t *excluded_ids, int64_t excluded_count, int32_t are_logits,

@@ -24,7 +24,6 @@ LIBRARY = Path(__file__).with_name("kernels.so")
 OPERATION = ctypes.CFUNCTYPE(None, c_void_p, c_int, c_int, c_void_p)  # ggml_custom_op_t
 F16, Q4_0, Q8_0 = 1, 2, 8  # enum ggml_type
 GROUP, BLOCK = 16, 32  # rows per group, columns per block, as in kernels.h
-MAX_BIAS = 1024  # logits that are changed before a token is chosen, as there
 
 
 class FormatStruct(ctypes.Structure):
@@ -99,10 +98,11 @@ class GreedyStruct(ctypes.Structure):
         *((name, c_void_p) for name in ("biases", "source", "suppressed")),
         *((name, c_int64) for name in ("tables", "heads", "row_slots", "source_count")),
         *(("suppressed_count", c_int64), ("biased", c_void_p), ("bias", c_void_p)),
-        *((name, c_int64) for name in ("bias_count", "capacity", "n_vocab", "start", "eos")),
+        *(("bias_count", c_int64), ("saved", c_void_p)),
+        *((name, c_int64) for name in ("capacity", "n_vocab", "start", "eos")),
         ("seconds", c_double),
         *((name, c_int64) for name in ("drafted", "kept")),
-        ("descriptor", c_int32),
+        *((name, c_int32) for name in ("descriptor", "is_finite")),
     )
 
 
@@ -249,6 +249,8 @@ def load_library() -> Any:  # noqa: ANN401 - functions as attributes
     library.t5_find_format.restype = c_void_p
     library.t5_pack.argtypes = [c_void_p, c_int64, c_int64, c_void_p, c_void_p]
     library.t5_pack.restype = None
+    library.t5_are_finite.argtypes = [c_void_p, c_int64]
+    library.t5_are_finite.restype = c_int32
     library.t5_find_highest.argtypes = [c_void_p, c_int64]
     library.t5_find_highest.restype = c_int64
     library.t5_run_greedily.argtypes = [c_void_p, c_int64, c_int64, c_void_p, c_void_p, c_void_p]

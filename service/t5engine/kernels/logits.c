@@ -83,7 +83,6 @@ INLINE bool are_finite(const float *values, int64_t count) {
 }
 
 INLINE int64_t find_highest(const float *values, int64_t count) {
-    if (!are_finite(values, count)) return -1;
     const float value = highest(values, count);
     int64_t i = 0;
     while (values[i] != value) i++;
@@ -174,6 +173,9 @@ INLINE void best(const float *const *rows, int64_t row_count, int64_t n_vocab, c
     target static double log_sum_exp_##name(const float *values, int64_t count) {                \
         return log_sum_exp(values, count);                                                       \
     }                                                                                            \
+    target static bool are_finite_##name(const float *values, int64_t count) {                   \
+        return are_finite(values, count);                                                        \
+    }                                                                                            \
     target static int64_t find_highest_##name(const float *values, int64_t count) {              \
         return find_highest(values, count);                                                      \
     }                                                                                            \
@@ -198,8 +200,17 @@ double t5_log_sum_exp(const float *values, int64_t count) {
     return log_sum_exp_plain(values, count);
 }
 
-/* Returns the index of the highest of `count` values, at least one: the first if several are equal;
- * -1 if a value is not finite. */
+/* Whether no value is infinite or NaN. */
+int32_t t5_are_finite(const float *values, int64_t count) {
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512f")) return are_finite_avx512(values, count);
+    if (__builtin_cpu_supports("avx2")) return are_finite_avx2(values, count);
+#endif
+    return are_finite_plain(values, count);
+}
+
+/* Returns the index of the highest of `count` values, at least one: the first if several are equal.
+ * None may be NaN. */
 int64_t t5_find_highest(const float *values, int64_t count) {
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("avx512f")) return find_highest_avx512(values, count);

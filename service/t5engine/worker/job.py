@@ -112,7 +112,7 @@ class Generation:
             What was decoded, and the sequence if it continues. None: a step as usual is needed.
         """
         greedy, search = self._model.greedy, self._search
-        if greedy is None or self.request.stream or self.rows != [0]:
+        if greedy is None or self.request.stream or self.width > 1 or self.rows != [0]:
             return None
         if not isinstance(search, Independent) or not search.only_takes_most_likely:
             return None

@@ -269,10 +269,10 @@ class Loop:
         seconds = time.perf_counter() - started
         for message in messages:
             self._connection.send(message)
-        self._fairness.record_step(rows, seconds, is_shared=bool(others))
-        # A lone sequence with a draft may decode several tokens at a time.
-        tokens = lone.decoded - decoded if lone else 1
-        self._meter.record_step(rows, (time.perf_counter() - started) / max(1, tokens))
+        # A lone sequence may decode several tokens at a time.
+        tokens = max(1, lone.decoded - decoded) if lone else 1
+        self._fairness.record_step(rows, seconds / tokens, is_shared=bool(others))
+        self._meter.record_step(rows, (time.perf_counter() - started) / tokens, tokens)
         for job in [job for job, generation in self._active.items() if not generation.rows]:
             del self._active[job]
 

@@ -39,9 +39,9 @@ class CostMeter:
         # A shorter input of the same size costs less: scale it.
         _average(self._encodes, size, seconds * size / tokens if tokens > size // 2 else seconds)
 
-    def record_step(self, rows: int, seconds: float) -> None:
-        """Records a step of so many rows."""
-        _average(self._steps, padded_rows(rows), seconds)
+    def record_step(self, rows: int, seconds: float, count: int = 1) -> None:
+        """Records steps of so many rows: how long each took, and how many there were."""
+        _average(self._steps, padded_rows(rows), seconds, count)
 
     def encode_seconds(self, tokens: int) -> float:
         """Estimates an encode: as of the next larger size that was measured, 0 if none was."""
@@ -62,9 +62,9 @@ class CostMeter:
         return Costs(encodes=sorted(self._encodes.items()), steps=sorted(self._steps.items()))
 
 
-def _average(averages: dict[int, float], key: int, sample: float) -> None:
+def _average(averages: dict[int, float], key: int, sample: float, count: int = 1) -> None:
     average = averages.setdefault(key, sample)
-    averages[key] += WEIGHT * (min(sample, 3 * average) - average)
+    averages[key] += (1 - (1 - WEIGHT) ** count) * (min(sample, 3 * average) - average)
 
 
 def calibrate(model: Model, meter: CostMeter) -> None:
