@@ -78,12 +78,19 @@ def test_room() -> None:
         await settle()
         with pytest.raises(QueueFull):
             admission.check_room(1, GREEDY)
+        with pytest.raises(QueueFull, match="room for 1 more"):
+            admission.check_room(3, GREEDY, lambda: 1)  # the results of two are known
+        admission.check_room(3, GREEDY, lambda: 0)
         while not all(task.done() for task in tasks):
             pool.newest.reply(answer(pool.newest.inbox.pop(0)))
             await settle()
-        admission.check_room(4, GREEDY)
+        admission.check_room(4, GREEDY, _refuse_to_count)
 
     with_engine(test, capacity=2, max_queue=2)
+
+
+def _refuse_to_count() -> int:
+    raise AssertionError("there is room for all: nothing has to be looked up")
 
 
 def test_nothing_is_taken_while_draining() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from t5engine.decoding.parameters import GenerationConfig
 from t5engine.errors import JobError
@@ -70,16 +70,27 @@ class Admission:
         except JobError as error:
             raise request_error(error, param=param) from error
 
-    def check_room(self, inputs: int, config: GenerationConfig) -> None:
+    def check_room(
+        self, inputs: int, config: GenerationConfig, count: Callable[[], int] | None = None
+    ) -> None:
         """Refuses a request if the queue has no room for all of its inputs.
+
+        Args:
+            inputs: the number of inputs.
+            config: the decoding parameters of each input.
+            count: returns how many of them need the engine; only called if there is no room for
+                all; None: all need it.
 
         Raises:
             NotReady: no worker is ready.
             QueueFull: there is no room for all inputs.
         """
-        if not inputs:  # all are answered without the engine
+        is_ready = self._engine.state == "ready"
+        free = self._engine.free_slots(config.width) if is_ready else 0
+        if free < inputs and count is not None:
+            inputs = count()
+        if free >= inputs:
             return
-        if self._engine.state != "ready":
+        if not is_ready:
             raise request_error(self._engine.not_ready())
-        if self._engine.free_slots(config.width) < inputs:
-            raise QueueFull(f"the queue has no room for {inputs} more inputs; retry later")
+        raise QueueFull(f"the queue has no room for {inputs} more inputs; retry later")

@@ -51,6 +51,8 @@ class Admission(Protocol):
         """Raises a RequestError if a request would keep the service busy for too long."""
         ...
 
-    def check_room(self, inputs: int, config: GenerationConfig) -> None:
+    def check_room(
+        self, inputs: int, config: GenerationConfig, count: Callable[[], int] | None = None
+    ) -> None:
         """Raises a RequestError if the queue has no room for all of these inputs."""
         ...

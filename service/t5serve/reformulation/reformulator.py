@@ -176,8 +176,9 @@ class Reformulator:
         widest = max((call.searches[-1] for call in calls), key=lambda config: config.width)
         self._admission.check_budget(len(calls), widest, param="queries")
         if calls[0].options.strict:
-            jobs = sum(not self._has_result(call) for call in calls)
-            self._admission.check_room(jobs, widest)
+            self._admission.check_room(
+                len(calls), widest, lambda: sum(not self._has_result(call) for call in calls)
+            )
 
     def _has_result(self, call: _Call) -> bool:
         """Whether a query needs no place in the queue."""

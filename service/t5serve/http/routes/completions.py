@@ -41,7 +41,7 @@ def completion_routes(models: ModelRegistry, settings: Settings) -> list[Route]:
         config = body.config(model.info.max_tokens)
         model.admission.check_budget(len(body.prompts), config, param="prompt")
         decoder = Decoder(model, body, config, deadline)
-        model.admission.check_room(decoder.count_jobs(), config)
+        model.admission.check_room(len(body.prompts), config, decoder.count_jobs)
         envelope = Envelope(model.name, await model.fingerprint.text())
         if body.stream:
             return await while_connected(request, event_response(_events(decoder, envelope)))
