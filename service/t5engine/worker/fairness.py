@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
 from t5engine.messages import SPARE_ROWS
 from t5engine.worker.job import Generation
 
 LONG_ENCODE_SECONDS = 0.01
 SEEN_SECONDS = 0.2  # a client that asks again and again has pauses
-BULK_SHARE = 1 / 3  # of the time, for the inputs of a rerank while others decode
+BULK_SHARE = 1 / 4  # of the time, for the inputs of a rerank while others decode
+GAP_SECONDS = 0.01  # between two requests of a client that waits for each answer
 
 
 class Fairness:
@@ -21,7 +23,7 @@ class Fairness:
     runs beside a wide one, each of the two has half of the time, so a narrow request has several
     steps for each step of the wide one. A long encode can't be interrupted: afterwards, others
     have as much time as it took. The inputs of a rerank are many, and nobody reads their results
-    one by one: while others decode, they have a third of the time.
+    one by one: while others decode, they have a quarter of the time.
 
     Args:
         clock: returns seconds.
@@ -33,6 +35,8 @@ class Fairness:
         """Seconds that wide requests had more than narrow ones, since both were there."""
         self._seen: dict[Hashable, float] = {}
         """When a turn was last there, for the latest turns."""
+        self._decoded: dict[Hashable, float] = {}
+        """When a turn was last decoded, for the latest turns."""
         self._encode_after = 0.0
         self._bulk_after = 0.0
         """When an input of a rerank may be encoded while others decode."""
@@ -47,7 +51,7 @@ class Fairness:
         Returns:
             The generations of the next step, and those that wait.
         """
-        self.record_turns(generation.request.turn for generation in generations)
+        self.record_decoding(generations)
         if len(generations) == 1:
             return generations, []
         rows: Counter[Hashable] = Counter()
@@ -73,9 +77,20 @@ class Fairness:
 
     def record_turns(self, turns: Iterable[Hashable]) -> None:
         """Notes that requests are there."""
+        self._seen = self._latest(self._seen, turns)
+
+    def record_decoding(self, generations: Sequence[Generation]) -> None:
+        """Notes that requests are being decoded."""
+        turns = [generation.request.turn for generation in generations]
+        self.record_turns(turns)
+        self._decoded = self._latest(self._decoded, turns)
+
+    def _latest(
+        self, times: Mapping[Hashable, float], turns: Iterable[Hashable]
+    ) -> dict[Hashable, float]:
         now = self._clock()
-        self._seen = {turn: at for turn, at in self._seen.items() if now - at < SEEN_SECONDS}
-        self._seen |= dict.fromkeys(turns, now)
+        latest = {turn: at for turn, at in times.items() if now - at < SEEN_SECONDS}
+        return latest | dict.fromkeys(turns, now)
 
     def seconds_to_encode(
         self,
@@ -93,16 +108,30 @@ class Fairness:
             are_others_stepping: whether jobs are being decoded, which would wait for the encode.
             is_bulk: whether the input is one of a rerank.
         """
-        has_others = any(other != turn for other in self._seen)
-        if estimate < LONG_ENCODE_SECONDS or not has_others:
+        if estimate < LONG_ENCODE_SECONDS:
             return 0.0
-        if is_bulk and are_others_stepping:
-            return max(0.0, self._bulk_after - self._clock())
+        if is_bulk:
+            return self._seconds_to_bulk(turn, are_others_stepping=are_others_stepping)
+        if all(other == turn for other in self._seen):
+            return 0.0
         remaining = max(0.0, self._encode_after - self._clock())
         # The time after a long encode is for other requests: an encode of theirs may use it.
         if turn != self._encoded and (estimate <= remaining or not are_others_stepping):
             return 0.0
         return remaining
+
+    def _seconds_to_bulk(self, turn: Hashable, *, are_others_stepping: bool) -> float:
+        """Returns the seconds to wait before an input of a rerank is encoded.
+
+        An encode can't be stopped. A client that asks again and again is back in a moment, so
+        after its request ended an encode waits for that moment as well.
+        """
+        now = self._clock()
+        times = [at for other, at in self._decoded.items() if other != turn]
+        if not times or now - max(times) > SEEN_SECONDS:
+            return 0.0
+        expected = math.inf if are_others_stepping else max(times) + GAP_SECONDS
+        return max(0.0, min(self._bulk_after, expected) - now)
 
     def record_encode(self, turn: Hashable, seconds: float) -> None:
         """Counts the time of a request's encode that has just ended, or of its only step."""

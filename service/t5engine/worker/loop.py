@@ -272,6 +272,7 @@ class Loop:
         # A lone sequence may decode several tokens at a time.
         tokens = max(1, lone.decoded - decoded) if lone else 1
         self._fairness.record_step(rows, seconds / tokens, is_shared=bool(others))
+        self._fairness.record_decoding(generations)
         self._meter.record_step(rows, (time.perf_counter() - started) / tokens, tokens)
         for job in [job for job, generation in self._active.items() if not generation.rows]:
             del self._active[job]
