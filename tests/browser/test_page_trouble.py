@@ -92,6 +92,9 @@ def test_without_a_key(guarded: Server, tab: Tab) -> None:
     expect(page.locator("#state")).to_have_text("Key needed")
     expect(page.locator("#notice")).to_contain_text("This service needs an API key.")
     tab.ask(QUERY)
+    expect(page.get_by_role("dialog")).to_be_visible()  # once the service has refused
+    page.wait_for_timeout(3500)
+    expect(tab.side()).not_to_contain_text("No answer")  # the page waits for the user
     page.keyboard.press("Escape")
     expect(page.locator(".fault:visible")).to_contain_text("only with an API key")
     page.get_by_role("button", name="Key", exact=True).click()

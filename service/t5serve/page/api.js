@@ -26,6 +26,11 @@ let key = load("sessionStorage", "t5serve.key", "");
 let askForKey = async () => "";
 let keyRequest = null; // promise of the answer while askForKey runs
 
+/** Whether the page waits for the user to type a key. */
+export function isAskingForKey() {
+	return keyRequest !== null;
+}
+
 /** Dispatches "change" when there is another key. */
 export const credentials = new EventTarget();
 

@@ -1,5 +1,5 @@
 // Asks until there is an answer: after temporary errors again, and says meanwhile what is the matter.
-import { Refused, Unreachable } from "./api.js";
+import { isAskingForKey, Refused, Unreachable } from "./api.js";
 import { pause } from "./dom.js";
 
 const MAX_ATTEMPTS = 6;
@@ -52,8 +52,9 @@ async function wait(error, { say, status, signal }) {
 
 /** Says what delays an answer, from when it is late on; returns what ends that. */
 function watchDelay(say, status, hasBegun) {
-	const startedAt = performance.now();
+	let startedAt = performance.now();
 	const timer = setInterval(() => {
+		if (isAskingForKey()) startedAt = performance.now(); // the user's time, not the service's
 		const elapsed = performance.now() - startedAt;
 		if (elapsed < LATE_MS || hasBegun()) return;
 		status.check();
