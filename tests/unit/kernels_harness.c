@@ -141,7 +141,7 @@ static int follow(void *backend, void *graph) {
     for (int64_t i = 0; i < step->tokens; i++) {
         for (int64_t id = 0; id < VOCABULARY; id++) logits[i * VOCABULARY + id] = draw();
         logits[i * VOCABULARY + (step->ids[i] + 5) % VOCABULARY] = 3;
-        logits[i * VOCABULARY + 3] = 4; /* but for its bias */
+        logits[i * VOCABULARY + 3] = 4; /* its bias lowers it to 2 */
     }
     return 0;
 }

@@ -93,7 +93,7 @@ class Requests:
 def decode_all(
     model: Model, descriptor: int, config: GenerationConfig, drafts: int, inputs: list[str]
 ) -> list[object]:
-    """Returns what a worker finds for each input, one after the other, but for times."""
+    """Returns what a worker finds for each input, one after the other, without the times."""
     requests = [Generate(number, config, text) for number, text in enumerate(inputs)]
     connection = Requests(requests, descriptor)
     Loop(connection, model, drafts=drafts).run()  # type: ignore[arg-type]

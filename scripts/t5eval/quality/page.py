@@ -151,8 +151,7 @@ def _advise(
     plain = "the original query"
     if change < 0:
         plain += f" (searching with one reformulation in its place changes {METRICS[0]} on "
-        plain += f"{collection} by "
-        plain += f"{signed(change)} points)"
+        plain += f"{collection} by {signed(change)} points)"
     rows.append(["takes only one plain string", plain, "+0.00", "+0.00"])
     head = ["if the engine", "use", *(f"{metric}, mean difference" for metric in METRICS)]
     return format_table(head, rows, 2)

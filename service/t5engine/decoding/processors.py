@@ -29,7 +29,7 @@ class Processors:
         suppressed: the same.
         suppressed_ids: the same, as a set.
         only_suppress: whether all other scores stay as they are.
-        only_bias: whether all other scores stay as they are, but for a bias.
+        only_bias: whether scores change only by suppression and a bias.
     """
 
     def __init__(

@@ -155,7 +155,7 @@ class DecoderGraph(T5Graph):
 
     @cached_property
     def greedy_step(self) -> GreedyStepStruct:
-        """What greedy.c needs of the graph of one row, but for the threads."""
+        """What greedy.c needs to know of a graph of one row; threads and limits are set later."""
         self._bias_addresses = (c_void_p * len(self.bias))(
             *(bias.ctypes.data for bias in self.bias)
         )

@@ -22,7 +22,7 @@
 #define INLINE static inline __attribute__((always_inline)) TARGET
 #define UNROLL _Pragma("GCC unroll 16")
 enum { LANES = 4, QUARTERS = GROUP / LANES }; /* values of a register; registers of a group */
-enum { MAX_TILE = 4 };                        /* input rows multiplied at once */
+enum { MAX_TILE = 4, F16_TILE = 4 };          /* input rows multiplied at once */
 enum { BUFFER_SIZE = 4 * MAX_COLUMNS };       /* values quantised at once */
 
 static int is_supported(void) {
@@ -180,7 +180,7 @@ INLINE int multiply_tile(int bits, const uint8_t *group, int64_t blocks, const s
 /* Multiplies four matrix rows of F16 by `count` input rows. */
 INLINE void multiply_four_rows(const uint8_t *weights, int64_t columns, const float *const *input,
                                int count, struct output_tile tile) {
-    float32x4_t sum[4][MAX_TILE];
+    float32x4_t sum[4][F16_TILE];
     UNROLL for (int i = 0; i < 4 * count; i++) sum[i % 4][i / 4] = vdupq_n_f32(0);
     for (int64_t i = 0; i < columns; i += LANES) {
         UNROLL for (int r = 0; r < 4; r++) {
@@ -198,18 +198,6 @@ INLINE void multiply_four_rows(const uint8_t *weights, int64_t columns, const fl
             tile.output[offset] = vaddvq_f32(sum[r][n]) + residual;
         }
     }
-}
-
-/* Multiplies four matrix rows of F16 by as many of `remaining` input rows as a tile has. Returns
- * how many. */
-INLINE int multiply_f16_tile(const uint8_t *weights, int64_t columns, const float *const *input,
-                             int64_t remaining, struct output_tile tile) {
-    const int is_full = remaining >= MAX_TILE;
-    if (is_full)
-        multiply_four_rows(weights, columns, input, MAX_TILE, tile);
-    else
-        multiply_four_rows(weights, columns, input, 1, tile);
-    return is_full ? MAX_TILE : 1;
 }
 
 #include "multiply.h"

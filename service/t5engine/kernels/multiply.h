@@ -5,7 +5,8 @@
  *   transform_input    returns an input row after norm and ReLU
  *   quantise           quantises a row in blocks of 32 into a struct quantised, as the n-th of some
  *   multiply_tile      multiplies a packed group by some input rows; returns how many
- *   multiply_f16_tile  multiplies four matrix rows of F16 by some input rows; returns how many
+ *   F16_TILE           input rows that multiply_four_rows takes at most
+ *   multiply_four_rows multiplies four matrix rows of F16 by 1 or F16_TILE input rows
  */
 enum { F16_BUFFER_SIZE = 4 * MAX_COLUMNS }; /* values of input rows of F16 at once */
 
@@ -48,8 +49,14 @@ TARGET static void multiply_f16(const struct product *p, int64_t part, int64_t f
         for (int64_t row = GROUP * first_group; row < GROUP * end_group; row += 4) {
             const uint8_t *weights = p->matrix->data + 2 * row * columns;
             for (int64_t n = 0; n < count;) {
-                n += multiply_f16_tile(weights, columns, input + n, count - n,
-                                       output_at(p, start + n, row));
+                const struct output_tile tile = output_at(p, start + n, row);
+                if (count - n >= F16_TILE) { /* constants: each is compiled for itself */
+                    multiply_four_rows(weights, columns, input + n, F16_TILE, tile);
+                    n += F16_TILE;
+                } else {
+                    multiply_four_rows(weights, columns, input + n, 1, tile);
+                    n++;
+                }
             }
         }
     }

@@ -197,18 +197,6 @@ INLINE void multiply_four_rows(const uint8_t *weights, int64_t columns, const fl
     }
 }
 
-/* Multiplies four matrix rows of F16 by as many of `remaining` input rows as a tile has. Returns
- * how many. */
-INLINE int multiply_f16_tile(const uint8_t *weights, int64_t columns, const float *const *input,
-                             int64_t remaining, struct output_tile tile) {
-    const int is_full = remaining >= F16_TILE;
-    if (is_full)
-        multiply_four_rows(weights, columns, input, F16_TILE, tile);
-    else
-        multiply_four_rows(weights, columns, input, 1, tile);
-    return is_full ? F16_TILE : 1;
-}
-
 #include "multiply.h"
 
 const struct kernels x86_avx512_kernels = {

@@ -145,9 +145,6 @@ def _continue_branches(
     rows: the generations of this step, or those that wait. Judgements get the highest rows,
     because they have only one step.
     """
-    if not held and len(running) == 1 and [one.rows for one in generations] == [[0]]:
-        generations[0].tokens = [running[0][1].token]  # the most frequent case: it stays there
-        return
     waiting: list[tuple[Generation | Judgement, Branch]] = []
     judged: list[tuple[Generation | Judgement, Branch]] = []
     for job in held:
